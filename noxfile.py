@@ -1,0 +1,118 @@
+"""What CI runs. One session: ``nox -s lint``. Some tests: ``nox -s tests-3.12 -- -k redis``."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.error_on_external_run = True
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+SDIST_TOP_LEVEL = {
+    *(".gitignore", "PKG-INFO", "pyproject.toml"),  # hatchling adds these
+    *("CHANGELOG.md", "LICENSE", "README.md"),
+    *("docs", "examples", "src", "tests"),
+}
+JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
+
+# Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
+# module also loads the Lua and SQL files that the backends read.
+IMPORT_ALL = """
+import importlib, pathlib, pkgutil, sys
+package = importlib.import_module("async_session_store")
+heavy = sorted({"aiosqlite", "pytest", "redis", "trio"} & set(sys.modules))
+assert not heavy, f"import async_session_store imports {heavy}"
+assert pathlib.Path(sys.prefix) in pathlib.Path(package.__file__).parents, package.__file__
+for module in pkgutil.walk_packages(package.__path__, "async_session_store."):
+    importlib.import_module(module.name)
+"""
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """Give the requirements of dependency groups: pip older than 25.1 has no --group."""
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed package."""
+    session.install(".[all]", *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the source's types, the API's as a user meets them, and that none is missing."""
+    session.install(".[all]", *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "async_session_store", "--ignoreexternal")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, look inside, install each where nothing else is, import all."""
+    session.install("build")
+    with tempfile.TemporaryDirectory() as directory:
+        session.run("python", "-m", "build", "--outdir", directory)
+        (wheel,) = Path(directory).glob("*.whl")
+        (sdist,) = Path(directory).glob("*.tar.gz")
+        check_wheel(session, wheel)
+        check_sdist(session, sdist)
+
+        for archive in (wheel, sdist):
+            venv = Path(directory, f"venv-{archive.suffix[1:]}")
+            session.run("python", "-m", "venv", str(venv))
+            python = str(venv / "bin" / "python")
+            session.run(python, "-m", "pip", "install", "-q", f"{archive}[all]", external=True)
+            with session.chdir(directory):
+                session.run(python, "-I", "-c", IMPORT_ALL, external=True, log=False)
+
+
+def source_files() -> set[str]:
+    """Name the files that both archives must hold, relative to src."""
+    files = {path for path in (ROOT / "src").rglob("*") if path.is_file()}
+    names = {path.relative_to(ROOT / "src").as_posix() for path in files if path.suffix != ".pyc"}
+    assert "async_session_store/py.typed" in names
+    assert {".lua", ".sql"} <= {Path(name).suffix for name in names}
+    return names
+
+
+def check_wheel(session: nox.Session, wheel: Path) -> None:
+    """Check that the wheel holds the package, file by file, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    if differ := names ^ source_files():
+        session.error(f"{wheel.name} and src differ in {sorted(differ)}")
+
+
+def check_sdist(session: nox.Session, sdist: Path) -> None:
+    """Check that the sdist holds the package, file by file, and beside it what it should."""
+    with tarfile.open(sdist) as archive:
+        members = [member.name for member in archive.getmembers() if member.isfile()]
+    paths = [Path(*Path(name).parts[1:]) for name in members]  # less the folder of name and version
+    names = {path.relative_to("src").as_posix() for path in paths if path.parts[0] == "src"}
+    if differ := names ^ source_files():
+        session.error(f"{sdist.name} and src differ in {sorted(differ)}")
+    if differ := {path.parts[0] for path in paths} ^ SDIST_TOP_LEVEL:
+        session.error(f"{sdist.name} and SDIST_TOP_LEVEL differ in {sorted(differ)}")
+    if junk := [str(path) for path in paths if path.suffix in JUNK or "__pycache__" in path.parts]:
+        session.error(f"{sdist.name} holds {junk}")

@@ -1,0 +1,75 @@
+"""Pause a bot's flow in one process and resume it in another.
+
+An async session store on memory, SQLite and Redis, after the Rust trait ``SessionStore`` of
+``greentic-session``.
+"""
+
+from async_session_store._rules import NEVER, Never, TimeToLive
+from async_session_store._store import AsyncSessionStore
+from async_session_store.errors import (
+    ConflictError,
+    CorruptSessionError,
+    ErrorCode,
+    InvalidInputError,
+    SessionNotFoundError,
+    SessionStoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    TenantMismatchError,
+)
+from async_session_store.keys import (
+    canonical_session_key,
+    derive_session_key,
+    telegram_update_to_session_key,
+    webhook_to_session_key,
+)
+from async_session_store.models import (
+    EnvId,
+    FlowId,
+    Impersonation,
+    InvocationDeadline,
+    PackId,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TeamId,
+    TenantCtx,
+    TenantId,
+    UserId,
+)
+
+__all__ = [
+    "NEVER",
+    "AsyncSessionStore",
+    "ConflictError",
+    "CorruptSessionError",
+    "EnvId",
+    "ErrorCode",
+    "FlowId",
+    "Impersonation",
+    "InvalidInputError",
+    "InvocationDeadline",
+    "Never",
+    "PackId",
+    "ReplyScope",
+    "SessionCursor",
+    "SessionData",
+    "SessionKey",
+    "SessionNotFoundError",
+    "SessionRecord",
+    "SessionStoreError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "TeamId",
+    "TenantCtx",
+    "TenantId",
+    "TenantMismatchError",
+    "TimeToLive",
+    "UserId",
+    "canonical_session_key",
+    "derive_session_key",
+    "telegram_update_to_session_key",
+    "webhook_to_session_key",
+]

@@ -1,0 +1,462 @@
+"""The async store: it checks the rules, makes one call to a backend, and names the outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from enum import Enum, auto
+from types import TracebackType
+from typing import Final
+
+import anyio
+from typing_extensions import Self, deprecated
+
+from async_session_store import _codec, _rules, _urls
+from async_session_store._rules import TimeToLive
+from async_session_store.abc import Backend, Outcome, Registration, Unreadable, WaitKey
+from async_session_store.errors import (
+    CorruptSessionError,
+    InvalidInputError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
+from async_session_store.keys import fresh_session_key
+from async_session_store.models import (
+    Owner,
+    ReplyScope,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantCtx,
+    UserId,
+)
+
+__all__ = ["AsyncSessionStore"]
+
+DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
+CLOSE_TIMEOUT: Final = 30.0  # seconds
+
+_logger = logging.getLogger("async_session_store")
+
+
+class _State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class AsyncSessionStore:
+    """Sessions of paused flows, and the waits that route a reply to them.
+
+    Open it with ``async with``, or with :meth:`open` and :meth:`aclose`, which may run in
+    different tasks. Each call is one atomic step in the storage: it happens wholly or not at all,
+    also if the caller is cancelled. A store belongs to the event loop that it was opened in.
+
+    Every call may raise ``StoreUnavailableError`` (the store is not open; the storage is away or
+    refuses) or ``StoreTimeoutError`` (no answer in time; whether a write happened is unknown).
+    Arguments are checked before anything is written: ``InvalidInputError``, or its subclass
+    ``TenantMismatchError`` where ``ctx`` may not do what is asked.
+
+    Ids and keys may be plain ``str``. A time to live (``ttl``) is a ``timedelta``, seconds, or
+    ``NEVER``; None is the store's default.
+
+    Args:
+        backend: Where sessions are stored. The store opens and closes it.
+        default_wait_ttl: The time to live of a wait that is registered without one.
+        default_session_ttl: The time to live of a session that is created without one.
+        max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        default_wait_ttl: TimeToLive | None = None,
+        default_session_ttl: TimeToLive | None = None,
+        max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
+    ) -> None:
+        if not isinstance(backend, Backend):
+            raise InvalidInputError("backend: give a Backend, or use AsyncSessionStore.from_url")
+        _rules.milliseconds("default_wait_ttl", default_wait_ttl)
+        _rules.milliseconds("default_session_ttl", default_session_ttl)
+        self._storage = backend
+        self._default_wait_ttl = default_wait_ttl
+        self._default_session_ttl = default_session_ttl
+        self._max_document_bytes = _rules.max_document_bytes(max_document_bytes)
+        self._state = _State.NEW
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        namespace: str | None = None,
+        default_wait_ttl: TimeToLive | None = None,
+        default_session_ttl: TimeToLive | None = None,
+        max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
+    ) -> Self:
+        """A store for a URL; nothing is connected before it is opened.
+
+        ``memory://``; ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` (a
+        private database in memory); ``redis://``, ``rediss://`` and ``unix://`` with all the
+        options that redis-py takes in them. ``namespace`` (Redis only) prefixes every key and is
+        ``greentic:session`` unless told otherwise.
+
+        Raises ``InvalidInputError`` for a URL that no backend takes, and ``ImportError`` naming
+        the extra to install if the backend's driver is missing.
+        """
+        return cls(
+            _urls.backend(url, namespace=namespace),
+            default_wait_ttl=default_wait_ttl,
+            default_session_ttl=default_session_ttl,
+            max_document_bytes=max_document_bytes,
+        )
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """A store configured by the environment.
+
+        ``SESSION_STORE_URL``, else ``SESSION_REDIS_URL``, else ``memory://``;
+        ``SESSION_NAMESPACE``; and ``SESSION_WAIT_TTL_SECS``, the default time to live of a wait.
+        Raises like :meth:`from_url`.
+        """
+        settings = _urls.settings_from_env()
+        return cls.from_url(
+            settings.url,
+            namespace=settings.namespace,
+            default_wait_ttl=settings.wait_ttl_seconds,
+        )
+
+    # --- Opening and closing ------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Connect, and check that the storage answers. A store is opened once."""
+        if self._state is not _State.NEW:
+            raise StoreUnavailableError("this store was opened before; make a new one")
+        await self._storage.open(max_document_bytes=self._max_document_bytes)
+        self._state = _State.OPEN
+        return self
+
+    async def aclose(self) -> None:
+        """Finish the calls that are under way and let go of the storage.
+
+        Closing twice, or closing a store that was never opened, does nothing. Not interrupted by
+        cancellation, and bounded to 30 seconds.
+        """
+        was_open, self._state = self._state is _State.OPEN, _State.CLOSED
+        if was_open:
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._storage.aclose()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def ping(self) -> None:
+        """Check that the storage answers; raise ``StoreUnavailableError`` if not."""
+        await self._backend.ping()
+
+    # --- Sessions -----------------------------------------------------------------------------
+
+    async def create_session(
+        self, ctx: TenantCtx, data: SessionData, *, ttl: TimeToLive | None = None
+    ) -> SessionKey:
+        """Store a session under a fresh key and return the key. It waits nowhere.
+
+        ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
+        """
+        _rules.new_session(ctx, data)
+        milliseconds = _rules.time_to_live(ttl, self._default_session_ttl)
+        self._check_size(data)
+        key = fresh_session_key()
+        await self._backend.insert(key, data, milliseconds)
+        return key
+
+    async def get_session(
+        self, key: SessionKey | str, *, ctx: TenantCtx | None = None
+    ) -> SessionData | None:
+        """The data of a session, or None if it is missing or expired.
+
+        With ``ctx``, also None if the session is of another environment, tenant or team, or of
+        another user where both have one. Raises ``CorruptSessionError`` if it cannot be read.
+        """
+        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        found = await self._backend.read(key)
+        if isinstance(found, SessionData):
+            return found if viewer is None or viewer.sees(found.tenant_ctx.owner) else None
+        _check_readable(found, viewer)
+        return None
+
+    async def get_record(
+        self, key: SessionKey | str, *, ctx: TenantCtx | None = None
+    ) -> SessionRecord | None:
+        """Like :meth:`get_session`, with the etag and the deadline."""
+        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        found = await self._backend.read_record(key)
+        if isinstance(found, SessionRecord):
+            return found if viewer is None or viewer.sees(found.data.tenant_ctx.owner) else None
+        _check_readable(found, viewer)
+        return None
+
+    async def update_session(
+        self, key: SessionKey | str, data: SessionData, *, ctx: TenantCtx | None = None
+    ) -> None:
+        """Replace the data of a session; its wait and its deadline stay.
+
+        Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
+        does not see it), ``TenantMismatchError`` if the data has another owner than the stored
+        session, ``CorruptSessionError`` if the stored document cannot be read. A session that
+        was removed is never brought back.
+        """
+        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        owner = _rules.data_owner(data)
+        self._check_size(data)
+        outcome = await self._backend.replace(key, data, viewer=viewer)
+        _require_done(outcome, key, owner)
+
+    async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
+        """Remove a session, readable or not, and its wait.
+
+        Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
+        does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
+        is cannot be told.
+        """
+        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        _require_done(await self._backend.delete(key, viewer=viewer), key)
+
+    async def touch_session(
+        self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
+    ) -> None:
+        """Set the deadline of a session and of its wait to ``ttl`` from now; NEVER removes it.
+
+        Raises like :meth:`remove_session`.
+        """
+        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        milliseconds = _rules.deadline_change(ttl)
+        _require_done(await self._backend.touch(key, milliseconds, viewer=viewer), key)
+
+    # --- Waits --------------------------------------------------------------------------------
+
+    async def register_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        session_key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None = None,
+    ) -> SessionKey | None:
+        """Store a session, creating or replacing it, and route the scope to it, in one step.
+
+        A session waits at one scope at most: registering it elsewhere moves it. A scope routes to
+        one session at most: another live session that waited there is detached (readable by its
+        key until its own deadline, but waiting nowhere) and its key is returned. Without a
+        ``ttl`` and a default, the wait has no deadline, even if the session had one before.
+
+        ``ctx`` must have the environment, tenant, team and user of the data, and ``user_id`` must
+        be that user. Raises ``TenantMismatchError`` if not, or if a session of another owner is
+        stored under the key; ``CorruptSessionError`` if the document there cannot be read.
+        """
+        registration = await self._put_wait(
+            ctx, user_id, scope, session_key, data, ttl, only_if_absent=False
+        )
+        return registration.detached
+
+    async def register_wait_if_absent(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        session_key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None = None,
+    ) -> bool:
+        """Register like :meth:`register_wait`, but only if no live wait is at the scope.
+
+        Returns whether it did. Of any number of concurrent callers exactly one gets True.
+        """
+        registration = await self._put_wait(
+            ctx, user_id, scope, session_key, data, ttl, only_if_absent=True
+        )
+        return registration.outcome is Outcome.DONE
+
+    async def find_wait_by_scope(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+    ) -> SessionKey | None:
+        """The key of the live session that waits at the scope, or None.
+
+        Of a sequence of scopes, most specific first, the first with a live wait wins, in the same
+        single step. A ``ctx`` with another user than ``user_id`` finds nothing.
+        """
+        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        scope_hashes = _rules.scope_hashes(scope)
+        if owner is None:
+            return None
+        return await self._backend.find_wait(owner, scope_hashes)
+
+    async def get_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+    ) -> SessionRecord | None:
+        """Like :meth:`find_wait_by_scope`, but the whole record, still in one step.
+
+        Raises ``CorruptSessionError`` if the document cannot be read.
+        """
+        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        scope_hashes = _rules.scope_hashes(scope)
+        if owner is None:
+            return None
+        found = await self._backend.read_wait(owner, scope_hashes)
+        if isinstance(found, SessionRecord):
+            return found
+        _check_readable(found, owner)
+        return None
+
+    async def list_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionKey]:
+        """The keys of all live waits of the user, sorted.
+
+        A ``ctx`` with another user than ``user_id`` finds nothing. A session whose owner cannot
+        be read is left out, with a log warning.
+        """
+        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        if owner is None:
+            return []
+        found = await self._backend.list_waits(owner)
+        _warn_unreadable(found.unreadable)
+        return list(found.items)
+
+    async def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
+        """The records of all live waits of the user, sorted by key, in one step.
+
+        Like :meth:`list_waits_for_user`; a session whose document cannot be read is left out,
+        with a log warning.
+        """
+        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        if owner is None:
+            return []
+        found = await self._backend.list_wait_records(owner)
+        _warn_unreadable(found.unreadable)
+        return list(found.items)
+
+    async def clear_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        *,
+        session_key: SessionKey | str | None = None,
+    ) -> bool:
+        """Remove the wait at the scope and its session; whether something was removed.
+
+        With a ``session_key``, only if the scope still routes to that session, so that a late
+        clean-up leaves the next wait alone. A ``ctx`` with another user than ``user_id`` raises
+        ``TenantMismatchError``.
+        """
+        owner = _rules.writable(ctx, _rules.user_id(user_id))
+        wait = WaitKey(owner, _rules.scope_hash(scope))
+        key = None if session_key is None else _rules.session_key(session_key)
+        return await self._backend.delete_wait(wait, session_key=key)
+
+    async def clear_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> int:
+        """Remove all waits of the user and their sessions, in one step; how many there were.
+
+        A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``.
+        """
+        return await self._backend.delete_waits(_rules.writable(ctx, _rules.user_id(user_id)))
+
+    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    async def find_by_user(
+        self, ctx: TenantCtx, user_id: UserId | str
+    ) -> tuple[SessionKey, SessionData] | None:
+        """The only wait of the user, or None.
+
+        Raises ``InvalidInputError`` if there are several.
+        """
+        records = await self.list_wait_records(ctx, user_id)
+        if len(records) > 1:
+            raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
+        return (records[0].key, records[0].data) if records else None
+
+    # --- Upkeep -------------------------------------------------------------------------------
+
+    async def purge_expired(self, limit: int = 1000) -> int:
+        """Reclaim storage of at most ``limit`` expired sessions; how many were reclaimed.
+
+        On Redis, which drops expired sessions itself, these are stale index entries. Expired
+        sessions do not exist for any call, purged or not.
+        """
+        return await self._backend.purge(_rules.limit(limit))
+
+    # --- Inside -------------------------------------------------------------------------------
+
+    @property
+    def _backend(self) -> Backend:
+        if self._state is not _State.OPEN:
+            raise StoreUnavailableError(
+                "this store is closed"
+                if self._state is _State.CLOSED
+                else "this store is not open; use 'async with store:' or 'await store.open()'"
+            )
+        return self._storage
+
+    async def _put_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        session_key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        owner = _rules.new_wait(ctx, _rules.user_id(user_id), data)
+        wait = WaitKey(owner, _rules.scope_hash(scope))
+        key = _rules.session_key(session_key)
+        milliseconds = _rules.time_to_live(ttl, self._default_wait_ttl)
+        self._check_size(data)
+        registration = await self._backend.put_wait(
+            wait, key, data, milliseconds, only_if_absent=only_if_absent
+        )
+        if registration.outcome is not Outcome.TAKEN:
+            _require_done(registration.outcome, key, owner)
+        return registration
+
+    def _check_size(self, data: SessionData) -> None:
+        size = _codec.size(data, self._max_document_bytes)
+        _rules.document_size(size, self._max_document_bytes)
+
+
+def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
+    """Raise ``CorruptSessionError`` for an unreadable document, unless it is not the viewer's."""
+    if found is None:
+        return
+    if viewer is None or found.owner is None or viewer.sees(found.owner):
+        raise CorruptSessionError(found.key, found.reason)
+
+
+def _require_done(outcome: Outcome, key: SessionKey, owner: Owner | None = None) -> None:
+    if outcome is Outcome.DONE:
+        return
+    if outcome is Outcome.UNREADABLE:
+        raise CorruptSessionError(key, "its fields cannot be told")
+    if outcome is Outcome.FOREIGN and owner is not None:
+        raise _rules.owner_change(owner)
+    raise SessionNotFoundError(key)
+
+
+def _warn_unreadable(keys: Sequence[SessionKey]) -> None:
+    for key in keys:
+        _logger.warning("session %r is left out of the list: it cannot be read", str(key))

@@ -1,0 +1,90 @@
+"""URLs and environment variables to backends; a driver is imported when its URL is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from async_session_store.abc import Backend
+from async_session_store.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says."""
+
+    url: str
+    namespace: str | None
+    wait_ttl_seconds: float | None
+
+
+def settings_from_env() -> Settings:
+    url = os.environ.get("SESSION_STORE_URL") or os.environ.get("SESSION_REDIS_URL")
+    return Settings(
+        url=url or "memory://",
+        namespace=os.environ.get("SESSION_NAMESPACE") or None,
+        wait_ttl_seconds=_seconds("SESSION_WAIT_TTL_SECS"),
+    )
+
+
+def backend(url: str, *, namespace: str | None) -> Backend:
+    """The backend for a URL, not opened. Raises ``InvalidInputError``."""
+    scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else None
+    make = _BACKENDS.get(scheme.lower()) if scheme is not None else None
+    if make is None:
+        known = ", ".join(f"{scheme}://" for scheme in _BACKENDS)
+        raise InvalidInputError(f"url: its scheme must be one of {known}")
+    return make(url, namespace)
+
+
+def _memory(url: str, _namespace: str | None) -> Backend:
+    from async_session_store.backends.memory import MemoryBackend
+
+    # Any namespace is right here: nothing is shared.
+    if url.partition("://")[2]:
+        raise InvalidInputError("url: memory:// takes nothing behind it")
+    return MemoryBackend()
+
+
+def _sqlite(url: str, namespace: str | None) -> Backend:
+    from async_session_store.backends.sqlite import SqliteBackend
+
+    if namespace is not None:
+        raise InvalidInputError("namespace: is for Redis; give each SQLite store its own file")
+    parts = urlsplit(url)
+    if parts.netloc:
+        raise InvalidInputError(
+            "url: sqlite takes three slashes before a relative path (sqlite:///bot.db) "
+            "and four before an absolute one"
+        )
+    if parts.query or parts.fragment:
+        raise InvalidInputError("url: sqlite takes no options; write '?' and '#' as %3F and %23")
+    return SqliteBackend(unquote(parts.path[1:]) or ":memory:")
+
+
+def _redis(url: str, namespace: str | None) -> Backend:
+    from async_session_store.backends.redis import DEFAULT_NAMESPACE, RedisBackend
+
+    return RedisBackend.from_url(url, namespace=namespace or DEFAULT_NAMESPACE)
+
+
+def _seconds(variable: str) -> float | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{variable}: must be a number of seconds") from error
+
+
+_BACKENDS: Final[dict[str, Callable[[str, str | None], Backend]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+}

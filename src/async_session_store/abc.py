@@ -1,0 +1,211 @@
+"""What a backend author reads: the :class:`Backend` interface and its value types.
+
+A backend stores documents, compares owners, routes scopes and keeps deadlines, each operation in
+one atomic step. It knows no rule about tenants or arguments: the store above it has checked them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+
+__all__ = [
+    "Backend",
+    "Found",
+    "Outcome",
+    "Owner",
+    "Registration",
+    "Unreadable",
+    "WaitKey",
+]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitKey:
+    """Where a wait is: its owner (whose ``user`` is never None) and the hash of its scope."""
+
+    owner: Owner
+    scope_hash: str
+
+
+class Outcome(Enum):
+    """What became of a write."""
+
+    DONE = auto()
+    MISSING = auto()
+    """No live session, or none that the viewer sees."""
+    FOREIGN = auto()
+    """The stored session has another owner than the data."""
+    TAKEN = auto()
+    """A live wait is at the scope."""
+    UNREADABLE = auto()
+    """The stored document cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of :meth:`Backend.put_wait`; ``detached`` is the live session it displaced."""
+
+    outcome: Outcome
+    detached: SessionKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A live session whose document cannot be read.
+
+    ``owner`` is None if it cannot be told either. ``reason`` quotes nothing of the document.
+    """
+
+    key: SessionKey
+    owner: Owner | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[_T]):
+    """What a listing found, in the order of the session keys, and the keys it left out."""
+
+    items: tuple[_T, ...]
+    unreadable: tuple[SessionKey, ...] = ()
+
+
+class Backend(ABC):
+    """Storage for sessions and their waits.
+
+    Every implementation promises:
+
+    * Each method is one atomic step: other callers, processes and machines see all of it or none
+      of it, also when the caller is cancelled or killed half way (W1). A cancelled call leaves
+      the backend usable, and later calls on it see what became of the cancelled one (R3).
+    * A session past its deadline does not exist for any method (T4). Deadlines are exact to the
+      millisecond on the backend's own clock (T6). A time to live is a positive whole number of
+      milliseconds, or None for no deadline.
+    * A wait belongs to one owner; nothing that is done for one owner hides, changes or deletes
+      what belongs to another (F7).
+    * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
+      ``StoreUnavailableError``, each from its cause (R1). Every wait on a network or a lock is
+      bounded (R4).
+    * A stored object cannot be changed through a reference that a caller holds.
+
+    Where a method takes a ``viewer``, a session that ``viewer.sees`` refuses is missing, and that
+    is decided before anything else (F5). A viewer of None sees every session.
+    """
+
+    @abstractmethod
+    async def open(self, *, max_document_bytes: int) -> None:
+        """Connect, and check that the storage answers.
+
+        A stored document of more than ``max_document_bytes`` as JSON is unreadable (S6). A failed
+        open leaves nothing behind.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what was begun and let go of everything that :meth:`open` made (R5, R6)."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Check that the storage answers."""
+
+    @abstractmethod
+    async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
+        """Store a session that waits nowhere under a key that is in no use (S1)."""
+
+    @abstractmethod
+    async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
+        """The data of a live session (S2)."""
+
+    @abstractmethod
+    async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
+        """A live session with its etag and deadline (W8, E1)."""
+
+    @abstractmethod
+    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+        """Replace the data of a live session; its wait and its deadline stay (S3).
+
+        MISSING, UNREADABLE, or FOREIGN if the stored owner is not the data's (F2); else DONE.
+        A session that was deleted stays deleted, whatever runs concurrently (S5).
+        """
+
+    @abstractmethod
+    async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
+        """Remove a live session, readable or not, and all its routing (S4).
+
+        MISSING or DONE; UNREADABLE, with nothing changed, if there is a viewer and the owner
+        cannot be told.
+        """
+
+    @abstractmethod
+    async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
+        """Move the deadline of a live session and of its wait (T3).
+
+        MISSING or DONE; UNREADABLE as in :meth:`delete`.
+        """
+
+    @abstractmethod
+    async def put_wait(
+        self,
+        wait: WaitKey,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        """Store a session (creating or replacing it) and route the scope to it (W1).
+
+        FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
+        document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7);
+        each changes nothing. Else DONE, and then: the session waits here and nowhere else (W2);
+        another live session that waited here waits nowhere, keeps its data and deadline, and is
+        returned as ``detached`` (W3); deadline and data are the new ones (T2).
+        """
+
+    @abstractmethod
+    async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
+        """The live session that waits at the first of the scopes where one does (W4).
+
+        A session whose document cannot be read still waits, unless its owner can be told and is
+        another.
+        """
+
+    @abstractmethod
+    async def read_wait(
+        self, owner: Owner, scope_hashes: Sequence[str]
+    ) -> SessionRecord | Unreadable | None:
+        """Like :meth:`find_wait`, with the record (W8)."""
+
+    @abstractmethod
+    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+        """The keys of all live waits of the owner (W5).
+
+        A session whose owner cannot be told is left out and named in ``unreadable`` (R2).
+        """
+
+    @abstractmethod
+    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+        """The records of all live waits of the owner (W8a); unreadable ones are left out (R2)."""
+
+    @abstractmethod
+    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
+        """Remove the live wait at the scope and its session (W6); whether there was one.
+
+        With a ``session_key``, only if that session waits there. A session whose document cannot
+        be read is unrouted at least.
+        """
+
+    @abstractmethod
+    async def delete_waits(self, owner: Owner) -> int:
+        """Remove all live waits of the owner and their sessions (W8a); how many there were."""
+
+    @abstractmethod
+    async def purge(self, limit: int) -> int:
+        """Reclaim at most ``limit`` expired sessions or stale index entries (T5); how many."""

@@ -1,0 +1,146 @@
+"""One worker for many callers: calls that come while a batch is under way form the next one.
+
+The worker is an asyncio task that owns the connection: it opens it, runs one batch after the
+other on it, and closes it. So a cancelled caller can break nothing: its operation is dropped if
+it has not begun, and otherwise finishes, and later calls come after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeAlias, TypeVar
+
+import anyio
+
+from async_session_store.errors import StoreUnavailableError
+
+_Operation = TypeVar("_Operation")
+_Reply = TypeVar("_Reply")
+
+
+class Job(Generic[_Operation, _Reply]):
+    """An operation and the caller that waits for its reply."""
+
+    __slots__ = ("_future", "operation")
+
+    def __init__(self, operation: _Operation, future: asyncio.Future[_Reply]) -> None:
+        self.operation = operation
+        self._future = future
+
+    @property
+    def settled(self) -> bool:
+        """Whether no one waits any more: it was answered, or its caller was cancelled."""
+        return self._future.done()
+
+    def succeed(self, reply: _Reply) -> None:
+        if not self._future.done():
+            self._future.set_result(reply)
+
+    def fail(self, error: BaseException) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+RunBatch: TypeAlias = "Callable[[list[Job[_Operation, _Reply]]], Awaitable[None]]"
+
+
+class BatchWorker(Generic[_Operation, _Reply]):
+    """Runs operations in the order they come, as many at a time as are waiting.
+
+    Args:
+        connect: Opens the connection and gives the function that runs a batch on it. That
+            function settles each job; an exception from it fails all that it left unsettled.
+        largest: The largest batch; further callers wait for their turn.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractAsyncContextManager[RunBatch[_Operation, _Reply]]],
+        *,
+        largest: int,
+    ) -> None:
+        self._connect = connect
+        self._largest = largest
+        self._waiting: deque[Job[_Operation, _Reply]] = deque()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._roused = asyncio.Event()
+        self._task = self._loop.create_task(self._work())
+
+    async def opened(self) -> None:
+        """Wait until the connection is open; raise what opening it raised."""
+        try:
+            await asyncio.shield(self._ready)
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def submit(self, operation: _Operation) -> _Reply:
+        if asyncio.get_running_loop() is not self._loop:
+            raise StoreUnavailableError("this store was opened in another event loop")
+        if self._closing:
+            raise StoreUnavailableError("this store is closed")
+        future: asyncio.Future[_Reply] = self._loop.create_future()
+        self._waiting.append(Job(operation, future))
+        self._roused.set()
+        return await future
+
+    async def aclose(self) -> None:
+        """Run what is waiting, then close the connection. Cancellation does not interrupt it."""
+        self._closing = True
+        self._roused.set()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        try:
+            async with self._connect() as run:
+                self._ready.set_result(None)
+                await self._serve(run)
+        except Exception as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+        finally:
+            self._closing = True
+            _fail_all(self._waiting, StoreUnavailableError("this store was closed meanwhile"))
+
+    async def _serve(self, run: RunBatch[_Operation, _Reply]) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch:
+                await _settle(run, batch)
+            elif self._closing:
+                return
+            else:
+                self._roused.clear()
+                await self._roused.wait()
+
+    def _next_batch(self) -> list[Job[_Operation, _Reply]]:
+        batch: list[Job[_Operation, _Reply]] = []
+        while self._waiting and len(batch) < self._largest:
+            job = self._waiting.popleft()
+            if not job.settled:
+                batch.append(job)
+        return batch
+
+
+async def _settle(run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]) -> None:
+    try:
+        await run(batch)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
+        _fail_all(batch, error)
+    except asyncio.CancelledError:
+        _fail_all(batch, StoreUnavailableError("the event loop ended; the outcome is unknown"))
+        raise
+
+
+def _fail_all(
+    jobs: deque[Job[_Operation, _Reply]] | list[Job[_Operation, _Reply]], error: Exception
+) -> None:
+    for job in jobs:
+        job.fail(error)

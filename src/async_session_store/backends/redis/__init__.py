@@ -1,0 +1,311 @@
+"""Sessions on a Redis server, in the layout of the Rust crate ``greentic-session``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, cast
+
+from typing_extensions import Self, override
+
+from async_session_store import _codec
+from async_session_store.abc import (
+    Backend,
+    Found,
+    Outcome,
+    Registration,
+    Unreadable,
+    WaitKey,
+)
+from async_session_store.backends._batches import BatchWorker, RunBatch
+from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+
+try:
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+except ImportError as error:
+    raise ImportError(
+        "the Redis backend needs redis-py; install async-session-store[redis]"
+    ) from error
+
+from async_session_store.backends.redis import _replies
+from async_session_store.backends.redis._connection import Argument, Command, CommandRunner
+from async_session_store.backends.redis._keys import Keys, owner_text
+from async_session_store.backends.redis._scripts import script
+
+__all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
+
+DEFAULT_NAMESPACE: Final = "greentic:session"
+TIMEOUT: Final = 5.0  # seconds
+_LARGEST_BATCH: Final = 128
+_SCAN_STEP: Final = 512
+_OLDEST_REDIS: Final = (6, 2)
+_NOTHING: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexPiece:
+    """Keys, or one key and some of its members, and the script that drops the stale ones."""
+
+    script: str
+    keys: Sequence[bytes]
+    members: Sequence[bytes] = ()
+
+
+class RedisBackend(Backend):
+    """Sessions on a Redis server (6.2 or newer, also behind Sentinel; not Redis Cluster).
+
+    Processes that use the Rust crate ``greentic-session`` may share the namespace, live. Each
+    operation is one command or one script, so one round trip. Calls that come while one is under
+    way go together in the next write on one connection of the client's pool. Nothing is sent
+    twice: where an answer is lost, the caller is told that the outcome is unknown.
+
+    Args:
+        client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
+            ``socket_timeout`` bounds every call; without one, 5 seconds do.
+        namespace: Stands before every key, with a colon after it.
+    """
+
+    def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
+        if not isinstance(client, Redis):
+            raise InvalidInputError("client: give a redis.asyncio.Redis")
+        if not isinstance(namespace, str) or not namespace:
+            raise InvalidInputError("namespace: give a text that is not empty")
+        self._client = client
+        self._owns_client = False
+        self._namespace = namespace
+        self._keys = Keys(namespace)
+        self._max_document_bytes = 0
+        self._worker: BatchWorker[Command, object] | None = None
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
+        """A backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
+
+        Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
+        (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
+        """
+        try:
+            client = Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            # Without its cause, whose text can hold the password.
+            raise InvalidInputError("url: redis-py cannot read it") from None
+        backend = cls(client, namespace=namespace)
+        backend._owns_client = True
+        return backend
+
+    @override
+    async def open(self, *, max_document_bytes: int) -> None:
+        self._max_document_bytes = max_document_bytes
+        self._worker = BatchWorker(self._connection, largest=_LARGEST_BATCH)
+        try:
+            await self._worker.opened()
+            await self._check_version()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    @override
+    async def aclose(self) -> None:
+        if self._worker is not None:
+            await self._worker.aclose()
+
+    @override
+    async def ping(self) -> None:
+        await self._call("PING")
+
+    @override
+    async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
+        deadline = () if ttl is None else ("PX", ttl)
+        await self._call("SET", self._keys.session(key), _codec.encode(data), *deadline)
+
+    @override
+    async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
+        document = cast("bytes | None", await self._call("GET", self._keys.session(key)))
+        if document is None:
+            return None
+        return _replies.data(key, document, self._max_document_bytes)
+
+    @override
+    async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
+        return self._optional_record(await self._run("read_record", [self._keys.session(key)], key))
+
+    @override
+    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+        owner, document = owner_text(data.tenant_ctx.owner), _codec.encode(data)
+        reply = await self._run(
+            "replace",
+            [self._keys.session(key)],
+            key,
+            _viewer(viewer),
+            owner,
+            document,
+            _codec.etag(document),
+        )
+        return _replies.outcome(reply)
+
+    @override
+    async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
+        reply = await self._run("delete", [self._keys.session(key)], key, _viewer(viewer))
+        return _replies.outcome(reply)
+
+    @override
+    async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
+        keys = [self._keys.session(key)]
+        return _replies.outcome(await self._run("touch", keys, key, _viewer(viewer), _ttl(ttl)))
+
+    @override
+    async def put_wait(
+        self,
+        wait: WaitKey,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        document = _codec.encode(data)
+        reply = await self._run(
+            "put_wait",
+            [self._keys.session(key), self._keys.scope(wait.owner, wait.scope_hash)],
+            key,
+            owner_text(wait.owner),
+            wait.scope_hash,
+            document,
+            _codec.etag(document),
+            _ttl(ttl),
+            int(only_if_absent),
+        )
+        outcome, detached = cast("list[object]", reply)
+        return Registration(_replies.outcome(outcome), _replies.optional_key(detached))
+
+    @override
+    async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
+        return _replies.optional_key(await self._look_up("find_wait", owner, scope_hashes))
+
+    @override
+    async def read_wait(
+        self, owner: Owner, scope_hashes: Sequence[str]
+    ) -> SessionRecord | Unreadable | None:
+        return self._optional_record(await self._look_up("read_wait", owner, scope_hashes))
+
+    @override
+    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+        reply = await self._run("list_waits", [self._keys.user(owner)], owner_text(owner))
+        found, unreadable = cast("list[list[object]]", reply)
+        return Found(_replies.sorted_keys(found), _replies.sorted_keys(unreadable))
+
+    @override
+    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+        reply = await self._run("list_wait_records", [self._keys.user(owner)], owner_text(owner))
+        records = [self._record(item) for item in cast("list[object]", reply)]
+        records.sort(key=lambda record: record.key)
+        return Found(
+            tuple(record for record in records if isinstance(record, SessionRecord)),
+            tuple(record.key for record in records if isinstance(record, Unreadable)),
+        )
+
+    @override
+    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
+        reply = await self._run(
+            "delete_wait",
+            [self._keys.scope(wait.owner, wait.scope_hash)],
+            owner_text(wait.owner),
+            wait.scope_hash,
+            session_key or _NOTHING,
+        )
+        return reply == 1
+
+    @override
+    async def delete_waits(self, owner: Owner) -> int:
+        reply = await self._run("delete_waits", [self._keys.user(owner)], owner_text(owner))
+        return cast("int", reply)
+
+    @override
+    async def purge(self, limit: int) -> int:
+        purged = 0
+        async with aclosing(self._index()) as pieces:
+            async for piece in pieces:
+                reply = await self._run(piece.script, piece.keys, limit - purged, *piece.members)
+                purged += cast("int", reply)
+                if purged >= limit:
+                    break
+        return purged
+
+    # --- Inside -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[RunBatch[Command, object], None]:
+        pool = self._client.connection_pool
+        timeout = pool.connection_kwargs.get("socket_timeout") or TIMEOUT
+        try:
+            yield CommandRunner(pool, timeout).run_batch
+        finally:
+            if self._owns_client:
+                await self._client.aclose()
+
+    async def _check_version(self) -> None:
+        version = _replies.server_version(await self._call("INFO", "server"))
+        if version < _OLDEST_REDIS:
+            raise StoreUnavailableError(
+                f"Redis {'.'.join(map(str, version))} is too old; this library needs 6.2 or newer"
+            )
+
+    async def _call(self, *arguments: Argument) -> object:
+        return await self._submit(Command(arguments))
+
+    async def _run(self, name: str, keys: Sequence[Argument], *arguments: Argument) -> object:
+        """Run a script; every script takes the namespace and the largest document first."""
+        common = (self._namespace, self._max_document_bytes)
+        return await self._submit(Command((len(keys), *keys, *common, *arguments), script(name)))
+
+    async def _submit(self, command: Command) -> object:
+        if self._worker is None:
+            raise StoreUnavailableError("this backend is not open")
+        return await self._worker.submit(command)
+
+    async def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> object:
+        keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
+        return await self._run(name, keys, owner_text(owner), *scope_hashes)
+
+    async def _index(self) -> AsyncGenerator[_IndexPiece, None]:
+        """All that points to sessions, in pieces of bounded size."""
+        for pattern in self._keys.routes:
+            async for routes in self._scan("SCAN", match=pattern):
+                yield _IndexPiece("purge_routes", routes)
+        async for users in self._scan("SCAN", match=self._keys.users):
+            for user in users:
+                async for members in self._scan("SSCAN", user):
+                    yield _IndexPiece("purge_members", [user], members)
+
+    async def _scan(self, *command: Argument, match: str = "*") -> AsyncIterator[list[bytes]]:
+        cursor = b"0"
+        while True:
+            reply = await self._call(*command, cursor, "MATCH", match, "COUNT", _SCAN_STEP)
+            cursor, found = cast("tuple[bytes, list[bytes]]", reply)
+            if found:
+                yield found
+            if cursor == b"0":
+                return
+
+    def _record(self, reply: object) -> SessionRecord | Unreadable:
+        return _replies.record(reply, self._max_document_bytes)
+
+    def _optional_record(self, reply: object) -> SessionRecord | Unreadable | None:
+        return None if reply is None else self._record(reply)
+
+
+def _viewer(viewer: Owner | None) -> str:
+    return _NOTHING if viewer is None else owner_text(viewer)
+
+
+def _ttl(ttl: int | None) -> Argument:
+    return _NOTHING if ttl is None else ttl

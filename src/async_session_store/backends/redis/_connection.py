@@ -1,0 +1,113 @@
+"""Commands on a pooled connection: a batch of them in one round trip, none of them sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from async_session_store.backends._batches import Job
+from async_session_store.backends.redis._faults import lost, not_sent, refused
+from async_session_store.backends.redis._scripts import Script
+from async_session_store.errors import SessionStoreError
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+    from redis.asyncio.connection import AbstractConnection
+
+Argument: TypeAlias = "bytes | str | int"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command; or the arguments of a script, after the number of its keys."""
+
+    arguments: tuple[Argument, ...]
+    script: Script | None = None
+
+
+CommandJob: TypeAlias = "Job[Command, object]"
+
+
+class CommandRunner:
+    """Runs batches of commands, each batch on one connection of the pool.
+
+    Args:
+        pool: Where connections come from. It connects, authenticates and replaces what is broken.
+        timeout: How long connecting, and answering a batch, may take, in seconds.
+    """
+
+    def __init__(self, pool: ConnectionPool, timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._known: set[str] = set()
+
+    async def run_batch(self, jobs: list[CommandJob]) -> None:
+        """Send all commands in one write and settle each job with its reply."""
+        try:
+            with anyio.fail_after(self._timeout):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        except (RedisError, OSError) as error:
+            _fail(jobs, not_sent, error)
+            return
+        try:
+            unknown = await self._exchange(connection, jobs)
+            # The server lost these scripts, so they did not run. What a cancelled caller left
+            # must not run now: later calls in this batch have run already.
+            wanted = [job for job in unknown if not job.settled]
+            if wanted:
+                await self._exchange(connection, wanted)
+        finally:
+            await self._pool.release(connection)
+
+    async def _exchange(
+        self, connection: AbstractConnection, jobs: list[CommandJob]
+    ) -> list[CommandJob]:
+        """Settle the jobs, but for those whose script the server does not know; return those."""
+        unknown: list[CommandJob] = []
+        commands = [self._packable(job.operation) for job in jobs]
+        try:
+            with anyio.fail_after(self._timeout):
+                await connection.send_packed_command(connection.pack_commands(commands))
+                for job in jobs:
+                    reply = await _reply(connection)
+                    if isinstance(reply, NoScriptError):
+                        unknown.append(job)
+                        self._known.clear()
+                    elif isinstance(reply, ResponseError):
+                        _fail([job], refused, reply)
+                    else:
+                        job.succeed(reply)
+        except (RedisError, OSError) as error:
+            await connection.disconnect(nowait=True)
+            _fail(jobs, lost, error)
+        return unknown
+
+    def _packable(self, command: Command) -> Sequence[Argument]:
+        """The command as it is sent: a script by its source at first, then by its SHA-1."""
+        if command.script is None:
+            return command.arguments
+        if command.script.sha in self._known:
+            return ("EVALSHA", command.script.sha, *command.arguments)
+        self._known.add(command.script.sha)
+        return ("EVAL", command.script.source, *command.arguments)
+
+
+async def _reply(connection: AbstractConnection) -> object:
+    """The next reply; an error reply is returned, as the replies after it must be read too."""
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        return error
+
+
+def _fail(
+    jobs: list[CommandJob],
+    translate: Callable[[Exception], SessionStoreError],
+    error: Exception,
+) -> None:
+    for job in jobs:
+        job.fail(translate(error))

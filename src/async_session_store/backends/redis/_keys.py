@@ -1,0 +1,42 @@
+"""The names of the keys, as the Rust crate ``greentic-session`` writes them."""
+
+from __future__ import annotations
+
+import re
+
+from async_session_store.models import Owner, SessionKey
+
+
+class Keys:
+    """The keys under a namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    def session(self, key: SessionKey) -> str:
+        return f"{self._namespace}:session:{key}"
+
+    def user(self, owner: Owner) -> str:
+        return f"{self._namespace}:waits:user:{owner_text(owner)}"
+
+    def scope(self, owner: Owner, scope_hash: str) -> str:
+        return f"{self._namespace}:waits:scope:{owner_text(owner)}:{scope_hash}"
+
+    @property
+    def users(self) -> str:
+        """A pattern of all users' sets of waits."""
+        return f"{self._escaped}:waits:user:*"
+
+    @property
+    def routes(self) -> tuple[str, str]:
+        """Patterns of all other keys that point to a session."""
+        return f"{self._escaped}:waits:scope:*", f"{self._escaped}:meta:*"
+
+    @property
+    def _escaped(self) -> str:
+        return re.sub(r"([*?\[\]\\])", r"\\\1", self._namespace)
+
+
+def owner_text(owner: Owner) -> str:
+    """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
+    return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"

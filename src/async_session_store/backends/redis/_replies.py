@@ -1,0 +1,59 @@
+"""What the scripts reply, as values of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Final, cast
+
+from async_session_store import _codec
+from async_session_store.abc import Outcome, Unreadable
+from async_session_store.models import SessionData, SessionKey, SessionRecord
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def outcome(reply: object) -> Outcome:
+    return Outcome[cast("bytes", reply).decode()]
+
+
+def optional_key(reply: object) -> SessionKey | None:
+    return None if reply is None else _key(reply)
+
+
+def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
+    return tuple(sorted(map(_key, replies)))
+
+
+def data(key: SessionKey, document: bytes, maximum: int) -> SessionData | Unreadable:
+    try:
+        return _codec.decode(document, maximum)
+    except _codec.UnreadableDocumentError as error:
+        return Unreadable(key, _codec.stored_owner(document), str(error))
+
+
+def record(reply: object, maximum: int) -> SessionRecord | Unreadable:
+    """A record, from what the function of that name in the prelude returns."""
+    raw_key, document, left, now = cast("tuple[bytes, bytes | None, int, int]", reply)
+    key = _key(raw_key)
+    if document is None:
+        return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
+    found = data(key, document, maximum)
+    if isinstance(found, Unreadable):
+        return found
+    return SessionRecord(key, found, _codec.etag(document), _deadline(left, now))
+
+
+def server_version(information: object) -> tuple[int, ...]:
+    """The version in the reply to ``INFO server``."""
+    lines = cast("bytes", information).decode().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return tuple(map(int, fields["redis_version"].split(".")[:2]))
+
+
+def _key(reply: object) -> SessionKey:
+    return SessionKey(cast("bytes", reply).decode())
+
+
+def _deadline(left: int, now: int) -> datetime | None:
+    return None if left < 0 else _EPOCH + timedelta(milliseconds=now + left)

@@ -1,0 +1,14 @@
+-- Remove a live session and all routing to it.
+--
+-- KEYS[1]  its session key
+-- ARGV[3]  its key
+-- ARGV[4]  the viewer, or nothing
+-- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
+
+local key, viewer = ARGV[3], ARGV[4]
+local session = read(key)
+if not session or not sees(viewer, session.owner) then return 'MISSING' end
+if viewer ~= '' and not session.owner then return 'UNREADABLE' end
+unroute(key, session.owner)
+redis.call('DEL', session_key(key))
+return 'DONE'

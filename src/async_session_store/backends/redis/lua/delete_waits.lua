@@ -1,0 +1,14 @@
+-- Remove all live waits of an owner and their sessions.
+--
+-- KEYS[1]  the owner's set of waits
+-- ARGV[3]  the owner
+-- returns  how many there were
+
+local owner = ARGV[3]
+local waits = all_waiting(owner)
+for _, wait in ipairs(waits) do
+  local known = wait.session.owner or redis.call('HGET', meta_key(wait.key), 'owner')
+  unroute(wait.key, owner)
+  if known == owner then redis.call('DEL', session_key(wait.key)) end
+end
+return #waits

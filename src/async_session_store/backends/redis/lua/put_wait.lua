@@ -1,0 +1,42 @@
+-- Store a session and route a scope to it.
+--
+-- KEYS[1]  its session key
+-- KEYS[2]  the scope key
+-- ARGV[3]  its key
+-- ARGV[4]  the owner of the document and of the wait
+-- ARGV[5]  the hash of the scope
+-- ARGV[6]  the document
+-- ARGV[7]  its SHA-1
+-- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
+-- ARGV[9]  1 to register only if no live wait is at the scope
+-- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
+
+-- How many members of the user's set are looked at, to drop those whose session is gone.
+local SAMPLE = 32
+
+local key, owner, scope_hash, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local deadline, only_if_absent = deadline_after(ARGV[8]), ARGV[9] == '1'
+
+local before = read(key)
+if before then
+  if before.owner and before.owner ~= owner then return {'FOREIGN', false} end
+  if not before.complete then return {'UNREADABLE', false} end
+end
+
+local holder = waiting(owner, scope_hash)
+if holder and only_if_absent then return {'TAKEN', false} end
+unroute(key, owner)
+if holder and holder ~= key then unroute(holder, owner) end
+
+set(session_key(key), document, deadline)
+set(scope_key(owner, scope_hash), key, deadline)
+redis.call('HSET', meta_key(key), 'scope', scope_hash, 'owner', owner, 'digest', digest)
+set_deadline(meta_key(key), deadline)
+
+for _, member in ipairs(redis.call('SRANDMEMBER', user_key(owner), SAMPLE)) do
+  if redis.call('EXISTS', session_key(member)) == 0 then
+    redis.call('SREM', user_key(owner), member)
+  end
+end
+redis.call('SADD', user_key(owner), key)
+return {'DONE', holder ~= key and holder or false}

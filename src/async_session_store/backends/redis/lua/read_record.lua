@@ -1,0 +1,11 @@
+-- A live session.
+--
+-- KEYS[1]  its session key
+-- ARGV[3]  its key
+-- returns  a record (see the prelude), or nothing
+
+local key = ARGV[3]
+local session = read(key)
+if not session then return false end
+restore_deadline(key, route_to(key))
+return record(key, session)

@@ -1,0 +1,21 @@
+-- Replace the document of a live session; its routing and its deadline stay.
+--
+-- KEYS[1]  its session key
+-- ARGV[3]  its key
+-- ARGV[4]  the viewer, or nothing
+-- ARGV[5]  the owner of the new document
+-- ARGV[6]  the new document
+-- ARGV[7]  its SHA-1
+-- returns  DONE, MISSING, FOREIGN or UNREADABLE
+
+local key, viewer, owner, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local session = read(key)
+if not session or not sees(viewer, session.owner) then return 'MISSING' end
+if session.owner and session.owner ~= owner then return 'FOREIGN' end
+if not session.complete then return 'UNREADABLE' end
+restore_deadline(key, route_to(key))
+redis.call('SET', session_key(key), document, 'KEEPTTL')
+if redis.call('EXISTS', meta_key(key)) == 1 then
+  redis.call('HSET', meta_key(key), 'digest', digest)
+end
+return 'DONE'

@@ -1,0 +1,188 @@
+"""Sessions in a SQLite file, which several processes may share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Literal, TypeVar, cast
+
+from typing_extensions import override
+
+from async_session_store import _codec
+from async_session_store.abc import (
+    Backend,
+    Found,
+    Outcome,
+    Registration,
+    Unreadable,
+    WaitKey,
+)
+from async_session_store.backends._batches import BatchWorker
+from async_session_store.backends.sqlite._connection import Operation, connection
+from async_session_store.backends.sqlite._table import Document, SessionTable
+from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+
+__all__ = ["SqliteBackend"]
+
+BUSY_TIMEOUT: Final = 5.0  # seconds
+_LARGEST_BATCH: Final = 256
+_PURGE_SLICE: Final = 256  # rows deleted in one transaction
+
+_T = TypeVar("_T")
+
+
+class SqliteBackend(Backend):
+    """Sessions in a SQLite file in WAL mode, which several processes may share.
+
+    All calls run in one thread. Calls that come while a transaction runs go together in the next
+    one, and are answered after it was committed. A file that is created gets the mode 0600.
+
+    Args:
+        path: The database file; its folder must exist. ``:memory:`` is a private database that
+            ends with the backend.
+        synchronous: ``FULL`` keeps every answered write through a power loss; ``NORMAL`` can lose
+            the last ones then, but none when only the process dies.
+        busy_timeout: How long to wait for another process's transaction, in seconds.
+        clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        busy_timeout: float = BUSY_TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise InvalidInputError("synchronous: give 'FULL' or 'NORMAL'")
+        self._path = _text_path(path)
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._clock = clock
+        self._worker: BatchWorker[Operation, object] | None = None
+
+    @override
+    async def open(self, *, max_document_bytes: int) -> None:
+        connect = partial(
+            connection,
+            self._path,
+            synchronous=self._synchronous,
+            busy_timeout=self._busy_timeout,
+            clock=self._clock,
+            max_document_bytes=max_document_bytes,
+        )
+        self._worker = BatchWorker(connect, largest=_LARGEST_BATCH)
+        await self._worker.opened()
+
+    @override
+    async def aclose(self) -> None:
+        if self._worker is not None:
+            await self._worker.aclose()
+
+    @override
+    async def ping(self) -> None:
+        await self._reading(SessionTable.ping)
+
+    @override
+    async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
+        document = _document(data)
+        await self._writing(lambda table: table.insert(key, document, ttl))
+
+    @override
+    async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
+        return await self._reading(lambda table: table.read(key))
+
+    @override
+    async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
+        return await self._reading(lambda table: table.read_record(key))
+
+    @override
+    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+        document = _document(data)
+        return await self._writing(lambda table: table.replace(key, document, viewer))
+
+    @override
+    async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
+        return await self._writing(lambda table: table.delete(key, viewer))
+
+    @override
+    async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
+        return await self._writing(lambda table: table.touch(key, ttl, viewer))
+
+    @override
+    async def put_wait(
+        self,
+        wait: WaitKey,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        document = _document(data)
+        return await self._writing(
+            lambda table: table.put_wait(wait, key, document, ttl, only_if_absent=only_if_absent)
+        )
+
+    @override
+    async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
+        return await self._reading(lambda table: table.find_wait(owner, scope_hashes))
+
+    @override
+    async def read_wait(
+        self, owner: Owner, scope_hashes: Sequence[str]
+    ) -> SessionRecord | Unreadable | None:
+        return await self._reading(lambda table: table.read_wait(owner, scope_hashes))
+
+    @override
+    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+        return await self._reading(lambda table: table.list_waits(owner))
+
+    @override
+    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+        return await self._reading(lambda table: table.list_wait_records(owner))
+
+    @override
+    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
+        return await self._writing(lambda table: table.delete_wait(wait, session_key))
+
+    @override
+    async def delete_waits(self, owner: Owner) -> int:
+        return await self._writing(lambda table: table.delete_waits(owner))
+
+    @override
+    async def purge(self, limit: int) -> int:
+        purged = 0
+        while purged < limit:
+            rows = min(_PURGE_SLICE, limit - purged)
+            deleted = await self._writing(partial(SessionTable.sweep, limit=rows))
+            purged += deleted
+            if deleted < rows:
+                break
+        return purged
+
+    async def _reading(self, run: Callable[[SessionTable], _T]) -> _T:
+        return cast("_T", await self._submit(Operation(run, writes=False)))
+
+    async def _writing(self, run: Callable[[SessionTable], _T]) -> _T:
+        return cast("_T", await self._submit(Operation(run, writes=True)))
+
+    async def _submit(self, operation: Operation) -> object:
+        if self._worker is None:
+            raise StoreUnavailableError("this backend is not open")
+        return await self._worker.submit(operation)
+
+
+def _document(data: SessionData) -> Document:
+    return Document(data.tenant_ctx.owner, _codec.encode_head(data), data.context_json)
+
+
+def _text_path(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidInputError("path: give the path of a file as text, or ':memory:'")
+    return text

@@ -1,0 +1,42 @@
+"""SQLite's faults in the words of the library."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from async_session_store.errors import StoreUnavailableError
+
+# The texts are SQLite's own and the same in all versions; error names need Python 3.11.
+_ADVICE: Final = {
+    "locked": "another process held the database for busy_timeout; nothing was written",
+    "full": "the disk is full; nothing was written",
+    "readonly": "the database file or its folder is read-only",
+    "unable to open": "the database file cannot be opened; is its folder there and writable?",
+    "not a database": "the file at this path is no SQLite database; give the path of another file",
+    "malformed": "the database file is damaged; restore it from a back-up",
+    "disk i/o error": "reading or writing the disk failed",
+}
+
+
+def unavailable(error: sqlite3.Error | OSError) -> StoreUnavailableError:
+    """The library's error for a fault of SQLite or of its file. Raise it ``from`` the fault."""
+    return _because(error, _advice(error))
+
+
+def _advice(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the folder of the database file does not exist; create it first"
+    if isinstance(error, OSError):
+        return f"the database file cannot be created: {error.strerror}"
+    text = str(error).lower()
+    for fragment, advice in _ADVICE.items():
+        if fragment in text:
+            return advice
+    return f"SQLite failed with {type(error).__name__}"
+
+
+def _because(cause: BaseException, advice: str) -> StoreUnavailableError:
+    error = StoreUnavailableError(f"SQLite: {advice}")
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,293 @@
+"""The SQL: each operation on the table of sessions, inside a transaction begun elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+from async_session_store import _codec
+from async_session_store.abc import Found, Outcome, Registration, Unreadable, WaitKey
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TeamId,
+    TenantId,
+    UserId,
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+# As blobs, texts that are no UTF-8 can be read too (and then found to be no document).
+_SELECT: Final = (
+    "SELECT key, env, tenant, team, user, deadline,"
+    " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions "
+)
+_LIVE: Final = "(deadline IS NULL OR deadline > :now)"
+_OWNER: Final = "env = :env AND tenant = :tenant AND team = :team AND user = :user"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Session data as it is stored."""
+
+    owner: Owner
+    head: bytes
+    context_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    key: SessionKey
+    owner: Owner
+    deadline: int | None
+    head: bytes | None
+    context_json: bytes | None
+
+
+class SessionTable:
+    """The sessions in a database.
+
+    Args:
+        execute: Executes one statement.
+        clock: Seconds since the Unix epoch.
+        max_document_bytes: A larger document is unreadable.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[str, dict[str, object]], sqlite3.Cursor],
+        *,
+        clock: Callable[[], float],
+        max_document_bytes: int,
+    ) -> None:
+        self._execute = execute
+        self._clock = clock
+        self._max_document_bytes = max_document_bytes
+
+    def ping(self) -> None:
+        self._execute("SELECT 1 FROM sessions LIMIT 1", {})
+
+    def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
+        self._write(key, document, ttl, None)
+
+    def read(self, key: SessionKey) -> SessionData | Unreadable | None:
+        row = self._live(key)
+        return None if row is None else self._data(row)
+
+    def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
+        row = self._live(key)
+        return None if row is None else self._record(row)
+
+    def replace(self, key: SessionKey, document: Document, viewer: Owner | None) -> Outcome:
+        row = self._visible(key, viewer)
+        if row is None:
+            return Outcome.MISSING
+        refusal = self._refusal(row, document.owner)
+        if refusal is not None:
+            return refusal
+        self._execute(
+            "UPDATE sessions SET document = CAST(:head AS TEXT), context_json = :context_json"
+            " WHERE key = :key",
+            {"key": key, "head": document.head, "context_json": document.context_json},
+        )
+        return Outcome.DONE
+
+    def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
+        if self._visible(key, viewer) is None:
+            return Outcome.MISSING
+        self._delete(key)
+        return Outcome.DONE
+
+    def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
+        if self._visible(key, viewer) is None:
+            return Outcome.MISSING
+        self._execute(
+            "UPDATE sessions SET deadline = :deadline WHERE key = :key",
+            {"key": key, "deadline": self._deadline(ttl)},
+        )
+        return Outcome.DONE
+
+    def put_wait(
+        self,
+        wait: WaitKey,
+        key: SessionKey,
+        document: Document,
+        ttl: int | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        before = self._live(key)
+        refusal = None if before is None else self._refusal(before, wait.owner)
+        if refusal is not None:
+            return Registration(refusal)
+        holder = self._waiting(wait.owner, wait.scope_hash)
+        if holder is not None and only_if_absent:
+            return Registration(Outcome.TAKEN)
+        self._execute(
+            f"UPDATE sessions SET scope_hash = NULL WHERE {_OWNER} AND scope_hash = :scope_hash",
+            _owner_columns(wait.owner) | {"scope_hash": wait.scope_hash},
+        )
+        self._write(key, document, ttl, wait.scope_hash)
+        detached = None if holder is None or holder.key == key else holder.key
+        return Registration(Outcome.DONE, detached)
+
+    def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
+        row = self._first_waiting(owner, scope_hashes)
+        return None if row is None else row.key
+
+    def read_wait(
+        self, owner: Owner, scope_hashes: Sequence[str]
+    ) -> SessionRecord | Unreadable | None:
+        row = self._first_waiting(owner, scope_hashes)
+        return None if row is None else self._record(row)
+
+    def list_waits(self, owner: Owner) -> Found[SessionKey]:
+        return Found(tuple(row.key for row in self._all_waiting(owner)))
+
+    def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+        found = [self._record(row) for row in self._all_waiting(owner)]
+        return Found(
+            tuple(item for item in found if isinstance(item, SessionRecord)),
+            tuple(item.key for item in found if isinstance(item, Unreadable)),
+        )
+
+    def delete_wait(self, wait: WaitKey, session_key: SessionKey | None) -> bool:
+        row = self._waiting(wait.owner, wait.scope_hash)
+        if row is None or session_key not in (None, row.key):
+            return False
+        self._delete(row.key)
+        return True
+
+    def delete_waits(self, owner: Owner) -> int:
+        return self._execute(
+            f"DELETE FROM sessions WHERE {_OWNER} AND scope_hash IS NOT NULL AND {_LIVE}",
+            _owner_columns(owner) | {"now": self._now()},
+        ).rowcount
+
+    def sweep(self, limit: int) -> int:
+        """Delete at most ``limit`` expired sessions; how many."""
+        return self._execute(
+            "DELETE FROM sessions WHERE rowid IN"
+            " (SELECT rowid FROM sessions WHERE deadline <= :now ORDER BY deadline LIMIT :limit)",
+            {"now": self._now(), "limit": limit},
+        ).rowcount
+
+    # --- Looking up ---------------------------------------------------------------------------
+
+    def _live(self, key: SessionKey) -> _Row | None:
+        return self._first(f"WHERE key = :key AND {_LIVE}", {"key": key})
+
+    def _visible(self, key: SessionKey, viewer: Owner | None) -> _Row | None:
+        row = self._live(key)
+        return row if row is None or viewer is None or viewer.sees(row.owner) else None
+
+    def _waiting(self, owner: Owner, scope_hash: str) -> _Row | None:
+        return self._first(
+            f"WHERE {_OWNER} AND scope_hash = :scope_hash AND {_LIVE}",
+            _owner_columns(owner) | {"scope_hash": scope_hash},
+        )
+
+    def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Row | None:
+        for scope_hash in scope_hashes:
+            row = self._waiting(owner, scope_hash)
+            if row is not None:
+                return row
+        return None
+
+    def _all_waiting(self, owner: Owner) -> list[_Row]:
+        return self._all(
+            f"WHERE {_OWNER} AND scope_hash IS NOT NULL AND {_LIVE} ORDER BY key",
+            _owner_columns(owner),
+        )
+
+    def _first(self, condition: str, parameters: dict[str, object]) -> _Row | None:
+        rows = self._all(condition, parameters)
+        return rows[0] if rows else None
+
+    def _all(self, condition: str, parameters: dict[str, object]) -> list[_Row]:
+        cursor = self._execute(_SELECT + condition, parameters | {"now": self._now()})
+        return list(map(_row, cursor))
+
+    # --- Reading a row ------------------------------------------------------------------------
+
+    def _data(self, row: _Row) -> SessionData | Unreadable:
+        if row.head is None or row.context_json is None:
+            return Unreadable(row.key, row.owner, "it is incomplete")
+        try:
+            return _codec.decode_split(
+                row.head, row.context_json.decode(), self._max_document_bytes
+            )
+        except UnicodeDecodeError:
+            return Unreadable(row.key, row.owner, "its context_json is no UTF-8")
+        except _codec.UnreadableDocumentError as error:
+            return Unreadable(row.key, row.owner, str(error))
+
+    def _record(self, row: _Row) -> SessionRecord | Unreadable:
+        data = self._data(row)
+        if isinstance(data, Unreadable):
+            return data
+        etag = _codec.etag(row.head or b"", b"\n", row.context_json or b"")
+        return SessionRecord(row.key, data, etag, _datetime(row.deadline))
+
+    def _refusal(self, row: _Row, owner: Owner) -> Outcome | None:
+        if row.owner != owner:
+            return Outcome.FOREIGN
+        return Outcome.UNREADABLE if isinstance(self._data(row), Unreadable) else None
+
+    # --- Changing -----------------------------------------------------------------------------
+
+    def _write(
+        self, key: SessionKey, document: Document, ttl: int | None, scope_hash: str | None
+    ) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO sessions"
+            " (key, env, tenant, team, user, scope_hash, deadline, document, context_json)"
+            " VALUES (:key, :env, :tenant, :team, :user, :scope_hash, :deadline,"
+            " CAST(:head AS TEXT), :context_json)",
+            _owner_columns(document.owner)
+            | {
+                "key": key,
+                "scope_hash": scope_hash,
+                "deadline": self._deadline(ttl),
+                "head": document.head,
+                "context_json": document.context_json,
+            },
+        )
+
+    def _delete(self, key: SessionKey) -> None:
+        self._execute("DELETE FROM sessions WHERE key = :key", {"key": key})
+
+    # --- Time ---------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _deadline(self, ttl: int | None) -> int | None:
+        return None if ttl is None else self._now() + ttl
+
+
+def _owner_columns(owner: Owner) -> dict[str, object]:
+    return {
+        "env": owner.env,
+        "tenant": owner.tenant,
+        "team": owner.team or "",
+        "user": owner.user or "",
+    }
+
+
+def _row(values: tuple[str, str, str, str, str, int | None, bytes | None, bytes | None]) -> _Row:
+    key, env, tenant, team, user, deadline, head, context_json = values
+    owner = Owner(
+        EnvId(env), TenantId(tenant), TeamId(team) if team else None, UserId(user) if user else None
+    )
+    return _Row(SessionKey(key), owner, deadline, head, context_json)
+
+
+def _datetime(deadline: int | None) -> datetime | None:
+    return None if deadline is None else _EPOCH + timedelta(milliseconds=deadline)

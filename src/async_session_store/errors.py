@@ -1,0 +1,118 @@
+"""The exceptions of the library.
+
+::
+
+    SessionStoreError
+    ├── InvalidInputError        (also ValueError)    an argument cannot be used
+    │   └── TenantMismatchError                       an owner fence refused the call
+    ├── SessionNotFoundError     (also LookupError)   no live session under the key
+    ├── ConflictError                                 someone else's write came first
+    ├── StoreTimeoutError        (also TimeoutError)  no answer in time
+    ├── StoreUnavailableError                         the storage is away or refuses
+    └── CorruptSessionError                           the stored document cannot be read
+
+Every exception has a ``code``, one of the ten codes of the Rust crate ``greentic-types``.
+No text holds a payload, a user id or a password.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+__all__ = [
+    "ConflictError",
+    "CorruptSessionError",
+    "ErrorCode",
+    "InvalidInputError",
+    "SessionNotFoundError",
+    "SessionStoreError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "TenantMismatchError",
+]
+
+
+class ErrorCode(str, Enum):
+    """The error codes of ``greentic-types``, by their wire names."""
+
+    UNKNOWN = "unknown"
+    INVALID_INPUT = "invalid_input"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    TIMEOUT = "timeout"
+    UNAUTHENTICATED = "unauthenticated"
+    PERMISSION_DENIED = "permission_denied"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class SessionStoreError(Exception):
+    """Base of every exception that a store raises."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.UNKNOWN
+
+
+class InvalidInputError(SessionStoreError, ValueError):
+    """An argument cannot be used. Nothing was written."""
+
+    code = ErrorCode.INVALID_INPUT
+
+
+class TenantMismatchError(InvalidInputError):
+    """The caller's context may not do this to this session. Nothing was written."""
+
+
+class SessionNotFoundError(SessionStoreError, LookupError):
+    """No live session is stored under ``key``."""
+
+    code = ErrorCode.NOT_FOUND
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"no live session is stored under {key!r}: it was removed, it expired, "
+            "or it was never created"
+        )
+        self.key = key
+
+    def __reduce__(self) -> tuple[type[SessionNotFoundError], tuple[str]]:
+        return type(self), (self.key,)
+
+
+class ConflictError(SessionStoreError):
+    """Someone else's write came first. Nothing was written."""
+
+    code = ErrorCode.CONFLICT
+
+
+class StoreTimeoutError(SessionStoreError, TimeoutError):
+    """The storage did not answer in time, so whether a write happened is unknown."""
+
+    code = ErrorCode.TIMEOUT
+
+
+class StoreUnavailableError(SessionStoreError):
+    """The storage is away, refuses the call, or the store is not open."""
+
+    code = ErrorCode.UNAVAILABLE
+
+
+class CorruptSessionError(SessionStoreError):
+    """The document stored under ``key`` cannot be read.
+
+    ``clear_wait`` unroutes it and ``remove_session`` removes it.
+    """
+
+    code = ErrorCode.INTERNAL
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(
+            f"the document stored under {key!r} cannot be read: {reason}; "
+            "remove_session(key) removes it"
+        )
+        self.key = key
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[CorruptSessionError], tuple[str, str]]:
+        return type(self), (self.key, self.reason)

