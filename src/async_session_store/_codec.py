@@ -13,8 +13,6 @@ from async_session_store.models import Owner, SessionData, TenantCtx
 
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
-_LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
-_FIELDS_CEILING: Final = 2048  # bytes of the names, numbers and punctuation of all known fields
 
 
 class UnreadableDocumentError(Exception):
@@ -45,8 +43,8 @@ def decode_split(head: bytes, context_json: str, maximum: int) -> SessionData:
     """The data of a document stored in two parts. Raises ``UnreadableDocumentError``."""
     data = decode(head[:-1] + b',"context_json":""}', maximum)
     # No one else holds the object yet; this spares escaping and parsing its largest field.
-    data.__dict__["context_json"] = context_json
-    if size(data, maximum) > maximum:
+    vars(data)["context_json"] = context_json
+    if exceeds(data, maximum):
         raise UnreadableDocumentError("it is larger than max_document_bytes")
     return data
 
@@ -68,12 +66,9 @@ def etag(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def size(data: SessionData, maximum: int) -> int:
-    """The document's size in bytes; or an upper bound of it, if that is within ``maximum``."""
-    ceiling = _FIELDS_CEILING + _LARGEST_ESCAPE * _characters(data)
-    if ceiling <= maximum and not _has_unknown_fields(data):
-        return ceiling
-    return len(encode(data))
+def exceeds(data: SessionData, maximum: int) -> bool:
+    """Whether the document is of more than ``maximum`` bytes; encodes it only if it may be."""
+    return data.size_ceiling > maximum and len(encode(data)) > maximum
 
 
 def _encode(data: SessionData, exclude: set[str] | None) -> bytes:
@@ -81,23 +76,6 @@ def _encode(data: SessionData, exclude: set[str] | None) -> bytes:
         return _DOCUMENT.dump_json(data, exclude=exclude, warnings="error")
     except PydanticSerializationError as error:
         raise InvalidInputError("data: holds a value of a wrong type (M7)") from error
-
-
-def _characters(data: SessionData) -> int:
-    ctx = data.tenant_ctx
-    total = sum(len(name) + len(value) + 1 for name, value in ctx.attributes.items())
-    for model in (data, ctx, data.cursor, ctx.impersonation):
-        if model is not None:
-            for value in model.__dict__.values():
-                if isinstance(value, str):
-                    total += len(value)
-    return total
-
-
-def _has_unknown_fields(data: SessionData) -> bool:
-    ctx = data.tenant_ctx
-    models = (data, ctx, data.cursor, ctx.deadline, ctx.impersonation)
-    return any(model is not None and model.model_extra for model in models)
 
 
 def _summary(error: ValidationError) -> str:

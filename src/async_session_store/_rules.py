@@ -23,7 +23,7 @@ from async_session_store.models import (
     UserId,
 )
 
-_MAX_TTL: Final = timedelta(days=36_525)  # 100 years with their leap days
+_MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _NO_TEAM_MARK: Final = "-"
 
 _T = TypeVar("_T")
@@ -53,7 +53,9 @@ def user_id(value: UserId | str) -> UserId:
 
 
 def scope_hash(scope: ReplyScope) -> str:
-    return _instance(ReplyScope, "scope", scope).scope_hash()
+    if not isinstance(scope, ReplyScope):
+        raise _wrong_type("scope", "a ReplyScope", scope)
+    return scope.scope_hash()
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
@@ -63,10 +65,6 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
         raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
     return tuple(map(scope_hash, scopes))
-
-
-def session_data(value: SessionData) -> SessionData:
-    return _instance(SessionData, "data", value)
 
 
 def limit(value: int) -> int:
@@ -81,13 +79,6 @@ def max_document_bytes(value: int) -> int:
     return value
 
 
-def document_size(size: int, maximum: int) -> None:
-    if size > maximum:
-        raise InvalidInputError(
-            f"data: its JSON is {size} bytes, over max_document_bytes ({maximum}) (S6)"
-        )
-
-
 def _text(kind: type[_T], argument: str, value: object) -> _T:
     try:
         return kind(value)  # type: ignore[call-arg]  # both kinds are built from one text
@@ -96,12 +87,9 @@ def _text(kind: type[_T], argument: str, value: object) -> _T:
         raise InvalidInputError(f"{argument}: {rule}") from error
 
 
-def _instance(kind: type[_T], argument: str, value: object) -> _T:
-    if isinstance(value, kind):
-        return value
-    raise InvalidInputError(
-        f"{argument}: give a {kind.__name__}, not a value of type {type(value).__name__}"
-    )
+def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
+    given = type(value).__name__
+    return InvalidInputError(f"{argument}: give {wanted}, not a value of type {given}")
 
 
 # --- Time -------------------------------------------------------------------------------------
@@ -125,7 +113,7 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     seconds = _seconds(argument, ttl)
     if not 0 < seconds < math.inf:
         raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
-    if seconds > _MAX_TTL.total_seconds():
+    if seconds > _MAX_SECONDS:
         raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
     return max(1, round(seconds * 1000))
 
@@ -134,13 +122,8 @@ def _seconds(argument: str, ttl: object) -> float:
     if isinstance(ttl, timedelta):
         return ttl.total_seconds()
     if isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
-        try:
-            return float(ttl)
-        except OverflowError:
-            return math.inf
-    raise InvalidInputError(
-        f"{argument}: give a timedelta, seconds, or NEVER, not a value of type {type(ttl).__name__}"
-    )
+        return ttl
+    raise _wrong_type(argument, "a timedelta, seconds, or NEVER", ttl)
 
 
 # --- Owners -----------------------------------------------------------------------------------
@@ -148,7 +131,9 @@ def _seconds(argument: str, ttl: object) -> float:
 
 def caller(ctx: TenantCtx) -> Owner:
     """The owner that the caller's context names."""
-    return _owner("ctx", _instance(TenantCtx, "ctx", ctx))
+    if not isinstance(ctx, TenantCtx):
+        raise _wrong_type("ctx", "a TenantCtx", ctx)
+    return _owner("ctx", ctx)
 
 
 def viewer(ctx: TenantCtx | None) -> Owner | None:
@@ -158,7 +143,11 @@ def viewer(ctx: TenantCtx | None) -> Owner | None:
 
 def data_owner(data: SessionData) -> Owner:
     """The owner that a session has once ``data`` is stored."""
-    return _owner("data.tenant_ctx", session_data(data).tenant_ctx)
+    if not isinstance(data, SessionData):
+        raise _wrong_type("data", "a SessionData", data)
+    if not data.is_validated:
+        raise InvalidInputError("data: was built around validation; use its constructor (M7)")
+    return _owner("data.tenant_ctx", data.tenant_ctx)
 
 
 def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
@@ -184,9 +173,9 @@ def new_wait(ctx: TenantCtx, user: UserId, data: SessionData) -> Owner:
 def readable(ctx: TenantCtx, user: UserId) -> Owner | None:
     """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
     calling = caller(ctx)
-    if calling.user is not None and calling.user != user:
-        return None
-    return calling._replace(user=user)
+    if calling.user is None:
+        return Owner(calling.env, calling.tenant, calling.team, user)
+    return calling if calling.user == user else None
 
 
 def writable(ctx: TenantCtx, user: UserId) -> Owner:

@@ -13,7 +13,7 @@ from typing_extensions import Self, deprecated
 
 from async_session_store import _codec, _rules, _urls
 from async_session_store._rules import TimeToLive
-from async_session_store.abc import Backend, Outcome, Registration, Unreadable, WaitKey
+from async_session_store.abc import Backend, Outcome, Registration, Unreadable
 from async_session_store.errors import (
     CorruptSessionError,
     InvalidInputError,
@@ -41,6 +41,7 @@ _logger = logging.getLogger("async_session_store")
 
 class _State(Enum):
     NEW = auto()
+    OPENING = auto()
     OPEN = auto()
     CLOSED = auto()
 
@@ -130,10 +131,22 @@ class AsyncSessionStore:
     # --- Opening and closing ------------------------------------------------------------------
 
     async def open(self) -> Self:
-        """Connect, and check that the storage answers. A store is opened once."""
+        """Connect, and check that the storage answers.
+
+        A store is opened once; if that fails, it may be tried again.
+        """
         if self._state is not _State.NEW:
             raise StoreUnavailableError("this store was opened before; make a new one")
-        await self._storage.open(max_document_bytes=self._max_document_bytes)
+        self._state = _State.OPENING
+        try:
+            await self._storage.open(max_document_bytes=self._max_document_bytes)
+        except BaseException:
+            if self._state is _State.OPENING:
+                self._state = _State.NEW
+            raise
+        if self._state is not _State.OPENING:
+            await self._close_storage()
+            raise StoreUnavailableError("this store was closed while it was opened")
         self._state = _State.OPEN
         return self
 
@@ -145,8 +158,7 @@ class AsyncSessionStore:
         """
         was_open, self._state = self._state is _State.OPEN, _State.CLOSED
         if was_open:
-            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await self._storage.aclose()
+            await self._close_storage()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -365,9 +377,9 @@ class AsyncSessionStore:
         ``TenantMismatchError``.
         """
         owner = _rules.writable(ctx, _rules.user_id(user_id))
-        wait = WaitKey(owner, _rules.scope_hash(scope))
+        scope_hash = _rules.scope_hash(scope)
         key = None if session_key is None else _rules.session_key(session_key)
-        return await self._backend.delete_wait(wait, session_key=key)
+        return await self._backend.delete_wait(owner, scope_hash, session_key=key)
 
     async def clear_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> int:
         """Remove all waits of the user and their sessions, in one step; how many there were.
@@ -411,6 +423,10 @@ class AsyncSessionStore:
             )
         return self._storage
 
+    async def _close_storage(self) -> None:
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await self._storage.aclose()
+
     async def _put_wait(
         self,
         ctx: TenantCtx,
@@ -423,20 +439,22 @@ class AsyncSessionStore:
         only_if_absent: bool,
     ) -> Registration:
         owner = _rules.new_wait(ctx, _rules.user_id(user_id), data)
-        wait = WaitKey(owner, _rules.scope_hash(scope))
+        scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(session_key)
         milliseconds = _rules.time_to_live(ttl, self._default_wait_ttl)
         self._check_size(data)
         registration = await self._backend.put_wait(
-            wait, key, data, milliseconds, only_if_absent=only_if_absent
+            owner, scope_hash, key, data, milliseconds, only_if_absent=only_if_absent
         )
         if registration.outcome is not Outcome.TAKEN:
             _require_done(registration.outcome, key, owner)
         return registration
 
     def _check_size(self, data: SessionData) -> None:
-        size = _codec.size(data, self._max_document_bytes)
-        _rules.document_size(size, self._max_document_bytes)
+        if _codec.exceeds(data, self._max_document_bytes):
+            raise InvalidInputError(
+                f"data: its JSON is over max_document_bytes ({self._max_document_bytes}) (S6)"
+            )
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

@@ -21,18 +21,9 @@ __all__ = [
     "Owner",
     "Registration",
     "Unreadable",
-    "WaitKey",
 ]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class WaitKey:
-    """Where a wait is: its owner (whose ``user`` is never None) and the hash of its scope."""
-
-    owner: Owner
-    scope_hash: str
 
 
 class Outcome(Enum):
@@ -88,8 +79,8 @@ class Backend(ABC):
     * A session past its deadline does not exist for any method (T4). Deadlines are exact to the
       millisecond on the backend's own clock (T6). A time to live is a positive whole number of
       milliseconds, or None for no deadline.
-    * A wait belongs to one owner; nothing that is done for one owner hides, changes or deletes
-      what belongs to another (F7).
+    * A wait is at an owner, whose ``user`` is never None, and the hash of a scope. Nothing that is
+      done for one owner hides, changes or deletes what belongs to another (F7).
     * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
       ``StoreUnavailableError``, each from its cause (R1). Every wait on a network or a lock is
       bounded (R4).
@@ -153,7 +144,8 @@ class Backend(ABC):
     @abstractmethod
     async def put_wait(
         self,
-        wait: WaitKey,
+        owner: Owner,
+        scope_hash: str,
         key: SessionKey,
         data: SessionData,
         ttl: int | None,
@@ -195,7 +187,9 @@ class Backend(ABC):
         """The records of all live waits of the owner (W8a); unreadable ones are left out (R2)."""
 
     @abstractmethod
-    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
+    async def delete_wait(
+        self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
+    ) -> bool:
         """Remove the live wait at the scope and its session (W6); whether there was one.
 
         With a ``session_key``, only if that session waits there. A session whose document cannot

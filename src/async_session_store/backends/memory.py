@@ -17,12 +17,14 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
-    WaitKey,
 )
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["MemoryBackend"]
 
+_REGISTERED: Final = Registration(Outcome.DONE)
+_FOREIGN: Final = Registration(Outcome.FOREIGN)
+_TAKEN: Final = Registration(Outcome.TAKEN)
 _SWEEP: Final = 4  # expired sessions reclaimed on each write
 _SLACK: Final = 1024  # outdated deadlines that are kept before the heap is built anew
 
@@ -120,7 +122,8 @@ class MemoryBackend(Backend):
     @override
     async def put_wait(
         self,
-        wait: WaitKey,
+        owner: Owner,
+        scope_hash: str,
         key: SessionKey,
         data: SessionData,
         ttl: int | None,
@@ -129,15 +132,16 @@ class MemoryBackend(Backend):
     ) -> Registration:
         self._sweep(_SWEEP)
         before = self._live(key)
-        if before is not None and before.owner != wait.owner:
-            return Registration(Outcome.FOREIGN)
-        holder = self._waiting(wait.owner, wait.scope_hash)
+        if before is not None and before.owner != owner:
+            return _FOREIGN
+        holder = self._waiting(owner, scope_hash)
         if holder is not None and only_if_absent:
-            return Registration(Outcome.TAKEN)
+            return _TAKEN
         session = self._store(key, data, ttl)
-        self._route(session, wait)
-        detached = None if holder is None or holder is before else holder.key
-        return Registration(Outcome.DONE, detached)
+        self._route(session, scope_hash)
+        if holder is None or holder is before:
+            return _REGISTERED
+        return Registration(Outcome.DONE, detached=holder.key)
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -160,8 +164,10 @@ class MemoryBackend(Backend):
         return Found(tuple(map(self._record, self._all_waiting(owner))))
 
     @override
-    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
-        session = self._waiting(wait.owner, wait.scope_hash)
+    async def delete_wait(
+        self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
+    ) -> bool:
+        session = self._waiting(owner, scope_hash)
         if session is None or session_key not in (None, session.key):
             return False
         self._remove(session)
@@ -233,13 +239,13 @@ class MemoryBackend(Backend):
         self._unroute(session)
         del self._sessions[session.key]
 
-    def _route(self, session: _Session, wait: WaitKey) -> None:
-        scopes = self._waits.setdefault(wait.owner, {})
-        displaced = scopes.get(wait.scope_hash)
+    def _route(self, session: _Session, scope_hash: str) -> None:
+        scopes = self._waits.setdefault(session.owner, {})
+        displaced = scopes.get(scope_hash)
         if displaced is not None:
             displaced.scope_hash = None
-        scopes[wait.scope_hash] = session
-        session.scope_hash = wait.scope_hash
+        scopes[scope_hash] = session
+        session.scope_hash = scope_hash
 
     def _unroute(self, session: _Session) -> None:
         if session.scope_hash is None:

@@ -16,7 +16,6 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
-    WaitKey,
 )
 from async_session_store.backends._batches import BatchWorker, RunBatch
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
@@ -165,7 +164,8 @@ class RedisBackend(Backend):
     @override
     async def put_wait(
         self,
-        wait: WaitKey,
+        owner: Owner,
+        scope_hash: str,
         key: SessionKey,
         data: SessionData,
         ttl: int | None,
@@ -175,10 +175,10 @@ class RedisBackend(Backend):
         document = _codec.encode(data)
         reply = await self._run(
             "put_wait",
-            [self._keys.session(key), self._keys.scope(wait.owner, wait.scope_hash)],
+            [self._keys.session(key), self._keys.scope(owner, scope_hash)],
             key,
-            owner_text(wait.owner),
-            wait.scope_hash,
+            owner_text(owner),
+            scope_hash,
             document,
             _codec.etag(document),
             _ttl(ttl),
@@ -214,12 +214,14 @@ class RedisBackend(Backend):
         )
 
     @override
-    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
+    async def delete_wait(
+        self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
+    ) -> bool:
         reply = await self._run(
             "delete_wait",
-            [self._keys.scope(wait.owner, wait.scope_hash)],
-            owner_text(wait.owner),
-            wait.scope_hash,
+            [self._keys.scope(owner, scope_hash)],
+            owner_text(owner),
+            scope_hash,
             session_key or _NOTHING,
         )
         return reply == 1

@@ -1,4 +1,4 @@
-"""The Lua scripts, each with the prelude before it."""
+"""The Lua scripts. Each stands behind what all of them use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Final
+
+_COMMON: Final = ("documents", "sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +23,6 @@ class Script:
 def script(name: str) -> Script:
     """The script in ``lua/{name}.lua``."""
     folder = files("async_session_store.backends.redis").joinpath("lua")
-    source = b"\n".join(folder.joinpath(f"{part}.lua").read_bytes() for part in ("prelude", name))
+    parts = [folder.joinpath(f"{part}.lua").read_bytes() for part in (*_COMMON, name)]
+    source = b"\n".join(parts)
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())

@@ -17,7 +17,6 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
-    WaitKey,
 )
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends.sqlite._connection import Operation, connection
@@ -116,7 +115,8 @@ class SqliteBackend(Backend):
     @override
     async def put_wait(
         self,
-        wait: WaitKey,
+        owner: Owner,
+        scope_hash: str,
         key: SessionKey,
         data: SessionData,
         ttl: int | None,
@@ -125,7 +125,9 @@ class SqliteBackend(Backend):
     ) -> Registration:
         document = _document(data)
         return await self._writing(
-            lambda table: table.put_wait(wait, key, document, ttl, only_if_absent=only_if_absent)
+            lambda table: table.put_wait(
+                owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
+            )
         )
 
     @override
@@ -147,8 +149,10 @@ class SqliteBackend(Backend):
         return await self._reading(lambda table: table.list_wait_records(owner))
 
     @override
-    async def delete_wait(self, wait: WaitKey, *, session_key: SessionKey | None) -> bool:
-        return await self._writing(lambda table: table.delete_wait(wait, session_key))
+    async def delete_wait(
+        self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
+    ) -> bool:
+        return await self._writing(lambda table: table.delete_wait(owner, scope_hash, session_key))
 
     @override
     async def delete_waits(self, owner: Owner) -> int:

@@ -23,7 +23,6 @@ _OLDEST_SQLITE: Final = (3, 24, 0)
 _SCHEMA_VERSION: Final = 1
 _RUN_BATCH: Final = "RUN BATCH"
 _PACKAGE: Final = "async_session_store.backends.sqlite"
-_SWEEP: Final = 8  # expired sessions deleted with each batch that writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +166,6 @@ class _Connection(sqlite3.Connection):
         self.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             replies = [operation.run(self._table) for operation in operations]
-            if writes:
-                self._table.sweep(_SWEEP)
         except Exception as error:
             self._roll_back()
             raise _OperationFailedError from error

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from async_session_store import _codec
-from async_session_store.abc import Found, Outcome, Registration, Unreadable, WaitKey
+from async_session_store.abc import Found, Outcome, Registration, Unreadable
 from async_session_store.models import (
     EnvId,
     Owner,
@@ -21,6 +21,7 @@ from async_session_store.models import (
     UserId,
 )
 
+_SWEEP: Final = 4  # expired sessions deleted with each session that is written
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # As blobs, texts that are no UTF-8 can be read too (and then found to be no document).
@@ -74,6 +75,7 @@ class SessionTable:
         self._execute("SELECT 1 FROM sessions LIMIT 1", {})
 
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
+        self.sweep(_SWEEP)
         self._write(key, document, ttl, None)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -115,25 +117,27 @@ class SessionTable:
 
     def put_wait(
         self,
-        wait: WaitKey,
+        owner: Owner,
+        scope_hash: str,
         key: SessionKey,
         document: Document,
         ttl: int | None,
         *,
         only_if_absent: bool,
     ) -> Registration:
+        self.sweep(_SWEEP)
         before = self._live(key)
-        refusal = None if before is None else self._refusal(before, wait.owner)
+        refusal = None if before is None else self._refusal(before, owner)
         if refusal is not None:
             return Registration(refusal)
-        holder = self._waiting(wait.owner, wait.scope_hash)
+        holder = self._waiting(owner, scope_hash)
         if holder is not None and only_if_absent:
             return Registration(Outcome.TAKEN)
         self._execute(
             f"UPDATE sessions SET scope_hash = NULL WHERE {_OWNER} AND scope_hash = :scope_hash",
-            _owner_columns(wait.owner) | {"scope_hash": wait.scope_hash},
+            _owner_columns(owner) | {"scope_hash": scope_hash},
         )
-        self._write(key, document, ttl, wait.scope_hash)
+        self._write(key, document, ttl, scope_hash)
         detached = None if holder is None or holder.key == key else holder.key
         return Registration(Outcome.DONE, detached)
 
@@ -157,8 +161,8 @@ class SessionTable:
             tuple(item.key for item in found if isinstance(item, Unreadable)),
         )
 
-    def delete_wait(self, wait: WaitKey, session_key: SessionKey | None) -> bool:
-        row = self._waiting(wait.owner, wait.scope_hash)
+    def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
+        row = self._waiting(owner, scope_hash)
         if row is None or session_key not in (None, row.key):
             return False
         self._delete(row.key)

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner
--- returns  a list of records (see the prelude)
+-- returns  a list of records (see sessions.lua)
 
 local records = {}
 for _, wait in ipairs(all_waiting(ARGV[3])) do

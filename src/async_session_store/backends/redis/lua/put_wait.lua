@@ -20,7 +20,7 @@ local deadline, only_if_absent = deadline_after(ARGV[8]), ARGV[9] == '1'
 local before = read(key)
 if before then
   if before.owner and before.owner ~= owner then return {'FOREIGN', false} end
-  if not before.complete then return {'UNREADABLE', false} end
+  if not is_readable(key, before) then return {'UNREADABLE', false} end
 end
 
 local holder = waiting(owner, scope_hash)

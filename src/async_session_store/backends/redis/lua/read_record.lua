@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  its session key
 -- ARGV[3]  its key
--- returns  a record (see the prelude), or nothing
+-- returns  a record (see sessions.lua), or nothing
 
 local key = ARGV[3]
 local session = read(key)

@@ -3,7 +3,7 @@
 -- KEYS     the scope keys
 -- ARGV[3]  the owner
 -- ARGV[4]  and so on: the hashes of the scopes
--- returns  a record (see the prelude), or nothing
+-- returns  a record (see sessions.lua), or nothing
 
 for index = 4, #ARGV do
   local key, session = waiting(ARGV[3], ARGV[index])

@@ -1,10 +1,9 @@
--- Stands before every script.
+-- Stands before every script, after documents.lua: sessions, and what routes to them.
 --
 -- ARGV[1]  the namespace
 -- ARGV[2]  the largest document, in bytes
--- An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no team and
--- nothing for no user. A session is {document, owner, complete}: owner is nil if it cannot be
--- told, complete says whether all that a document needs is there.
+-- A session is {document, fields, owner}: document is nil if it is too large or no text, fields if
+-- it is no JSON, owner if that cannot be told.
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
 local namespace, largest = ARGV[1], tonumber(ARGV[2])
@@ -14,47 +13,25 @@ local function meta_key(key) return namespace .. ':meta:' .. key end
 local function user_key(owner) return namespace .. ':waits:user:' .. owner end
 local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. owner .. ':' .. scope end
 
--- JSON's null is no string, and neither is anything else that is no text.
-local function text(value)
-  return type(value) == 'string' and value or nil
-end
-
-local function identifier(value)
-  return text(value) and string.match(value, '^[%w._-]+$')
-end
-
--- The value of a field that is written under two names; false if there is none or they differ.
-local function twin(fields, name, other)
-  local one, two = text(fields[name]), text(fields[other])
-  if one and two and one ~= two then return false end
-  return one or two or false
-end
-
-local function owner_of(ctx)
-  local env, tenant = identifier(ctx.env), identifier(twin(ctx, 'tenant', 'tenant_id'))
-  local team, user = twin(ctx, 'team', 'team_id'), twin(ctx, 'user', 'user_id')
-  if not env or not tenant then return nil end
-  if team and (not identifier(team) or team == '-') then return nil end
-  if user and not identifier(user) then return nil end
-  return env .. ':' .. tenant .. ':' .. (team or '-') .. ':' .. (user or '')
-end
-
-local function parse(document)
-  local session = {document = document}
-  local valid, fields = pcall(cjson.decode, document)
-  if not valid or type(fields) ~= 'table' then return session end
-  if type(fields.tenant_ctx) == 'table' then session.owner = owner_of(fields.tenant_ctx) end
-  session.complete = session.owner and text(fields.flow_id) and text(fields.context_json)
-    and type(fields.cursor) == 'table' and text(fields.cursor.node_pointer) and true
-  return session
-end
-
 -- The live session under a key, or nil.
 local function read(key)
   local size = redis.pcall('STRLEN', session_key(key))
   if type(size) == 'table' or size > largest then return {} end
   local document = redis.call('GET', session_key(key))
-  return document and parse(document) or nil
+  if not document then return nil end
+  local fields = parse(document)
+  return {document = document, fields = fields, owner = fields and owner_of(fields.tenant_ctx)}
+end
+
+-- Whether we wrote the document last, as the digest in our meta key tells.
+local function is_ours(key, session)
+  return session.document
+    and redis.call('HGET', meta_key(key), 'digest') == redis.sha1hex(session.document)
+end
+
+-- Whether readers can read the document. Ours they can.
+local function is_readable(key, session)
+  return session.owner and (is_ours(key, session) or is_complete(session.document, session.fields))
 end
 
 -- Whether the owner `viewer` may know of a session; everyone if it is empty.
@@ -116,9 +93,8 @@ end
 
 -- Whether our meta key says that a session, last written by us, waits at another scope.
 local function contradicted(key, scope_hash, session)
-  local meta = redis.call('HMGET', meta_key(key), 'scope', 'digest')
-  return meta[1] and meta[1] ~= scope_hash and session.document
-    and redis.sha1hex(session.document) == meta[2]
+  local routed = redis.call('HGET', meta_key(key), 'scope')
+  return routed and routed ~= scope_hash and is_ours(key, session)
 end
 
 -- The key and the live session that wait at a scope of an owner, or nil.

@@ -1,0 +1,194 @@
+"""How a wire type behaves: validated text, immutable models, unknown fields that survive."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Generator, Mapping
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NoReturn, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from typing_extensions import Self, override
+
+_FINISHED: Final = "_finished"
+_LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
+_PUNCTUATION: Final = 6  # bytes of quotes, brackets, comma and colon around one value
+_NULL_SIZE: Final = 5  # bytes of null and a comma
+_NAMES_CEILING: Final = 512  # bytes of the names of all fields of the largest model
+
+_V = TypeVar("_V")
+
+
+class ValidatedText(str):
+    """A ``str`` that can only be built from text that its class accepts."""
+
+    __slots__ = ()
+    rule: ClassVar[str]
+
+    def __new__(cls, value: str) -> Self:
+        if type(value) is cls:
+            return value
+        if not isinstance(value, str) or not cls.accepts(value):
+            details = InitErrorDetails(type=cls._refusal(), input=value)
+            raise ValidationError.from_exception_data(cls.__name__, [details], hide_input=True)
+        return super().__new__(cls, value)
+
+    @classmethod
+    def accepts(cls, value: str) -> bool:
+        """Whether the text obeys the rule."""
+        raise NotImplementedError
+
+    @classmethod
+    def _refusal(cls) -> PydanticCustomError:
+        return PydanticCustomError("text_refused", "{rule}", {"rule": cls.rule})
+
+    @classmethod
+    def _from_text(cls, value: str) -> Self:
+        if not cls.accepts(value):
+            raise cls._refusal()
+        return super().__new__(cls, value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        text = core_schema.str_schema()
+        return core_schema.no_info_after_validator_function(cls._from_text, text)
+
+
+class FrozenDict(dict[str, _V]):
+    """A dict that cannot be changed; a dict all the same, so that JSON needs no conversion."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("this mapping is part of an immutable model; build a new model instead")
+
+    __setitem__ = __delitem__ = __ior__ = cast("Any", _refuse)
+    clear = pop = popitem = setdefault = update = cast("Any", _refuse)
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict's is None, as it can change
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, _V]]]:
+        return type(self), (dict(self),)
+
+
+# A length constraint makes pydantic check that the text is valid Unicode (no lone surrogates).
+Text = Annotated[str, StringConstraints(min_length=0)]
+TextMapping = Annotated[Mapping[Text, Text], AfterValidator(FrozenDict)]
+
+_is_none = partial(operator.is_, None)
+
+
+def optional() -> Any:
+    """A field that is left out of the JSON when it is None."""
+    return Field(default=None, exclude_if=_is_none)
+
+
+def optional_mapping() -> Any:
+    """A field that is left out of the JSON when it is empty."""
+    return Field(default=FrozenDict(), exclude_if=operator.not_)
+
+
+class WireModel(BaseModel):
+    """Immutable; keeps unknown fields that were read from JSON, refuses them from Python."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    @model_validator(mode="after")
+    def _finish_once(self, info: ValidationInfo) -> Self:
+        """Finish a new model; pydantic calls this again for one that another model takes in."""
+        values = vars(self)
+        if _FINISHED not in values:
+            self._finish(from_python=info.mode == "python")
+            values[_FINISHED] = True
+        return self
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether this model was validated, not built around validation (``model_construct``)."""
+        return _FINISHED in vars(self)
+
+    def _finish(self, *, from_python: bool) -> None:
+        """Check what no field can check alone."""
+        unknown = self.__pydantic_extra__
+        if not unknown:
+            return
+        if from_python:
+            names = ", ".join(map(repr, sorted(unknown)))
+            raise PydanticCustomError("unknown_field", "has no field {names}", {"names": names})
+        object.__setattr__(self, "__pydantic_extra__", _freeze(unknown))
+
+    @override
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:
+        for name in type(self).model_fields:
+            yield name, getattr(self, name)
+        yield from (self.model_extra or {}).items()
+
+    @cached_property
+    def size_ceiling(self) -> int:
+        """An upper bound of the size of this model's JSON in bytes, told without encoding it."""
+        values = vars(self)
+        known = sum(_size_ceiling(values[name]) for name in type(self).model_fields)
+        return _NAMES_CEILING + known + _size_ceiling(self.model_extra or None)
+
+    @override
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        """A copy with ``update`` applied, validated like a constructor's arguments.
+
+        Raises pydantic's ``ValidationError``. Unknown fields that came from storage are kept.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        copied = type(self).model_validate({**self._kept_fields(update), **update})
+        object.__setattr__(copied, "__pydantic_extra__", self.__pydantic_extra__)
+        return copied
+
+    def _kept_fields(self, update: Mapping[str, object]) -> dict[str, object]:
+        """The fields of this model that ``update`` leaves as they are."""
+        known = self.model_fields_set & set(type(self).model_fields) - update.keys()
+        return {name: getattr(self, name) for name in known}
+
+    if not TYPE_CHECKING:
+
+        def copy(self, *, update=None, deep=False):
+            """Pydantic's deprecated ``copy`` would skip validation; this is ``model_copy``."""
+            return self.model_copy(update=update, deep=deep)
+
+
+def _freeze(value: object) -> object:
+    """JSON as it was parsed, with nothing in it that can be changed."""
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return FrozenDict({name: _freeze(item) for name, item in items})
+    if isinstance(value, list):
+        return tuple(map(_freeze, cast("list[object]", value)))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("not_finite", "holds a number that is not finite")
+    return value
+
+
+def _size_ceiling(value: object) -> int:
+    if value is None:
+        return _NULL_SIZE
+    if isinstance(value, str):
+        return len(value) * _LARGEST_ESCAPE + _PUNCTUATION
+    if isinstance(value, WireModel):
+        return value.size_ceiling
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, object]", value).items()
+        return _PUNCTUATION + sum(_size_ceiling(name) + _size_ceiling(item) for name, item in items)
+    if isinstance(value, tuple):
+        return _PUNCTUATION + sum(map(_size_ceiling, cast("tuple[object, ...]", value)))
+    return len(repr(value)) + _PUNCTUATION

@@ -1,0 +1,45 @@
+"""One class of tests for each section of the contract, and the two suites that they make up."""
+
+from async_session_store.testing.contract.bad_input import BadInput
+from async_session_store.testing.contract.cancellation import Cancellation
+from async_session_store.testing.contract.concurrency import Concurrency
+from async_session_store.testing.contract.deadlines import Deadlines
+from async_session_store.testing.contract.lifecycle import Lifecycle
+from async_session_store.testing.contract.lookup import Lookup
+from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
+from async_session_store.testing.contract.owners import Owners
+from async_session_store.testing.contract.records import Records
+from async_session_store.testing.contract.sessions import Sessions
+from async_session_store.testing.contract.shared_storage import SharedStorage
+from async_session_store.testing.contract.stored_data import StoredData
+from async_session_store.testing.contract.unreadable import Unreadable
+from async_session_store.testing.contract.waits import Waits
+
+__all__ = ["BackendSuite", "SharedStorageSuite"]
+
+
+class BackendSuite(
+    StoredData,
+    Owners,
+    Sessions,
+    Waits,
+    Lookup,
+    Records,
+    Deadlines,
+    Concurrency,
+    Cancellation,
+    Lifecycle,
+    BadInput,
+    NotAsInRust,
+):
+    """What every backend must do.
+
+    A subclass gives a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
+    """
+
+
+class SharedStorageSuite(BackendSuite, SharedStorage, Unreadable):
+    """What a backend must do whose storage outlives and is shared by store objects.
+
+    A subclass gives :meth:`peer` and :meth:`overwrite` besides.
+    """

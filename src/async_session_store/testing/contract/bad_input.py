@@ -1,0 +1,178 @@
+"""Arguments that cannot be used: each is refused by name, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from async_session_store import AsyncSessionStore, ErrorCode, InvalidInputError
+from async_session_store.abc import Backend
+from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
+from async_session_store.testing.contract.hooks import Hooks
+
+Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]
+
+BAD_USER_IDS = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
+BAD_KEYS = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]
+BAD_DATA = [7, None, "{}", {}, CTX]
+BAD_CTX = [7, None, "ctx", {"env": "prod"}, data()]
+BAD_SCOPES = [7, None, "a", {"conversation": "a"}, b"a"]
+BAD_SEQUENCES = [[], (), [A, None], ["a"], {A}, iter([A]), "aa"]
+BAD_LIMITS = [0, -1, 1.5, True, None, "1"]
+
+WITH_USER_ID: dict[str, Call] = {
+    "register": lambda store, bad: store.register_wait(CTX, bad, A, "k", data()),
+    "register_if_absent": lambda store, bad: store.register_wait_if_absent(
+        CTX, bad, A, "k", data()
+    ),
+    "find": lambda store, bad: store.find_wait_by_scope(CTX, bad, A),
+    "get_wait": lambda store, bad: store.get_wait(CTX, bad, A),
+    "list": lambda store, bad: store.list_waits_for_user(CTX, bad),
+    "list_records": lambda store, bad: store.list_wait_records(CTX, bad),
+    "clear": lambda store, bad: store.clear_wait(CTX, bad, A),
+    "clear_all": lambda store, bad: store.clear_waits_for_user(CTX, bad),
+}
+
+WITH_KEY: dict[str, Call] = {
+    "register": lambda store, bad: store.register_wait(CTX, "u1", A, bad, data()),
+    "register_if_absent": lambda store, bad: store.register_wait_if_absent(
+        CTX, "u1", B, bad, data()
+    ),
+    "get": lambda store, bad: store.get_session(bad),
+    "get_record": lambda store, bad: store.get_record(bad),
+    "update": lambda store, bad: store.update_session(bad, data()),
+    "touch": lambda store, bad: store.touch_session(bad, 60),
+    "remove": lambda store, bad: store.remove_session(bad),
+}
+
+WITH_DATA: dict[str, Call] = {
+    "create": lambda store, bad: store.create_session(CTX, bad),
+    "update": lambda store, bad: store.update_session("k", bad),
+    "register": lambda store, bad: store.register_wait(CTX, "u1", A, "k", bad),
+    "register_if_absent": lambda store, bad: store.register_wait_if_absent(CTX, "u1", B, "k", bad),
+}
+
+WITH_CTX: dict[str, Call] = {
+    "create": lambda store, bad: store.create_session(bad, data()),
+    "register": lambda store, bad: store.register_wait(bad, "u1", A, "k", data()),
+    "register_if_absent": lambda store, bad: store.register_wait_if_absent(
+        bad, "u1", B, "k", data()
+    ),
+    "find": lambda store, bad: store.find_wait_by_scope(bad, "u1", A),
+    "get_wait": lambda store, bad: store.get_wait(bad, "u1", A),
+    "list": lambda store, bad: store.list_waits_for_user(bad, "u1"),
+    "list_records": lambda store, bad: store.list_wait_records(bad, "u1"),
+    "clear": lambda store, bad: store.clear_wait(bad, "u1", A),
+    "clear_all": lambda store, bad: store.clear_waits_for_user(bad, "u1"),
+}
+
+WITH_OPTIONAL_CTX: dict[str, Call] = {
+    "get": lambda store, bad: store.get_session("k", ctx=bad),
+    "get_record": lambda store, bad: store.get_record("k", ctx=bad),
+    "update": lambda store, bad: store.update_session("k", data(), ctx=bad),
+    "touch": lambda store, bad: store.touch_session("k", 60, ctx=bad),
+    "remove": lambda store, bad: store.remove_session("k", ctx=bad),
+}
+
+WITH_SCOPE: dict[str, Call] = {
+    "register": lambda store, bad: store.register_wait(CTX, "u1", bad, "k", data()),
+    "register_if_absent": lambda store, bad: store.register_wait_if_absent(
+        CTX, "u1", bad, "k", data()
+    ),
+    "clear": lambda store, bad: store.clear_wait(CTX, "u1", bad),
+}
+
+WITH_SCOPES: dict[str, Call] = {
+    "find": lambda store, bad: store.find_wait_by_scope(CTX, "u1", bad),
+    "get_wait": lambda store, bad: store.get_wait(CTX, "u1", bad),
+}
+
+
+def calls(table: dict[str, Call]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("call", table.values(), ids=table.keys())
+
+
+class BadInput(Hooks):
+    """T1, M, 0: wrong arguments. (For times to live, see :class:`Deadlines`.)"""
+
+    async def _assert_refused(
+        self,
+        backend: Backend,
+        store: AsyncSessionStore,
+        call: Call,
+        bad_values: list[Any],
+        argument: str,
+    ) -> None:
+        await register(store, "k", A)
+        for bad in bad_values:
+            async with self.refused(backend, InvalidInputError, f"^{argument}: "):
+                await call(store, bad)
+        assert await find(store, A) == "k"
+
+    @calls(WITH_USER_ID)
+    async def test_m7_a_bad_user_id_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_USER_IDS, "user_id")
+
+    @calls(WITH_KEY)
+    async def test_m7_a_bad_key_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_KEYS, "session_key")
+
+    async def test_m7_a_bad_session_key_is_refused_when_clearing(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        def call(store: AsyncSessionStore, bad: Any) -> Awaitable[object]:
+            return store.clear_wait(CTX, "u1", A, session_key=bad)
+
+        bad_keys = [bad for bad in BAD_KEYS if bad is not None]
+        await self._assert_refused(backend, store, call, bad_keys, "session_key")
+
+    @calls(WITH_DATA)
+    async def test_m7_what_is_no_session_data_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_DATA, "data")
+
+    @calls(WITH_CTX)
+    async def test_m7_what_is_no_context_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_CTX, "ctx")
+
+    @calls(WITH_OPTIONAL_CTX)
+    async def test_f5_what_is_no_context_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        bad_contexts = [bad for bad in BAD_CTX if bad is not None]
+        await self._assert_refused(backend, store, call, bad_contexts, "ctx")
+
+    @calls(WITH_SCOPE)
+    async def test_m7_what_is_no_scope_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, [*BAD_SCOPES, [A]], "scope")
+
+    @calls(WITH_SCOPES)
+    async def test_0_what_is_no_sequence_of_scopes_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, [*BAD_SCOPES, *BAD_SEQUENCES], "scope")
+
+    async def test_t5_a_bad_limit_is_refused(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await self._assert_refused(
+            backend, store, lambda store, bad: store.purge_expired(bad), BAD_LIMITS, "limit"
+        )
+
+    @pytest.mark.parametrize("size", [0, -1, 1.5, True, None, "1"])
+    async def test_s6_a_bad_size_is_refused(self, backend: Backend, size: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^max_document_bytes: ") as caught:
+            AsyncSessionStore(backend, max_document_bytes=size)
+        assert isinstance(caught.value, ValueError)
+        assert caught.value.code is ErrorCode.INVALID_INPUT

@@ -1,0 +1,175 @@
+"""Section 8, R3: a cancelled call happens wholly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from async_session_store import AsyncSessionStore, SessionStoreError
+from async_session_store.abc import Backend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+    register_if_absent,
+)
+from async_session_store.testing.contract.hooks import Hooks
+
+Call = Callable[[AsyncSessionStore], Awaitable[object]]
+State = tuple[object, ...]
+
+TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+"""After how many turns of the event loop a call is cancelled."""
+
+WRITES: dict[str, Call] = {
+    "create": lambda store: store.create_session(CTX, data("new")),
+    "register": lambda store: register(store, "k3", A, "new"),
+    "move": lambda store: register(store, "k1", B, "new"),
+    "register_if_absent": lambda store: register_if_absent(
+        store, "k1", A.model_copy(update={"thread": "free"}), "new"
+    ),
+    "update": lambda store: store.update_session("k1", data("new")),
+    "touch": lambda store: store.touch_session("k1", 600),
+    "remove": lambda store: store.remove_session("k1"),
+    "clear": lambda store: clear(store, A),
+    "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
+    "purge": lambda store: store.purge_expired(),
+}
+
+
+async def cancel_after(turns: int, call: Callable[[], Awaitable[object]]) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        for _ in range(turns):
+            await checkpoint()
+        tasks.cancel_scope.cancel()
+
+
+async def two_waits(store: AsyncSessionStore) -> None:
+    await register(store, "k1", A, "old")
+    await register(store, "k2", B, "old")
+
+
+async def state_of(store: AsyncSessionStore) -> State:
+    records = [await store.get_record(key) for key in ("k1", "k2", "k3")]
+    return (
+        await find(store, A),
+        await find(store, B),
+        await listed(store),
+        [None if record is None else record.data.context_json for record in records],
+        [record is not None and record.expires_at is not None for record in records],
+    )
+
+
+class Cancellation(Hooks):
+    """R3: what a cancelled call leaves, and what it does to others."""
+
+    @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+    async def test_r3_a_cancelled_write_happens_wholly_or_not_at_all(
+        self, backend: Backend, store: AsyncSessionStore, write: Call
+    ) -> None:
+        async def start_over() -> None:
+            await store.clear_waits_for_user(CTX, "u1")
+            for key in ("k1", "k2", "k3"):
+                if await store.get_session(key) is not None:
+                    await store.remove_session(key)
+            await two_waits(store)
+
+        await start_over()
+        before = await state_of(store)
+        await write(store)
+        after = await state_of(store)
+
+        for turns in TURNS:
+            await start_over()
+            await cancel_after(turns, lambda: write(store))
+            state = await state_of(store)
+            assert state in (before, after)
+            for _ in range(20):
+                await checkpoint()
+            assert await state_of(store) == state
+        await store.ping()
+
+    async def test_r3_a_call_that_is_cancelled_before_it_starts(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await two_waits(store)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await register(store, "k1", B, "new")
+        assert await listed(store) in (["k1"], ["k1", "k2"])
+        assert await find(store, B) == ("k2" if await find(store, A) == "k1" else "k1")
+        await register(store, "k3", A)
+        assert await find(store, A) == "k3"
+
+    async def test_r3_no_caller_gets_another_calls_reply(self, store: AsyncSessionStore) -> None:
+        keys = [f"k{number}" for number in range(30)]
+        for key in keys:
+            await register(store, key, A.model_copy(update={"thread": key}), key)
+
+        async def read(key: str) -> None:
+            for _ in range(3):
+                assert await context_of(store, key) == key
+                assert await find(store, A.model_copy(update={"thread": key})) == key
+
+        for turns in TURNS:
+            async with anyio.create_task_group() as tasks:
+                for number, key in enumerate(keys):
+                    if number % 3:
+                        tasks.start_soon(read, key)
+                    else:
+                        tasks.start_soon(cancel_after, turns, lambda key=key: read(key))
+
+    async def test_r3_calls_after_a_cancelled_one_work(self, store: AsyncSessionStore) -> None:
+        for turns in TURNS:
+            await cancel_after(turns, lambda: two_waits(store))
+            await two_waits(store)
+            assert await listed(store) == ["k1", "k2"]
+            assert await clear(store, A)
+            assert await store.clear_waits_for_user(CTX, "u1") == 1
+
+    async def test_r3_cancelled_in_the_midst_of_many(self, store: AsyncSessionStore) -> None:
+        outcomes: list[str | None] = []
+
+        async def task(number: int) -> None:
+            key = f"k{number}"
+            with anyio.move_on_after(number * 0.0001):
+                await register(store, key, A.model_copy(update={"thread": key}), key)
+            waiting = await find(store, A.model_copy(update={"thread": key}))
+            assert waiting == (None if await store.get_session(key) is None else key)
+            outcomes.append(waiting)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                tasks.start_soon(task, number)
+        assert await listed(store) == sorted(filter(None, outcomes))
+
+    async def test_r3_opening_may_be_cancelled(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.open()
+        try:
+            await store.ping()
+        except SessionStoreError:
+            await store.open()
+        await two_waits(store)
+        assert await listed(store) == ["k1", "k2"]
+        await store.aclose()
+
+    async def test_r3_closing_is_not_interrupted(self, backend: Backend) -> None:
+        store = await AsyncSessionStore(backend).open()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.aclose()
+        with pytest.raises(SessionStoreError, match="closed"):
+            await store.ping()

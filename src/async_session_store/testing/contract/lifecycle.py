@@ -1,0 +1,162 @@
+"""Section 8, R5: opening and closing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from async_session_store import AsyncSessionStore, ErrorCode, StoreUnavailableError
+from async_session_store.abc import Backend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    clear,
+    data,
+    find,
+    listed,
+    register,
+    register_if_absent,
+)
+from async_session_store.testing.contract.hooks import Hooks
+
+EVERY_CALL: dict[str, Callable[[AsyncSessionStore], Awaitable[object]]] = {
+    "create_session": lambda store: store.create_session(CTX, data()),
+    "get_session": lambda store: store.get_session("k"),
+    "get_record": lambda store: store.get_record("k"),
+    "update_session": lambda store: store.update_session("k", data()),
+    "remove_session": lambda store: store.remove_session("k"),
+    "touch_session": lambda store: store.touch_session("k", 60),
+    "register_wait": lambda store: register(store, "k", A),
+    "register_wait_if_absent": lambda store: register_if_absent(store, "k", A),
+    "find_wait_by_scope": lambda store: find(store, A),
+    "get_wait": lambda store: store.get_wait(CTX, "u1", A),
+    "list_waits_for_user": listed,
+    "list_wait_records": lambda store: store.list_wait_records(CTX, "u1"),
+    "clear_wait": lambda store: clear(store, A),
+    "clear_waits_for_user": lambda store: store.clear_waits_for_user(CTX, "u1"),
+    "purge_expired": lambda store: store.purge_expired(),
+    "ping": lambda store: store.ping(),
+}
+
+
+class Lifecycle(Hooks):
+    """R5: a store before, while and after it is open."""
+
+    async def test_r5_before_it_is_opened_every_call_says_so(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        for call in EVERY_CALL.values():
+            with pytest.raises(StoreUnavailableError, match="not open") as caught:
+                await call(store)
+            assert caught.value.code is ErrorCode.UNAVAILABLE
+
+    async def test_r5_after_it_is_closed_every_call_says_so(self, backend: Backend) -> None:
+        async with AsyncSessionStore(backend) as store:
+            pass
+        for call in EVERY_CALL.values():
+            with pytest.raises(StoreUnavailableError, match="closed"):
+                await call(store)
+
+    async def test_r5_entering_gives_the_store(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        async with store as entered:
+            assert entered is store
+            await store.ping()
+
+    async def test_r5_open_gives_the_store(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        assert await store.open() is store
+        await store.aclose()
+
+    async def test_r5_a_store_is_opened_once(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        async with store:
+            with pytest.raises(StoreUnavailableError, match="opened before"):
+                await store.open()
+            with pytest.raises(StoreUnavailableError, match="opened before"):
+                async with store:
+                    raise AssertionError
+            await register(store, "k", A)
+            assert await find(store, A) == "k"
+        with pytest.raises(StoreUnavailableError, match="make a new one"):
+            await store.open()
+
+    async def test_r5_of_two_tasks_that_open_it_at_once_one_does(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        opened: list[bool] = []
+
+        async def task() -> None:
+            try:
+                await store.open()
+                opened.append(True)
+            except StoreUnavailableError:
+                opened.append(False)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(task)
+            tasks.start_soon(task)
+        assert sorted(opened) == [False, True]
+        await register(store, "k", A)
+        assert await find(store, A) == "k"
+        await store.aclose()
+
+    async def test_r5_closed_while_it_opens_it_ends_closed(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+
+        async def task() -> None:
+            with suppress(StoreUnavailableError):
+                await store.open()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(task)
+            await checkpoint()
+            await store.aclose()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await store.ping()
+
+    async def test_r5_closing_again_or_closing_what_was_never_open_does_nothing(
+        self, backend: Backend
+    ) -> None:
+        async with AsyncSessionStore(backend) as store:
+            await store.aclose()
+            await store.aclose()
+        await store.aclose()
+        await AsyncSessionStore(backend).aclose()
+
+    async def test_r5_open_and_close_may_run_in_different_tasks(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        for step in (store.open, lambda: register(store, "k", A), store.aclose):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(step)
+
+    async def test_r5_an_error_in_the_block_comes_out_as_it_is(self, backend: Backend) -> None:
+        error = LookupError("mine")
+        store = AsyncSessionStore(backend)
+        with pytest.raises(LookupError) as caught:
+            async with store:
+                raise error
+        assert caught.value is error
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await store.ping()
+
+    async def test_r5_closing_lets_calls_finish_or_refuses_them(self, backend: Backend) -> None:
+        store = await AsyncSessionStore(backend).open()
+        finished: list[bool] = []
+
+        async def task(number: int) -> None:
+            scope = A.model_copy(update={"thread": str(number)})
+            try:
+                await register(store, f"k{number}", scope)
+                finished.append(True)
+            except StoreUnavailableError:
+                finished.append(False)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for number in range(20):
+                    tasks.start_soon(task, number)
+                tasks.start_soon(store.aclose)
+        assert len(finished) == 20

@@ -1,0 +1,171 @@
+"""What one process does to a storage that it shares with others.
+
+Run as ``python worker.py TASK URL NAMESPACE NUMBER``; it prints its result as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionNotFoundError,
+    TenantCtx,
+)
+
+CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
+SCOPES = [ReplyScope(conversation=f"scope-{number}") for number in range(4)]
+KEYS = [f"key-{number}" for number in range(6)]
+ROUNDS = 60
+KILLS = 100
+UPDATES = 10
+
+
+def data(text: str) -> SessionData:
+    cursor = SessionCursor(node_pointer="ask")
+    return SessionData(tenant_ctx=CTX, flow_id="flow", cursor=cursor, context_json=text)
+
+
+def open_store(url: str, namespace: str) -> AsyncSessionStore:
+    return AsyncSessionStore.from_url(url, namespace=namespace or None)
+
+
+async def shuffle_waits(store: AsyncSessionStore, number: int) -> int:
+    """Register, move, detach, clear and remove; what a reader sees always fits together."""
+    chance = random.Random(number)
+    seen = 0
+    for _ in range(250):
+        scope, key = chance.choice(SCOPES), chance.choice(KEYS)
+        await chance.choice([register, register, register, clear, remove])(store, scope, key)
+        record = await store.get_wait(CTX, "u1", scope)
+        if record is not None:
+            # The document names the scope: so it and the routing came in one step (W1).
+            assert record.data.context_json == scope.conversation
+            seen += 1
+        keys = await store.list_waits_for_user(CTX, "u1")
+        assert len(keys) == len(set(keys)) <= len(SCOPES)
+    return seen
+
+
+async def register(store: AsyncSessionStore, scope: ReplyScope, key: str) -> None:
+    await store.register_wait(CTX, "u1", scope, key, data(scope.conversation), 60)
+
+
+async def clear(store: AsyncSessionStore, scope: ReplyScope, _key: str) -> None:
+    await store.clear_wait(CTX, "u1", scope)
+
+
+async def remove(store: AsyncSessionStore, _scope: ReplyScope, key: str) -> None:
+    try:
+        await store.remove_session(key)
+    except SessionNotFoundError:
+        pass
+
+
+async def register_if_absent(store: AsyncSessionStore, number: int) -> list[int]:
+    """Try to be the first at each scope; the rounds that this process won."""
+    won = []
+    for index in range(ROUNDS):
+        scope = ReplyScope(conversation=f"round-{index}")
+        key = f"{index}-of-{number}"
+        if await store.register_wait_if_absent(CTX, "u1", scope, key, data(str(number)), 60):
+            won.append(index)
+    return won
+
+
+async def update_or_remove(store: AsyncSessionStore, number: int) -> int:
+    """Process 0 removes each session, the others update it until it is gone."""
+    updates = 0
+    for index in range(ROUNDS):
+        key = f"round-{index}"
+        if number == 0:
+            for _ in range(UPDATES):
+                await store.get_session(key)
+            await store.remove_session(key)
+            continue
+        try:
+            while True:
+                await store.update_session(key, data(str(number)))
+                updates += 1
+        except SessionNotFoundError:
+            pass
+    return updates
+
+
+def kill_while_registering(url: str, namespace: str) -> int:
+    """Kill a process that registers, again and again; look at the storage after each time."""
+    chance = random.Random(1)
+    interrupted = 0
+    for _ in range(KILLS):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            anyio.run(register_for_ever, url, namespace, writing)
+        os.close(writing)
+        os.read(reading, 1)
+        select.select([], [], [], chance.uniform(0, 0.012))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        interrupted += len(os.read(reading, 65536)) % 2
+        os.close(reading)
+        anyio.run(assert_whole, url, namespace)
+    return interrupted
+
+
+async def register_for_ever(url: str, namespace: str, begun: int) -> None:
+    """Writes a byte before and after each call, so that a kill within one can be told."""
+    chance = random.Random(os.getpid())
+    async with open_store(url, namespace) as store:
+        os.write(begun, b"!")
+        while True:
+            scope, key = chance.choice(SCOPES), chance.choice(KEYS)
+            os.write(begun, b"<")
+            await register(store, scope, key)
+            os.write(begun, b">")
+
+
+async def assert_whole(url: str, namespace: str) -> None:
+    """Every scope routes to a session that says so, and the list names just these (W1 to W3)."""
+    async with open_store(url, namespace) as store:
+        waiting = {}
+        for scope in SCOPES:
+            record = await store.get_wait(CTX, "u1", scope)
+            if record is not None:
+                assert record.data.context_json == scope.conversation
+                assert record.expires_at is not None
+                waiting[record.key] = scope
+        assert await store.list_waits_for_user(CTX, "u1") == sorted(waiting)
+
+
+TASKS: dict[str, Callable[[AsyncSessionStore, int], Awaitable[object]]] = {
+    "shuffle_waits": shuffle_waits,
+    "register_if_absent": register_if_absent,
+    "update_or_remove": update_or_remove,
+}
+
+
+async def run(task: str, url: str, namespace: str, number: int) -> object:
+    async with open_store(url, namespace) as store:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        return await TASKS[task](store, number)
+
+
+if __name__ == "__main__":
+    task, url, namespace, number = sys.argv[1:]
+    if task == "kill_while_registering":
+        print(json.dumps(kill_while_registering(url, namespace)))
+    else:
+        print(json.dumps(anyio.run(run, task, url, namespace, int(number))))

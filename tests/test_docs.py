@@ -1,0 +1,223 @@
+"""The documentation holds: its programs run and print what it says, its links lead somewhere.
+
+A page's ``python`` blocks run in order, in one namespace, in an empty folder, with ``await``
+allowed outside of functions. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
+prints stands behind the ``print`` that prints it, as ``# -> the line``. A block after the comment
+``<!-- run: pytest -->`` is a test file of its own instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+import async_session_store
+from async_session_store import AsyncSessionStore
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.sqlite import SqliteBackend
+from redis_server import RedisServer
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+LINK = re.compile(r"\]\((?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+COMMANDS = {
+    "command: run": (
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[all]" '
+        "&& .venv/bin/python examples/quickstart.py\n"
+    ),
+    "command: test": (
+        "python3 -m venv .venv && .venv/bin/pip install -q -U pip "
+        '&& .venv/bin/pip install -q -e ".[all]" --group dev && .venv/bin/pytest\n'
+    ),
+}
+
+
+class Block(NamedTuple):
+    mark: str | None
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    text = PAGES[page]
+    return [
+        Block(*match.group("mark", "language", "text"), text.count("\n", 0, match.start("text")))
+        for match in BLOCK.finditer(text)
+    ]
+
+
+def programs(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language == "python"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)])
+def test_python_blocks_run(
+    page: str,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESSION_STORE_URL", redis_server.url)
+    expected = []
+    loop = asyncio.new_event_loop()
+    try:
+        for block in programs(page):
+            if block.mark == "run: pytest":
+                run_pytest(block, tmp_path)
+                continue
+            expected += re.findall(r"# -> (.*)$", block.text, re.MULTILINE)
+            code = compile(
+                "\n" * block.line + block.text,
+                ROOT / page,
+                "exec",
+                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                dont_inherit=True,
+            )
+            coroutine = eval(code, module.__dict__)
+            if coroutine is not None:
+                loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def run_pytest(block: Block, folder: Path) -> None:
+    file = folder / f"test_line_{block.line}.py"
+    file.write_text(block.text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_of_a_known_kind(page: str) -> None:
+    assert PAGES[page].count("```") == 2 * len(blocks(page))
+    assert {block.language for block in blocks(page)} <= {
+        *("python", "sh", "console", "text"),
+        *("json", "lua", "sql", "toml"),
+    }
+
+
+def test_the_only_shell_blocks_are_the_two_commands() -> None:
+    found = {
+        block.mark: block.text for page in PAGES for block in blocks(page) if block.language == "sh"
+    }
+    assert found == COMMANDS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for match in LINK.finditer(BLOCK.sub("", PAGES[page])):
+        if "://" in match["path"]:
+            continue
+        target = (ROOT / page).parent / match["path"] if match["path"] else ROOT / page
+        assert target.exists(), match[0]
+        if match["anchor"]:
+            headings = PAGES[target.resolve().relative_to(ROOT).as_posix()]
+            assert match["anchor"] in map(slug, re.findall(r"^#+ (.*)$", headings, re.MULTILINE))
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_each_page_can_be_reached_from_the_readme() -> None:
+    reached, todo = set(), {"README.md"}
+    while todo:
+        page = todo.pop()
+        reached.add(page)
+        paths = {match["path"] for match in LINK.finditer(PAGES[page])} - {""}
+        targets = {((ROOT / page).parent / path).resolve() for path in paths}
+        todo |= {name for name in PAGES if (ROOT / name).resolve() in targets} - reached
+    assert reached == set(PAGES)
+
+
+def test_the_reference_has_each_method_with_its_parameters() -> None:
+    methods = inspect.getmembers(AsyncSessionStore, callable)
+    public = {name: method for name, method in methods if not name.startswith("_")}
+    classes = (AsyncSessionStore, MemoryBackend, SqliteBackend, RedisBackend)
+    public |= {made.__name__: made for made in classes}
+    public["RedisBackend.from_url"] = RedisBackend.from_url
+    for name, made in public.items():
+        parameters = ", ".join(written(inspect.signature(made).parameters.values()))
+        assert f"`{name}({parameters})`" in PAGES["docs/reference/api.md"]
+
+
+def written(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
+    """Write parameters as a signature has them, less ``self`` and the types."""
+    starred = False
+    for parameter in parameters:
+        if parameter.name != "self":
+            if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+                starred = True
+                yield "*"
+            has_default = parameter.default is not parameter.empty
+            yield parameter.name + (f"={value(parameter.default)}" if has_default else "")
+
+
+def value(default: object) -> str:
+    if callable(default):
+        return f"{default.__module__}.{default.__qualname__}"
+    return json.dumps(default) if isinstance(default, str) else repr(default)
+
+
+@pytest.mark.parametrize("name", async_session_store.__all__)
+def test_the_reference_names_each_public_name(name: str) -> None:
+    pages = (text for page, text in PAGES.items() if page.startswith("docs/reference/"))
+    assert any(re.search(rf"`{name}\b", text) for text in pages)
+
+
+@pytest.mark.parametrize("backend", ["redis", "sqlite"])
+def test_the_error_texts_are_those_of_the_program(backend: str) -> None:
+    sources = (ROOT / "src/async_session_store/backends" / backend).glob("*.py")
+    texts = {
+        node.value
+        for source in sources
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    section = PAGES[f"docs/how-to/{backend}.md"].partition("## What errors mean")[2]
+    rows = re.findall(r"^\| (?:.*: )?(.*?) \|", section, re.MULTILINE)[1:]
+    assert len(rows) > 5
+    for row in rows:
+        assert any(row in text for text in texts), row
+
+
+def test_each_guarantee_has_a_test_that_quotes_it() -> None:
+    promised = re.findall(
+        r"^- \*\*(\w+)\*\*", PAGES["docs/explanation/guarantees.md"], re.MULTILINE
+    )
+    folders = (ROOT / "tests", ROOT / "src/async_session_store/testing")
+    names = [
+        name
+        for folder in folders
+        for source in folder.rglob("*.py")
+        for name in re.findall(r"def test((?:_[a-z][0-9]+a?)+)_", source.read_text())
+    ]
+    assert set("".join(names).split("_")) - {""} == {guarantee.lower() for guarantee in promised}

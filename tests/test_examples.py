@@ -1,0 +1,69 @@
+"""The examples run, and their output says what happened."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redis_server import RedisServer
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+STORY = """\
+parent sessions are stored in {kind}
+process 1 (pid {first}) bot: "Margherita, good choice. Small or large?"
+process 1 (pid {first}) stored session KEY, which waits at chat-42 for 30 minutes
+process 1 (pid {first}) kill -9, with the store still open
+parent process 1 is dead, and all that it had in memory is gone
+parent alice: "large"
+process 2 (pid {second}) session KEY waits at chat-42, until TIME UTC
+process 2 (pid {second}) resume order-pizza at take_size, with {{'pizza': 'margherita'}}
+process 2 (pid {second}) bot: "One large margherita is on its way."
+process 2 (pid {second}) cleared the wait; alice's waits: []
+parent done: process 2 finished what process 1 had begun
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], check=False, capture_output=True, text=True, cwd=EXAMPLES
+    )
+
+
+def assert_resumed(done: subprocess.CompletedProcess[str], kind: str) -> None:
+    assert (done.returncode, done.stderr) == (0, "")
+    pids = re.findall(r"\(pid (\d+)\)", done.stdout)
+    assert len(set(pids)) == 2
+    story = STORY.format(kind=kind, first=pids[0], second=pids[-1])
+    keys = re.findall(r"session ([0-9a-f]{8}\.\.\.)", done.stdout)
+    assert len(set(keys)) == 1
+    told = re.sub(r"\d\d:\d\d:\d\d", "TIME", done.stdout.replace(keys[0], "KEY"))
+    assert re.sub(r"  +", " ", told) == story
+
+
+def test_quickstart_resumes_on_sqlite() -> None:
+    done = run("quickstart.py")
+    assert_resumed(done, "sqlite")
+
+
+def test_quickstart_resumes_on_redis(redis_server: RedisServer) -> None:
+    done = run("quickstart.py", "--url", redis_server.url)
+    assert_resumed(done, "redis")
+
+
+def test_quickstart_fails_if_nothing_was_kept() -> None:
+    done = run("quickstart.py", "--url", "memory://")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "no flow waits at chat-42",
+        "process 2 did not resume the flow",
+    ]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_example_says_how_to_run_it(example: Path) -> None:
+    assert f"python examples/{example.name}" in example.read_text().split('"""')[1]
