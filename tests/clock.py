@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """A clock that runs on in real time, and that a test can move."""
+    """A clock that a test can move. It runs on in real time, unless ``real`` stands still."""
 
     def __init__(self, real: Callable[[], float] = time.monotonic) -> None:
         self._real = real

@@ -25,8 +25,9 @@ import pytest
 import async_session_store
 from async_session_store import AsyncSessionStore
 from async_session_store.backends.memory import MemoryBackend
-from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._connection import _OLDEST_SQLITE
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,18 @@ def test_the_error_texts_are_those_of_the_program(backend: str) -> None:
     assert len(rows) > 5
     for row in rows:
         assert any(row in text for text in texts), row
+
+
+def test_the_oldest_versions_are_those_that_opening_checks() -> None:
+    sqlite = ".".join(map(str, _OLDEST_SQLITE[:2]))
+    redis = ".".join(map(str, _OLDEST_REDIS))
+    for page, text in (
+        ("README.md", f"SQLite {sqlite} or newer"),
+        ("docs/how-to/sqlite.md", f"SQLite {sqlite} or newer"),
+        ("README.md", f"Redis {redis} or newer"),
+        ("docs/how-to/redis.md", f"Redis {redis} or newer"),
+    ):
+        assert text in PAGES[page]
 
 
 def test_each_guarantee_has_a_test_that_quotes_it() -> None:

@@ -55,13 +55,16 @@ def user_id(value: UserId | str) -> UserId:
 def scope_hash(scope: ReplyScope) -> str:
     if not isinstance(scope, ReplyScope):
         raise _wrong_type("scope", "a ReplyScope", scope)
-    return scope.scope_hash()
+    try:
+        return scope.digest
+    except AttributeError:
+        raise _built_around_validation("scope") from None
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     """The hashes of one scope or of a sequence of them, most specific first."""
     if isinstance(scopes, ReplyScope):
-        return (scopes.scope_hash(),)
+        return (scope_hash(scopes),)
     if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
         raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
     return tuple(map(scope_hash, scopes))
@@ -95,50 +98,48 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 # --- Time -------------------------------------------------------------------------------------
 
 
-def time_to_live(ttl: TimeToLive | None, default: TimeToLive | None) -> int | None:
-    """Whole milliseconds, at least one, or None for no deadline (T1, T2)."""
-    return milliseconds("ttl", default if ttl is None else ttl)
+def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
+    """Whole milliseconds, at least one; or None for no deadline (T1)."""
+    if ttl is None or ttl is NEVER:
+        return None
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise _wrong_type(argument, "a timedelta, seconds, or NEVER", ttl)
+    if 0 < seconds <= _MAX_SECONDS:
+        return round(seconds * 1000) or 1
+    if _MAX_SECONDS < seconds < math.inf:
+        raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
+    raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:
-    """Like :func:`time_to_live` where no default makes sense (T3)."""
+    """Like :func:`milliseconds`, where no default makes sense (T3)."""
     if ttl is None:
         raise InvalidInputError("ttl: give a timedelta, seconds, or NEVER")
     return milliseconds("ttl", ttl)
 
 
-def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
-    if ttl is None or ttl is NEVER:
-        return None
-    seconds = _seconds(argument, ttl)
-    if not 0 < seconds < math.inf:
-        raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
-    if seconds > _MAX_SECONDS:
-        raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
-    return max(1, round(seconds * 1000))
-
-
-def _seconds(argument: str, ttl: object) -> float:
-    if isinstance(ttl, timedelta):
-        return ttl.total_seconds()
-    if isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
-        return ttl
-    raise _wrong_type(argument, "a timedelta, seconds, or NEVER", ttl)
-
-
 # --- Owners -----------------------------------------------------------------------------------
 
 
-def caller(ctx: TenantCtx) -> Owner:
-    """The owner that the caller's context names."""
+def owner_of(ctx: TenantCtx, argument: str = "ctx") -> Owner:
+    """The owner that a context names."""
     if not isinstance(ctx, TenantCtx):
-        raise _wrong_type("ctx", "a TenantCtx", ctx)
-    return _owner("ctx", ctx)
+        raise _wrong_type(argument, "a TenantCtx", ctx)
+    try:
+        owner = ctx.owner
+    except AttributeError:
+        raise _built_around_validation(argument) from None
+    if owner.team == _NO_TEAM_MARK:
+        raise InvalidInputError(
+            f"{argument}: the team '-' is the mark for no team; leave team_id out (F6)"
+        )
+    return owner
 
 
 def viewer(ctx: TenantCtx | None) -> Owner | None:
     """The owner that an optional ``ctx=`` names (F5)."""
-    return None if ctx is None else caller(ctx)
+    return None if ctx is None else owner_of(ctx)
 
 
 def data_owner(data: SessionData) -> Owner:
@@ -146,16 +147,18 @@ def data_owner(data: SessionData) -> Owner:
     if not isinstance(data, SessionData):
         raise _wrong_type("data", "a SessionData", data)
     if not data.is_validated:
-        raise InvalidInputError("data: was built around validation; use its constructor (M7)")
-    return _owner("data.tenant_ctx", data.tenant_ctx)
+        raise _built_around_validation("data")
+    return owner_of(data.tenant_ctx, "data.tenant_ctx")
 
 
 def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     """The owner of a session that the caller may create (F1)."""
-    calling, owner = caller(ctx), data_owner(data)
+    calling, owner = owner_of(ctx), data_owner(data)
+    if owner == calling:
+        return owner
     if calling[:3] != owner[:3]:
         raise _mismatch("ctx must have the env, tenant and team of the data (F1)", calling)
-    if owner.user is not None and calling.user != owner.user:
+    if owner.user is not None:
         raise _mismatch("ctx must have the user of the data (F1)", calling)
     return owner
 
@@ -163,44 +166,39 @@ def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
 def new_wait(ctx: TenantCtx, user: UserId, data: SessionData) -> Owner:
     """The owner of a wait that the caller may register (F1, F3)."""
     owner = new_session(ctx, data)
+    if owner.user == user:
+        return owner
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
-    if owner.user != user:
-        raise _mismatch("user_id must be the user of the data (F3)", owner)
-    return owner
+    raise _mismatch("user_id must be the user of the data (F3)", owner)
 
 
 def readable(ctx: TenantCtx, user: UserId) -> Owner | None:
     """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
-    calling = caller(ctx)
-    if calling.user is None:
-        return Owner(calling.env, calling.tenant, calling.team, user)
-    return calling if calling.user == user else None
+    calling = owner_of(ctx)
+    if calling.user == user:
+        return calling
+    if calling.user is not None:
+        return None
+    return Owner(calling.env, calling.tenant, calling.team, user)
 
 
 def writable(ctx: TenantCtx, user: UserId) -> Owner:
     """The owner whose waits the caller may change (F4)."""
     owner = readable(ctx, user)
-    if owner is None:
-        raise _mismatch("user_id must be the user of ctx, or ctx must have none (F4)", caller(ctx))
-    return owner
+    if owner is not None:
+        return owner
+    rule = "user_id must be the user of ctx, or ctx must have none (F4)"
+    raise _mismatch(rule, owner_of(ctx))
 
 
-def owner_change(owner: Owner) -> TenantMismatchError:
+def owner_change(data: SessionData) -> TenantMismatchError:
     """The refusal of a write that would change a stored session's owner (F2, F8)."""
-    return _mismatch("a session of another owner is stored under this key (F2)", owner)
+    return _mismatch("a session of another owner is stored under this key (F2)", data_owner(data))
 
 
-def _owner(argument: str, ctx: TenantCtx) -> Owner:
-    try:
-        owner = ctx.owner
-    except ValidationError as error:
-        raise InvalidInputError(f"{argument}: holds an id that is not valid (M7)") from error
-    if owner.team == _NO_TEAM_MARK:
-        raise InvalidInputError(
-            f"{argument}: the team '-' is the mark for no team; leave team_id out (F6)"
-        )
-    return owner
+def _built_around_validation(argument: str) -> InvalidInputError:
+    return InvalidInputError(f"{argument}: was built around validation; use its constructor (M7)")
 
 
 def _mismatch(rule: str, owner: Owner) -> TenantMismatchError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import Enum, auto
 from types import TracebackType
-from typing import Final
+from typing import Final, NoReturn, cast
 
 import anyio
 from typing_extensions import Self, deprecated
@@ -18,6 +18,7 @@ from async_session_store.errors import (
     CorruptSessionError,
     InvalidInputError,
     SessionNotFoundError,
+    SessionStoreError,
     StoreUnavailableError,
 )
 from async_session_store.keys import fresh_session_key
@@ -44,6 +45,20 @@ class _State(Enum):
     OPENING = auto()
     OPEN = auto()
     CLOSED = auto()
+
+
+class _NotOpen:
+    """Stands where the backend of an open store is; any use of it raises."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreUnavailableError(self._why)
+
+
+_NEW_STORE: Final = _NotOpen("this store is not open; use 'async with' or 'await store.open()'")
+_CLOSED_STORE: Final = _NotOpen("this store is closed")
 
 
 class AsyncSessionStore:
@@ -85,6 +100,7 @@ class AsyncSessionStore:
         self._default_session_ttl = default_session_ttl
         self._max_document_bytes = _rules.max_document_bytes(max_document_bytes)
         self._state = _State.NEW
+        self._backend = cast("Backend", _NEW_STORE)
 
     @classmethod
     def from_url(
@@ -148,6 +164,7 @@ class AsyncSessionStore:
             await self._close_storage()
             raise StoreUnavailableError("this store was closed while it was opened")
         self._state = _State.OPEN
+        self._backend = self._storage
         return self
 
     async def aclose(self) -> None:
@@ -157,6 +174,7 @@ class AsyncSessionStore:
         cancellation, and bounded to 30 seconds.
         """
         was_open, self._state = self._state is _State.OPEN, _State.CLOSED
+        self._backend = cast("Backend", _CLOSED_STORE)
         if was_open:
             await self._close_storage()
 
@@ -185,7 +203,7 @@ class AsyncSessionStore:
         ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
         """
         _rules.new_session(ctx, data)
-        milliseconds = _rules.time_to_live(ttl, self._default_session_ttl)
+        milliseconds = _rules.milliseconds("ttl", self._default_session_ttl if ttl is None else ttl)
         self._check_size(data)
         key = fresh_session_key()
         await self._backend.insert(key, data, milliseconds)
@@ -228,10 +246,11 @@ class AsyncSessionStore:
         was removed is never brought back.
         """
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
-        owner = _rules.data_owner(data)
+        _rules.data_owner(data)
         self._check_size(data)
         outcome = await self._backend.replace(key, data, viewer=viewer)
-        _require_done(outcome, key, owner)
+        if outcome is not Outcome.DONE:
+            raise _refusal(outcome, key, data)
 
     async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
         """Remove a session, readable or not, and its wait.
@@ -241,7 +260,9 @@ class AsyncSessionStore:
         is cannot be told.
         """
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
-        _require_done(await self._backend.delete(key, viewer=viewer), key)
+        outcome = await self._backend.delete(key, viewer=viewer)
+        if outcome is not Outcome.DONE:
+            raise _refusal(outcome, key)
 
     async def touch_session(
         self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
@@ -252,7 +273,9 @@ class AsyncSessionStore:
         """
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
         milliseconds = _rules.deadline_change(ttl)
-        _require_done(await self._backend.touch(key, milliseconds, viewer=viewer), key)
+        outcome = await self._backend.touch(key, milliseconds, viewer=viewer)
+        if outcome is not Outcome.DONE:
+            raise _refusal(outcome, key)
 
     # --- Waits --------------------------------------------------------------------------------
 
@@ -279,6 +302,8 @@ class AsyncSessionStore:
         registration = await self._put_wait(
             ctx, user_id, scope, session_key, data, ttl, only_if_absent=False
         )
+        if registration.outcome is not Outcome.DONE:
+            raise _refusal(registration.outcome, session_key, data)
         return registration.detached
 
     async def register_wait_if_absent(
@@ -297,7 +322,11 @@ class AsyncSessionStore:
         registration = await self._put_wait(
             ctx, user_id, scope, session_key, data, ttl, only_if_absent=True
         )
-        return registration.outcome is Outcome.DONE
+        if registration.outcome is Outcome.TAKEN:
+            return False
+        if registration.outcome is not Outcome.DONE:
+            raise _refusal(registration.outcome, session_key, data)
+        return True
 
     async def find_wait_by_scope(
         self,
@@ -413,21 +442,11 @@ class AsyncSessionStore:
 
     # --- Inside -------------------------------------------------------------------------------
 
-    @property
-    def _backend(self) -> Backend:
-        if self._state is not _State.OPEN:
-            raise StoreUnavailableError(
-                "this store is closed"
-                if self._state is _State.CLOSED
-                else "this store is not open; use 'async with store:' or 'await store.open()'"
-            )
-        return self._storage
-
     async def _close_storage(self) -> None:
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._storage.aclose()
 
-    async def _put_wait(
+    def _put_wait(
         self,
         ctx: TenantCtx,
         user_id: UserId | str,
@@ -437,18 +456,15 @@ class AsyncSessionStore:
         ttl: TimeToLive | None,
         *,
         only_if_absent: bool,
-    ) -> Registration:
+    ) -> Awaitable[Registration]:
         owner = _rules.new_wait(ctx, _rules.user_id(user_id), data)
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(session_key)
-        milliseconds = _rules.time_to_live(ttl, self._default_wait_ttl)
+        milliseconds = _rules.milliseconds("ttl", self._default_wait_ttl if ttl is None else ttl)
         self._check_size(data)
-        registration = await self._backend.put_wait(
+        return self._backend.put_wait(
             owner, scope_hash, key, data, milliseconds, only_if_absent=only_if_absent
         )
-        if registration.outcome is not Outcome.TAKEN:
-            _require_done(registration.outcome, key, owner)
-        return registration
 
     def _check_size(self, data: SessionData) -> None:
         if _codec.exceeds(data, self._max_document_bytes):
@@ -465,14 +481,12 @@ def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
         raise CorruptSessionError(found.key, found.reason)
 
 
-def _require_done(outcome: Outcome, key: SessionKey, owner: Owner | None = None) -> None:
-    if outcome is Outcome.DONE:
-        return
+def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
     if outcome is Outcome.UNREADABLE:
-        raise CorruptSessionError(key, "its fields cannot be told")
-    if outcome is Outcome.FOREIGN and owner is not None:
-        raise _rules.owner_change(owner)
-    raise SessionNotFoundError(key)
+        return CorruptSessionError(key, "its fields cannot be told")
+    if outcome is Outcome.FOREIGN and data is not None:
+        return _rules.owner_change(data)
+    return SessionNotFoundError(key)
 
 
 def _warn_unreadable(keys: Sequence[SessionKey]) -> None:

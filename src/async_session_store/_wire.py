@@ -22,7 +22,6 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self, override
 
-_FINISHED: Final = "_finished"
 _LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
 _PUNCTUATION: Final = 6  # bytes of quotes, brackets, comma and colon around one value
 _NULL_SIZE: Final = 5  # bytes of null and a comma
@@ -104,21 +103,18 @@ def optional_mapping() -> Any:
 class WireModel(BaseModel):
     """Immutable; keeps unknown fields that were read from JSON, refuses them from Python."""
 
+    is_validated: ClassVar[bool] = False
+    """Set on a model that was validated, and not built around validation (``model_construct``)."""
+
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     @model_validator(mode="after")
     def _finish_once(self, info: ValidationInfo) -> Self:
         """Finish a new model; pydantic calls this again for one that another model takes in."""
-        values = vars(self)
-        if _FINISHED not in values:
+        if not self.is_validated:
             self._finish(from_python=info.mode == "python")
-            values[_FINISHED] = True
+            vars(self)["is_validated"] = True
         return self
-
-    @property
-    def is_validated(self) -> bool:
-        """Whether this model was validated, not built around validation (``model_construct``)."""
-        return _FINISHED in vars(self)
 
     def _finish(self, *, from_python: bool) -> None:
         """Check what no field can check alone."""

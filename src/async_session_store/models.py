@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, overload
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, overload
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -230,6 +230,8 @@ class TenantCtx(WireModel):
     impersonation: Impersonation | None = optional()
 
     if TYPE_CHECKING:
+        owner: ClassVar[Owner]
+        """The ids that decide who may touch a session of this context. Set by validation alone."""
 
         def __init__(
             self,
@@ -273,26 +275,14 @@ class TenantCtx(WireModel):
                 )
         if values["tenant"] is None:
             raise PydanticCustomError("missing", "needs tenant_id (or tenant)")
+        team, user = self.team_id or self.team, self.user_id or self.user
+        values["owner"] = Owner(self.env, self.tenant_id, team, user)
 
     @override
     def _kept_fields(self, update: Mapping[str, object]) -> dict[str, object]:
         changed = {name for pair in _TWINS if not update.keys().isdisjoint(pair) for name in pair}
         kept = super()._kept_fields(update)
         return {name: value for name, value in kept.items() if name not in changed}
-
-    @cached_property
-    def owner(self) -> Owner:
-        """The ids that decide who may touch a session of this context.
-
-        Raises ``ValidationError`` if one is no valid id (the context was built around validation).
-        """
-        team, user = self.team_id or self.team, self.user_id or self.user
-        return Owner(
-            EnvId(self.env),
-            TenantId(self.tenant_id),
-            None if team is None else TeamId(team),
-            None if user is None else UserId(user),
-        )
 
 
 _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id"))
@@ -353,6 +343,8 @@ class ReplyScope(WireModel):
     correlation: _ScopeText | None = optional()
 
     if TYPE_CHECKING:
+        digest: ClassVar[str]
+        """What :meth:`scope_hash` returns. Set by validation alone."""
 
         def __init__(
             self,
@@ -368,12 +360,14 @@ class ReplyScope(WireModel):
 
         The same as ``ReplyScope::scope_hash`` of the Rust crate ``greentic-types``.
         """
-        return self._scope_hash
+        return self.digest
 
-    @cached_property
-    def _scope_hash(self) -> str:
+    @override
+    def _finish(self, *, from_python: bool) -> None:
+        super()._finish(from_python=from_python)
         parts = (self.conversation, self.thread, self.reply_to, self.correlation)
-        return hashlib.sha256("\n".join(part or "" for part in parts).encode()).hexdigest()
+        text = "\n".join(part or "" for part in parts)
+        vars(self)["digest"] = hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

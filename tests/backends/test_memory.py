@@ -1,10 +1,21 @@
 from __future__ import annotations
 
 import pytest
+from typing_extensions import override
 
+from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing import BackendSuite
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    clear,
+    data,
+    find,
+    listed,
+    register,
+)
 from clock import Clock
 
 
@@ -14,10 +25,45 @@ class TestMemory(BackendSuite):
         self.clock = Clock()
         return MemoryBackend(clock=self.clock)
 
+    @override
     async def advance(self, backend: Backend, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    @override
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
         return [*map(str, backend._sessions), *map(str, waits)]
+
+    async def test_t6_a_session_lives_to_its_last_millisecond(self) -> None:
+        clock = Clock(lambda: 0.0)
+        async with AsyncSessionStore(MemoryBackend(clock=clock)) as store:
+            key = await store.create_session(CTX, data(), ttl=60)
+            clock.advance(59.999)
+            assert await store.get_session(key) is not None
+            clock.advance(0.001)
+            assert await store.get_session(key) is None
+
+    async def test_9_nothing_is_shared_between_two_stores(self) -> None:
+        async with (
+            AsyncSessionStore(MemoryBackend()) as one,
+            AsyncSessionStore(MemoryBackend()) as two,
+        ):
+            key = await one.create_session(CTX, data())
+            assert await two.get_session(key) is None
+
+    async def test_9_its_calls_never_suspend(self, backend: Backend) -> None:
+        store = AsyncSessionStore(backend)
+        for call in (
+            store.open(),
+            register(store, "k", A, ttl=60),
+            find(store, A),
+            store.get_wait(CTX, "u1", [A]),
+            store.update_session("k", data("new")),
+            store.touch_session("k", 60),
+            listed(store),
+            clear(store, A),
+            store.purge_expired(),
+        ):
+            with pytest.raises(StopIteration):
+                call.send(None)

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 from redis.asyncio import Redis
+from typing_extensions import override
 
+from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
+from async_session_store.testing.contract.builders import A, ctx, data, register
 from redis_server import RedisServer
 
 
@@ -19,40 +22,67 @@ def anyio_backend() -> str:
 
 
 class TestRedis(SharedStorageSuite):
-    @pytest.fixture
-    def behind(self, redis_server: RedisServer) -> Iterator[redis.Redis]:
-        """Give a client that looks behind the API, at a namespace that is empty in the end."""
+    @pytest.fixture(autouse=True)
+    def storage(self, redis_server: RedisServer) -> Iterator[None]:
+        """Give a client that looks behind the API, and a namespace that is empty in the end."""
         self.url = redis_server.unix_url
         self.namespace = f"test:{uuid.uuid4().hex}"
-        with redis.Redis.from_url(self.url) as self.client:
-            yield self.client
+        with redis.Redis.from_url(self.url, decode_responses=True) as self.behind:
+            yield
             for key in self._keys():
-                self.client.delete(key)
+                self.behind.delete(key)
 
     @pytest.fixture
-    async def backend(self, behind: redis.Redis) -> AsyncIterator[Backend]:
+    async def backend(self) -> AsyncIterator[Backend]:
         async with Redis.from_url(self.url) as client:
             yield RedisBackend(client, namespace=self.namespace)
 
+    @override
     async def advance(self, backend: Backend, seconds: float) -> None:
         for key in self._keys():
-            left = self.client.pttl(key)
+            left = self.behind.pttl(key)
             if left >= 0:
-                self.client.pexpire(key, left - int(seconds * 1000))
+                self.behind.pexpire(key, left - round(seconds * 1000))
 
+    @override
     async def leftovers(self, backend: Backend) -> list[str]:
-        names = []
-        for key in self._keys():
-            names.append(key.decode())
-            if self.client.type(key) == b"set":
-                names += [f"{key.decode()} {member.decode()}" for member in self.client.smembers(key)]
-        return names
+        sets = [key for key in self._keys() if self.behind.type(key) == "set"]
+        return self._keys() + [
+            f"{key} {member}" for key in sets for member in self.behind.smembers(key)
+        ]
 
+    @override
     def peer(self, backend: Backend) -> Backend:
         return RedisBackend.from_url(self.url, namespace=self.namespace)
 
+    @override
     async def overwrite(self, backend: Backend, key: str, document: bytes) -> None:
-        assert self.client.set(f"{self.namespace}:session:{key}", document, xx=True, keepttl=True)
+        assert self.behind.set(f"{self.namespace}:session:{key}", document, xx=True, keepttl=True)
 
-    def _keys(self) -> list[bytes]:
-        return list(self.client.scan_iter(f"{self.namespace}:*", count=1000))
+    def _keys(self) -> list[str]:
+        return list(self.behind.scan_iter(f"{self.namespace}:*", count=1000))
+
+    @pytest.mark.parametrize("team", [None, "blue"])
+    async def test_9_the_layout_is_that_of_the_rust_crate(
+        self, store: AsyncSessionStore, team: str | None
+    ) -> None:
+        of = ctx(team=team)
+        await register(store, "k", A, '{"a": 1}', of=of, ttl=60)
+        session, user, scope = (
+            f"{self.namespace}:session:k",
+            f"{self.namespace}:waits:user:prod:acme:{team or '-'}:u1",
+            f"{self.namespace}:waits:scope:prod:acme:{team or '-'}:u1:{A.scope_hash()}",
+        )
+        assert self.behind.get(session) == data('{"a": 1}', of=of).model_dump_json()
+        assert self.behind.smembers(user) == {"k"}
+        assert self.behind.get(scope) == "k"
+        assert 59_000 < self.behind.pttl(session) <= 60_000
+        assert 59_000 < self.behind.pttl(scope) <= 60_000
+        assert self.behind.pttl(user) == -1
+        assert set(self._keys()) == {session, user, scope, f"{self.namespace}:meta:k"}
+
+    async def test_r6_a_callers_client_stays_open(self) -> None:
+        async with Redis.from_url(self.url) as client:
+            async with AsyncSessionStore(RedisBackend(client, namespace=self.namespace)) as store:
+                await register(store, "k", A)
+            assert await client.exists(f"{self.namespace}:session:k")

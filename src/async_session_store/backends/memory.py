@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
@@ -30,19 +31,20 @@ _SLACK: Final = 1024  # outdated deadlines that are kept before the heap is buil
 
 
 class _Session:
-    """A stored session. It is replaced by key, but changed in place."""
+    """A stored session. Another one under its key replaces it; updates change it in place."""
 
     __slots__ = ("data", "deadline", "key", "owner", "scope_hash", "version")
 
-    def __init__(
-        self, key: SessionKey, data: SessionData, deadline: float | None, version: int
-    ) -> None:
+    def __init__(self, key: SessionKey, owner: Owner, data: SessionData, version: int) -> None:
         self.key = key
+        self.owner = owner
         self.data = data
-        self.owner = data.tenant_ctx.owner
-        self.deadline = deadline
         self.version = version
+        self.deadline = math.inf
         self.scope_hash: str | None = None
+
+
+_NOWHERE: Final[Mapping[str, _Session]] = {}
 
 
 class MemoryBackend(Backend):
@@ -78,23 +80,25 @@ class MemoryBackend(Backend):
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
-        self._sweep(_SWEEP)
-        self._store(key, data, ttl)
+        now = self._clock()
+        self._sweep(_SWEEP, now)
+        self._store(key, data, ttl, now)
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        session = self._live(key)
+        session = self._live(key, self._clock())
         return None if session is None else session.data
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        session = self._live(key)
+        session = self._live(key, self._clock())
         return None if session is None else self._record(session)
 
     @override
     async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
-        self._sweep(_SWEEP)
-        session = self._visible(key, viewer)
+        now = self._clock()
+        self._sweep(_SWEEP, now)
+        session = self._visible(key, viewer, now)
         if session is None:
             return Outcome.MISSING
         if session.owner != data.tenant_ctx.owner:
@@ -105,7 +109,7 @@ class MemoryBackend(Backend):
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        session = self._visible(key, viewer)
+        session = self._visible(key, viewer, self._clock())
         if session is None:
             return Outcome.MISSING
         self._remove(session)
@@ -113,10 +117,11 @@ class MemoryBackend(Backend):
 
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
-        session = self._visible(key, viewer)
+        now = self._clock()
+        session = self._visible(key, viewer, now)
         if session is None:
             return Outcome.MISSING
-        self._set_deadline(session, ttl)
+        self._set_deadline(session, ttl, now)
         return Outcome.DONE
 
     @override
@@ -130,15 +135,15 @@ class MemoryBackend(Backend):
         *,
         only_if_absent: bool,
     ) -> Registration:
-        self._sweep(_SWEEP)
-        before = self._live(key)
+        now = self._clock()
+        self._sweep(_SWEEP, now)
+        before = self._live(key, now)
         if before is not None and before.owner != owner:
             return _FOREIGN
-        holder = self._waiting(owner, scope_hash)
+        holder = self._waiting(owner, scope_hash, now)
         if holder is not None and only_if_absent:
             return _TAKEN
-        session = self._store(key, data, ttl)
-        self._route(session, scope_hash)
+        self._route(self._store(key, data, ttl, now), scope_hash)
         if holder is None or holder is before:
             return _REGISTERED
         return Registration(Outcome.DONE, detached=holder.key)
@@ -167,7 +172,7 @@ class MemoryBackend(Backend):
     async def delete_wait(
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
-        session = self._waiting(owner, scope_hash)
+        session = self._waiting(owner, scope_hash, self._clock())
         if session is None or session_key not in (None, session.key):
             return False
         self._remove(session)
@@ -182,57 +187,58 @@ class MemoryBackend(Backend):
 
     @override
     async def purge(self, limit: int) -> int:
-        return self._sweep(limit)
+        return self._sweep(limit, self._clock())
 
     # --- Looking up ---------------------------------------------------------------------------
 
-    def _live(self, key: SessionKey) -> _Session | None:
+    def _live(self, key: SessionKey, now: float) -> _Session | None:
         session = self._sessions.get(key)
-        return session if session is not None and self._is_live(session) else None
+        return session if session is not None and session.deadline > now else None
 
-    def _visible(self, key: SessionKey, viewer: Owner | None) -> _Session | None:
-        session = self._live(key)
+    def _visible(self, key: SessionKey, viewer: Owner | None, now: float) -> _Session | None:
+        session = self._live(key, now)
         if session is None or viewer is None or viewer.sees(session.owner):
             return session
         return None
 
-    def _waiting(self, owner: Owner, scope_hash: str) -> _Session | None:
-        scopes = self._waits.get(owner)
-        session = None if scopes is None else scopes.get(scope_hash)
-        return session if session is not None and self._is_live(session) else None
+    def _waiting(self, owner: Owner, scope_hash: str, now: float) -> _Session | None:
+        session = self._waits.get(owner, _NOWHERE).get(scope_hash)
+        return session if session is not None and session.deadline > now else None
 
     def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Session | None:
+        now = self._clock()
         for scope_hash in scope_hashes:
-            session = self._waiting(owner, scope_hash)
+            session = self._waiting(owner, scope_hash, now)
             if session is not None:
                 return session
         return None
 
     def _all_waiting(self, owner: Owner) -> list[_Session]:
-        sessions = filter(self._is_live, self._waits.get(owner, {}).values())
-        return sorted(sessions, key=lambda session: session.key)
-
-    def _is_live(self, session: _Session) -> bool:
-        return session.deadline is None or session.deadline > self._clock()
+        now = self._clock()
+        waiting = self._waits.get(owner, _NOWHERE).values()
+        live = [session for session in waiting if session.deadline > now]
+        return sorted(live, key=lambda session: session.key)
 
     def _record(self, session: _Session) -> SessionRecord:
         return SessionRecord(
             session.key, session.data, str(session.version), self._wall_time(session.deadline)
         )
 
-    def _wall_time(self, deadline: float | None) -> datetime | None:
-        if deadline is None:
+    def _wall_time(self, deadline: float) -> datetime | None:
+        if deadline == math.inf:
             return None
         return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
 
     # --- Changing -----------------------------------------------------------------------------
 
-    def _store(self, key: SessionKey, data: SessionData, ttl: int | None) -> _Session:
+    def _store(self, key: SessionKey, data: SessionData, ttl: int | None, now: float) -> _Session:
         before = self._sessions.get(key)
         if before is not None:
             self._remove(before)
-        session = self._sessions[key] = _Session(key, data, None, next(self._versions))
-        self._set_deadline(session, ttl)
+        session = self._sessions[key] = _Session(
+            key, data.tenant_ctx.owner, data, next(self._versions)
+        )
+        self._set_deadline(session, ttl, now)
         return session
 
     def _remove(self, session: _Session) -> None:
@@ -256,13 +262,12 @@ class MemoryBackend(Backend):
             del self._waits[session.owner]
         session.scope_hash = None
 
-    def _set_deadline(self, session: _Session, ttl: int | None) -> None:
+    def _set_deadline(self, session: _Session, ttl: int | None, now: float) -> None:
         if ttl is None:
-            session.deadline = None
+            session.deadline = math.inf
             return
-        session.deadline = self._clock() + ttl / 1000
-        entry = (session.deadline, next(self._versions), session)
-        heapq.heappush(self._deadlines, entry)
+        session.deadline = now + ttl / 1000
+        heapq.heappush(self._deadlines, (session.deadline, session.version, session))
         if len(self._deadlines) > 2 * len(self._sessions) + _SLACK:
             self._deadlines = list(filter(self._is_current, self._deadlines))
             heapq.heapify(self._deadlines)
@@ -271,10 +276,9 @@ class MemoryBackend(Backend):
         deadline, _, session = entry
         return session.deadline == deadline and self._sessions.get(session.key) is session
 
-    def _sweep(self, limit: int) -> int:
+    def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        now = self._clock()
         while removed < limit and self._deadlines and self._deadlines[0][0] <= now:
             entry = heapq.heappop(self._deadlines)
             if self._is_current(entry):

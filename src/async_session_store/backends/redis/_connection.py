@@ -88,12 +88,13 @@ class CommandRunner:
 
     def _packable(self, command: Command) -> Sequence[Argument]:
         """The command as it is sent: a script by its source at first, then by its SHA-1."""
+        arguments = map(_utf_8, command.arguments)
         if command.script is None:
-            return command.arguments
+            return tuple(arguments)
         if command.script.sha in self._known:
-            return ("EVALSHA", command.script.sha, *command.arguments)
+            return ("EVALSHA", command.script.sha, *arguments)
         self._known.add(command.script.sha)
-        return ("EVAL", command.script.source, *command.arguments)
+        return ("EVAL", command.script.source, *arguments)
 
 
 async def _reply(connection: AbstractConnection) -> object:
@@ -102,6 +103,11 @@ async def _reply(connection: AbstractConnection) -> object:
         return await connection.read_response(disable_decoding=True)
     except ResponseError as error:
         return error
+
+
+def _utf_8(argument: Argument) -> bytes | int:
+    """Encoded here, as a caller's client may have been told another encoding."""
+    return argument.encode() if isinstance(argument, str) else argument
 
 
 def _fail(

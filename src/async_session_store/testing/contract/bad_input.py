@@ -14,13 +14,13 @@ from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]
 
-BAD_USER_IDS = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
-BAD_KEYS = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]
-BAD_DATA = [7, None, "{}", {}, CTX]
-BAD_CTX = [7, None, "ctx", {"env": "prod"}, data()]
-BAD_SCOPES = [7, None, "a", {"conversation": "a"}, b"a"]
-BAD_SEQUENCES = [[], (), [A, None], ["a"], {A}, iter([A]), "aa"]
-BAD_LIMITS = [0, -1, 1.5, True, None, "1"]
+BAD_USER_IDS: list[Any] = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
+BAD_KEYS: list[Any] = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]
+BAD_DATA: list[Any] = [7, None, "{}", {}, CTX]
+BAD_CTX: list[Any] = [7, None, "ctx", {"env": "prod"}, data()]
+BAD_SCOPES: list[Any] = [7, None, "a", {"conversation": "a"}, b"a"]
+BAD_SEQUENCES: list[Any] = [[], (), [A, None], ["a"], frozenset([A]), iter([A]), "aa"]
+BAD_LIMITS: list[Any] = [0, -1, 1.5, True, None, "1"]
 
 WITH_USER_ID: dict[str, Call] = {
     "register": lambda store, bad: store.register_wait(CTX, bad, A, "k", data()),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
+
 from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
@@ -81,6 +83,15 @@ async def clear(
     store: AsyncSessionStore, at: ReplyScope, key: str | None = None, *, of: TenantCtx = CTX
 ) -> bool:
     return await store.clear_wait(of, of.owner.user or "", at, session_key=key)
+
+
+async def find_by_user(
+    store: AsyncSessionStore, user: str = "u1", *, by: TenantCtx = CTX
+) -> tuple[SessionKey, SessionData] | None:
+    """Call the deprecated method, and check that it says so."""
+    with pytest.warns(DeprecationWarning, match="find_wait_by_scope"):
+        call = store.find_by_user(by, user)  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
+    return await call
 
 
 async def context_of(store: AsyncSessionStore, key: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 import pytest
@@ -24,7 +25,7 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.hooks import Hooks
 
-Call = Callable[[AsyncSessionStore], Awaitable[object]]
+Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
 State = tuple[object, ...]
 
 TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
@@ -46,7 +47,7 @@ WRITES: dict[str, Call] = {
 }
 
 
-async def cancel_after(turns: int, call: Callable[[], Awaitable[object]]) -> None:
+async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call)
         for _ in range(turns):
@@ -75,7 +76,7 @@ class Cancellation(Hooks):
 
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
     async def test_r3_a_cancelled_write_happens_wholly_or_not_at_all(
-        self, backend: Backend, store: AsyncSessionStore, write: Call
+        self, store: AsyncSessionStore, write: Call
     ) -> None:
         async def start_over() -> None:
             await store.clear_waits_for_user(CTX, "u1")

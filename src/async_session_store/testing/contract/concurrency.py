@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 from anyio.lowlevel import checkpoint
 
@@ -53,10 +55,8 @@ async def race_update_and_remove(stores: list[AsyncSessionStore], key: str) -> N
     """Update the session from 10 tasks, and remove it meanwhile."""
 
     async def update(number: int) -> None:
-        try:
+        with suppress(SessionNotFoundError):
             await stores[number % len(stores)].update_session(key, data(str(number)))
-        except SessionNotFoundError:
-            pass
 
     async with anyio.create_task_group() as tasks:
         for number in range(5):

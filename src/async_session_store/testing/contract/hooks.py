@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -46,7 +46,7 @@ class Hooks(ABC):
     @asynccontextmanager
     async def refused(
         self, backend: Backend, error: type[SessionStoreError], match: str
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None, None]:
         """Expect the error, and that nothing was written or removed."""
         before = sorted(await self.leftovers(backend))
         with pytest.raises(error, match=match):

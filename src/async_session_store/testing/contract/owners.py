@@ -30,6 +30,7 @@ from async_session_store.testing.contract.builders import (
     ctx,
     data,
     find,
+    find_by_user,
     listed,
     register,
     register_if_absent,
@@ -228,8 +229,7 @@ class Owners(Hooks):
         assert await store.get_wait(stranger, "u1", A) is None
         assert await store.list_waits_for_user(stranger, "u1") == []
         assert await store.list_wait_records(stranger, "u1") == []
-        with pytest.warns(DeprecationWarning):
-            assert await store.find_by_user(stranger, "u1") is None
+        assert await find_by_user(store, "u1", by=stranger) is None
         await assert_waits_untouched(store)
 
     async def test_f4_another_user_clears_nothing(
@@ -311,7 +311,7 @@ class Owners(Hooks):
         await assert_waits_untouched(store)
 
     @pytest.mark.parametrize(
-        "one, another",
+        ("one", "another"),
         [
             (one_team(None), one_team("none")),
             (one_team("null"), one_team("None")),

@@ -78,7 +78,7 @@ class Records(Hooks):
     async def test_e1_documents_that_differ_have_etags_that_differ(
         self, store: AsyncSessionStore
     ) -> None:
-        etags = set()
+        etags: set[str] = set()
         await register(store, "k", A)
         etags.add(await etag_of(store, "k"))
         of = CTX.model_copy(update={"attempt": 1})

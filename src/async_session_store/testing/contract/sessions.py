@@ -22,6 +22,7 @@ from async_session_store.testing.contract.builders import (
     ctx,
     data,
     find,
+    find_by_user,
     listed,
     register,
     register_if_absent,
@@ -67,8 +68,7 @@ class Sessions(Hooks):
         assert await listed(store) == []
         assert await store.list_wait_records(CTX, "u1") == []
         assert await store.clear_waits_for_user(CTX, "u1") == 0
-        with pytest.warns(DeprecationWarning):
-            assert await store.find_by_user(CTX, "u1") is None
+        assert await find_by_user(store) is None
 
     async def test_s1_default_session_ttl_holds_unless_told_otherwise(
         self, backend: Backend

@@ -73,7 +73,7 @@ TEXTS = {
     "long": '"\\\x00\u20ac' * 20_000,
 }
 
-UNKNOWN = {
+UNKNOWN: dict[str, Any] = {
     "null": None,
     "big": 2**70,
     "float": 1.5,
@@ -98,6 +98,10 @@ def with_context_fields(fields: dict[str, str], *, left_out: Sequence[str] = ())
     for name in left_out:
         del document["tenant_ctx"][name]
     return SessionData.model_validate_json(json.dumps(document))
+
+
+def forged_fields(model: TenantCtx | SessionData, **parts: Any) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in type(model).model_fields} | parts
 
 
 async def assert_returned_as_stored(store: AsyncSessionStore, stored: SessionData) -> None:
@@ -289,13 +293,11 @@ class StoredData(Hooks):
     async def test_m7_ids_built_around_validation_are_refused(
         self, backend: Backend, store: AsyncSessionStore, user: str
     ) -> None:
-        forged = CTX.model_copy()
-        object.__setattr__(forged, "__dict__", CTX.__dict__ | {"user": user, "user_id": user})
-        forged.__dict__.pop("owner", None)
-        forged_data = SessionData.model_construct(**dict(data()) | {"tenant_ctx": forged})
+        forged = TenantCtx.model_construct(**forged_fields(CTX, user=user, user_id=user))
+        forged_data = SessionData.model_construct(**forged_fields(data(), tenant_ctx=forged))
         await register(store, "k", A)
 
-        async with self.refused(backend, InvalidInputError, "data.tenant_ctx"):
+        async with self.refused(backend, InvalidInputError, "data"):
             await store.update_session("k", forged_data)
         async with self.refused(backend, InvalidInputError, "ctx"):
             await store.create_session(forged, forged_data)
@@ -318,7 +320,7 @@ class StoredData(Hooks):
             {"flow_id": 7},
         ]
         for parts in forged:
-            built = SessionData.model_construct(**dict(data()) | parts)
+            built = SessionData.model_construct(**forged_fields(data(), **parts))
             async with self.refused(backend, InvalidInputError, "data"):
                 await store.create_session(CTX, built)
             async with self.refused(backend, InvalidInputError, "data"):

@@ -25,6 +25,7 @@ from async_session_store.testing.contract.builders import (
     ctx,
     data,
     find,
+    find_by_user,
     listed,
     register,
     register_if_absent,
@@ -177,8 +178,7 @@ class Unreadable(SharedHooks):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._spoil(backend, store, b"")
-        with pytest.warns(DeprecationWarning):
-            assert await store.find_by_user(CTX, "u1") == ("sound", data("state"))
+        assert await find_by_user(store) == ("sound", data("state"))
 
     @unreadable_documents
     async def test_r2_clear_wait_unroutes_it(

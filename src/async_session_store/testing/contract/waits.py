@@ -8,6 +8,7 @@ from async_session_store import NEVER, AsyncSessionStore, InvalidInputError
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
+    SERVICE,
     A,
     B,
     C,
@@ -16,6 +17,7 @@ from async_session_store.testing.contract.builders import (
     ctx,
     data,
     find,
+    find_by_user,
     listed,
     register,
     register_if_absent,
@@ -322,18 +324,12 @@ class Waits(Hooks):
         await register(store, "k", A, "state")
         await register(store, "expired", B, ttl=10)
         await self.advance(backend, 11)
-        with pytest.warns(DeprecationWarning, match="find_wait_by_scope"):
-            assert await store.find_by_user(CTX, "u1") == ("k", data("state"))
-        with pytest.warns(DeprecationWarning):
-            assert await store.find_by_user(CTX, "u2") is None
-        with pytest.warns(DeprecationWarning):
-            assert await store.find_by_user(ctx(None), "u2") is None
+        assert await find_by_user(store) == ("k", data("state"))
+        assert await find_by_user(store, "u1", by=SERVICE) == ("k", data("state"))
+        assert await find_by_user(store, "u2", by=SERVICE) is None
 
     async def test_w9_find_by_user_refuses_to_choose(self, store: AsyncSessionStore) -> None:
         await register(store, "k1", A)
         await register(store, "k2", B)
-        with (
-            pytest.warns(DeprecationWarning),
-            pytest.raises(InvalidInputError, match="multiple waits"),
-        ):
-            await store.find_by_user(CTX, "u1")
+        with pytest.raises(InvalidInputError, match="multiple waits"):
+            await find_by_user(store)

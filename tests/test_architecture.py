@@ -1,0 +1,144 @@
+"""Imports go one way, and only what is used is imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import async_session_store
+
+PACKAGE = "async_session_store"
+ROOT = Path(async_session_store.__file__).parent
+
+# What each module may import of the package; a name stands for all that is in it.
+TYPES = {"errors", "_wire", "models"}
+MAY_IMPORT = {
+    "errors": set(),
+    "_wire": set(),
+    "models": {"errors", "_wire"},
+    "keys": TYPES,
+    "_rules": TYPES,
+    "abc": TYPES,
+    "_codec": TYPES,
+    "backends._batches": {"errors"},
+    "backends.memory": TYPES | {"abc", "_codec"},
+    "backends.sqlite": TYPES | {"abc", "_codec", "backends._batches"},
+    "backends.redis": TYPES | {"abc", "_codec", "backends._batches"},
+    "_urls": TYPES | {"abc", "backends"},
+    "_store": TYPES | {"abc", "keys", "_codec", "_rules", "_urls"},
+    "testing": TYPES | {"__init__", "abc"},
+    "__init__": TYPES | {"keys", "_rules", "_store"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    importer: str
+    imported: str
+    at_import_time: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer} imports {self.imported}"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside_functions = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        for name in imported_modules(node):
+            yield Import(module_name(path), name, id(node) not in inside_functions)
+
+
+def imported_modules(node: ast.AST) -> Iterator[str]:
+    """Name the modules of the package that a statement imports, relative to it."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        assert not node.level, "imports are absolute"
+        names = [
+            f"{node.module}.{alias.name}"
+            if is_module(f"{node.module}.{alias.name}")
+            else node.module
+            for alias in node.names
+        ]
+    else:
+        return
+    for name in names:
+        if name == PACKAGE:
+            yield "__init__"
+        elif name.startswith(f"{PACKAGE}."):
+            yield name.removeprefix(f"{PACKAGE}.")
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def layer_of(module: str) -> str:
+    return next(layer for layer in MAY_IMPORT if is_within(module, layer))
+
+
+def is_within(module: str, layer: str) -> bool:
+    return module == layer or module.startswith(f"{layer}.")
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if module_name(path) != "backends")
+IMPORTS = [one for path in FILES for one in imports_of(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    layer = layer_of(module_name(path))
+    allowed = MAY_IMPORT[layer] | {layer}
+    for one in imports_of(path):
+        assert any(is_within(one.imported, name) for name in allowed), str(one)
+
+
+def test_backends_are_imported_when_their_url_is_used() -> None:
+    lazily = {one.imported for one in IMPORTS if one.importer == "_urls" and not one.at_import_time}
+    assert lazily == {"backends.memory", "backends.sqlite", "backends.redis"}
+    outside = [one for one in IMPORTS if not is_within(one.importer, "backends")]
+    for one in outside:
+        assert not (one.at_import_time and is_within(one.imported, "backends")), str(one)
+
+
+def test_nothing_imports_the_tests() -> None:
+    for one in IMPORTS:
+        assert is_within(one.importer, "testing") or not is_within(one.imported, "testing"), str(
+            one
+        )
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        (PACKAGE, {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
+        (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
+        (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
+        (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),
+        (f"{PACKAGE}.testing", {"redis", "aiosqlite", "trio", "hypothesis"}),
+    ],
+)
+def test_importing_a_module_imports_no_more_than_it_needs(module: str, unwanted: set[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert not unwanted & set(ran.stdout.split())

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import async_session_store
+from async_session_store import AsyncSessionStore, abc, testing
+from async_session_store.backends import memory, redis, sqlite
+
+
+def test_the_public_names() -> None:
+    assert async_session_store.__all__ == [
+        "NEVER",
+        "AsyncSessionStore",
+        "ConflictError",
+        "CorruptSessionError",
+        "EnvId",
+        "ErrorCode",
+        "FlowId",
+        "Impersonation",
+        "InvalidInputError",
+        "InvocationDeadline",
+        "Never",
+        "PackId",
+        "ReplyScope",
+        "SessionCursor",
+        "SessionData",
+        "SessionKey",
+        "SessionNotFoundError",
+        "SessionRecord",
+        "SessionStoreError",
+        "StoreTimeoutError",
+        "StoreUnavailableError",
+        "TeamId",
+        "TenantCtx",
+        "TenantId",
+        "TenantMismatchError",
+        "TimeToLive",
+        "UserId",
+        "canonical_session_key",
+        "derive_session_key",
+        "telegram_update_to_session_key",
+        "webhook_to_session_key",
+    ]
+
+
+def test_the_methods_of_a_store() -> None:
+    assert {name for name in vars(AsyncSessionStore) if not name.startswith("_")} == {
+        *("from_url", "from_env", "open", "aclose", "ping", "purge_expired"),
+        *("create_session", "get_session", "get_record", "update_session", "remove_session"),
+        *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
+        *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
+        *("clear_waits_for_user", "find_by_user"),
+    }
+
+
+@pytest.mark.parametrize("module", [memory, sqlite, redis], ids=lambda module: module.__name__)
+def test_a_backend_is_found_in_its_module(module: object) -> None:
+    names = module.__all__  # type: ignore[attr-defined]
+    (name,) = (name for name in names if name.endswith("Backend"))
+    assert issubclass(getattr(module, name), abc.Backend)
+
+
+@pytest.mark.parametrize(
+    "module", [async_session_store, abc, memory, sqlite, redis, testing], ids=lambda m: m.__name__
+)
+def test_every_public_name_is_there_and_documented(module: object) -> None:
+    for name in module.__all__:  # type: ignore[attr-defined]
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize(
+    "owner", [AsyncSessionStore, abc.Backend], ids=lambda owner: owner.__name__
+)
+def test_every_public_method_is_documented(owner: type) -> None:
+    for name, value in vars(owner).items():
+        if not name.startswith("_") and inspect.isroutine(value):
+            assert inspect.getdoc(value), name

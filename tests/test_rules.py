@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_session_store import (
+    NEVER,
+    InvalidInputError,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionKey,
+    TenantCtx,
+    TenantMismatchError,
+    UserId,
+    _rules,
+)
+
+A_CENTURY = timedelta(days=36_525)
+A = ReplyScope(conversation="a")
+B = ReplyScope(conversation="b")
+
+
+def ctx(
+    user: str | None = "u1", *, env: str = "prod", tenant: str = "acme", team: str | None = None
+) -> TenantCtx:
+    return TenantCtx(env=env, tenant_id=tenant, team_id=team, user_id=user)
+
+
+def data(of: TenantCtx) -> SessionData:
+    cursor = SessionCursor(node_pointer="ask")
+    return SessionData(tenant_ctx=of, flow_id="order", cursor=cursor, context_json="{}")
+
+
+CTX = ctx()
+SERVICE = ctx(None)
+OTHERS = {
+    "env": ctx(env="test"),
+    "tenant": ctx(tenant="other"),
+    "team": ctx(team="blue"),
+    "user": ctx("u2"),
+}
+other_owners = pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+
+
+class TestArguments:
+    def test_text_becomes_its_own_type(self) -> None:
+        assert type(_rules.session_key("k")) is SessionKey
+        assert type(_rules.user_id("u1")) is UserId
+
+    @pytest.mark.parametrize("value", ["", "k" * 1025, 7, None])
+    def test_a_key_that_is_none_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^session_key: "):
+            _rules.session_key(value)
+
+    @pytest.mark.parametrize("value", ["", "a:b", "a\n", 7, None], ids=ascii)
+    def test_a_user_id_that_is_none_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^user_id: "):
+            _rules.user_id(value)
+
+    @pytest.mark.parametrize(
+        ("scopes", "expected"), [(A, [A]), ([A], [A]), ((B, A), [B, A]), ([A, A], [A, A])]
+    )
+    def test_scopes_are_one_or_a_sequence(self, scopes: Any, expected: list[ReplyScope]) -> None:
+        hashes = [scope.scope_hash() for scope in expected]
+        assert list(_rules.scope_hashes(scopes)) == hashes
+
+    @pytest.mark.parametrize(
+        "scopes", [None, 7, "a", b"a", [], (), [None], {A}, [A, "a"]], ids=repr
+    )
+    def test_what_is_no_scope_is_named(self, scopes: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^scope: "):
+            _rules.scope_hashes(scopes)
+
+    @pytest.mark.parametrize("value", [0, -1, True, 1.5, None, "1"], ids=repr)
+    def test_a_number_that_is_too_small_or_none_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^limit: "):
+            _rules.limit(value)
+        with pytest.raises(InvalidInputError, match=r"^max_document_bytes: "):
+            _rules.max_document_bytes(value)
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("ttl", "milliseconds"),
+        [
+            (NEVER, None),
+            (1, 1000),
+            (0.0004, 1),
+            (1e-300, 1),
+            (1.2345, 1234),
+            (timedelta(microseconds=1), 1),
+            (timedelta(milliseconds=1500), 1500),
+            (A_CENTURY, 3_155_760_000_000),
+            (3_155_760_000, 3_155_760_000_000),
+        ],
+        ids=str,
+    )
+    def test_t1_a_ttl_in_milliseconds(self, ttl: Any, milliseconds: int | None) -> None:
+        assert _rules.time_to_live(ttl, 60) == milliseconds
+        assert _rules.deadline_change(ttl) == milliseconds
+
+    @pytest.mark.parametrize(
+        "ttl",
+        [
+            *(0, -1, -0.0, 0.0, math.nan, math.inf, -math.inf, 10**400, -(10**400)),
+            *(timedelta(0), timedelta(-1), timedelta.max, timedelta.min),
+            *(A_CENTURY + timedelta(microseconds=1), 3_155_760_001),
+            *(True, False, "60", b"60", [60], object),
+        ],
+        ids=lambda ttl: repr(ttl)[:40],
+    )
+    def test_t1_a_bad_ttl_is_named(self, ttl: Any) -> None:
+        for check in (
+            lambda: _rules.time_to_live(ttl, None),
+            lambda: _rules.time_to_live(None, ttl),
+            lambda: _rules.deadline_change(ttl),
+        ):
+            with pytest.raises(InvalidInputError, match=r"^ttl: "):
+                check()
+
+    @given(st.timedeltas(timedelta(milliseconds=1), A_CENTURY))
+    def test_t6_it_is_exact_to_the_millisecond(self, ttl: timedelta) -> None:
+        milliseconds = _rules.time_to_live(ttl, None)
+        assert milliseconds is not None
+        assert abs(timedelta(milliseconds=milliseconds) - ttl) <= timedelta(milliseconds=1)
+        assert _rules.time_to_live(ttl.total_seconds(), None) == milliseconds
+
+    @pytest.mark.parametrize(
+        ("ttl", "default", "milliseconds"),
+        [
+            (None, None, None),
+            (None, 60, 60_000),
+            (None, NEVER, None),
+            (NEVER, 60, None),
+            (30, 60, 30_000),
+            (30, NEVER, 30_000),
+        ],
+    )
+    def test_t2_none_is_the_default(self, ttl: Any, default: Any, milliseconds: int | None) -> None:
+        assert _rules.time_to_live(ttl, default) == milliseconds
+
+    def test_t3_a_change_needs_a_ttl(self) -> None:
+        with pytest.raises(InvalidInputError, match=r"^ttl: "):
+            _rules.deadline_change(None)  # type: ignore[arg-type]
+
+
+class TestWhoMayWrite:
+    @pytest.mark.parametrize("of", [CTX, SERVICE], ids=["a user's", "no user's"])
+    def test_f1_a_session_of_the_callers_own(self, of: TenantCtx) -> None:
+        assert _rules.new_session(CTX, data(of)) == of.owner
+
+    @other_owners
+    def test_f1_a_session_of_another(self, other: TenantCtx) -> None:
+        with pytest.raises(TenantMismatchError, match="F1"):
+            _rules.new_session(CTX, data(other))
+        with pytest.raises(TenantMismatchError, match="F1"):
+            _rules.new_wait(CTX, UserId("u1"), data(other))
+
+    def test_f1_a_session_of_a_user_needs_a_user(self) -> None:
+        with pytest.raises(TenantMismatchError, match="F1"):
+            _rules.new_session(SERVICE, data(CTX))
+
+    def test_f3_a_wait_of_the_callers_own(self) -> None:
+        assert _rules.new_wait(CTX, UserId("u1"), data(CTX)) == CTX.owner
+
+    @pytest.mark.parametrize(
+        ("caller", "user", "of"),
+        [
+            (CTX, "u2", CTX),
+            (CTX, "u1", SERVICE),
+            (SERVICE, "u1", SERVICE),
+            (SERVICE, "u1", CTX),
+            (CTX, "u2", ctx("u2")),
+        ],
+    )
+    def test_f3_a_wait_of_another(self, caller: TenantCtx, user: str, of: TenantCtx) -> None:
+        with pytest.raises(TenantMismatchError):
+            _rules.new_wait(caller, UserId(user), data(of))
+
+    @pytest.mark.parametrize("caller", [CTX, SERVICE], ids=["the user", "a service"])
+    def test_f4_the_user_and_a_service_may_read_and_clear(self, caller: TenantCtx) -> None:
+        assert _rules.readable(caller, UserId("u1")) == CTX.owner
+        assert _rules.writable(caller, UserId("u1")) == CTX.owner
+
+    def test_f4_another_user_may_not(self) -> None:
+        assert _rules.readable(ctx("u2"), UserId("u1")) is None
+        with pytest.raises(TenantMismatchError, match="F4"):
+            _rules.writable(ctx("u2"), UserId("u1"))
+
+    def test_f4_the_owner_is_of_the_callers_tenant(self) -> None:
+        assert _rules.readable(ctx(None, tenant="other"), UserId("u1")) == ctx(tenant="other").owner
+
+    @other_owners
+    def test_f5_who_sees_what(self, other: TenantCtx) -> None:
+        assert not CTX.owner.sees(other.owner)
+        assert not other.owner.sees(CTX.owner)
+        assert other.owner.sees(other.owner)
+
+    def test_f5_no_user_is_any_user(self) -> None:
+        assert CTX.owner.sees(SERVICE.owner)
+        assert SERVICE.owner.sees(CTX.owner)
+        assert not SERVICE.owner.sees(ctx(None, team="blue").owner)
+
+    def test_f5_no_context_sees_everything(self) -> None:
+        assert _rules.viewer(None) is None
+        assert _rules.viewer(CTX) == CTX.owner
+
+    def test_f6_the_team_dash(self) -> None:
+        dashed = ctx(team="-")
+        for check in (
+            lambda: _rules.viewer(dashed),
+            lambda: _rules.readable(dashed, UserId("u1")),
+            lambda: _rules.writable(dashed, UserId("u1")),
+            lambda: _rules.new_session(dashed, data(dashed)),
+            lambda: _rules.new_wait(dashed, UserId("u1"), data(dashed)),
+        ):
+            with pytest.raises(InvalidInputError, match=r"^ctx: .*F6"):
+                check()
+        with pytest.raises(InvalidInputError, match=r"^data.tenant_ctx: .*F6"):
+            _rules.new_session(CTX, data(dashed))
+
+    @pytest.mark.parametrize("value", [None, 7, "ctx", {}], ids=repr)
+    def test_what_is_no_context_or_data_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^ctx: "):
+            _rules.readable(value, UserId("u1"))
+        with pytest.raises(InvalidInputError, match=r"^data: "):
+            _rules.new_session(CTX, value)
+        with pytest.raises(InvalidInputError, match=r"^data: "):
+            _rules.data_owner(value)
+
+    def test_f8_a_refusal_names_only_the_callers_env_tenant_and_team(self) -> None:
+        secret = ctx("secret", env="secret", tenant="secret", team="secret")
+        refusals = [
+            lambda: _rules.new_session(ctx("secret"), data(secret)),
+            lambda: _rules.new_wait(ctx("secret"), UserId("secret2"), data(ctx("secret"))),
+            lambda: _rules.writable(ctx("secret"), UserId("secret2")),
+        ]
+        for refusal in refusals:
+            with pytest.raises(TenantMismatchError) as caught:
+                refusal()
+            assert "env=prod, tenant=acme, team=-, user present" in str(caught.value)
+            assert "secret" not in str(caught.value)
+        assert "user missing" in str(_rules.owner_change(SERVICE.owner))

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
+
+from async_session_store import NEVER, AsyncSessionStore, InvalidInputError
+from async_session_store.abc import Backend
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.sqlite import SqliteBackend
+
+VARIABLES = (
+    "SESSION_STORE_URL",
+    "SESSION_REDIS_URL",
+    "SESSION_NAMESPACE",
+    "SESSION_WAIT_TTL_SECS",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def backend_of(url: str, **options: Any) -> Backend:
+    return AsyncSessionStore.from_url(url, **options)._storage
+
+
+def pool_of(backend: Backend) -> Any:
+    assert isinstance(backend, RedisBackend)
+    return backend._client.connection_pool
+
+
+def path_of(backend: Backend) -> str:
+    assert isinstance(backend, SqliteBackend)
+    return backend._path
+
+
+class TestFromUrl:
+    @pytest.mark.parametrize("url", ["memory://", "MEMORY://"])
+    def test_memory(self, url: str) -> None:
+        assert isinstance(backend_of(url), MemoryBackend)
+
+    @pytest.mark.parametrize(
+        ("url", "path"),
+        [
+            ("sqlite:///bot.db", "bot.db"),
+            ("sqlite:///a/b.db", "a/b.db"),
+            ("sqlite:////var/lib/bot.db", "/var/lib/bot.db"),
+            ("sqlite:///with%20blank%3F%23%25.db", "with blank?#%.db"),
+            ("sqlite:///ünï.db", "ünï.db"),
+            ("sqlite://", ":memory:"),
+        ],
+    )
+    def test_sqlite(self, url: str, path: str) -> None:
+        assert path_of(backend_of(url)) == path
+
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    @pytest.mark.anyio
+    async def test_sqlite_takes_a_path_relative_to_the_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        async with AsyncSessionStore.from_url("sqlite:///relative.db"):
+            assert Path("relative.db").exists()
+        async with AsyncSessionStore.from_url(f"sqlite:///{tmp_path}/absolute.db"):
+            assert (tmp_path / "absolute.db").exists()
+        before = set(tmp_path.iterdir())
+        async with AsyncSessionStore.from_url("sqlite://"):
+            assert set(tmp_path.iterdir()) == before
+
+    def test_redis(self) -> None:
+        pool = pool_of(backend_of("redis://me:secret@host:7000/3"))
+        kwargs = pool.connection_kwargs
+        assert (kwargs["host"], kwargs["port"], kwargs["db"]) == ("host", 7000, 3)
+        assert (kwargs["username"], kwargs["password"]) == ("me", "secret")
+
+    def test_redis_over_tls_and_over_a_socket(self) -> None:
+        assert pool_of(backend_of("rediss://host")).connection_class is SSLConnection
+        pool = pool_of(backend_of("unix:///run/redis.sock?db=3"))
+        assert pool.connection_class is UnixDomainSocketConnection
+        assert (pool.connection_kwargs["path"], pool.connection_kwargs["db"]) == (
+            "/run/redis.sock",
+            3,
+        )
+
+    def test_redis_keeps_the_drivers_options(self) -> None:
+        url = "redis://host?max_connections=7&socket_timeout=9&health_check_interval=1"
+        pool = pool_of(backend_of(url))
+        assert pool.max_connections == 7
+        assert pool.connection_kwargs["socket_timeout"] == 9
+        assert pool.connection_kwargs["health_check_interval"] == 1
+
+    def test_r4_redis_is_bounded_and_sends_nothing_twice(self) -> None:
+        kwargs = pool_of(backend_of("redis://host")).connection_kwargs
+        assert kwargs["socket_timeout"] == kwargs["socket_connect_timeout"] == 5
+        assert kwargs["retry"].get_retries() == 0
+
+    def test_redis_takes_a_namespace(self) -> None:
+        backend = backend_of("redis://host", namespace="mine")
+        assert isinstance(backend, RedisBackend)
+        assert backend._namespace == "mine"
+        by_default = backend_of("redis://host")
+        assert isinstance(by_default, RedisBackend)
+        assert by_default._namespace == "greentic:session"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "bot.db",
+            "/var/bot.db",
+            "postgres://host",
+            "sqlite:bot.db",
+            "://",
+            "memory",
+            "redis:/h",
+        ],
+    )
+    def test_an_unknown_scheme_lists_the_known_ones(self, url: str) -> None:
+        with pytest.raises(InvalidInputError, match=r"^url: ") as caught:
+            AsyncSessionStore.from_url(url)
+        for scheme in ("memory://", "sqlite://", "redis://", "rediss://", "unix://"):
+            assert scheme in str(caught.value)
+
+    @pytest.mark.parametrize("url", [None, 7, b"memory://", Path("bot.db")], ids=repr)
+    def test_what_is_no_text_is_refused(self, url: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^url: "):
+            AsyncSessionStore.from_url(url)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "memory://x",
+            "sqlite://bot.db",
+            "sqlite://host/bot.db",
+            "sqlite:///bot.db?mode=ro",
+            "sqlite:///bot.db#x",
+            "sqlite:///%00.db",
+            "redis://host:port",
+            "redis://host?socket_timeout=secret",
+        ],
+    )
+    def test_a_url_that_cannot_be_read_is_refused(self, url: str) -> None:
+        with pytest.raises(InvalidInputError, match=r"^(url|path): "):
+            AsyncSessionStore.from_url(url)
+
+    @pytest.mark.parametrize(
+        "url",
+        ["other://me:secret@host", "redis://me:secret@host:port", "sqlite://me:secret@host/x"],
+    )
+    def test_f8_an_error_does_not_tell_the_password(self, url: str) -> None:
+        with pytest.raises(InvalidInputError) as caught:
+            AsyncSessionStore.from_url(url)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "secret" not in f"{error} {error!r}"
+            error = error.__cause__ or error.__context__
+
+    @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///bot.db"])
+    def test_sqlite_takes_no_namespace(self, url: str) -> None:
+        with pytest.raises(InvalidInputError, match=r"^namespace: "):
+            AsyncSessionStore.from_url(url, namespace="mine")
+
+    def test_options_are_checked(self) -> None:
+        with pytest.raises(InvalidInputError, match=r"^default_wait_ttl: "):
+            AsyncSessionStore.from_url("memory://", default_wait_ttl=0)
+        with pytest.raises(InvalidInputError, match=r"^default_session_ttl: "):
+            AsyncSessionStore.from_url("memory://", default_session_ttl=-1)
+        with pytest.raises(InvalidInputError, match=r"^max_document_bytes: "):
+            AsyncSessionStore.from_url("memory://", max_document_bytes=0)
+        AsyncSessionStore.from_url(
+            "memory://", default_wait_ttl=NEVER, default_session_ttl=60, max_document_bytes=1
+        )
+
+    @pytest.mark.parametrize("backend", [None, "memory://", MemoryBackend], ids=repr)
+    def test_a_backend_is_an_instance(self, backend: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^backend: "):
+            AsyncSessionStore(backend)
+
+    def test_a_missing_driver_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in list(sys.modules):
+            if module.startswith("async_session_store.backends.redis") or module == "redis.asyncio":
+                monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, "redis", None)
+        monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+        with pytest.raises(ImportError, match=r"async-session-store\[redis\]"):
+            AsyncSessionStore.from_url("redis://host")
+
+
+class TestFromEnv:
+    @pytest.fixture
+    def env(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def set_all(**settings: str) -> None:
+            for name, value in settings.items():
+                monkeypatch.setenv(f"SESSION_{name}", value)
+
+        return set_all
+
+    def test_nothing_set_means_memory(self) -> None:
+        store = AsyncSessionStore.from_env()
+        assert isinstance(store._storage, MemoryBackend)
+        assert store._default_wait_ttl is None
+
+    def test_set_to_nothing_means_unset(self, env: Any) -> None:
+        env(STORE_URL="", REDIS_URL="", NAMESPACE="", WAIT_TTL_SECS="")
+        assert isinstance(AsyncSessionStore.from_env()._storage, MemoryBackend)
+
+    def test_the_url(self, env: Any) -> None:
+        env(REDIS_URL="redis://fallback")
+        assert (
+            pool_of(AsyncSessionStore.from_env()._storage).connection_kwargs["host"] == "fallback"
+        )
+        env(STORE_URL="sqlite:///bot.db")
+        assert path_of(AsyncSessionStore.from_env()._storage) == "bot.db"
+
+    def test_the_namespace(self, env: Any) -> None:
+        env(STORE_URL="redis://host", NAMESPACE="mine")
+        backend = AsyncSessionStore.from_env()._storage
+        assert isinstance(backend, RedisBackend)
+        assert backend._namespace == "mine"
+
+    @pytest.mark.parametrize(("text", "seconds"), [("86400", 86400), ("0.5", 0.5), (" 60 ", 60)])
+    def test_the_ttl_of_waits(self, env: Any, text: str, seconds: float) -> None:
+        env(WAIT_TTL_SECS=text)
+        assert AsyncSessionStore.from_env()._default_wait_ttl == seconds
+
+    @pytest.mark.parametrize("text", ["soon", "1h", "0", "-1", "nan", "inf", "1e12"])
+    def test_a_bad_ttl_names_the_variable(self, env: Any, text: str) -> None:
+        env(WAIT_TTL_SECS=text)
+        with pytest.raises(InvalidInputError, match="SESSION_WAIT_TTL_SECS"):
+            AsyncSessionStore.from_env()
+
+    def test_a_bad_url_is_refused(self, env: Any) -> None:
+        env(STORE_URL="postgres://me:secret@host")
+        with pytest.raises(InvalidInputError, match="memory://") as caught:
+            AsyncSessionStore.from_env()
+        assert "secret" not in str(caught.value)

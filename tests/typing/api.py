@@ -1,0 +1,160 @@
+"""The public API as a user writes it. It is type-checked, not run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from redis.asyncio import Redis
+from typing_extensions import assert_type
+
+from async_session_store import (
+    NEVER,
+    AsyncSessionStore,
+    CorruptSessionError,
+    ErrorCode,
+    FlowId,
+    Impersonation,
+    InvalidInputError,
+    InvocationDeadline,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionKey,
+    SessionNotFoundError,
+    SessionRecord,
+    SessionStoreError,
+    TenantCtx,
+    TenantId,
+    TimeToLive,
+    UserId,
+    canonical_session_key,
+    derive_session_key,
+    telegram_update_to_session_key,
+    webhook_to_session_key,
+)
+from async_session_store.abc import Backend
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.sqlite import SqliteBackend
+
+ctx = TenantCtx(env="prod", tenant_id="acme", user_id="u1")
+full = TenantCtx(
+    env="prod",
+    tenant="acme",
+    team="blue",
+    user=UserId("u1"),
+    session_id="s",
+    attributes={"a": "1"},
+    deadline=InvocationDeadline(unix_millis=1),
+    attempt=1,
+    impersonation=Impersonation(actor_id="root", reason="support"),
+)
+data = SessionData(
+    tenant_ctx=ctx,
+    flow_id="order",
+    pack_id="shop",
+    cursor=SessionCursor(node_pointer="ask", wait_reason="reply"),
+    context_json="{}",
+)
+scope = ReplyScope(conversation="chat-1", thread="topic-9")
+
+TenantCtx(env="prod", tennant_id="acme")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+SessionData(flow_id="order")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ReplyScope(conversation=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ctx.env = "test"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+assert_type(ctx.tenant_id, TenantId)
+assert_type(ctx.user_id, UserId | None)
+assert_type(data.flow_id, FlowId)
+assert_type(data.context_json, str)
+assert_type(scope.scope_hash(), str)
+assert_type(data.model_copy(update={"context_json": "new"}), SessionData)
+assert_type(UserId.encode("29:1abc"), UserId)
+assert_type(UserId("u1").upper(), str)
+assert_type(SessionData.model_validate_json(b"{}"), SessionData)
+
+assert_type(telegram_update_to_session_key("bot", -100, 7), SessionKey)
+assert_type(webhook_to_session_key("github", "repo", "42"), SessionKey)
+assert_type(canonical_session_key("acme", "telegram", None, "u1"), SessionKey)
+assert_type(derive_session_key(ctx, "chat", "u1"), SessionKey)
+
+
+async def sessions(store: AsyncSessionStore) -> None:
+    assert_type(await store.create_session(ctx, data), SessionKey)
+    key = await store.create_session(ctx, data, ttl=timedelta(minutes=30))
+    assert_type(await store.get_session(key), SessionData | None)
+    assert_type(await store.get_session("key", ctx=ctx), SessionData | None)
+    assert_type(await store.get_record(key, ctx=ctx), SessionRecord | None)
+    await store.update_session(key, data, ctx=ctx)
+    await store.touch_session("key", NEVER, ctx=ctx)
+    await store.touch_session(key, 60.5)
+    await store.remove_session(key, ctx=ctx)
+    assert_type(await store.purge_expired(), int)
+    await store.purge_expired(limit=10)
+    await store.ping()
+
+    await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await store.touch_session(key, None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.get_session(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.create_session(ctx, data, 60)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def waits(store: AsyncSessionStore, ttl: TimeToLive) -> None:
+    assert_type(
+        await store.register_wait(ctx, "u1", scope, "key", data, ttl=ttl), SessionKey | None
+    )
+    await store.register_wait(ctx, UserId("u1"), scope, SessionKey("key"), data, 60)
+    assert_type(await store.register_wait_if_absent(ctx, "u1", scope, "key", data, NEVER), bool)
+    assert_type(await store.find_wait_by_scope(ctx, "u1", scope), SessionKey | None)
+    assert_type(await store.find_wait_by_scope(ctx, "u1", [scope, scope]), SessionKey | None)
+    assert_type(await store.get_wait(ctx, "u1", (scope,)), SessionRecord | None)
+    assert_type(await store.list_waits_for_user(ctx, "u1"), list[SessionKey])
+    assert_type(await store.list_wait_records(ctx, "u1"), list[SessionRecord])
+    assert_type(await store.clear_wait(ctx, "u1", scope, session_key="key"), bool)
+    assert_type(await store.clear_waits_for_user(ctx, "u1"), int)
+    await store.clear_wait(ctx, "u1", [scope])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.find_by_user(ctx, "u1")  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
+
+
+async def records(store: AsyncSessionStore) -> None:
+    record = await store.get_wait(ctx, "u1", scope)
+    if record is not None:
+        assert_type(record.key, SessionKey)
+        assert_type(record.data, SessionData)
+        assert_type(record.etag, str)
+        assert_type(record.expires_at, datetime | None)
+        record.etag = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def opening() -> None:
+    async with AsyncSessionStore.from_url(
+        "sqlite:///bot.db", default_wait_ttl=86400, default_session_ttl=NEVER
+    ) as store:
+        assert_type(store, AsyncSessionStore)
+    AsyncSessionStore.from_url("redis://host", namespace="mine", max_document_bytes=1000)
+    assert_type(await AsyncSessionStore.from_env().open(), AsyncSessionStore)
+    await store.aclose()
+
+    backends: list[Backend] = [
+        MemoryBackend(),
+        SqliteBackend("bot.db"),
+        SqliteBackend(Path("bot.db"), synchronous="NORMAL"),
+        RedisBackend(Redis.from_url("redis://host"), namespace="mine"),
+    ]
+    AsyncSessionStore(backends[0], default_wait_ttl=timedelta(hours=1))
+    AsyncSessionStore("memory://")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SqliteBackend("bot.db", synchronous="OFF")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def errors(store: AsyncSessionStore) -> None:
+    try:
+        await store.remove_session("key")
+    except SessionNotFoundError as error:
+        assert_type(error.key, str)
+    except CorruptSessionError as error:
+        assert_type(error.reason, str)
+    except InvalidInputError as error:
+        assert_type(error.code, ErrorCode)
+    except SessionStoreError as error:
+        assert_type(error.code, ErrorCode)
