@@ -497,8 +497,8 @@ class TestImmutability:
             lambda: attributes.update(a="2"),
             lambda: attributes.setdefault("b", "2"),
             lambda: attributes.pop("a"),
-            lambda: attributes.popitem(),
-            lambda: attributes.clear(),
+            attributes.popitem,
+            attributes.clear,
         ):
             with pytest.raises(TypeError, match="immutable"):
                 change()

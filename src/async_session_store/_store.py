@@ -35,7 +35,6 @@ from async_session_store.models import (
 __all__ = ["AsyncSessionStore"]
 
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
-CLOSE_TIMEOUT: Final = 30.0  # seconds
 
 _logger = logging.getLogger("async_session_store")
 
@@ -443,7 +442,7 @@ class AsyncSessionStore:
     # --- Inside -------------------------------------------------------------------------------
 
     async def _close_storage(self) -> None:
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+        with anyio.CancelScope(shield=True):
             await self._storage.aclose()
 
     def _put_wait(

@@ -100,7 +100,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what was begun and let go of everything that :meth:`open` made (R5, R6)."""
+        """Finish what was begun and let go of everything that :meth:`open` made (R5, R6).
+
+        In bounded time, and not interrupted by cancellation.
+        """
 
     @abstractmethod
     async def ping(self) -> None:

@@ -389,6 +389,19 @@ async def test_t6_session_scope_and_meta_have_one_deadline(
     assert await milliseconds() > 36_524 * 86_400_000
 
 
+async def test_t6_a_record_tells_one_deadline_each_time(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A, ttl=60)
+    told = set()
+    for _ in range(500):
+        record = await store.get_record("k")
+        assert record is not None
+        assert record.expires_at is not None
+        told.add(round(record.expires_at.timestamp() * 1000))
+    assert told == {deadline(redis_client, f"{namespace}:session:k")}
+
+
 async def test_t2_t3_no_deadline_is_none_on_any_key(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:

@@ -101,9 +101,8 @@ async def sessions(store: AsyncSessionStore) -> None:
 
 
 async def waits(store: AsyncSessionStore, ttl: TimeToLive) -> None:
-    assert_type(
-        await store.register_wait(ctx, "u1", scope, "key", data, ttl=ttl), SessionKey | None
-    )
+    detached = await store.register_wait(ctx, "u1", scope, "key", data, ttl=ttl)
+    assert_type(detached, SessionKey | None)
     await store.register_wait(ctx, UserId("u1"), scope, SessionKey("key"), data, 60)
     assert_type(await store.register_wait_if_absent(ctx, "u1", scope, "key", data, NEVER), bool)
     assert_type(await store.find_wait_by_scope(ctx, "u1", scope), SessionKey | None)

@@ -8,14 +8,17 @@ it has not begun, and otherwise finishes, and later calls come after it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
 from async_session_store.errors import StoreUnavailableError
+
+CLOSE_TIMEOUT: Final = 30.0  # seconds
 
 _Operation = TypeVar("_Operation")
 _Reply = TypeVar("_Reply")
@@ -90,11 +93,14 @@ class BatchWorker(Generic[_Operation, _Reply]):
         return await future
 
     async def aclose(self) -> None:
-        """Run what is waiting, then close the connection. Cancellation does not interrupt it."""
+        """Run what is waiting, then close the connection; after 30 seconds, end what still runs.
+
+        Cancellation is raised only then.
+        """
         self._closing = True
         self._roused.set()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait([self._task])
+            await _outlast(self._task, CLOSE_TIMEOUT)
 
     async def _work(self) -> None:
         try:
@@ -137,6 +143,20 @@ async def _settle(run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation,
     except asyncio.CancelledError:
         _fail_all(batch, StoreUnavailableError("the event loop ended; the outcome is unknown"))
         raise
+
+
+async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
+    """Wait for a task, however often this one is cancelled, and cancel it when the time is over."""
+    cancelled: asyncio.CancelledError | None = None
+    end = time.monotonic() + seconds
+    while not task.done() and (left := end - time.monotonic()) > 0:
+        try:
+            await asyncio.wait([task], timeout=left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.cancel()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _fail_all(

@@ -247,7 +247,7 @@ class RedisBackend(Backend):
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[RunBatch[Command, object], None]:
         pool = self._client.connection_pool
-        timeout = pool.connection_kwargs.get("socket_timeout") or TIMEOUT
+        timeout = None if pool.connection_kwargs.get("socket_timeout") else TIMEOUT
         try:
             yield CommandRunner(pool, timeout).run_batch
         finally:

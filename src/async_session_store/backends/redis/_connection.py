@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,10 +38,11 @@ class CommandRunner:
 
     Args:
         pool: Where connections come from. It connects, authenticates and replaces what is broken.
-        timeout: How long connecting, and answering a batch, may take, in seconds.
+        timeout: How long connecting, and answering a batch, may take, in seconds; None if the
+            pool's connections have time-outs of their own.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout: float) -> None:
+    def __init__(self, pool: ConnectionPool, timeout: float | None) -> None:
         self._pool = pool
         self._timeout = timeout
         self._known: set[str] = set()
@@ -48,35 +50,51 @@ class CommandRunner:
     async def run_batch(self, jobs: list[CommandJob]) -> None:
         """Send all commands in one write and settle each job with its reply."""
         try:
-            with anyio.fail_after(self._timeout):
-                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+            with self._bounded():
+                connection = await self._connection()
         except (RedisError, OSError) as error:
             _fail(jobs, not_sent, error)
             return
         try:
-            unknown = await self._exchange(connection, jobs)
+            unknown = await self._exchange(connection, jobs, self._by_sha)
             # The server lost these scripts, so they did not run. What a cancelled caller left
             # must not run now: later calls in this batch have run already.
             wanted = [job for job in unknown if not job.settled]
             if wanted:
-                await self._exchange(connection, wanted)
+                await self._exchange(connection, wanted, _by_source)
         finally:
             await self._pool.release(connection)
 
+    def _bounded(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._timeout is None else anyio.fail_after(self._timeout)
+
+    async def _connection(self) -> AbstractConnection:
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        try:
+            if await _is_closed(connection):
+                await connection.disconnect()
+                await connection.connect()
+        except BaseException:
+            await self._pool.release(connection)
+            raise
+        return connection
+
     async def _exchange(
-        self, connection: AbstractConnection, jobs: list[CommandJob]
+        self,
+        connection: AbstractConnection,
+        jobs: list[CommandJob],
+        packable: Callable[[Command], Sequence[Argument]],
     ) -> list[CommandJob]:
         """Settle the jobs, but for those whose script the server does not know; return those."""
         unknown: list[CommandJob] = []
-        commands = [self._packable(job.operation) for job in jobs]
+        commands = [packable(job.operation) for job in jobs]
         try:
-            with anyio.fail_after(self._timeout):
+            with self._bounded():
                 await connection.send_packed_command(connection.pack_commands(commands))
                 for job in jobs:
                     reply = await _reply(connection)
                     if isinstance(reply, NoScriptError):
                         unknown.append(job)
-                        self._known.clear()
                     elif isinstance(reply, ResponseError):
                         _fail([job], refused, reply)
                     else:
@@ -86,15 +104,28 @@ class CommandRunner:
             _fail(jobs, lost, error)
         return unknown
 
-    def _packable(self, command: Command) -> Sequence[Argument]:
-        """The command as it is sent: a script by its source at first, then by its SHA-1."""
-        arguments = map(_utf_8, command.arguments)
-        if command.script is None:
-            return tuple(arguments)
-        if command.script.sha in self._known:
-            return ("EVALSHA", command.script.sha, *arguments)
-        self._known.add(command.script.sha)
-        return ("EVAL", command.script.source, *arguments)
+    def _by_sha(self, command: Command) -> Sequence[Argument]:
+        """A script by its source at first, and then by its SHA-1."""
+        script = command.script
+        if script is None or script.sha not in self._known:
+            self._known |= {script.sha} if script is not None else set()
+            return _by_source(command)
+        return ("EVALSHA", script.sha, *map(_utf_8, command.arguments))
+
+
+def _by_source(command: Command) -> Sequence[Argument]:
+    arguments = map(_utf_8, command.arguments)
+    return (
+        tuple(arguments) if command.script is None else ("EVAL", command.script.source, *arguments)
+    )
+
+
+async def _is_closed(connection: AbstractConnection) -> bool:
+    """Whether the server closed it, which the pool overlooks where it expects notifications."""
+    try:
+        return await connection.can_read()
+    except (RedisError, OSError):
+        return True
 
 
 async def _reply(connection: AbstractConnection) -> object:

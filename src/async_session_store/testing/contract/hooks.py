@@ -69,9 +69,7 @@ class SharedHooks(Hooks):
         """
 
     @pytest.fixture
-    async def other(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> AsyncIterator[AsyncSessionStore]:
-        """Give a second open store on the storage of ``store``."""
+    async def other(self, backend: Backend) -> AsyncIterator[AsyncSessionStore]:
+        """Give another open store on the same storage."""
         async with AsyncSessionStore(self.peer(backend)) as other:
             yield other

@@ -6,9 +6,5 @@
 
 local owner = ARGV[3]
 local waits = all_waiting(owner)
-for _, wait in ipairs(waits) do
-  local known = wait.session.owner or redis.call('HGET', meta_key(wait.key), 'owner')
-  unroute(wait.key, owner)
-  if known == owner then redis.call('DEL', session_key(wait.key)) end
-end
+for _, wait in ipairs(waits) do clear(wait.key, wait.session, owner) end
 return #waits

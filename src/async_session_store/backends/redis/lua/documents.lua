@@ -1,100 +1,107 @@
--- Stands before every script: reading documents, as strictly as all their readers do.
+-- Stands before every script: reading a document that we did not write, as strictly as all its
+-- readers do. Nothing here writes a document: cjson would change what it does not know.
 --
--- An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no team and
--- nothing for no user. Nothing here writes a document: cjson would change what it does not know.
+-- examine(document) returns its owner, nil if that cannot be told, and whether it has all that a
+-- reader needs. An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no
+-- team and nothing for no user.
 
-local LARGEST_ATTEMPT = 2 ^ 32 - 1
-local OPTIONAL_TEXTS = {
-  'session_id', 'flow_id', 'node_id', 'provider_id', 'trace_id', 'i18n_id', 'correlation_id',
-  'idempotency_key',
-}
+local function examine(document)
+  local LARGEST_ATTEMPT = 2 ^ 32 - 1
+  local OPTIONAL_TEXTS = {
+    'session_id', 'flow_id', 'node_id', 'provider_id', 'trace_id', 'i18n_id', 'correlation_id',
+    'idempotency_key',
+  }
 
-local function is_text(value) return type(value) == 'string' end
-local function is_object(value) return type(value) == 'table' end
-local function is_identifier(value) return is_text(value) and string.match(value, '^[%w._-]+$') end
-local function is_integer(value) return type(value) == 'number' and value == math.floor(value) end
-local function is_absent(value) return value == nil or value == cjson.null end
-local function is_optional(value, check) return is_absent(value) or check(value) end
+  local function is_text(value) return type(value) == 'string' end
+  local function is_object(value) return type(value) == 'table' end
+  local function is_identifier(value) return is_text(value) and string.match(value, '^[%w._-]+$') end
+  local function is_integer(value) return type(value) == 'number' and value == math.floor(value) end
+  local function is_absent(value) return value == nil or value == cjson.null end
+  local function is_optional(value, check) return is_absent(value) or check(value) end
 
-local function is_utf8(text)
-  if not string.find(text, '[\128-\255]') then return true end
-  text = string.gsub(text, '[\194-\223][\128-\191]', '')
-  text = string.gsub(text, '\224[\160-\191][\128-\191]', '')
-  text = string.gsub(text, '\237[\128-\159][\128-\191]', '')
-  text = string.gsub(text, '[\225-\236\238\239][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '\240[\144-\191][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '\244[\128-\143][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '[\241-\243][\128-\191][\128-\191][\128-\191]', '')
-  return not string.find(text, '[\128-\255]')
-end
-
--- cjson reads NaN and Infinity too, which are no JSON.
-local function is_finite(value)
-  if type(value) == 'number' then return value == value and math.abs(value) < math.huge end
-  if not is_object(value) then return true end
-  for _, item in pairs(value) do
-    if not is_finite(item) then return false end
+  local function is_utf8(text)
+    if not string.find(text, '[\128-\255]') then return true end
+    text = string.gsub(text, '[\194-\223][\128-\191]', '')
+    text = string.gsub(text, '\224[\160-\191][\128-\191]', '')
+    text = string.gsub(text, '\237[\128-\159][\128-\191]', '')
+    text = string.gsub(text, '[\225-\236\238\239][\128-\191][\128-\191]', '')
+    text = string.gsub(text, '\240[\144-\191][\128-\191][\128-\191]', '')
+    text = string.gsub(text, '\244[\128-\143][\128-\191][\128-\191]', '')
+    text = string.gsub(text, '[\241-\243][\128-\191][\128-\191][\128-\191]', '')
+    return not string.find(text, '[\128-\255]')
   end
-  return true
-end
 
--- The fields of a document, or nil if it is no JSON object.
-local function parse(document)
-  local valid, fields = pcall(cjson.decode, document)
-  return valid and is_object(fields) and is_finite(fields) and fields or nil
-end
-
--- The value of a field that is written under two names: nil if absent, false if it is no identifier
--- or the two differ.
-local function twin(fields, name, other)
-  local one, two = fields[name], fields[other]
-  if is_absent(one) then one = two end
-  if is_absent(two) then two = one end
-  if is_absent(one) then return nil end
-  return one == two and is_identifier(one) or false
-end
-
--- The owner that a tenant context names, or nil if it cannot be told.
-local function owner_of(ctx)
-  if not is_object(ctx) or not is_identifier(ctx.env) then return nil end
-  local tenant = twin(ctx, 'tenant', 'tenant_id')
-  local team, user = twin(ctx, 'team', 'team_id'), twin(ctx, 'user', 'user_id')
-  if not tenant or team == false or team == '-' or user == false then return nil end
-  return ctx.env .. ':' .. tenant .. ':' .. (team or '-') .. ':' .. (user or '')
-end
-
-local function are_attributes(attributes)
-  if not is_object(attributes) then return false end
-  for name, value in pairs(attributes) do
-    if not is_text(name) or not is_text(value) then return false end
+  -- cjson reads NaN and Infinity too, which are no JSON.
+  local function is_finite(value)
+    if type(value) == 'number' then return value == value and math.abs(value) < math.huge end
+    if not is_object(value) then return true end
+    for _, item in pairs(value) do
+      if not is_finite(item) then return false end
+    end
+    return true
   end
-  return true
-end
 
-local function is_context(ctx)
-  for _, name in ipairs(OPTIONAL_TEXTS) do
-    if not is_optional(ctx[name], is_text) then return false end
+  -- The fields of a document, or nil if it is no JSON object.
+  local function parse(document)
+    local valid, fields = pcall(cjson.decode, document)
+    return valid and is_object(fields) and is_finite(fields) and fields or nil
   end
-  local attempt = ctx.attempt or 0
-  return is_integer(attempt) and attempt >= 0 and attempt <= LARGEST_ATTEMPT
-    and (ctx.attributes == nil or are_attributes(ctx.attributes))
-    and is_optional(ctx.deadline, function(deadline)
-      return is_object(deadline) and is_integer(deadline.unix_millis)
-    end)
-    and is_optional(ctx.impersonation, function(impersonation)
-      return is_object(impersonation) and is_identifier(impersonation.actor_id)
-        and is_optional(impersonation.reason, is_text)
-    end)
-end
 
-local function is_cursor(cursor)
-  return is_object(cursor) and is_text(cursor.node_pointer)
-    and is_optional(cursor.wait_reason, is_text) and is_optional(cursor.outbox_marker, is_text)
-end
+  -- The value of a field that is written under two names: nil if absent, false if it is no
+  -- identifier or the two differ.
+  local function twin(fields, name, other)
+    local one, two = fields[name], fields[other]
+    if is_absent(one) then one = two end
+    if is_absent(two) then two = one end
+    if is_absent(one) then return nil end
+    return one == two and is_identifier(one) or false
+  end
 
--- Whether a document whose owner can be told has all that a reader needs, of the right types.
-local function is_complete(document, fields)
-  return is_utf8(document) and is_context(fields.tenant_ctx) and is_cursor(fields.cursor)
-    and is_identifier(fields.flow_id) and is_optional(fields.pack_id, is_identifier)
-    and is_text(fields.context_json)
+  -- The owner that a tenant context names, or nil if it cannot be told.
+  local function owner_of(ctx)
+    if not is_object(ctx) or not is_identifier(ctx.env) then return nil end
+    local tenant = twin(ctx, 'tenant', 'tenant_id')
+    local team, user = twin(ctx, 'team', 'team_id'), twin(ctx, 'user', 'user_id')
+    if not tenant or team == false or team == '-' or user == false then return nil end
+    return ctx.env .. ':' .. tenant .. ':' .. (team or '-') .. ':' .. (user or '')
+  end
+
+  local function are_attributes(attributes)
+    if not is_object(attributes) then return false end
+    for name, value in pairs(attributes) do
+      if not is_text(name) or not is_text(value) then return false end
+    end
+    return true
+  end
+
+  local function is_context(ctx)
+    for _, name in ipairs(OPTIONAL_TEXTS) do
+      if not is_optional(ctx[name], is_text) then return false end
+    end
+    local attempt = ctx.attempt or 0
+    return is_integer(attempt) and attempt >= 0 and attempt <= LARGEST_ATTEMPT
+      and (ctx.attributes == nil or are_attributes(ctx.attributes))
+      and is_optional(ctx.deadline, function(deadline)
+        return is_object(deadline) and is_integer(deadline.unix_millis)
+      end)
+      and is_optional(ctx.impersonation, function(impersonation)
+        return is_object(impersonation) and is_identifier(impersonation.actor_id)
+          and is_optional(impersonation.reason, is_text)
+      end)
+  end
+
+  local function is_cursor(cursor)
+    return is_object(cursor) and is_text(cursor.node_pointer)
+      and is_optional(cursor.wait_reason, is_text) and is_optional(cursor.outbox_marker, is_text)
+  end
+
+  local function is_complete(fields)
+    return is_utf8(document) and is_context(fields.tenant_ctx) and is_cursor(fields.cursor)
+      and is_identifier(fields.flow_id) and is_optional(fields.pack_id, is_identifier)
+      and is_text(fields.context_json)
+  end
+
+  local fields = parse(document)
+  local owner = fields and owner_of(fields.tenant_ctx)
+  return owner, owner and is_complete(fields)
 end

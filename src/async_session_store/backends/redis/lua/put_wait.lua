@@ -14,23 +14,28 @@
 -- How many members of the user's set are looked at, to drop those whose session is gone.
 local SAMPLE = 32
 
-local key, owner, scope_hash, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local key, owner, scope, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local deadline, only_if_absent = deadline_after(ARGV[8]), ARGV[9] == '1'
 
 local before = read(key)
 if before then
   if before.owner and before.owner ~= owner then return {'FOREIGN', false} end
-  if not is_readable(key, before) then return {'UNREADABLE', false} end
+  if not before.readable then return {'UNREADABLE', false} end
 end
 
-local holder = waiting(owner, scope_hash)
-if holder and only_if_absent then return {'TAKEN', false} end
-unroute(key, owner)
-if holder and holder ~= key then unroute(holder, owner) end
+local holder, held = routed(owner, scope)
+if held and only_if_absent then return {'TAKEN', false} end
 
+-- First what a server that is out of memory refuses: so all is done, or nothing.
 set(session_key(key), document, deadline)
-set(scope_key(owner, scope_hash), key, deadline)
-redis.call('HSET', meta_key(key), 'scope', scope_hash, 'owner', owner, 'digest', digest)
+unroute(key, before or known(key))
+local detached = held and holder ~= key and holder
+if detached then
+  restore_deadline(detached, scope_key(owner, scope))
+  unroute(detached, held)
+end
+set(scope_key(owner, scope), key, deadline)
+redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest)
 set_deadline(meta_key(key), deadline)
 
 for _, member in ipairs(redis.call('SRANDMEMBER', user_key(owner), SAMPLE)) do
@@ -39,4 +44,4 @@ for _, member in ipairs(redis.call('SRANDMEMBER', user_key(owner), SAMPLE)) do
   end
 end
 redis.call('SADD', user_key(owner), key)
-return {'DONE', holder ~= key and holder or false}
+return {'DONE', detached or false}

@@ -12,10 +12,8 @@ local key, viewer, owner, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6],
 local session = read(key)
 if not session or not sees(viewer, session.owner) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
-if not is_readable(key, session) then return 'UNREADABLE' end
-restore_deadline(key, route_to(key))
+if not session.readable then return 'UNREADABLE' end
+restore_deadline(key, route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
-if redis.call('EXISTS', meta_key(key)) == 1 then
-  redis.call('HSET', meta_key(key), 'digest', digest)
-end
+if session.known then redis.call('HSET', meta_key(key), 'digest', digest) end
 return 'DONE'

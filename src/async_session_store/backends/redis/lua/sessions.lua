@@ -2,8 +2,15 @@
 --
 -- ARGV[1]  the namespace
 -- ARGV[2]  the largest document, in bytes
--- A session is {document, fields, owner}: document is nil if it is too large or no text, fields if
--- it is no JSON, owner if that cannot be told.
+--
+-- A session is a table:
+--   document   its document; nil if it is larger than ARGV[2], or no text
+--   owner      its owner; nil if that cannot be told
+--   readable   whether readers can read the document
+--   ours       whether we wrote the document last
+--   known      its owner, as far as our meta key knows; also of a document that is spoilt
+--   scope      the hash of the scope where it waits, as far as our meta key knows
+--
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
 local namespace, largest = ARGV[1], tonumber(ARGV[2])
@@ -13,25 +20,28 @@ local function meta_key(key) return namespace .. ':meta:' .. key end
 local function user_key(owner) return namespace .. ':waits:user:' .. owner end
 local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. owner .. ':' .. scope end
 
--- The live session under a key, or nil.
+-- What our meta key knows of a session: also of one that a Rust process removed.
+local function known(key)
+  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest')
+  return {known = meta[1], scope = meta[2], digest = meta[3]}
+end
+
+-- The live session under a key, or nil. A document that has the digest in our meta key is ours, so
+-- its owner stands there too.
 local function read(key)
   local size = redis.pcall('STRLEN', session_key(key))
-  if type(size) == 'table' or size > largest then return {} end
-  local document = redis.call('GET', session_key(key))
-  if not document then return nil end
-  local fields = parse(document)
-  return {document = document, fields = fields, owner = fields and owner_of(fields.tenant_ctx)}
-end
-
--- Whether we wrote the document last, as the digest in our meta key tells.
-local function is_ours(key, session)
-  return session.document
-    and redis.call('HGET', meta_key(key), 'digest') == redis.sha1hex(session.document)
-end
-
--- Whether readers can read the document. Ours they can.
-local function is_readable(key, session)
-  return session.owner and (is_ours(key, session) or is_complete(session.document, session.fields))
+  local fits = type(size) == 'number' and size <= largest
+  local document = fits and redis.call('GET', session_key(key))
+  if fits and not document then return nil end
+  local session = known(key)
+  if not document then return session end
+  session.document = document
+  if session.digest == redis.sha1hex(document) then
+    session.owner, session.readable, session.ours = session.known, true, true
+  else
+    session.owner, session.readable = examine(document)
+  end
+  return session
 end
 
 -- Whether the owner `viewer` may know of a session; everyone if it is empty.
@@ -68,52 +78,53 @@ local function set_deadline(key, deadline)
   end
 end
 
--- The scope key that routes to a session, as far as our meta key tells of it, or nil.
-local function route_to(key)
-  local meta = redis.call('HMGET', meta_key(key), 'scope', 'owner')
-  local scope = meta[1] and scope_key(meta[2], meta[1])
-  return scope and redis.call('GET', scope) == key and scope or nil
+-- The scope key that routes to a session, as far as our meta key knows of it, or nil.
+local function route_to(key, session)
+  local route = session.scope and scope_key(session.known, session.scope)
+  return route and redis.call('GET', route) == key and route or nil
 end
 
 -- Stop all routing to a session, as far as our meta key and its owner tell of it.
-local function unroute(key, owner)
-  local scope, meta_owner = route_to(key), redis.call('HGET', meta_key(key), 'owner')
-  if scope then redis.call('DEL', scope) end
-  if meta_owner then redis.call('SREM', user_key(meta_owner), key) end
-  if owner then redis.call('SREM', user_key(owner), key) end
+local function unroute(key, session)
+  local route = route_to(key, session)
+  if route then redis.call('DEL', route) end
+  if session.known then redis.call('SREM', user_key(session.known), key) end
+  if session.owner then redis.call('SREM', user_key(session.owner), key) end
   redis.call('DEL', meta_key(key))
 end
 
+-- Remove a wait of an owner, and its session unless that may be another's.
+local function clear(key, session, owner)
+  unroute(key, session)
+  redis.call('SREM', user_key(owner), key)
+  if (session.owner or session.known) == owner then redis.call('DEL', session_key(key)) end
+end
+
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
-local function restore_deadline(key, scope)
-  if not scope or redis.call('PTTL', session_key(key)) ~= -1 then return end
-  local left = redis.call('PTTL', scope)
+local function restore_deadline(key, route)
+  if not route or redis.call('PTTL', session_key(key)) ~= -1 then return end
+  local left = redis.call('PTTL', route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
 
--- Whether our meta key says that a session, last written by us, waits at another scope.
-local function contradicted(key, scope_hash, session)
-  local routed = redis.call('HGET', meta_key(key), 'scope')
-  return routed and routed ~= scope_hash and is_ours(key, session)
+-- What a scope of an owner routes to: a key and its session, or a key alone if it must not (its
+-- session is gone, or moved: we wrote it last, and at another scope), or nil.
+local function routed(owner, scope)
+  local key = redis.call('GET', scope_key(owner, scope))
+  local session = key and read(key)
+  if not session then return key or nil end
+  if session.owner and session.owner ~= owner then return nil end
+  if session.ours and session.scope ~= scope then return key end
+  return key, session
 end
 
 -- The key and the live session that wait at a scope of an owner, or nil.
-local function waiting(owner, scope_hash)
-  local scope = scope_key(owner, scope_hash)
-  local key = redis.call('GET', scope)
-  if not key then return nil end
-  local session = read(key)
-  if not session then
-    redis.pcall('DEL', scope)
-    redis.pcall('SREM', user_key(owner), key)
-    return nil
-  end
-  if session.owner and session.owner ~= owner then return nil end
-  if contradicted(key, scope_hash, session) then
-    redis.pcall('DEL', scope)
-    return nil
-  end
-  restore_deadline(key, scope)
+local function waiting(owner, scope)
+  local route = scope_key(owner, scope)
+  local key, session = routed(owner, scope)
+  if key and not session then redis.pcall('DEL', route) end
+  if not session then return nil end
+  restore_deadline(key, route)
   return key, session
 end
 
@@ -125,7 +136,7 @@ local function all_waiting(owner)
     if not session or (session.owner and session.owner ~= owner) then
       redis.pcall('SREM', user_key(owner), key)
     else
-      restore_deadline(key, route_to(key))
+      restore_deadline(key, route_to(key, session))
       waits[#waits + 1] = {key = key, session = session}
     end
   end

@@ -11,7 +11,7 @@ local session = read(key)
 if not session or not sees(viewer, session.owner) then return 'MISSING' end
 if viewer ~= '' and not session.owner then return 'UNREADABLE' end
 set_deadline(session_key(key), deadline)
-local scope = route_to(key)
-if scope then set_deadline(scope, deadline) end
+local route = route_to(key, session)
+if route then set_deadline(route, deadline) end
 set_deadline(meta_key(key), deadline)
 return 'DONE'

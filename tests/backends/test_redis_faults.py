@@ -1,0 +1,882 @@
+"""Redis when things go wrong: real servers that refuse, stall, die and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import pytest
+import redis
+from anyio.lowlevel import checkpoint
+from redis.asyncio import Redis
+
+from async_session_store import (
+    AsyncSessionStore,
+    InvalidInputError,
+    ReplyScope,
+    SessionStoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from async_session_store.backends.redis import RedisBackend, _replies
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    C,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+    register_if_absent,
+)
+from redis_server import RedisServer
+from stored_keys import stored_keys
+from tcp_proxy import Fault, TcpProxy, tcp_proxy
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[[AsyncSessionStore], Awaitable[object]]
+
+NS = "faults"
+UNKNOWN = "carried out is unknown"
+NOTHING = "nothing was written"
+
+GROWING: dict[str, Call] = {
+    "create": lambda store: store.create_session(CTX, data()),
+    "register": lambda store: register(store, "new", B),
+    "register at a taken scope": lambda store: register(store, "new", A),
+    "register anew": lambda store: register(store, "k", A, "new"),
+    "move": lambda store: register(store, "k", B),
+    "register if absent": lambda store: register_if_absent(store, "new", B),
+    "update": lambda store: store.update_session("k", data("new")),
+}
+SHRINKING: dict[str, Call] = {
+    "touch": lambda store: store.touch_session("k", 60),
+    "remove": lambda store: store.remove_session("k"),
+    "clear": lambda store: clear(store, A),
+    "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
+}
+READS: dict[str, Call] = {
+    "get": lambda store: store.get_session("k"),
+    "get record": lambda store: store.get_record("k"),
+    "find": lambda store: find(store, C, A),
+    "get wait": lambda store: store.get_wait(CTX, "u1", [C, A]),
+    "list": listed,
+    "list records": lambda store: store.list_wait_records(CTX, "u1"),
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Give a server of the test's own, which it may break."""
+    with RedisServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.unix_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncIterator[AsyncSessionStore]:
+    async with open_store(server.url) as store:
+        yield store
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
+    async with tcp_proxy(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def behind_proxy(proxy: TcpProxy) -> AsyncIterator[AsyncSessionStore]:
+    """Give a store that waits half a second for an answer, behind the proxy."""
+    async with open_store(f"{proxy.url}?socket_timeout=0.5") as store:
+        await register(store, "k", A, "old")
+        proxy.forget()
+        yield store
+
+
+def open_store(url: str) -> AsyncSessionStore:
+    return AsyncSessionStore.from_url(url, namespace=NS)
+
+
+@contextmanager
+def stalled(server: RedisServer) -> Iterator[None]:
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def connections(client: redis.Redis) -> list[str]:
+    """Give the addresses of all other clients."""
+    own = str(client.client_id())
+    return [item["addr"] for item in client.client_list() if item["id"] != own]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110  # another process brings it about
+            await anyio.sleep(0.01)
+
+
+async def turn_loop(turns: int) -> None:
+    for _ in range(turns):
+        await checkpoint()
+
+
+# --- No server, or none that lets us in -------------------------------------------------------
+
+
+async def test_r1_no_server(server: RedisServer) -> None:
+    nowhere = f"redis://127.0.0.1:{server.port}"
+    server.process.kill()
+    server.process.wait()
+    for url in (nowhere, f"unix://{server.socket_path}.none"):
+        store = open_store(url)
+        with pytest.raises(StoreUnavailableError, match=f"cannot be reached.*{NOTHING}") as caught:
+            await store.open()
+        assert isinstance(caught.value.__cause__, (redis.RedisError, OSError))
+
+
+async def test_r5_a_store_may_be_opened_again_when_the_server_is_there(server: RedisServer) -> None:
+    server.process.kill()
+    server.process.wait()
+    store = open_store(server.url)
+    with pytest.raises(StoreUnavailableError):
+        await store.open()
+    with RedisServer.start(port=server.port):
+        await store.open()
+        await register(store, "k", A)
+        assert await find(store, A) == "k"
+        await store.aclose()
+
+
+PASSWORD = "open-sesame"  # the word must not stand where a traceback quotes it
+
+
+@pytest.mark.parametrize("login", [f":{PASSWORD}@", f"bot:{PASSWORD}@", ""])
+async def test_f8_a_refused_password_is_in_no_text(
+    login: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with RedisServer.start(requirepass="right") as server:
+        store = open_store(f"redis://{login}127.0.0.1:{server.port}")
+        with pytest.raises(StoreUnavailableError, match="refuses the user name or pass") as caught:
+            await store.open()
+    texts = [
+        repr(store),
+        repr(vars(store)),
+        repr(caught.value),
+        *traceback.format_exception(caught.value),
+        caplog.text,
+    ]
+    assert PASSWORD not in "".join(texts)
+
+
+@pytest.mark.parametrize("rest", ["host:port", "[::1", "host/db/x?db=y", "host?socket_timeout=z"])
+async def test_f8_a_password_in_a_bad_url_is_in_no_text(rest: str) -> None:
+    with pytest.raises(InvalidInputError, match="redis-py cannot read it") as caught:
+        open_store(f"redis://:{PASSWORD}@{rest}")
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_r1_too_many_clients(server: RedisServer, client: redis.Redis) -> None:
+    client.config_set("maxclients", 1)
+    with pytest.raises(StoreUnavailableError, match=NOTHING):
+        await open_store(server.url).open()
+    client.config_set("maxclients", 10)
+    async with open_store(server.url) as store:
+        await store.ping()
+
+
+async def test_r1_a_server_that_is_too_old(
+    server: RedisServer, client: redis.Redis, proxy: TcpProxy
+) -> None:
+    version, too_old = server.version.encode(), b"6.0.99"
+    proxy.rewrite = lambda reply: reply.replace(version, too_old.ljust(len(version), b"9"))
+    with pytest.raises(StoreUnavailableError, match=r"Redis 6\.0 is too old.*6\.2"):
+        await open_store(proxy.url).open()
+    await eventually(lambda: connections(client) == [])
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("redis_version:6.2.0", (6, 2)),
+        ("redis_version:6.0.16", (6, 0)),
+        ("redis_version:7.4.1", (7, 4)),
+        ("redis_version:10.0.0", (10, 0)),
+        ("redis_version:255.255.255", (255, 255)),
+        ("server_name:valkey\r\nredis_version:7.2.4\r\nvalkey_version:8.0.1", (7, 2)),
+    ],
+)
+def test_the_version_is_read_from_info(line: str, version: tuple[int, int]) -> None:
+    information = f"# Server\r\n{line}\r\nredis_mode:standalone\r\nconfig_file:\r\n"
+    assert _replies.server_version(information.encode()) == version
+
+
+# --- A server that refuses --------------------------------------------------------------------
+
+
+@pytest.fixture
+async def replica(server: RedisServer) -> AsyncIterator[RedisServer]:
+    """Give a replica of a server where one session waits, up to date."""
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("repl-diskless-sync-delay", 0)
+        with RedisServer.start(replicaof=f"127.0.0.1 {server.port}") as replica:
+            async with open_store(server.url) as store:
+                await register(store, "k", A, "old")
+                await register(store, "gone", B)
+            client.delete(f"{NS}:session:gone")
+            assert client.wait(1, 30_000) == 1
+            yield replica
+
+
+async def test_r1_a_replica_reads(server: RedisServer, replica: RedisServer) -> None:
+    async with open_store(server.url) as primary, open_store(replica.url) as store:
+        for read in READS.values():
+            expected = await read(primary)
+            assert expected
+            if isinstance(expected, list):
+                assert len(expected) == 1
+            assert await read(store) == expected
+        assert await find(store, B) is None
+
+
+@pytest.mark.parametrize("call", {**GROWING, **SHRINKING}.values(), ids={**GROWING, **SHRINKING})
+async def test_r1_a_replica_refuses_writes_and_loses_nothing(
+    server: RedisServer, replica: RedisServer, call: Call
+) -> None:
+    with redis.Redis.from_url(replica.url) as client, redis.Redis.from_url(server.url) as primary:
+        before = stored_keys(client, NS)
+        async with open_store(replica.url) as store:
+            with pytest.raises(StoreUnavailableError, match=f"read-only replica.*{NOTHING}"):
+                await call(store)
+            assert await context_of(store, "k") == "old"
+        assert stored_keys(client, NS) == stored_keys(primary, NS) == before
+
+
+async def test_r1_a_replica_that_lost_its_primary(
+    server: RedisServer, replica: RedisServer
+) -> None:
+    with redis.Redis.from_url(replica.url) as client:
+        async with open_store(replica.url) as store:
+            client.config_set("replica-serve-stale-data", "no")
+            server.process.kill()
+            server.process.wait()
+            await eventually(lambda: client.info("replication")["master_link_status"] == "down")
+            with pytest.raises(StoreUnavailableError, match=f"lost its primary.*{NOTHING}"):
+                await find(store, A)
+            client.config_set("replica-serve-stale-data", "yes")
+            assert await find(store, A) == "k"
+
+
+@pytest.fixture
+async def full(client: redis.Redis, store: AsyncSessionStore) -> AsyncIterator[AsyncSessionStore]:
+    """Give a store on a server that is out of memory."""
+    await register(store, "k", A, "old", ttl=600)
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", 1)
+    yield store
+    client.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("call", GROWING.values(), ids=GROWING)
+async def test_r1_out_of_memory_refuses_what_grows_wholly(
+    client: redis.Redis, full: AsyncSessionStore, call: Call
+) -> None:
+    before = stored_keys(client, NS)
+    with pytest.raises(StoreUnavailableError, match=f"out of memory.*{NOTHING}"):
+        await call(full)
+    assert stored_keys(client, NS) == before
+
+
+async def test_r1_out_of_memory_refuses_although_there_is_something_to_mend(
+    client: redis.Redis, full: AsyncSessionStore
+) -> None:
+    client.delete(f"{NS}:session:k")
+    with pytest.raises(StoreUnavailableError, match="out of memory"):
+        await register(full, "new", A)
+    assert client.exists(f"{NS}:session:new") == 0
+    client.config_set("maxmemory", 0)
+    await register(full, "new", A)
+    assert await listed(full) == ["new"]
+
+
+@pytest.mark.parametrize("call", {**READS, **SHRINKING}.values(), ids={**READS, **SHRINKING})
+async def test_r1_out_of_memory_lets_read_and_remove(full: AsyncSessionStore, call: Call) -> None:
+    await call(full)
+    assert await full.purge_expired() == 0
+
+
+async def test_r1_the_same_batch_out_of_memory(full: AsyncSessionStore) -> None:
+    outcomes: dict[int, object] = {}
+
+    async def use(number: int) -> None:
+        try:
+            if number % 2:
+                outcomes[number] = await context_of(full, "k")
+            else:
+                await full.create_session(CTX, data())
+        except StoreUnavailableError as error:
+            outcomes[number] = str(error)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(32):
+            tasks.start_soon(use, number)
+    assert {outcomes[number] for number in range(1, 32, 2)} == {"old"}
+    assert all("out of memory" in str(outcomes[number]) for number in range(0, 32, 2))
+
+
+async def test_r1_too_few_replicas(client: redis.Redis, store: AsyncSessionStore) -> None:
+    await register(store, "k", A)
+    client.config_set("min-replicas-to-write", 1)
+    before = stored_keys(client, NS)
+    for call in (*GROWING.values(), *SHRINKING.values()):
+        with pytest.raises(StoreUnavailableError, match=NOTHING):
+            await call(store)
+    assert stored_keys(client, NS) == before
+    for read in READS.values():
+        assert await read(store)
+
+
+async def test_r1_another_clients_script_runs_too_long(
+    server: RedisServer, client: redis.Redis, store: AsyncSessionStore
+) -> None:
+    await register(store, "k", A)
+    client.config_set("lua-time-limit", 1)
+    with redis.Redis.from_url(server.url) as other:
+        connection = other.connection_pool.get_connection()
+        connection.send_command("EVAL", "while true do end", 0)
+        try:
+
+            def busy() -> bool:
+                try:
+                    return not client.ping()
+                except redis.ResponseError:
+                    return True
+
+            await eventually(busy)
+            with pytest.raises(StoreUnavailableError, match=f"script.*too long.*{NOTHING}"):
+                await register(store, "k2", B)
+        finally:
+            client.script_kill()
+            with pytest.raises(redis.ResponseError, match="killed"):
+                connection.read_response()
+            other.connection_pool.release(connection)
+    assert await listed(store) == ["k"]
+
+
+ACL = "+@read +@write +@connection +eval +evalsha +info +time"
+
+
+async def test_a_user_with_the_documented_rights_may_do_everything() -> None:
+    with RedisServer.start(user=f"bot on >pw ~{NS}:* -@all {ACL}") as server:
+        async with open_store(f"redis://bot:pw@127.0.0.1:{server.port}") as store:
+            for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+                await register(store, "k", A)
+                await call(store)
+            assert await store.purge_expired() == 0
+            await store.ping()
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [f"~* {ACL} -eval -evalsha", f"~* {ACL} -@write", f"~other:* {ACL}", f"~* {ACL} -set"],
+    ids=["no scripts", "no writes", "other keys", "no set"],
+)
+async def test_r1_a_user_who_may_not(rights: str) -> None:
+    with (
+        RedisServer.start(user=f"bot on >sesame -@all {rights}") as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        async with open_store(server.url) as store:
+            await register(store, "k", A)
+        before = stored_keys(client, NS)
+        async with open_store(f"redis://bot:sesame@127.0.0.1:{server.port}") as store:
+            for name, call in GROWING.items():
+                if name != "create":  # it needs no script
+                    with pytest.raises(StoreUnavailableError, match=f"may not.*{NOTHING}"):
+                        await call(store)
+        assert stored_keys(client, NS) == before
+
+
+async def test_r1_a_user_without_info_cannot_open(server: RedisServer, client: redis.Redis) -> None:
+    client.acl_setuser(
+        "bot", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-info"]
+    )
+    with pytest.raises(StoreUnavailableError, match="may not run a command"):
+        await open_store(f"redis://bot:pw@127.0.0.1:{server.port}").open()
+
+
+# --- A server that does not answer ------------------------------------------------------------
+
+
+async def test_r4_a_stalled_server(server: RedisServer, client: redis.Redis) -> None:
+    async with open_store(f"{server.url}?socket_timeout=0.3") as store:
+        await register(store, "k", A, "old")
+        with stalled(server):
+            with pytest.raises(StoreTimeoutError, match=UNKNOWN), anyio.fail_after(5):
+                await store.update_session("k", data("new"))
+            # It has to connect anew, and nothing was sent.
+            with pytest.raises(StoreTimeoutError, match=NOTHING), anyio.fail_after(5):
+                await store.update_session("k", data("never"))
+        with anyio.fail_after(5):
+            assert await context_of(store, "k") in ("old", "new")
+            await store.update_session("k", data("newest"))
+        assert await context_of(store, "k") == "newest"
+        assert len(connections(client)) == 1
+
+
+async def test_r4_all_callers_hear_of_a_stalled_server(server: RedisServer) -> None:
+    errors: list[StoreTimeoutError] = []
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        with pytest.raises(StoreTimeoutError) as caught:
+            await store.get_session(f"k{number}")
+        errors.append(caught.value)
+
+    async with open_store(f"{server.url}?socket_timeout=0.3") as store:
+        with stalled(server), anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for number in range(64):
+                    tasks.start_soon(call, store, number)
+        assert len(set(map(id, errors))) == 64
+        assert await store.get_session("k") is None
+
+
+async def test_r4_a_client_without_a_timeout_waits_5_seconds(server: RedisServer) -> None:
+    async with (
+        Redis.from_url(server.url, socket_timeout=None, socket_connect_timeout=None) as client,
+        AsyncSessionStore(RedisBackend(client, namespace=NS)) as store,
+    ):
+        begun = anyio.current_time()
+        with stalled(server), pytest.raises(StoreTimeoutError, match=UNKNOWN):
+            await store.ping()
+        assert 4 < anyio.current_time() - begun < 8
+
+
+async def test_r4_a_client_that_retries_sends_a_write_once(
+    proxy: TcpProxy, client: redis.Redis
+) -> None:
+    async with (
+        Redis.from_url(proxy.url, socket_timeout=0.3, retry_on_timeout=True) as own,
+        AsyncSessionStore(RedisBackend(own, namespace=NS)) as store,
+    ):
+        proxy.forget()
+        proxy.fault = Fault.CUT_AFTER
+        with pytest.raises(StoreUnavailableError, match=UNKNOWN):
+            await store.create_session(CTX, data())
+        proxy.fault = None
+        await store.ping()
+    assert proxy.names.count("SET") == 1
+    assert len(stored_keys(client, NS)) == 1
+
+
+async def test_r4_a_dropped_reply(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore, client: redis.Redis
+) -> None:
+    proxy.fault = Fault.SWALLOW
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await behind_proxy.create_session(CTX, data())
+    proxy.fault = None
+    assert await context_of(behind_proxy, "k") == "old"
+    assert proxy.names.count("SET") == 1
+    assert sum(key.startswith("session:") for key in stored_keys(client, NS)) == 2
+
+
+@pytest.mark.parametrize(("fault", "ran"), [(Fault.CUT_BEFORE, 0), (Fault.CUT_AFTER, 1)])
+async def test_r4_a_connection_cut_after_sending(
+    proxy: TcpProxy,
+    behind_proxy: AsyncSessionStore,
+    client: redis.Redis,
+    fault: Fault,
+    ran: int,
+) -> None:
+    client.config_resetstat()
+    proxy.fault = fault
+    with pytest.raises(StoreUnavailableError, match=f"connection broke.*{UNKNOWN}") as caught:
+        await register(behind_proxy, "k2", B)
+    assert isinstance(caught.value.__cause__, (redis.RedisError, OSError))
+    proxy.fault = None
+    await behind_proxy.ping()
+    assert proxy.names.count("EVALSHA") == 1
+    assert client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0) == ran
+    assert await listed(behind_proxy) == ["k", "k2"][: 1 + ran]
+
+
+async def test_r4_a_cut_in_a_pipeline_reaches_all_its_callers(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore
+) -> None:
+    outcomes: list[str] = []
+
+    async def create() -> None:
+        with pytest.raises(StoreUnavailableError) as caught:
+            await behind_proxy.create_session(CTX, data())
+        outcomes.append(str(caught.value))
+
+    proxy.fault = Fault.CUT_BEFORE
+    async with anyio.create_task_group() as tasks:
+        for _ in range(32):
+            tasks.start_soon(create)
+    assert len(outcomes) == 32
+    assert all(UNKNOWN in text for text in outcomes)
+    assert proxy.names.count("SET") == 32
+    proxy.fault = None
+    assert await context_of(behind_proxy, "k") == "old"
+
+
+# --- A server that comes back -----------------------------------------------------------------
+
+
+async def test_r4_an_idle_store_outlives_a_restart_of_the_server(server: RedisServer) -> None:
+    async with open_store(server.url) as store:
+        for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+            await register(store, "k", A)
+            await call(store)
+        server.process.kill()
+        server.process.wait()
+        with RedisServer.start(port=server.port):
+            await turn_loop(3)  # it sees that the connection is closed
+            for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+                await register(store, "k", A)
+                await call(store)
+
+
+async def test_r4_a_store_that_met_no_server_goes_on_when_it_is_back(server: RedisServer) -> None:
+    async with open_store(server.url) as store:
+        await register(store, "k", A)
+        server.process.kill()
+        server.process.wait()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError):
+                await register(store, "k", A)
+        with RedisServer.start(port=server.port):
+            await register(store, "k", A)
+            assert await find(store, A) == "k"
+
+
+async def test_w1_scripts_that_the_server_forgot_are_sent_anew(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore, client: redis.Redis
+) -> None:
+    for _ in range(2):
+        client.script_flush()
+        proxy.forget()
+        assert await register(behind_proxy, "k2", A) in ("k", None)
+        assert proxy.names == ["EVALSHA", "EVAL"]
+        assert await clear(behind_proxy, A)
+        await register(behind_proxy, "k", A)
+
+
+async def test_w1_scripts_forgotten_at_any_moment(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore, client: redis.Redis
+) -> None:
+    async def flush() -> None:
+        client.script_flush()
+
+    async def use(number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        assert await register(behind_proxy, key, scope, key) is None
+        assert await find(behind_proxy, scope) == key
+
+    proxy.before_each = flush
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(use, number)
+
+
+async def test_w1_scripts_forgotten_while_many_call(
+    store: AsyncSessionStore, client: redis.Redis
+) -> None:
+    async def use(number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        for turn in range(20):
+            assert await register(store, key, scope, f"{key}/{turn}") is None
+            assert await find(store, scope) == key
+            assert await context_of(store, key) == f"{key}/{turn}"
+            assert await clear(store, scope, key)
+            if turn % 5 == number % 5:
+                client.script_flush()
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(32):
+            tasks.start_soon(use, number)
+    assert stored_keys(client, NS) == {}
+
+
+# --- Cancellation -----------------------------------------------------------------------------
+
+
+async def test_r3_a_thousand_cancelled_calls(server: RedisServer, client: redis.Redis) -> None:
+    cancelled = 0
+
+    async def shuffle(store: AsyncSessionStore, number: int) -> None:
+        nonlocal cancelled
+        chance = random.Random(number)
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        for turn in range(10_000):
+            if cancelled >= 1000:
+                return
+            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
+                match chance.randrange(3):
+                    case 0:
+                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
+                    case 1:
+                        await store.get_wait(CTX, "u1", scope)
+                    case _:
+                        await clear(store, scope)
+            cancelled += limit.cancelled_caught
+            # What a call found is this task's own, and final: nothing lands later.
+            first = await context_of(store, key)
+            assert first is None or first.startswith(f"{key}/")
+            assert await find(store, scope) == (None if first is None else key)
+            assert await context_of(store, key) == first
+
+    async with open_store(server.url) as store:
+        async with anyio.create_task_group() as tasks:
+            for number in range(32):
+                tasks.start_soon(shuffle, store, number)
+        assert cancelled >= 1000
+        assert len(connections(client)) == 1
+        waits = await listed(store)
+        for key in waits:
+            assert await context_of(store, key)
+        assert await store.clear_waits_for_user(CTX, "u1") == len(waits)
+    assert stored_keys(client, NS) == {}
+    await eventually(lambda: connections(client) == [])
+
+
+async def test_r3_cancelled_calls_leave_the_callers_pool_whole(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    async with Redis.from_url(server.url, max_connections=1) as own:
+        async with AsyncSessionStore(RedisBackend(own, namespace=NS)) as store:
+            for turns in range(60):
+                task = asyncio.ensure_future(register(store, "k", A))
+                await turn_loop(turns)
+                task.cancel()
+                await asyncio.wait([task])
+            await register(store, "k", A)
+        assert await own.ping()
+        assert len(connections(client)) == 1
+
+
+async def test_r3_a_call_cancelled_while_the_server_stalls_is_followed_by_others(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    async with open_store(server.url) as store:
+        await register(store, "k", A)
+        with stalled(server):
+            begun = anyio.current_time()
+            with anyio.move_on_after(0.05):
+                await register(store, "k", B)
+            assert anyio.current_time() - begun < 2
+        assert await find(store, B) == "k"
+        assert await find(store, A) is None
+        assert len(connections(client)) == 1
+
+
+async def test_r3_a_waiting_call_that_is_cancelled_is_never_sent(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore
+) -> None:
+    proxy.fault = Fault.SWALLOW
+    async with anyio.create_task_group() as tasks:
+
+        async def first() -> None:
+            with pytest.raises(StoreTimeoutError):
+                await behind_proxy.ping()
+
+        tasks.start_soon(first)
+        await eventually(lambda: proxy.names == ["PING"])
+        with anyio.move_on_after(0.05):
+            await register(behind_proxy, "k2", B)
+    proxy.fault = None
+    assert await listed(behind_proxy) == ["k"]
+    assert await find(behind_proxy, B) is None
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
+async def test_r3_opening_cancelled_half_way_leaves_nothing(
+    server: RedisServer, client: redis.Redis, turns: int
+) -> None:
+    before = asyncio.all_tasks()
+    opening = asyncio.ensure_future(open_store(server.url).open())
+    await turn_loop(turns)
+    opening.cancel()
+    await asyncio.wait([opening])
+    if not opening.cancelled():
+        await opening.result().aclose()
+    assert asyncio.all_tasks() == before
+    await eventually(lambda: connections(client) == [])
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1])
+async def test_r3_opening_cancelled_while_the_server_stalls_leaves_nothing(
+    server: RedisServer, client: redis.Redis, seconds: float
+) -> None:
+    before = asyncio.all_tasks()
+    with stalled(server), anyio.fail_after(15), anyio.move_on_after(seconds) as limit:
+        await open_store(f"{server.url}?socket_timeout=1&socket_connect_timeout=1").open()
+    assert limit.cancelled_caught
+    assert asyncio.all_tasks() == before
+    await eventually(lambda: connections(client) == [])
+
+
+# --- Closing ----------------------------------------------------------------------------------
+
+
+async def test_r5_closing_while_calls_are_under_way(server: RedisServer) -> None:
+    outcomes: list[str] = []
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        try:
+            while True:
+                await register(store, f"k{number}", ReplyScope(conversation=str(number)))
+        except StoreUnavailableError as error:
+            outcomes.append(str(error))
+
+    async with open_store(server.url) as store:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for number in range(64):
+                    tasks.start_soon(call, store, number)
+                await anyio.sleep(0.05)
+                await store.aclose()
+    assert len(outcomes) == 64
+    assert all("closed" in text for text in outcomes)
+
+
+async def test_r5_what_is_under_way_when_closing_begins_is_finished(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    store = await open_store(server.url).open()
+    finished: list[str] = []
+
+    async def call(number: int) -> None:
+        await register(store, f"k{number}", ReplyScope(conversation=str(number)))
+        finished.append(f"k{number}")
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(300):
+            tasks.start_soon(call, number)
+        await turn_loop(2)
+        await store.aclose()
+    assert len(finished) == 300
+    await eventually(lambda: connections(client) == [])
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["task.cancel", "cancel scope"])
+async def test_r5_closing_is_not_interrupted(
+    server: RedisServer, client: redis.Redis, *, native: bool
+) -> None:
+    before = asyncio.all_tasks()
+    store = await open_store(server.url).open()
+
+    async def cancelled_close() -> None:
+        with anyio.CancelScope() as scope:
+            if not native:
+                scope.cancel()
+            await store.aclose()
+
+    with stalled(server):
+        call = asyncio.ensure_future(register(store, "k", A))
+        await turn_loop(3)
+        closing = asyncio.ensure_future(cancelled_close())
+        await asyncio.sleep(0.05)
+        if native:
+            closing.cancel()
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+    await asyncio.wait([closing, call])
+    assert call.result() is None
+    assert asyncio.all_tasks() == before
+    await eventually(lambda: connections(client) == [])
+
+
+async def test_r4_closing_is_bounded(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_session_store.backends._batches.CLOSE_TIMEOUT", 0.2)
+    store = await open_store(server.url).open()
+    with stalled(server):
+        call = asyncio.ensure_future(store.ping())
+        await asyncio.sleep(0.05)
+        begun = anyio.current_time()
+        await store.aclose()
+        assert anyio.current_time() - begun < 2
+    await call
+
+
+NO_CLOSE = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore
+
+async def main(url, under_way):
+    store = await AsyncSessionStore.from_url(url, namespace="faults").open()
+    await store.ping()
+    if under_way:
+        tasks = [asyncio.ensure_future(store.get_session(f"k{n}")) for n in range(200)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+asyncio.run(main(sys.argv[1], sys.argv[2] == "under way"))
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("calls", ["idle", "under way"])
+def test_r5_a_loop_that_ends_without_closing(server: RedisServer, calls: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NO_CLOSE, server.url, calls],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, "ended\n", "")
+
+
+async def test_r1_every_error_is_the_librarys(server: RedisServer) -> None:
+    """Whatever happens to the server while many call, callers get its errors only."""
+    errors: list[Exception] = []
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        for _ in range(20):
+            try:
+                await register(store, key, scope, key)
+                assert await context_of(store, key) == key
+            except SessionStoreError as error:  # noqa: PERF203
+                errors.append(error)
+
+    async with (
+        open_store(f"{server.url}?socket_timeout=1") as store,
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(32):
+            tasks.start_soon(call, store, number)
+        await anyio.sleep(0.01)
+        server.process.kill()
+    assert errors
+    assert {type(error) for error in errors} <= {StoreUnavailableError, StoreTimeoutError}
