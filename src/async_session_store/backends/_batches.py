@@ -19,6 +19,7 @@ import anyio
 from async_session_store.errors import StoreUnavailableError
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
+_CUT_OFF: Final = "the store was closed before the answer came; the outcome is unknown"
 
 _Operation = TypeVar("_Operation")
 _Reply = TypeVar("_Reply")
@@ -141,7 +142,7 @@ async def _settle(run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation,
     except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
         _fail_all(batch, error)
     except asyncio.CancelledError:
-        _fail_all(batch, StoreUnavailableError("the event loop ended; the outcome is unknown"))
+        _fail_all(batch, StoreUnavailableError(_CUT_OFF))
         raise
 
 

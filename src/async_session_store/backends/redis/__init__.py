@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from typing_extensions import Self, override
 
@@ -75,6 +75,7 @@ class RedisBackend(Backend):
             raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
         self._owns_client = False
+        self._timeout: float = _settings(client).get("socket_timeout") or TIMEOUT
         self._namespace = namespace
         self._keys = Keys(namespace)
         self._max_document_bytes = 0
@@ -99,6 +100,8 @@ class RedisBackend(Backend):
             raise InvalidInputError("url: redis-py cannot read it") from None
         backend = cls(client, namespace=namespace)
         backend._owns_client = True
+        # The backend bounds whole batches, which costs less than a time-out for each reply.
+        _settings(client)["socket_timeout"] = None
         return backend
 
     @override
@@ -247,9 +250,8 @@ class RedisBackend(Backend):
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[RunBatch[Command, object], None]:
         pool = self._client.connection_pool
-        timeout = None if pool.connection_kwargs.get("socket_timeout") else TIMEOUT
         try:
-            yield CommandRunner(pool, timeout).run_batch
+            yield CommandRunner(pool, self._timeout).run_batch
         finally:
             if self._owns_client:
                 await self._client.aclose()
@@ -303,6 +305,11 @@ class RedisBackend(Backend):
 
     def _optional_record(self, reply: object) -> SessionRecord | Unreadable | None:
         return None if reply is None else self._record(reply)
+
+
+def _settings(client: Redis) -> dict[str, Any]:
+    """What the client's connections are made with."""
+    return client.connection_pool.connection_kwargs
 
 
 def _viewer(viewer: Owner | None) -> str:

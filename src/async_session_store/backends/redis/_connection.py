@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -38,11 +37,10 @@ class CommandRunner:
 
     Args:
         pool: Where connections come from. It connects, authenticates and replaces what is broken.
-        timeout: How long connecting, and answering a batch, may take, in seconds; None if the
-            pool's connections have time-outs of their own.
+        timeout: How long connecting, and answering a batch, may take, in seconds.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout: float | None) -> None:
+    def __init__(self, pool: ConnectionPool, timeout: float) -> None:
         self._pool = pool
         self._timeout = timeout
         self._known: set[str] = set()
@@ -50,7 +48,7 @@ class CommandRunner:
     async def run_batch(self, jobs: list[CommandJob]) -> None:
         """Send all commands in one write and settle each job with its reply."""
         try:
-            with self._bounded():
+            with anyio.fail_after(self._timeout):
                 connection = await self._connection()
         except (RedisError, OSError) as error:
             _fail(jobs, not_sent, error)
@@ -65,10 +63,8 @@ class CommandRunner:
         finally:
             await self._pool.release(connection)
 
-    def _bounded(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._timeout is None else anyio.fail_after(self._timeout)
-
     async def _connection(self) -> AbstractConnection:
+        connection: AbstractConnection
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
         try:
             if await _is_closed(connection):
@@ -89,7 +85,7 @@ class CommandRunner:
         unknown: list[CommandJob] = []
         commands = [packable(job.operation) for job in jobs]
         try:
-            with self._bounded():
+            with anyio.fail_after(self._timeout):
                 await connection.send_packed_command(connection.pack_commands(commands))
                 for job in jobs:
                     reply = await _reply(connection)
@@ -114,10 +110,8 @@ class CommandRunner:
 
 
 def _by_source(command: Command) -> Sequence[Argument]:
-    arguments = map(_utf_8, command.arguments)
-    return (
-        tuple(arguments) if command.script is None else ("EVAL", command.script.source, *arguments)
-    )
+    arguments = tuple(map(_utf_8, command.arguments))
+    return arguments if command.script is None else ("EVAL", command.script.source, *arguments)
 
 
 async def _is_closed(connection: AbstractConnection) -> bool:
