@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from async_session_store import (
+    NEVER,
     EnvId,
     FlowId,
     Impersonation,
@@ -21,6 +22,7 @@ from async_session_store import (
     SessionCursor,
     SessionData,
     SessionKey,
+    SessionRecord,
     TeamId,
     TenantCtx,
     TenantId,
@@ -572,6 +574,20 @@ class TestCopies:
             assert again.model_dump_json() == data.model_dump_json()
             assert again.tenant_ctx.owner == data.tenant_ctx.owner
             assert type(again.flow_id) is FlowId
+
+
+class TestRecords:
+    RECORD = SessionRecord(SessionKey("k"), DATA, "etag", None)
+
+    def test_a_record_is_immutable_and_hashable(self) -> None:
+        for name in ("key", "data", "etag", "expires_at"):
+            with pytest.raises(AttributeError):
+                setattr(self.RECORD, name, None)
+        assert hash(self.RECORD) == hash(pickle.loads(pickle.dumps(self.RECORD)))
+        assert copy.deepcopy(self.RECORD) == self.RECORD
+
+    def test_never_is_one_object(self) -> None:
+        assert pickle.loads(pickle.dumps(NEVER)) is copy.deepcopy(NEVER) is NEVER
 
 
 class TestErrors:

@@ -102,7 +102,7 @@ class TestTime:
         ids=str,
     )
     def test_t1_a_ttl_in_milliseconds(self, ttl: Any, milliseconds: int | None) -> None:
-        assert _rules.time_to_live(ttl, 60) == milliseconds
+        assert _rules.milliseconds("ttl", ttl) == milliseconds
         assert _rules.deadline_change(ttl) == milliseconds
 
     @pytest.mark.parametrize(
@@ -116,34 +116,17 @@ class TestTime:
         ids=lambda ttl: repr(ttl)[:40],
     )
     def test_t1_a_bad_ttl_is_named(self, ttl: Any) -> None:
-        for check in (
-            lambda: _rules.time_to_live(ttl, None),
-            lambda: _rules.time_to_live(None, ttl),
-            lambda: _rules.deadline_change(ttl),
-        ):
-            with pytest.raises(InvalidInputError, match=r"^ttl: "):
-                check()
+        with pytest.raises(InvalidInputError, match=r"^ttl: "):
+            _rules.deadline_change(ttl)
+        with pytest.raises(InvalidInputError, match=r"^default_wait_ttl: "):
+            _rules.milliseconds("default_wait_ttl", ttl)
 
     @given(st.timedeltas(timedelta(milliseconds=1), A_CENTURY))
     def test_t6_it_is_exact_to_the_millisecond(self, ttl: timedelta) -> None:
-        milliseconds = _rules.time_to_live(ttl, None)
+        milliseconds = _rules.milliseconds("ttl", ttl)
         assert milliseconds is not None
         assert abs(timedelta(milliseconds=milliseconds) - ttl) <= timedelta(milliseconds=1)
-        assert _rules.time_to_live(ttl.total_seconds(), None) == milliseconds
-
-    @pytest.mark.parametrize(
-        ("ttl", "default", "milliseconds"),
-        [
-            (None, None, None),
-            (None, 60, 60_000),
-            (None, NEVER, None),
-            (NEVER, 60, None),
-            (30, 60, 30_000),
-            (30, NEVER, 30_000),
-        ],
-    )
-    def test_t2_none_is_the_default(self, ttl: Any, default: Any, milliseconds: int | None) -> None:
-        assert _rules.time_to_live(ttl, default) == milliseconds
+        assert _rules.milliseconds("ttl", ttl.total_seconds()) == milliseconds
 
     def test_t3_a_change_needs_a_ttl(self) -> None:
         with pytest.raises(InvalidInputError, match=r"^ttl: "):
@@ -246,4 +229,4 @@ class TestWhoMayWrite:
                 refusal()
             assert "env=prod, tenant=acme, team=-, user present" in str(caught.value)
             assert "secret" not in str(caught.value)
-        assert "user missing" in str(_rules.owner_change(SERVICE.owner))
+        assert "user missing" in str(_rules.owner_change(data(SERVICE)))

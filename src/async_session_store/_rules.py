@@ -98,6 +98,11 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 # --- Time -------------------------------------------------------------------------------------
 
 
+def time_to_live(ttl: TimeToLive | None, default: TimeToLive | None) -> int | None:
+    """The time to live of a session that is written (T2)."""
+    return milliseconds("ttl", default if ttl is None else ttl)
+
+
 def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     """Whole milliseconds, at least one; or None for no deadline (T1)."""
     if ttl is None or ttl is NEVER:

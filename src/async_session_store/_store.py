@@ -137,6 +137,7 @@ class AsyncSessionStore:
         Raises like :meth:`from_url`.
         """
         settings = _urls.settings_from_env()
+        _rules.milliseconds("SESSION_WAIT_TTL_SECS", settings.wait_ttl_seconds)
         return cls.from_url(
             settings.url,
             namespace=settings.namespace,
@@ -202,7 +203,7 @@ class AsyncSessionStore:
         ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
         """
         _rules.new_session(ctx, data)
-        milliseconds = _rules.milliseconds("ttl", self._default_session_ttl if ttl is None else ttl)
+        milliseconds = _rules.time_to_live(ttl, self._default_session_ttl)
         self._check_size(data)
         key = fresh_session_key()
         await self._backend.insert(key, data, milliseconds)
@@ -459,7 +460,7 @@ class AsyncSessionStore:
         owner = _rules.new_wait(ctx, _rules.user_id(user_id), data)
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(session_key)
-        milliseconds = _rules.milliseconds("ttl", self._default_wait_ttl if ttl is None else ttl)
+        milliseconds = _rules.time_to_live(ttl, self._default_wait_ttl)
         self._check_size(data)
         return self._backend.put_wait(
             owner, scope_hash, key, data, milliseconds, only_if_absent=only_if_absent

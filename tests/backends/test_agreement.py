@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import anyio
 import redis
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from async_session_store import NEVER, AsyncSessionStore, SessionStoreError, TenantCtx
@@ -20,8 +19,9 @@ from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.testing.contract.builders import A, B, C, ctx, data
-from clock import Clock
+from clock import Clock, shorten_deadlines
 from redis_server import RedisServer
+from stored_keys import stored_keys
 
 CONTEXTS = [ctx("u1"), ctx("u2"), ctx(None), ctx("u1", tenant="other")]
 
@@ -96,42 +96,26 @@ async def state_of(store: AsyncSessionStore) -> list[object]:
     return state
 
 
-class Redis:
-    def __init__(self, server: RedisServer) -> None:
-        self.namespace = f"test:{uuid.uuid4().hex}"
-        self.backend = RedisBackend.from_url(server.unix_url, namespace=self.namespace)
-        self.behind = redis.Redis.from_url(server.unix_url)
-
-    def keys(self) -> list[bytes]:
-        return list(self.behind.scan_iter(f"{self.namespace}:*", count=1000))
-
-    def advance(self, seconds: float) -> None:
-        for key in self.keys():
-            left = self.behind.pttl(key)
-            if left >= 0:
-                self.behind.pexpire(key, left - round(seconds * 1000))
-
-    def close(self) -> None:
-        for key in self.keys():
-            self.behind.delete(key)
-        self.behind.close()
-
-
-async def replay(history: list[tuple[str, dict[str, Any]]], server: RedisServer) -> None:
-    clock, wall_clock, behind = Clock(), Clock(time.time), Redis(server)
-    advances = [clock.advance, wall_clock.advance, behind.advance]
+async def replay(
+    history: list[tuple[str, dict[str, Any]]], url: str, redis_client: redis.Redis, namespace: str
+) -> None:
+    monotonic, wall = Clock(), Clock(time.time)
     with TemporaryDirectory() as folder:
-        sqlite = SqliteBackend(Path(folder, "sessions.db"), clock=wall_clock, synchronous="NORMAL")
+        backends = [
+            MemoryBackend(clock=monotonic),
+            SqliteBackend(Path(folder, "sessions.db"), clock=wall, synchronous="NORMAL"),
+            RedisBackend.from_url(url, namespace=namespace),
+        ]
         async with AsyncExitStack() as stack:
-            stack.callback(behind.close)
             stores = [
                 await stack.enter_async_context(AsyncSessionStore(backend, default_wait_ttl=30))
-                for backend in (MemoryBackend(clock=clock), sqlite, behind.backend)
+                for backend in backends
             ]
             for name, arguments in history:
                 if name == "advance":
-                    for advance in advances:
-                        advance(**arguments)
+                    monotonic.advance(arguments["seconds"])
+                    wall.advance(arguments["seconds"])
+                    shorten_deadlines(redis_client, namespace, arguments["seconds"])
                     continue
                 replies = [await outcome(getattr(store, name)(**arguments)) for store in stores]
                 if name != "purge_expired":
@@ -142,12 +126,17 @@ async def replay(history: list[tuple[str, dict[str, Any]]], server: RedisServer)
                 await store.purge_expired()
                 for key in ("k1", "k2", "k3"):
                     await outcome(store.remove_session(key))
-            assert behind.keys() == []
+            assert stored_keys(redis_client, namespace) == {}
 
 
 @given(history=histories)
-@settings(max_examples=30, deadline=None)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_all_backends_answer_alike(
-    redis_server: RedisServer, history: list[tuple[str, dict[str, Any]]]
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    history: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    anyio.run(replay, history, redis_server)
+    anyio.run(replay, history, redis_server.unix_url, redis_client, namespace)

@@ -52,6 +52,15 @@ class TestMemory(BackendSuite):
             key = await one.create_session(CTX, data())
             assert await two.get_session(key) is None
 
+    async def test_t5_touching_does_not_make_it_grow(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        await register(store, "k", A)
+        for _ in range(5000):
+            await store.touch_session("k", 600)
+        assert len(backend._deadlines) < 2000
+
     async def test_9_its_calls_never_suspend(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)
         for call in (

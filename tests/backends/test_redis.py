@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import redis
@@ -13,7 +12,9 @@ from async_session_store.abc import Backend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
+from clock import shorten_deadlines
 from redis_server import RedisServer
+from stored_keys import stored_keys
 
 
 @pytest.fixture
@@ -23,14 +24,10 @@ def anyio_backend() -> str:
 
 class TestRedis(SharedStorageSuite):
     @pytest.fixture(autouse=True)
-    def storage(self, redis_server: RedisServer) -> Iterator[None]:
-        """Give a client that looks behind the API, and a namespace that is empty in the end."""
+    def storage(self, redis_server: RedisServer, redis_client: redis.Redis, namespace: str) -> None:
         self.url = redis_server.unix_url
-        self.namespace = f"test:{uuid.uuid4().hex}"
-        with redis.Redis.from_url(self.url, decode_responses=True) as self.behind:
-            yield
-            for key in self._keys():
-                self.behind.delete(key)
+        self.behind = redis_client
+        self.namespace = namespace
 
     @pytest.fixture
     async def backend(self) -> AsyncIterator[Backend]:
@@ -39,17 +36,15 @@ class TestRedis(SharedStorageSuite):
 
     @override
     async def advance(self, backend: Backend, seconds: float) -> None:
-        for key in self._keys():
-            left = self.behind.pttl(key)
-            if left >= 0:
-                self.behind.pexpire(key, left - round(seconds * 1000))
+        shorten_deadlines(self.behind, self.namespace, seconds)
 
     @override
     async def leftovers(self, backend: Backend) -> list[str]:
-        sets = [key for key in self._keys() if self.behind.type(key) == "set"]
-        return self._keys() + [
-            f"{key} {member}" for key in sets for member in self.behind.smembers(key)
-        ]
+        names: list[str] = []
+        for name, (value, _) in stored_keys(self.behind, self.namespace).items():
+            members = value if isinstance(value, set) else {}
+            names += [name, *(f"{name} {member}" for member in members)]
+        return names
 
     @override
     def peer(self, backend: Backend) -> Backend:
@@ -59,27 +54,21 @@ class TestRedis(SharedStorageSuite):
     async def overwrite(self, backend: Backend, key: str, document: bytes) -> None:
         assert self.behind.set(f"{self.namespace}:session:{key}", document, xx=True, keepttl=True)
 
-    def _keys(self) -> list[str]:
-        return list(self.behind.scan_iter(f"{self.namespace}:*", count=1000))
-
     @pytest.mark.parametrize("team", [None, "blue"])
     async def test_9_the_layout_is_that_of_the_rust_crate(
         self, store: AsyncSessionStore, team: str | None
     ) -> None:
         of = ctx(team=team)
         await register(store, "k", A, '{"a": 1}', of=of, ttl=60)
-        session, user, scope = (
-            f"{self.namespace}:session:k",
-            f"{self.namespace}:waits:user:prod:acme:{team or '-'}:u1",
-            f"{self.namespace}:waits:scope:prod:acme:{team or '-'}:u1:{A.scope_hash()}",
-        )
-        assert self.behind.get(session) == data('{"a": 1}', of=of).model_dump_json()
-        assert self.behind.smembers(user) == {"k"}
-        assert self.behind.get(scope) == "k"
-        assert 59_000 < self.behind.pttl(session) <= 60_000
-        assert 59_000 < self.behind.pttl(scope) <= 60_000
-        assert self.behind.pttl(user) == -1
-        assert set(self._keys()) == {session, user, scope, f"{self.namespace}:meta:k"}
+        owner = f"prod:acme:{team or '-'}:u1"
+        found = stored_keys(self.behind, self.namespace)
+        del found["meta:k"]
+        document = data('{"a": 1}', of=of).model_dump_json().encode()
+        assert found == {
+            "session:k": (document, True),
+            f"waits:user:{owner}": ({b"k"}, False),
+            f"waits:scope:{owner}:{A.scope_hash()}": (b"k", True),
+        }
 
     async def test_r6_a_callers_client_stays_open(self) -> None:
         async with Redis.from_url(self.url) as client:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -18,6 +18,7 @@ import redis
 from anyio.lowlevel import checkpoint
 from redis.asyncio import Redis
 
+import calls
 from async_session_store import (
     AsyncSessionStore,
     InvalidInputError,
@@ -31,50 +32,26 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
-    C,
     clear,
     context_of,
     data,
     find,
     listed,
     register,
-    register_if_absent,
 )
+from calls import READS, SHRINKING, Call
 from redis_server import RedisServer
 from stored_keys import stored_keys
 from tcp_proxy import Fault, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.anyio
 
-Call = Callable[[AsyncSessionStore], Awaitable[object]]
-
 NS = "faults"
 UNKNOWN = "carried out is unknown"
 NOTHING = "nothing was written"
 
-GROWING: dict[str, Call] = {
-    "create": lambda store: store.create_session(CTX, data()),
-    "register": lambda store: register(store, "new", B),
-    "register at a taken scope": lambda store: register(store, "new", A),
-    "register anew": lambda store: register(store, "k", A, "new"),
-    "move": lambda store: register(store, "k", B),
-    "register if absent": lambda store: register_if_absent(store, "new", B),
-    "update": lambda store: store.update_session("k", data("new")),
-}
-SHRINKING: dict[str, Call] = {
-    "touch": lambda store: store.touch_session("k", 60),
-    "remove": lambda store: store.remove_session("k"),
-    "clear": lambda store: clear(store, A),
-    "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
-}
-READS: dict[str, Call] = {
-    "get": lambda store: store.get_session("k"),
-    "get record": lambda store: store.get_record("k"),
-    "find": lambda store: find(store, C, A),
-    "get wait": lambda store: store.get_wait(CTX, "u1", [C, A]),
-    "list": listed,
-    "list records": lambda store: store.list_wait_records(CTX, "u1"),
-}
+GROWING = {**calls.GROWING, **calls.MORE_REGISTRATIONS}
+WRITES = {**GROWING, **SHRINKING}
 
 
 @pytest.fixture
@@ -265,7 +242,7 @@ async def test_r1_a_replica_reads(server: RedisServer, replica: RedisServer) -> 
         assert await find(store, B) is None
 
 
-@pytest.mark.parametrize("call", {**GROWING, **SHRINKING}.values(), ids={**GROWING, **SHRINKING})
+@pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
 async def test_r1_a_replica_refuses_writes_and_loses_nothing(
     server: RedisServer, replica: RedisServer, call: Call
 ) -> None:
@@ -354,7 +331,7 @@ async def test_r1_too_few_replicas(client: redis.Redis, store: AsyncSessionStore
     await register(store, "k", A)
     client.config_set("min-replicas-to-write", 1)
     before = stored_keys(client, NS)
-    for call in (*GROWING.values(), *SHRINKING.values()):
+    for call in WRITES.values():
         with pytest.raises(StoreUnavailableError, match=NOTHING):
             await call(store)
     assert stored_keys(client, NS) == before
@@ -395,7 +372,7 @@ ACL = "+@read +@write +@connection +eval +evalsha +info +time"
 async def test_a_user_with_the_documented_rights_may_do_everything() -> None:
     with RedisServer.start(user=f"bot on >pw ~{NS}:* -@all {ACL}") as server:
         async with open_store(f"redis://bot:pw@127.0.0.1:{server.port}") as store:
-            for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+            for call in (*READS.values(), *WRITES.values()):
                 await register(store, "k", A)
                 await call(store)
             assert await store.purge_expired() == 0
@@ -417,7 +394,7 @@ async def test_r1_a_user_who_may_not(rights: str) -> None:
         before = stored_keys(client, NS)
         async with open_store(f"redis://bot:sesame@127.0.0.1:{server.port}") as store:
             for name, call in GROWING.items():
-                if name != "create":  # it needs no script
+                if name != "create_session":  # it needs no script
                     with pytest.raises(StoreUnavailableError, match=f"may not.*{NOTHING}"):
                         await call(store)
         assert stored_keys(client, NS) == before
@@ -553,14 +530,14 @@ async def test_r4_a_cut_in_a_pipeline_reaches_all_its_callers(
 
 async def test_r4_an_idle_store_outlives_a_restart_of_the_server(server: RedisServer) -> None:
     async with open_store(server.url) as store:
-        for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+        for call in (*READS.values(), *WRITES.values()):
             await register(store, "k", A)
             await call(store)
         server.process.kill()
         server.process.wait()
         with RedisServer.start(port=server.port):
             await turn_loop(3)  # it sees that the connection is closed
-            for call in (*GROWING.values(), *READS.values(), *SHRINKING.values()):
+            for call in (*READS.values(), *WRITES.values()):
                 await register(store, "k", A)
                 await call(store)
 
@@ -868,7 +845,7 @@ async def test_r1_every_error_is_the_librarys(server: RedisServer) -> None:
             try:
                 await register(store, key, scope, key)
                 assert await context_of(store, key) == key
-            except SessionStoreError as error:  # noqa: PERF203
+            except SessionStoreError as error:
                 errors.append(error)
 
     async with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import anyio
@@ -34,36 +34,13 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
+from calls import CALLS, SEVERAL_SCOPES, Call
 from redis_server import RedisServer
 from stored_keys import stored_keys
 from tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.anyio
 
-Call = Callable[[AsyncSessionStore], Awaitable[object]]
-
-CALLS: dict[str, Call] = {
-    "create_session": lambda store: store.create_session(CTX, data(), ttl=60),
-    "get_session": lambda store: store.get_session("k"),
-    "get_record": lambda store: store.get_record("k"),
-    "update_session": lambda store: store.update_session("k", data("new")),
-    "remove_session": lambda store: store.remove_session("k"),
-    "touch_session": lambda store: store.touch_session("k", 60),
-    "register_wait": lambda store: register(store, "k", B),
-    "register_wait_if_absent": lambda store: register_if_absent(store, "k", B),
-    "find_wait_by_scope": lambda store: find(store, A),
-    "get_wait": lambda store: store.get_wait(CTX, "u1", A),
-    "list_waits_for_user": listed,
-    "list_wait_records": lambda store: store.list_wait_records(CTX, "u1"),
-    "clear_wait": lambda store: clear(store, A),
-    "clear_waits_for_user": lambda store: store.clear_waits_for_user(CTX, "u1"),
-    "find_by_user": lambda store: store.find_by_user(CTX, "u1"),
-    "ping": lambda store: store.ping(),
-}
-SEVERAL_SCOPES: dict[str, Call] = {
-    "find_wait_by_scope": lambda store: find(store, C, B, A),
-    "get_wait": lambda store: store.get_wait(CTX, "u1", [C, B, A]),
-}
 COMMANDS = {"create_session": "SET", "get_session": "GET", "ping": "PING"}
 """Where the call is no script."""
 

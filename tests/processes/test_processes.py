@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import process_worker as worker
 import pytest
 import redis
 
-import process_worker as worker
 from redis_server import RedisServer
 
 WORKER = Path(worker.__file__)

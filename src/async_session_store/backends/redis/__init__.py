@@ -131,14 +131,14 @@ class RedisBackend(Backend):
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        document = cast("bytes | None", await self._call("GET", self._keys.session(key)))
+        document = await self._call("GET", self._keys.session(key))
         if document is None:
             return None
         return _replies.data(key, document, self._max_document_bytes)
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        return self._optional_record(await self._run("read_record", [self._keys.session(key)], key))
+        return self._record(await self._run("read_record", [self._keys.session(key)], key))
 
     @override
     async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
@@ -198,7 +198,7 @@ class RedisBackend(Backend):
     async def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
-        return self._optional_record(await self._look_up("read_wait", owner, scope_hashes))
+        return self._record(await self._look_up("read_wait", owner, scope_hashes))
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
@@ -209,12 +209,10 @@ class RedisBackend(Backend):
     @override
     async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
         reply = await self._run("list_wait_records", [self._keys.user(owner)], owner_text(owner))
-        records = [self._record(item) for item in cast("list[object]", reply)]
-        records.sort(key=lambda record: record.key)
-        return Found(
-            tuple(record for record in records if isinstance(record, SessionRecord)),
-            tuple(record.key for record in records if isinstance(record, Unreadable)),
-        )
+        records = list(map(self._record, cast("list[object]", reply)))
+        found = [record for record in records if isinstance(record, SessionRecord)]
+        unreadable = [record.key for record in records if isinstance(record, Unreadable)]
+        return Found(tuple(sorted(found, key=lambda record: record.key)), tuple(unreadable))
 
     @override
     async def delete_wait(
@@ -300,11 +298,8 @@ class RedisBackend(Backend):
             if cursor == b"0":
                 return
 
-    def _record(self, reply: object) -> SessionRecord | Unreadable:
+    def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)
-
-    def _optional_record(self, reply: object) -> SessionRecord | Unreadable | None:
-        return None if reply is None else self._record(reply)
 
 
 def _settings(client: Redis) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class CommandRunner:
         try:
             if await _is_closed(connection):
                 await connection.disconnect()
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException:
             await self._pool.release(connection)
             raise
@@ -91,7 +91,7 @@ class CommandRunner:
                     reply = await _reply(connection)
                     if isinstance(reply, NoScriptError):
                         unknown.append(job)
-                    elif isinstance(reply, ResponseError):
+                    elif isinstance(reply, ResponseError) and not _is_wrong_type(reply):
                         _fail([job], refused, reply)
                     else:
                         job.succeed(reply)
@@ -133,6 +133,11 @@ async def _reply(connection: AbstractConnection) -> object:
 def _utf_8(argument: Argument) -> bytes | int:
     """Encoded here, as a caller's client may have been told another encoding."""
     return argument.encode() if isinstance(argument, str) else argument
+
+
+def _is_wrong_type(error: ResponseError) -> bool:
+    """Whether a key holds something that no client of ours put there: what was read, not a fault."""
+    return str(error).startswith("WRONGTYPE")
 
 
 def _fail(

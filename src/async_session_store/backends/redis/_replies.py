@@ -18,24 +18,34 @@ def outcome(reply: object) -> Outcome:
 
 
 def optional_key(reply: object) -> SessionKey | None:
-    return None if reply is None else _key(reply)
+    """A key, or None for none and for one that only Rust allows."""
+    try:
+        return None if reply is None else SessionKey(cast("bytes", reply).decode())
+    except ValueError:
+        return None
 
 
 def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
-    return tuple(sorted(map(_key, replies)))
+    return tuple(sorted(key for key in map(optional_key, replies) if key is not None))
 
 
-def data(key: SessionKey, document: bytes, maximum: int) -> SessionData | Unreadable:
+def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:
+    if not isinstance(document, bytes):
+        return Unreadable(key, None, "it is no text")
     try:
         return _codec.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
         return Unreadable(key, _codec.stored_owner(document), str(error))
 
 
-def record(reply: object, maximum: int) -> SessionRecord | Unreadable:
-    """A record, from what the function of that name in the prelude returns."""
+def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
+    """A record, from what the scripts' function of that name returns."""
+    if reply is None:
+        return None
     raw_key, document, left, now = cast("tuple[bytes, bytes | None, int, int]", reply)
-    key = _key(raw_key)
+    key = optional_key(raw_key)
+    if key is None:
+        return None
     if document is None:
         return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
     found = data(key, document, maximum)
@@ -49,10 +59,6 @@ def server_version(information: object) -> tuple[int, ...]:
     lines = cast("bytes", information).decode().splitlines()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     return tuple(map(int, fields["redis_version"].split(".")[:2]))
-
-
-def _key(reply: object) -> SessionKey:
-    return SessionKey(cast("bytes", reply).decode())
 
 
 def _deadline(left: int, now: int) -> datetime | None:

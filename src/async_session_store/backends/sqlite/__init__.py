@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ class SqliteBackend(Backend):
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise InvalidInputError("synchronous: give 'FULL' or 'NORMAL'")
+        if not isinstance(busy_timeout, (int, float)) or not 0 < busy_timeout < math.inf:
+            raise InvalidInputError("busy_timeout: give a positive, finite number of seconds")
         self._path = _text_path(path)
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from typing import Final, cast
 
 from async_session_store import _codec
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
@@ -287,8 +287,12 @@ def _owner_columns(owner: Owner) -> dict[str, object]:
 
 def _row(values: tuple[str, str, str, str, str, int | None, bytes | None, bytes | None]) -> _Row:
     key, env, tenant, team, user, deadline, head, context_json = values
+    # Compared, and never given away: so not validated.
     owner = Owner(
-        EnvId(env), TenantId(tenant), TeamId(team) if team else None, UserId(user) if user else None
+        cast("EnvId", env),
+        cast("TenantId", tenant),
+        cast("TeamId | None", team or None),
+        cast("UserId | None", user or None),
     )
     return _Row(SessionKey(key), owner, deadline, head, context_json)
 

@@ -95,7 +95,7 @@ def calls(table: dict[str, Call]) -> pytest.MarkDecorator:
 
 
 class BadInput(Hooks):
-    """T1, M, 0: wrong arguments. (For times to live, see :class:`Deadlines`.)"""
+    """M7, F5, 0, T5, S6: wrong arguments. For times to live, see :class:`Deadlines`."""
 
     async def _assert_refused(
         self,

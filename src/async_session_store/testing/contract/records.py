@@ -51,6 +51,17 @@ class Records(Hooks):
         assert await store.get_wait(CTX, "u1", A) == record
         assert await store.list_wait_records(CTX, "u1") == [record]
 
+    async def test_w8_reading_twice_gives_equal_records(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A, "state", ttl=600)
+        first = await store.get_record("k")
+        await store.update_session("k", data("state"))
+        await register(store, "other", B)
+        again = await store.get_record("k")
+        assert first is not None
+        assert again is not None
+        assert (again.data, again.expires_at) == (first.data, first.expires_at)
+        assert await store.get_wait(CTX, "u1", A) == again
+
     async def test_w8_a_session_that_waits_nowhere_has_a_record(
         self, store: AsyncSessionStore
     ) -> None:

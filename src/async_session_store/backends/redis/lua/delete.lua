@@ -7,8 +7,8 @@
 
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)
-if not session or not sees(viewer, session.owner) then return 'MISSING' end
-if viewer ~= '' and not session.owner then return 'UNREADABLE' end
+if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
+if viewer ~= '' and not (session.owner or session.known) then return 'UNREADABLE' end
 unroute(key, session)
 redis.call('DEL', session_key(key))
 return 'DONE'

@@ -3,7 +3,7 @@
 --
 -- examine(document) returns its owner, nil if that cannot be told, and whether it has all that a
 -- reader needs. An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no
--- team and nothing for no user.
+-- team and nothing for no user. The team "-", which Rust allows, is none of an owner of ours.
 
 local function examine(document)
   local LARGEST_ATTEMPT = 2 ^ 32 - 1
@@ -62,7 +62,8 @@ local function examine(document)
     if not is_object(ctx) or not is_identifier(ctx.env) then return nil end
     local tenant = twin(ctx, 'tenant', 'tenant_id')
     local team, user = twin(ctx, 'team', 'team_id'), twin(ctx, 'user', 'user_id')
-    if not tenant or team == false or team == '-' or user == false then return nil end
+    if not tenant or team == false or user == false then return nil end
+    if team == '-' then team = '"-"' end
     return ctx.env .. ':' .. tenant .. ':' .. (team or '-') .. ':' .. (user or '')
   end
 

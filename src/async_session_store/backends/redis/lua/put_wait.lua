@@ -31,7 +31,7 @@ set(session_key(key), document, deadline)
 unroute(key, before or known(key))
 local detached = held and holder ~= key and holder
 if detached then
-  restore_deadline(detached, scope_key(owner, scope))
+  restore_deadline(detached, held, scope_key(owner, scope))
   unroute(detached, held)
 end
 set(scope_key(owner, scope), key, deadline)

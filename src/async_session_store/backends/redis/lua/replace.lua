@@ -10,10 +10,10 @@
 
 local key, viewer, owner, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local session = read(key)
-if not session or not sees(viewer, session.owner) then return 'MISSING' end
+if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
-restore_deadline(key, route_to(key, session))
+restore_deadline(key, session, route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
-if session.known then redis.call('HSET', meta_key(key), 'digest', digest) end
+if session.ours then redis.call('HSET', meta_key(key), 'digest', digest) end
 return 'DONE'

@@ -5,13 +5,15 @@
 --
 -- A session is a table:
 --   document   its document; nil if it is larger than ARGV[2], or no text
---   owner      its owner; nil if that cannot be told
+--   owner      its owner, as the document tells; nil if it does not
 --   readable   whether readers can read the document
---   ours       whether we wrote the document last
---   known      its owner, as far as our meta key knows; also of a document that is spoilt
---   scope      the hash of the scope where it waits, as far as our meta key knows
+--   ours       whether the document is one that we wrote
+--   known      its owner, as our meta key tells; false if there is none
+--   scope      the hash of the scope where it waits, as our meta key tells; false if there is none
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
+
+local CLOCK_TICKS = 2 -- milliseconds that may pass within a script (Redis 6.2 does not stop the clock)
 
 local namespace, largest = ARGV[1], tonumber(ARGV[2])
 
@@ -30,6 +32,7 @@ end
 -- its owner stands there too.
 local function read(key)
   local size = redis.pcall('STRLEN', session_key(key))
+  if type(size) == 'table' and not string.find(size.err, 'WRONGTYPE') then error(size.err) end
   local fits = type(size) == 'number' and size <= largest
   local document = fits and redis.call('GET', session_key(key))
   if fits and not document then return nil end
@@ -78,9 +81,16 @@ local function set_deadline(key, deadline)
   end
 end
 
--- The scope key that routes to a session, as far as our meta key knows of it, or nil.
+-- Whether a session may be an owner's, as far as that can be told.
+local function may_be_of(owner, session)
+  local told = session.owner or session.known
+  return not told or told == owner
+end
+
+-- The scope key that routes to a session, as far as our meta key tells, or nil.
 local function route_to(key, session)
-  local route = session.scope and scope_key(session.known, session.scope)
+  local route = session.scope and may_be_of(session.known, session)
+    and scope_key(session.known, session.scope)
   return route and redis.call('GET', route) == key and route or nil
 end
 
@@ -101,20 +111,27 @@ local function clear(key, session, owner)
 end
 
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
-local function restore_deadline(key, route)
-  if not route or redis.call('PTTL', session_key(key)) ~= -1 then return end
+local function restore_deadline(key, session, route)
+  if not route or not session.owner or redis.call('PTTL', session_key(key)) ~= -1 then return end
   local left = redis.call('PTTL', route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
 
--- What a scope of an owner routes to: a key and its session, or a key alone if it must not (its
--- session is gone, or moved: we wrote it last, and at another scope), or nil.
+-- Whether a session moved away from a scope: we wrote it last, with its deadline, and at another.
+local function moved(key, session, scope)
+  if not session.ours or session.scope == scope then return false end
+  local left, ours_left = redis.call('PTTL', session_key(key)), redis.call('PTTL', meta_key(key))
+  return math.abs(left - ours_left) <= CLOCK_TICKS
+end
+
+-- What a scope of an owner routes to: a key and its session; a key alone if it must not any more, as
+-- its session is gone or moved; or nil.
 local function routed(owner, scope)
   local key = redis.call('GET', scope_key(owner, scope))
   local session = key and read(key)
   if not session then return key or nil end
-  if session.owner and session.owner ~= owner then return nil end
-  if session.ours and session.scope ~= scope then return key end
+  if not may_be_of(owner, session) then return nil end
+  if moved(key, session, scope) then return key end
   return key, session
 end
 
@@ -124,7 +141,7 @@ local function waiting(owner, scope)
   local key, session = routed(owner, scope)
   if key and not session then redis.pcall('DEL', route) end
   if not session then return nil end
-  restore_deadline(key, route)
+  restore_deadline(key, session, route)
   return key, session
 end
 
@@ -133,10 +150,10 @@ local function all_waiting(owner)
   local waits = {}
   for _, key in ipairs(redis.call('SMEMBERS', user_key(owner))) do
     local session = read(key)
-    if not session or (session.owner and session.owner ~= owner) then
+    if not session or not may_be_of(owner, session) then
       redis.pcall('SREM', user_key(owner), key)
     else
-      restore_deadline(key, route_to(key, session))
+      restore_deadline(key, session, route_to(key, session))
       waits[#waits + 1] = {key = key, session = session}
     end
   end

@@ -8,8 +8,8 @@
 
 local key, viewer, deadline = ARGV[3], ARGV[4], deadline_after(ARGV[5])
 local session = read(key)
-if not session or not sees(viewer, session.owner) then return 'MISSING' end
-if viewer ~= '' and not session.owner then return 'UNREADABLE' end
+if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
+if viewer ~= '' and not (session.owner or session.known) then return 'UNREADABLE' end
 set_deadline(session_key(key), deadline)
 local route = route_to(key, session)
 if route then set_deadline(route, deadline) end

@@ -1,0 +1,797 @@
+"""What processes with the Rust crate ``greentic-session`` leave behind in a shared namespace."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from async_session_store import (
+    NEVER,
+    AsyncSessionStore,
+    CorruptSessionError,
+    ReplyScope,
+    SessionNotFoundError,
+    TenantCtx,
+    TenantMismatchError,
+)
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    C,
+    clear,
+    context_of,
+    ctx,
+    data,
+    find,
+    listed,
+    register,
+    register_if_absent,
+)
+from calls import Call
+from redis_server import RedisServer
+from stored_keys import stored_keys
+
+pytestmark = pytest.mark.anyio
+
+OTHER = ctx(tenant="rival")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
+    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
+        yield store
+
+
+class RustPeer:
+    """Does to Redis what a process with the Rust crate does, one command after the other."""
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self._redis = client
+        self._namespace = namespace
+
+    def register(
+        self,
+        key: str,
+        scope: ReplyScope,
+        document: bytes | str = "",
+        *,
+        of: TenantCtx = CTX,
+        ttl: int | None = None,
+    ) -> None:
+        milliseconds = None if ttl is None else ttl * 1000
+        document = document or data("rust", of=of).model_dump_json()
+        self._redis.set(self.session(key), document, px=milliseconds)
+        self._redis.sadd(self.user(of), key)
+        previous = self._redis.get(self.scope(scope, of))
+        self._redis.set(self.scope(scope, of), key, px=milliseconds)
+        if previous is not None and previous.decode() != key:
+            self._redis.srem(self.user(of), previous)
+
+    def update(self, key: str, *, of: TenantCtx = CTX) -> None:
+        self._redis.set(self.session(key), data("rust", of=of).model_dump_json(), xx=True)
+
+    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:
+        self._redis.delete(self.session(key))
+        self._redis.srem(self.user(of), key)
+
+    def clear(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> None:
+        key = self._redis.get(self.scope(scope, of))
+        if key is not None:
+            self._redis.delete(self.session(key.decode()))
+            self._redis.delete(self.scope(scope, of))
+            self._redis.srem(self.user(of), key)
+
+    def find(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> str | None:
+        key = self._redis.get(self.scope(scope, of))
+        found = key is not None and self._redis.exists(self.session(key.decode()))
+        return key.decode() if found else None
+
+    def listed(self, *, of: TenantCtx = CTX) -> list[str]:
+        keys = [key.decode() for key in self._redis.smembers(self.user(of))]
+        return sorted(key for key in keys if self._redis.exists(self.session(key)))
+
+    def session(self, key: str) -> str:
+        return f"{self._namespace}:session:{key}"
+
+    def user(self, of: TenantCtx) -> str:
+        return f"{self._namespace}:waits:user:{_owner(of)}"
+
+    def scope(self, scope: ReplyScope, of: TenantCtx) -> str:
+        return f"{self._namespace}:waits:scope:{_owner(of)}:{scope.scope_hash()}"
+
+    def milliseconds(self, key: str) -> int:
+        """Give what is left until a session's deadline; -1 for none."""
+        return self._redis.pttl(self.session(key))
+
+
+def _owner(of: TenantCtx) -> str:
+    return f"{of.env}:{of.tenant_id}:{of.team_id or of.team or '-'}:{of.user_id or of.user}"
+
+
+@pytest.fixture
+def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
+    return RustPeer(redis_client, namespace)
+
+
+def scopes_of(owner: TenantCtx, stored: dict[str, Any]) -> list[str]:
+    return sorted(key for key in stored if key.startswith(f"waits:scope:{_owner(owner)}:"))
+
+
+# --- Both on one namespace --------------------------------------------------------------------
+
+
+async def test_a_rust_process_sees_what_is_registered_here(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k1", A)
+    await register(store, "k2", B, ttl=60)
+    assert (rust.find(A), rust.find(B), rust.listed()) == ("k1", "k2", ["k1", "k2"])
+    assert await register(store, "k1", B) == "k2"
+    assert (rust.find(A), rust.find(B), rust.listed()) == (None, "k1", ["k1"])
+    await store.remove_session("k1")
+    assert (rust.find(B), rust.listed()) == (None, [])
+
+
+async def test_what_a_rust_process_registers_is_seen_here(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("k", A, ttl=60)
+    record = await store.get_wait(CTX, "u1", [B, A])
+    assert record is not None
+    assert (record.key, record.data) == ("k", data("rust"))
+    assert record.expires_at is not None
+    assert await store.get_session("k") == data("rust")
+    assert await find(store, A) == "k"
+    assert await listed(store) == ["k"]
+    assert [item.key for item in await store.list_wait_records(CTX, "u1")] == ["k"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda store: clear(store, A),
+        lambda store: clear(store, A, "k"),
+        lambda store: store.clear_waits_for_user(CTX, "u1"),
+        lambda store: store.remove_session("k"),
+    ],
+    ids=["clear", "clear its key", "clear all", "remove"],
+)
+async def test_s4_w6_what_a_rust_process_registers_is_ended_here(
+    store: AsyncSessionStore, rust: RustPeer, end: Call
+) -> None:
+    rust.register("k", A)
+    await end(store)
+    assert await store.get_session("k") is None
+    assert await find(store, A) is None
+    assert await listed(store) == []
+    assert (rust.find(A), rust.listed()) == (None, [])
+
+
+async def test_w3_each_displaces_the_others_wait(store: AsyncSessionStore, rust: RustPeer) -> None:
+    rust.register("theirs", A)
+    assert await register(store, "ours", A) == "theirs"
+    assert (await listed(store), rust.listed()) == (["ours"], ["ours"])
+    rust.register("theirs", A)
+    assert (await find(store, A), await listed(store)) == ("theirs", ["theirs"])
+    assert await context_of(store, "ours") == "{}"
+    # What is done to a detached session does not affect the new one.
+    await store.update_session("ours", data("new"))
+    await store.remove_session("ours")
+    assert (await find(store, A), await listed(store)) == ("theirs", ["theirs"])
+
+
+async def test_w7_a_rust_processs_wait_counts(store: AsyncSessionStore, rust: RustPeer) -> None:
+    rust.register("theirs", A)
+    assert not await register_if_absent(store, "ours", A)
+    rust.remove("theirs")
+    assert await register_if_absent(store, "ours", A)
+
+
+# --- Its update drops the deadline ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: find(store, A),
+        lambda store: store.get_wait(CTX, "u1", A),
+        lambda store: listed(store),  # noqa: PLW0108  # in line with the others
+        lambda store: store.list_wait_records(CTX, "u1"),
+        lambda store: store.get_record("k"),
+        lambda store: store.update_session("k", data("new")),
+    ],
+    ids=["find", "get wait", "list", "list records", "get record", "update"],
+)
+async def test_t4_a_deadline_that_a_rust_update_dropped_is_restored(
+    store: AsyncSessionStore, rust: RustPeer, call: Call
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.update("k")
+    assert rust.milliseconds("k") == -1
+    await call(store)
+    assert 50_000 < rust.milliseconds("k") <= 60_000
+    assert await context_of(store, "k") in ("rust", "new")
+
+
+async def test_t4_a_dropped_deadline_of_a_wait_that_rust_registered_is_restored(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("k", A, ttl=60)
+    rust.update("k")
+    assert await find(store, A) == "k"
+    assert 50_000 < rust.milliseconds("k") <= 60_000
+
+
+async def test_t3_no_deadline_comes_from_nowhere(store: AsyncSessionStore, rust: RustPeer) -> None:
+    await register(store, "k", A)
+    rust.update("k")
+    assert await listed(store) == ["k"]
+    assert await find(store, A) == "k"
+    assert rust.milliseconds("k") == -1
+
+
+async def test_t3_a_touched_wait_keeps_its_deadline(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.update("k")
+    await store.touch_session("k", NEVER)
+    assert await find(store, A) == "k"
+    assert rust.milliseconds("k") == -1
+    await store.touch_session("k", 600)
+    rust.update("k")
+    assert await find(store, A) == "k"
+    assert 590_000 < rust.milliseconds("k") <= 600_000
+
+
+# --- Its remove leaves the scope, its move the old scope --------------------------------------
+
+
+async def test_s4_the_scope_that_a_rust_remove_left_routes_nowhere(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A)
+    rust.remove("k")
+    assert await find(store, A) is None
+    assert await store.get_wait(CTX, "u1", A) is None
+    assert scopes_of(CTX, stored_keys(redis_client, namespace)) == []
+
+
+@pytest.mark.parametrize("who", ["rust", "here"])
+async def test_s4_a_later_wait_under_the_same_key_is_not_reached_by_it(
+    store: AsyncSessionStore, rust: RustPeer, who: str
+) -> None:
+    if who == "rust":
+        rust.register("k", A)
+    else:
+        await register(store, "k", A)
+    rust.remove("k")
+    await register(store, "k", B, "later")
+    assert await find(store, A) is None
+    assert await find(store, B) == "k"
+    assert not await clear(store, A)
+    assert await context_of(store, "k") == "later"
+
+
+async def test_w2_registering_here_ends_the_old_scopes_of_a_rust_move(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("k", A)
+    rust.register("k", B)
+    assert await listed(store) == ["k"]
+    assert await find(store, A) == await find(store, B) == "k"
+    await register(store, "k", C)
+    assert not await clear(store, A)
+    assert await find(store, A) is None
+    assert await register_if_absent(store, "k2", B)
+    assert await find(store, C) == "k"
+
+
+async def test_w2_a_wait_that_rust_moved_routes_from_its_new_scope(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.register("k", B, ttl=600)
+    assert await find(store, B) == "k"
+    await store.update_session("k", data("new"))
+    assert await find(store, B) == "k"
+    assert (await listed(store), rust.find(B)) == (["k"], "k")
+
+
+async def test_w2_also_if_rust_moved_it_with_the_document_as_it_was(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.register("k", B, data().model_dump_json(), ttl=600)
+    assert await find(store, B) == "k"
+    assert (await listed(store), rust.find(B)) == (["k"], "k")
+
+
+async def test_w6_a_rust_clear_of_the_old_scope_ends_the_moved_session_for_good(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    rust.register("k", A)
+    rust.register("k", B)
+    rust.clear(A)
+    assert await find(store, B) is None
+    assert await listed(store) == []
+    assert stored_keys(redis_client, namespace) == {}
+
+
+async def test_w2_a_rust_clear_of_a_scope_that_was_left_here_does_nothing(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    await register(store, "k", B)
+    rust.clear(A)
+    assert await find(store, B) == "k"
+
+
+# --- Stale index entries ----------------------------------------------------------------------
+
+
+async def test_w5_stale_members_are_not_listed_and_go(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "theirs", A, of=OTHER)
+    await register(store, "k", A)
+    before = stored_keys(redis_client, namespace)
+    redis_client.sadd(rust.user(CTX), "gone", "theirs")
+    assert await listed(store) == ["k"]
+    redis_client.sadd(rust.user(CTX), "gone", "theirs")
+    assert [record.key for record in await store.list_wait_records(CTX, "u1")] == ["k"]
+    assert stored_keys(redis_client, namespace) == before
+    redis_client.sadd(rust.user(CTX), "gone", "theirs")
+    assert await store.clear_waits_for_user(CTX, "u1") == 1
+    assert await find(store, A, of=OTHER) == "theirs"
+
+
+async def test_t5_stale_entries_are_purged_and_nothing_else(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "ours", A, ttl=60)
+    rust.register("theirs", B, of=OTHER)
+    before = stored_keys(redis_client, namespace)
+    await register(store, "k", C)
+    rust.remove("k")
+    redis_client.sadd(rust.user(OTHER), "gone")
+    redis_client.sadd(rust.user(ctx("idle")), "gone")
+    assert await store.purge_expired() == 4
+    assert stored_keys(redis_client, namespace) == before
+    assert await store.purge_expired() == 0
+
+
+# --- Another owner ----------------------------------------------------------------------------
+
+
+async def test_f7_another_tenant_that_replaced_a_session_is_left_alone(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.register("k", A, of=OTHER)
+
+    def theirs() -> dict[str, Any]:
+        stored = stored_keys(redis_client, namespace)
+        return {key: item for key, item in stored.items() if "rival" in key or "session:" in key}
+
+    before = theirs()
+    assert len(before) == 3
+    assert await find(store, A) is None
+    assert await store.get_wait(CTX, "u1", [B, A]) is None
+    assert await listed(store) == []
+    assert await store.list_wait_records(CTX, "u1") == []
+    assert await store.get_session("k", ctx=CTX) is None
+    assert await store.get_record("k", ctx=CTX) is None
+    assert not await clear(store, A)
+    assert not await clear(store, A, "k")
+    assert await store.clear_waits_for_user(CTX, "u1") == 0
+    unseen: list[Call] = [
+        lambda store: store.update_session("k", data(), ctx=CTX),
+        lambda store: store.touch_session("k", 5, ctx=CTX),
+        lambda store: store.remove_session("k", ctx=CTX),
+    ]
+    for call in unseen:
+        with pytest.raises(SessionNotFoundError):
+            await call(store)
+    taken: list[Call] = [
+        lambda store: store.update_session("k", data()),
+        lambda store: register(store, "k", B),
+    ]
+    for call in taken:
+        with pytest.raises(TenantMismatchError) as caught:
+            await call(store)
+        assert "rival" not in str(caught.value)
+    assert await register(store, "k2", A) is None
+    assert theirs() == {**before, "session:k2": (data().model_dump_json().encode(), False)}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: find(store, A, of=OTHER),
+        lambda store: store.get_wait(OTHER, "u1", A),
+        lambda store: listed(store, of=OTHER),
+        lambda store: store.list_wait_records(OTHER, "u1"),
+        lambda store: store.get_record("k"),
+        lambda store: store.update_session("k", data("new", of=OTHER)),
+        lambda store: store.purge_expired(),
+    ],
+    ids=["find", "get wait", "list", "list records", "get record", "update", "purge"],
+)
+async def test_f7_what_the_first_owner_left_does_not_reach_the_second(
+    store: AsyncSessionStore, rust: RustPeer, call: Call
+) -> None:
+    await register(store, "k", A, "secret", ttl=60)
+    rust.register("k", A, of=OTHER)
+    await call(store)
+    assert rust.milliseconds("k") == -1
+    assert await find(store, A, of=OTHER) == "k"
+    assert await listed(store, of=OTHER) == ["k"]
+    assert await store.get_session("k", ctx=CTX) is None
+    assert await store.get_wait(CTX, "u1", A) is None
+    assert await listed(store) == []
+    assert await find(store, A) is None
+
+
+async def test_f7_an_unreadable_session_of_another_owner_is_left_alone(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    # A session of ours was removed by Rust, which left the scope and forgot a member; then
+    # another tenant registered under that key, and its document was spoilt.
+    rust.register("k", A)
+    redis_client.delete(rust.session("k"))
+    await register(store, "k", A, of=OTHER)
+    redis_client.set(rust.session("k"), "spoilt")
+
+    def theirs() -> dict[str, Any]:
+        stored = stored_keys(redis_client, namespace)
+        return {key: item for key, item in stored.items() if "acme" not in key}
+
+    before = theirs()
+    assert len(before) == 4
+    await find(store, A)
+    await listed(store)
+    await clear(store, A)
+    assert theirs() == before
+    rust.register("k2", A)
+    redis_client.set(rust.scope(A, CTX), "k")
+    redis_client.sadd(rust.user(CTX), "k")
+    assert await register(store, "k3", A) in (None, "k")
+    await store.clear_waits_for_user(CTX, "u1")
+    assert theirs() == before
+
+
+OWNERS = (CTX, OTHER, ctx("u2"), ctx(team="red"))
+SCOPES = (A, B)
+KEYS = ("k1", "k2", "k3")
+
+
+async def view(store: AsyncSessionStore, of: TenantCtx) -> list[object]:
+    """Give all that an owner can see."""
+    seen: list[object] = [await find(store, scope, of=of) for scope in SCOPES]
+    seen += [await listed(store, of=of)]
+    for key in KEYS:
+        record = await store.get_record(key, ctx=of)
+        seen.append(record and (record.data, record.expires_at is None))
+    return seen
+
+
+async def act_here(store: AsyncSessionStore, chance: random.Random, of: TenantCtx) -> str:
+    key, scope = chance.choice(KEYS), chance.choice(SCOPES)
+    user = of.user_id or ""
+    ttl = chance.choice([None, 600])
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "register": lambda: register(store, key, scope, f"{chance.random()}", of=of, ttl=ttl),
+        "if absent": lambda: register_if_absent(store, key, scope, of=of, ttl=ttl),
+        "update": lambda: store.update_session(key, data("here", of=of), ctx=of),
+        "touch": lambda: store.touch_session(key, ttl or NEVER, ctx=of),
+        "remove": lambda: store.remove_session(key, ctx=of),
+        "clear": lambda: clear(store, scope, of=of),
+        "clear all": lambda: store.clear_waits_for_user(of, user),
+        "get wait": lambda: store.get_wait(of, user, SCOPES),
+        "list records": lambda: store.list_wait_records(of, user),
+        "purge": store.purge_expired,
+    }
+    name = chance.choice(list(calls))
+    try:
+        await calls[name]()
+    except (SessionNotFoundError, TenantMismatchError):
+        name += ", refused"
+    return f"{_owner(of)}: {name} {key} {scope.conversation}"
+
+
+def act_in_rust(rust: RustPeer, chance: random.Random, of: TenantCtx) -> str:
+    key, scope = chance.choice(KEYS), chance.choice(SCOPES)
+    name = chance.choice(["register", "register", "update", "remove", "clear"])
+    match name:
+        case "register":
+            rust.register(key, scope, of=of, ttl=chance.choice([None, 600]))
+        case "update":
+            rust.update(key, of=of)
+        case "remove":
+            rust.remove(key, of=of)
+        case _:
+            rust.clear(scope, of=of)
+    return f"{_owner(of)}: rust {name} {key} {scope.conversation}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_f7_nothing_done_for_one_owner_changes_what_another_sees(
+    store: AsyncSessionStore, rust: RustPeer, seed: int
+) -> None:
+    chance = random.Random(seed)
+    history: list[str] = []
+    for _ in range(80):
+        history.append(act_in_rust(rust, chance, chance.choice(OWNERS)))
+        actor = chance.choice(OWNERS)
+        others = [owner for owner in OWNERS if owner != actor]
+        before = [await view(store, owner) for owner in others]
+        history.append(await act_here(store, chance, actor))
+        after = [await view(store, owner) for owner in others]
+        assert after == before, "\n".join(history[-20:])
+        for owner in OWNERS:
+            for key in KEYS:
+                found = await store.get_session(key, ctx=owner)
+                assert found is None or found.tenant_ctx.owner == owner.owner
+
+
+# --- Documents --------------------------------------------------------------------------------
+
+
+def document(**changes: object) -> dict[str, Any]:
+    return {**data("rust").model_dump(mode="json"), **changes}
+
+
+def in_context(**changes: object) -> dict[str, Any]:
+    return document(tenant_ctx={**CTX.model_dump(mode="json"), **changes})
+
+
+def without(*names: str) -> dict[str, Any]:
+    context = CTX.model_dump(mode="json")
+    return document(tenant_ctx={name: context[name] for name in context if name not in names})
+
+
+def nested(depth: int) -> bytes:
+    whole = json.dumps(document())
+    return f'{whole[:-1]}, "new": {"[" * depth}{"]" * depth}}}'.encode()
+
+
+READABLE: dict[str, bytes | dict[str, Any]] = {
+    "reordered": dict(reversed(document().items())),
+    "white space": json.dumps(document(), indent=4).encode() + b"\r\n\t ",
+    "escapes": json.dumps(document(context_json="clé \N{PILE OF POO} \0 \"'\\/")).encode(),
+    "no escapes": json.dumps(
+        document(context_json="clé \N{PILE OF POO}"), ensure_ascii=False
+    ).encode(),
+    "unknown fields": document(new={"a": [1, 2.5, None, True, {"b": "c"}]}, cursor_2=[]),
+    "unknown fields in the context": in_context(new={"a": []}, x=None),
+    "unknown fields in the cursor": document(cursor={"node_pointer": "n", "new": 1}),
+    "null optionals": in_context(team=None, team_id=None, session_id=None, deadline=None),
+    "more null optionals": document(
+        pack_id=None, cursor={"node_pointer": "n", "wait_reason": None}
+    ),
+    "no attempt": without("attempt"),
+    "the largest attempt": in_context(attempt=2**32 - 1),
+    "empty attributes": in_context(attributes={}),
+    "attributes": in_context(attributes={"a": "b", "": ""}),
+    "a deadline": in_context(deadline={"unix_millis": 1_700_000_000_000}),
+    "a negative deadline": in_context(deadline={"unix_millis": -1}),
+    "a deadline beyond 2**53": in_context(deadline={"unix_millis": 2**60 + 1}),
+    "impersonation": in_context(impersonation={"actor_id": "a", "reason": "why"}),
+    "impersonation without a reason": in_context(impersonation={"actor_id": "a"}),
+    "tenant only": without("tenant_id"),
+    "tenant_id only": without("tenant"),
+    "user only": without("user_id"),
+    "user_id only": without("user"),
+    "null twins": in_context(user=None, team=None),
+    "empty context_json": document(context_json=""),
+    "nested 50 deep": nested(50),
+    "unknown numbers": json.dumps(document()).encode()[:-1] + b', "n": [1e3, -0.0, 1E-7, 10]}',
+}
+UNREADABLE: dict[str, bytes | dict[str, Any]] = {
+    "empty": b"",
+    "no json": b"\x00\x01secret",
+    "cut off": json.dumps(document()).encode()[:-7],
+    "something behind it": json.dumps(document()).encode() + b"secret",
+    "not utf-8": json.dumps(document()).encode().replace(b"rust", b"\xff\xfe"),
+    "null": b"null",
+    "a text": b'"secret"',
+    "a number": b"7",
+    "an array": b"[]",
+    "an empty object": b"{}",
+    "nested 5,000 deep": nested(5000),
+    "nested 100,000 deep": nested(100_000),
+    "no env": without("env"),
+    "no tenant": without("tenant", "tenant_id"),
+    "an env of a wrong type": in_context(env=7),
+    "an env with a colon": in_context(env="prod:acme"),
+    "an empty tenant": in_context(tenant="", tenant_id=""),
+    "tenants that differ": in_context(tenant="acme", tenant_id="other"),
+    "users that differ": in_context(user="u1", user_id="u2"),
+    "teams that differ": in_context(team="red", team_id="blue"),
+    "a user with a newline": in_context(user="u1\n", user_id="u1\n"),
+    "a context of a wrong type": document(tenant_ctx=[]),
+    "a null context": document(tenant_ctx=None),
+    "a null cursor": document(cursor=None),
+    "a cursor of a wrong type": document(cursor="n"),
+    "no node_pointer": document(cursor={}),
+    "a node_pointer of a wrong type": document(cursor={"node_pointer": 7}),
+    "a wait_reason of a wrong type": document(cursor={"node_pointer": "n", "wait_reason": 7}),
+    "no flow": {name: value for name, value in document().items() if name != "flow_id"},
+    "a flow with a space": document(flow_id="a b"),
+    "a null flow": document(flow_id=None),
+    "a pack of a wrong type": document(pack_id=7),
+    "a pack with a colon": document(pack_id="a:b"),
+    "no context_json": {k: v for k, v in document().items() if k != "context_json"},
+    "a context_json of a wrong type": document(context_json={"a": 1}),
+    "a negative attempt": in_context(attempt=-1),
+    "an attempt that is too large": in_context(attempt=2**32),
+    "an attempt of a wrong type": in_context(attempt="1"),
+    "a fractional attempt": in_context(attempt=1.5),
+    "a null attempt": in_context(attempt=None),
+    "attributes of a wrong type": in_context(attributes={"a": 1}),
+    "attributes that are no object": in_context(attributes="a"),
+    "attributes that are an array": in_context(attributes=["a"]),
+    "a deadline of a wrong type": in_context(deadline=7),
+    "a fractional deadline": in_context(deadline={"unix_millis": 1.5}),
+    "a deadline without its field": in_context(deadline={}),
+    "impersonation without an actor": in_context(impersonation={"reason": "why"}),
+    "a session_id of a wrong type": in_context(session_id=7),
+}
+
+
+def as_bytes(found: bytes | dict[str, Any]) -> bytes:
+    return found if isinstance(found, bytes) else json.dumps(found).encode()
+
+
+@pytest.mark.parametrize("stored", READABLE.values(), ids=READABLE)
+async def test_m3_documents_that_rust_or_a_newer_peer_may_write_are_read(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    stored: bytes | dict[str, Any],
+) -> None:
+    rust.register("k", A, as_bytes(stored))
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert record.data.tenant_ctx.owner == CTX.owner
+    assert await store.get_session("k", ctx=CTX) == record.data
+    assert await listed(store) == ["k"]
+    # Writing back what was read changes nothing but the form; null fields are left out.
+    await store.update_session("k", record.data, ctx=CTX)
+    expected = record.data.model_dump(mode="json")
+    assert json.loads(redis_client.get(rust.session("k")) or b"") == expected
+    for name in {"new", "cursor_2"} & json.loads(as_bytes(stored)).keys():
+        assert expected[name] == json.loads(as_bytes(stored))[name]
+    assert await register(store, "k", B) is None
+    assert await clear(store, B)
+
+
+REFUSED_IF_UNREADABLE: list[Call] = [
+    lambda store: store.get_session("k"),
+    lambda store: store.get_record("k"),
+    lambda store: store.get_wait(CTX, "u1", [C, A]),
+    lambda store: store.update_session("k", data()),
+    lambda store: register(store, "k", A),
+    lambda store: register_if_absent(store, "k", C),
+]
+
+
+@pytest.mark.parametrize("stored", UNREADABLE.values(), ids=UNREADABLE)
+async def test_r2_documents_that_cannot_be_read_spoil_only_themselves(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    stored: bytes | dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await register(store, "theirs", A, of=OTHER)
+    await register(store, "sound", B)
+    rust.register("k", A, "placeholder")
+    redis_client.set(rust.session("k"), as_bytes(stored))
+    before = stored_keys(redis_client, namespace)
+    for call in REFUSED_IF_UNREADABLE:
+        with pytest.raises(CorruptSessionError) as caught:
+            await call(store)
+        assert caught.value.key == "k"
+        assert "secret" not in f"{caught.value} {caught.value.__cause__}"
+    assert stored_keys(redis_client, namespace) == before
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        assert [record.key for record in await store.list_wait_records(CTX, "u1")] == ["sound"]
+    assert "'k'" in caplog.text
+    assert await listed(store) in (["sound"], ["k", "sound"])
+    assert stored_keys(redis_client, namespace) == before
+    assert await find(store, A) == "k"
+    assert await clear(store, A)
+    assert await find(store, A) is None
+    assert await listed(store) == ["sound"]
+    assert await find(store, A, of=OTHER) == "theirs"
+
+
+async def test_s6_a_document_that_is_too_large_is_unreadable(
+    redis_server: RedisServer, namespace: str, rust: RustPeer
+) -> None:
+    rust.register("k", A, data("x" * 2000).model_dump_json())
+    rust.register("sound", B)
+    async with AsyncSessionStore.from_url(
+        redis_server.unix_url, namespace=namespace, max_document_bytes=1000
+    ) as store:
+        for call in REFUSED_IF_UNREADABLE:
+            with pytest.raises(CorruptSessionError):
+                await call(store)
+        assert await listed(store) == ["sound"]
+        assert await find(store, A) == "k"
+        assert await register(store, "k2", A) == "k"
+        await store.remove_session("k")
+
+
+@pytest.mark.parametrize("kind", ["list", "hash", "set"])
+async def test_r2_a_key_of_another_type_is_unreadable(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, kind: str
+) -> None:
+    rust.register("k", A)
+    rust.register("sound", B)
+    redis_client.delete(rust.session("k"))
+    match kind:
+        case "list":
+            redis_client.rpush(rust.session("k"), "secret")
+        case "hash":
+            redis_client.hset(rust.session("k"), "a", "secret")
+        case _:
+            redis_client.sadd(rust.session("k"), "secret")
+    for call in REFUSED_IF_UNREADABLE:
+        with pytest.raises(CorruptSessionError):
+            await call(store)
+    assert await listed(store) == ["sound"]
+    assert await clear(store, A)
+    await store.remove_session("k")
+
+
+async def test_f6_the_team_that_is_the_mark_for_none_is_another_owner(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    # On the wire its keys are those of no team.
+    rust.register("k", A, of=ctx(team="-"))
+    before = stored_keys(redis_client, namespace)
+    assert await find(store, A) is None
+    assert await store.get_wait(CTX, "u1", A) is None
+    assert await listed(store) == []
+    assert await store.list_wait_records(CTX, "u1") == []
+    assert not await clear(store, A)
+    assert await store.clear_waits_for_user(CTX, "u1") == 0
+    assert await store.get_session("k", ctx=CTX) is None
+    with pytest.raises(SessionNotFoundError):
+        await store.remove_session("k", ctx=CTX)
+    with pytest.raises(TenantMismatchError):
+        await register(store, "k", B)
+    after = stored_keys(redis_client, namespace)
+    assert after["session:k"] == before["session:k"]
+
+
+@pytest.mark.parametrize("key", ["x" * 2000, "é" * 600, ""], ids=["2000", "1200", "empty"])
+async def test_w5_keys_that_only_rust_allows_spoil_nothing(
+    store: AsyncSessionStore, rust: RustPeer, key: str
+) -> None:
+    rust.register(key, A)
+    rust.register("sound", B)
+    assert "sound" in await listed(store)
+    assert "sound" in [record.key for record in await store.list_wait_records(CTX, "u1")]
+    assert await find(store, A) in (key, None)
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is None or record.data == data("rust")
+    assert await register(store, "k", A) in (key, None)
+    assert await find(store, A) == "k"
+    assert await store.clear_waits_for_user(CTX, "u1") >= 2
