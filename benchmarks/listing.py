@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from harness import Arm, compare, table
-from redis_server import RedisServer
 from workload import fill, user_ctx
 
 from async_session_store import AsyncSessionStore
@@ -18,6 +17,7 @@ from async_session_store.abc import Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
+from redis_server import RedisServer
 
 FEW = 1_000
 FILLERS = 64

@@ -1,4 +1,4 @@
-"""The calls of a store, for tests that make each of them: session "k" waits at A, B and C are free."""
+"""All calls of a store, for tests that try each: "k" waits at A; B, C and "new" are free."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def optional() -> Any:
 
 def optional_mapping() -> Any:
     """A field that is left out of the JSON when it is empty."""
-    return Field(default=FrozenDict(), exclude_if=operator.not_)
+    return Field(default=FrozenDict[str](), exclude_if=operator.not_)
 
 
 class WireModel(BaseModel):
@@ -106,7 +106,9 @@ class WireModel(BaseModel):
     is_validated: ClassVar[bool] = False
     """Set on a model that was validated, and not built around validation (``model_construct``)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="allow", hide_input_in_errors=True
+    )
 
     @model_validator(mode="after")
     def _finish_once(self, info: ValidationInfo) -> Self:

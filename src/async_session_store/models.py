@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -55,7 +55,7 @@ _I128: Final = 2**127
 
 class _Identifier(ValidatedText):
     __slots__ = ()
-    rule = "must not be empty, and only hold ASCII letters, digits, '.', '_' and '-'"
+    rule: ClassVar[str] = "must not be empty, and only hold ASCII letters, digits, '.', '_' and '-'"
 
     @classmethod
     def accepts(cls, value: str) -> bool:
@@ -83,19 +83,11 @@ class TeamId(_Identifier):
     __slots__ = ()
 
 
-class _Encoder:
+class _Encode:
     """``UserId.encode(raw)`` makes a user id; on a user id, ``encode`` is still ``str.encode``."""
 
-    @overload
-    def __get__(self, instance: None, owner: type[UserId]) -> Callable[[str], UserId]: ...
-    @overload
-    def __get__(self, instance: UserId, owner: type[UserId]) -> Callable[..., bytes]: ...
-    def __get__(
-        self, instance: UserId | None, owner: type[UserId]
-    ) -> Callable[[str], UserId] | Callable[..., bytes]:
-        if instance is None:
-            return owner.from_platform_id
-        return partial(str.encode, instance)
+    def __get__(self, instance: UserId | None, owner: type[UserId]) -> Callable[..., object]:
+        return owner.from_platform_id if instance is None else partial(str.encode, instance)
 
 
 class UserId(_Identifier):
@@ -103,8 +95,14 @@ class UserId(_Identifier):
 
     __slots__ = ()
 
-    encode = _Encoder()  # pyright: ignore[reportAssignmentType]  # on an instance it is str's
-    """``UserId.encode(raw)`` is :meth:`from_platform_id`."""
+    if TYPE_CHECKING:
+
+        @classmethod
+        def encode(cls, raw: str) -> Self:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # on an instance it is still str's
+            """Make a user id from any platform id: :meth:`from_platform_id`."""
+            ...
+    else:
+        encode = _Encode()
 
     @classmethod
     def from_platform_id(cls, raw: str) -> Self:
@@ -137,7 +135,7 @@ class SessionKey(ValidatedText):
     """The key of a session: any non-empty text of at most 1024 bytes in UTF-8."""
 
     __slots__ = ()
-    rule = f"must not be empty, and at most {MAX_KEY_BYTES} bytes of UTF-8"
+    rule: ClassVar[str] = f"must not be empty, and at most {MAX_KEY_BYTES} bytes of UTF-8"
 
     @classmethod
     @override

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 
@@ -67,10 +68,8 @@ async def clear(store: AsyncSessionStore, scope: ReplyScope, _key: str) -> None:
 
 
 async def remove(store: AsyncSessionStore, _scope: ReplyScope, key: str) -> None:
-    try:
+    with suppress(SessionNotFoundError):
         await store.remove_session(key)
-    except SessionNotFoundError:
-        pass
 
 
 async def register_if_absent(store: AsyncSessionStore, number: int) -> list[int]:

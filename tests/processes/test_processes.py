@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import process_worker as worker
 import pytest
 import redis
@@ -98,7 +99,7 @@ async def test_s5_an_update_never_brings_a_removed_session_back(storage: Storage
 
 
 async def test_w1_a_killed_process_leaves_storage_whole(storage: Storage) -> None:
-    command = [sys.executable, WORKER, "kill_while_registering", storage.url, storage.namespace, "0"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    task = [WORKER, "kill_while_registering", storage.url, storage.namespace, "0"]
+    result = await anyio.run_process([sys.executable, *task], stderr=None)
     assert json.loads(result.stdout) > worker.KILLS / 4, "few kills hit a call that was under way"
     await worker.assert_whole(storage.url, storage.namespace)

@@ -25,10 +25,10 @@ try:
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "the Redis backend needs redis-py; install async-session-store[redis]"
-    ) from error
+    ) from _missing
 
 from async_session_store.backends.redis import _replies
 from async_session_store.backends.redis._connection import Argument, Command, CommandRunner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -125,7 +125,7 @@ async def _is_closed(connection: AbstractConnection) -> bool:
 async def _reply(connection: AbstractConnection) -> object:
     """The next reply; an error reply is returned, as the replies after it must be read too."""
     try:
-        return await connection.read_response(disable_decoding=True)
+        return cast("object", await connection.read_response(disable_decoding=True))
     except ResponseError as error:
         return error
 
@@ -136,7 +136,7 @@ def _utf_8(argument: Argument) -> bytes | int:
 
 
 def _is_wrong_type(error: ResponseError) -> bool:
-    """Whether a key holds something that no client of ours put there: what was read, not a fault."""
+    """Whether a key holds what no client of ours put there; that is no fault of the server."""
     return str(error).startswith("WRONGTYPE")
 
 

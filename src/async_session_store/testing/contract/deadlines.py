@@ -34,7 +34,7 @@ from async_session_store.testing.contract.hooks import Hooks
 
 A_CENTURY = timedelta(days=36_525)
 
-BAD_TTLS = {
+BAD_TTLS: dict[str, object] = {
     "zero": 0,
     "negative": -1,
     "negative timedelta": timedelta(seconds=-1),
@@ -49,7 +49,9 @@ BAD_TTLS = {
     "true": True,
     "text": "60",
 }
-bad_ttls = pytest.mark.parametrize("ttl", BAD_TTLS.values(), ids=BAD_TTLS.keys())
+bad_ttls: pytest.MarkDecorator = pytest.mark.parametrize(
+    "ttl", BAD_TTLS.values(), ids=BAD_TTLS.keys()
+)
 
 
 async def expires_at(store: AsyncSessionStore, key: str) -> datetime | None:

@@ -43,7 +43,9 @@ STRANGERS = {
     "another team": ctx(team="blue"),
     "another user": ctx("u2"),
 }
-stranger_contexts = pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS.keys())
+stranger_contexts: pytest.MarkDecorator = pytest.mark.parametrize(
+    "stranger", STRANGERS.values(), ids=STRANGERS.keys()
+)
 
 Call = Callable[[AsyncSessionStore, TenantCtx], Awaitable[object]]
 
@@ -108,6 +110,17 @@ class Owners(Hooks):
     ) -> None:
         async with self.refused(backend, TenantMismatchError, "F1"):
             await store.create_session(CTX, data(of=ctx(team="blue")))
+
+    @pytest.mark.parametrize(
+        "caller",
+        [ctx(env="test"), ctx(tenant="other"), ctx(team="blue")],
+        ids=["another env", "another tenant", "another team"],
+    )
+    async def test_f1_data_without_a_user_of_another_team_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, caller: TenantCtx
+    ) -> None:
+        async with self.refused(backend, TenantMismatchError, "F1"):
+            await store.create_session(caller, data(of=SERVICE))
 
     async def test_f1_a_user_may_create_a_session_without_a_user(
         self, store: AsyncSessionStore

@@ -83,7 +83,7 @@ OWNED = {
 }
 """Documents whose owner can be read, though they cannot."""
 
-unreadable_documents = pytest.mark.parametrize(
+unreadable_documents: pytest.MarkDecorator = pytest.mark.parametrize(
     "document", [*OF_NO_ONE.values(), *OWNED.values()], ids=[*OF_NO_ONE, *OWNED]
 )
 

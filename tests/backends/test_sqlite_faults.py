@@ -1,0 +1,774 @@
+"""SQLite when things go wrong: files that are away, refuse, are full, locked or somebody else's."""
+
+# ruff: noqa: ASYNC240  # tests may block
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import random
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionStoreError,
+    StoreUnavailableError,
+)
+from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+)
+from calls import CALLS, GROWING, READS, SEVERAL_SCOPES, SHRINKING, Call
+
+pytestmark = pytest.mark.anyio
+
+WRITES = {**GROWING, **SHRINKING}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
+    """Give a store that waits a tenth of a second for a lock."""
+    async with open_store(path) as store:
+        yield store
+
+
+def open_store(path: Path | str, busy_timeout: float = 0.1) -> AsyncSessionStore:
+    return AsyncSessionStore(SqliteBackend(path, busy_timeout=busy_timeout))
+
+
+def behind(path: Path) -> closing[sqlite3.Connection]:
+    """Give a connection behind the API."""
+    return closing(sqlite3.connect(path, isolation_level=None))
+
+
+def content(path: Path) -> list[object]:
+    with behind(path) as database:
+        return database.execute("SELECT * FROM sessions ORDER BY key").fetchall()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110  # another thread brings it about
+            await anyio.sleep(0.01)
+
+
+async def refused(path: Path | str, match: str) -> BaseException | None:
+    """Open a store, which must fail; give the cause."""
+    with pytest.raises(StoreUnavailableError, match=match) as caught:
+        await open_store(path).open()
+    return caught.value.__cause__
+
+
+def run_python(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+# --- Files that cannot be opened --------------------------------------------------------------
+
+
+async def test_r1_a_missing_folder(path: Path) -> None:
+    cause = await refused(path.parent / "none" / "sessions.db", "folder .* does not exist")
+    assert isinstance(cause, FileNotFoundError)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_r1_a_folder_in_place_of_the_file(path: Path) -> None:
+    path.mkdir()
+    await refused(path, "cannot be opened")
+
+
+async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
+    path.touch()
+    await refused(path / "sessions.db", "SQLite: ")
+
+
+@pytest.mark.parametrize("size", [2, 99, 100, 5000])
+async def test_r1_a_file_that_is_no_database(path: Path, size: int) -> None:
+    path.write_bytes(b"x" * size)
+    assert isinstance(await refused(path, "no SQLite database"), sqlite3.DatabaseError)
+    assert path.read_bytes() == b"x" * size
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_an_empty_file_is_taken_as_new(path: Path) -> None:
+    path.touch()
+    async with open_store(path) as store:
+        await register(store, "k", A)
+        assert await find(store, A) == "k"
+
+
+async def test_r1_a_damaged_file(path: Path) -> None:
+    async with open_store(path) as store:
+        for number in range(50):
+            await register(store, f"k{number}", ReplyScope(conversation=str(number)), "x" * 5000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    async with open_store(path) as store:
+        with pytest.raises(StoreUnavailableError, match="damaged"):
+            await store.clear_waits_for_user(CTX, "u1")
+
+
+async def test_r1_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
+    with behind(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    await refused(path, "newer version of this library")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_r1_a_file_of_another_application_is_left_as_it_is(path: Path) -> None:
+    with behind(path) as database:
+        database.execute("CREATE TABLE theirs (id)")
+    before = path.read_bytes()
+    await refused(path, "tables of another application")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be nobody, if this is root, whom no mode keeps out."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+async def foreign() -> AsyncIterator[Path]:
+    """Give a file with a wait, in a folder of its own, which nobody may read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nobody must get there
+        async with open_store(folder / "sessions.db") as store:
+            await register(store, "k", A)
+        (folder / "sessions.db").chmod(0o444)
+        before = (folder / "sessions.db").read_bytes()
+        yield folder / "sessions.db"
+        assert (folder / "sessions.db").read_bytes() == before
+        folder.chmod(0o755)  # for its removal
+
+
+async def test_r1_a_read_only_file(foreign: Path) -> None:
+    foreign.parent.chmod(0o777)
+    with unprivileged():
+        async with open_store(foreign) as store:
+            assert await find(store, A) == "k"
+            for call in WRITES.values():
+                with pytest.raises(StoreUnavailableError, match="read-only"):
+                    await call(store)
+
+
+async def test_r1_a_read_only_folder(foreign: Path) -> None:
+    foreign.parent.chmod(0o555)
+    with unprivileged():
+        await refused(foreign, "read-only|cannot be opened")
+        await refused(foreign.with_name("new.db"), "cannot be created: Permission denied")
+    assert list(foreign.parent.iterdir()) == [foreign]
+
+
+async def test_r1_an_unreadable_file(foreign: Path) -> None:
+    foreign.chmod(0)
+    with unprivileged():
+        await refused(foreign, "cannot be opened")
+
+
+def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
+    process = run_python(FAILED_OPEN, path.parent / "none" / "sessions.db")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "refused\n", "")
+
+
+FAILED_OPEN = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore, StoreUnavailableError
+
+try:
+    asyncio.run(AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}").open())
+except StoreUnavailableError:
+    print("refused")
+"""
+
+
+# --- The file and its neighbours --------------------------------------------------------------
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
+    await register(store, "k", A)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    names = ("sessions.db", "sessions.db-wal", "sessions.db-shm")
+    assert modes == dict.fromkeys(names, 0o600)
+
+
+@pytest.mark.usefixtures("umask")
+async def test_the_mode_of_a_file_that_is_there_is_kept(path: Path) -> None:
+    path.touch(0o640)
+    async with open_store(path) as store:
+        await register(store, "k", A)
+        assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+async def test_a_database_in_memory_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with AsyncSessionStore.from_url(url) as one, AsyncSessionStore.from_url(url) as two:
+        await register(one, "k", A)
+        assert await find(one, A) == "k"
+        assert await find(two, A) is None
+        assert await one.purge_expired() == 0
+        await two.ping()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_relative_path_outlives_a_change_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with AsyncSessionStore.from_url("sqlite:///bot.db") as store:
+        await register(store, "k", A)
+        monkeypatch.chdir("/")
+        await register(store, "k2", B)
+        assert await listed(store) == ["k", "k2"]
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["deleted", "replaced"])
+async def test_r1_a_file_that_was_moved_away_under_a_store(
+    path: Path, store: AsyncSessionStore, *, replace: bool
+) -> None:
+    await register(store, "k", A)
+    moved = path.with_name("moved.db")
+    path.rename(moved)
+    if replace:
+        path.touch()
+    for call in (*WRITES.values(), *READS.values()):
+        with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
+            await call(store)
+    moved.replace(path)
+    await register(store, "k", A)
+    assert await find(store, A) == "k"
+
+
+async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
+    path.unlink()
+    results = await asyncio.gather(
+        *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
+    )
+    assert {type(result) for result in results} == {StoreUnavailableError}
+
+
+async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:
+    # POSIX drops all locks of a process on a file when it closes the file once, anywhere.
+    async with open_store(path) as store:
+        await register(store, "k", A)
+        for _ in range(2):
+            async with open_store(path) as other:
+                assert await find(other, A) == "k"
+            # Another process would take itself for the last one, and delete the log.
+            process = run_python(USE_AND_CLOSE, path)
+            assert (process.returncode, process.stderr) == (0, "")
+            assert path.with_name("sessions.db-wal").exists()
+            await register(store, "k2", B)
+        assert len(content(path)) == 2
+
+
+USE_AND_CLOSE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("SELECT * FROM sessions").fetchall()
+database.close()
+"""
+
+
+async def test_many_stores_open_a_new_file_at_once(path: Path) -> None:
+    stores = [open_store(path, busy_timeout=5) for _ in range(16)]
+    async with anyio.create_task_group() as tasks:
+        for store in stores:
+            tasks.start_soon(store.open)
+    await register(stores[0], "k", A)
+    for store in stores:
+        assert await find(store, A) == "k"
+        await store.aclose()
+
+
+# --- Locks ------------------------------------------------------------------------------------
+
+
+HOLD = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+database.execute("ROLLBACK")
+database.close()
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Callable[[], None]]:
+    """Let another process hold the write lock; give what ends that early."""
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process.stdin.close
+
+
+@pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
+async def test_r4_a_writer_waits_for_the_lock_until_its_time_is_over(
+    path: Path, store: AsyncSessionStore, call: Call
+) -> None:
+    await register(store, "k", A)
+    before = content(path)
+    with locked(path):
+        with pytest.raises(StoreUnavailableError, match="nothing was written") as caught:
+            await call(store)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        assert content(path) == before
+    await call(store)
+
+
+async def test_r4_a_writer_gets_its_turn(path: Path) -> None:
+    async with open_store(path, busy_timeout=20) as store:
+        with locked(path) as release:
+            call = asyncio.ensure_future(register(store, "k", A))
+            done, _ = await asyncio.wait([call], timeout=0.1)
+            assert not done
+            release()
+            await call
+        assert await find(store, A) == "k"
+
+
+@pytest.mark.parametrize("call", READS.values(), ids=READS)
+async def test_reads_take_no_write_lock(path: Path, store: AsyncSessionStore, call: Call) -> None:
+    await register(store, "k", A)
+    with locked(path):
+        assert await call(store)
+
+
+async def test_reads_beside_a_writer_that_gets_no_lock(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await register(store, "k", A, "old")
+    with locked(path):
+        results = await asyncio.gather(
+            context_of(store, "k"),
+            store.update_session("k", data("new")),
+            context_of(store, "k"),
+            find(store, A),
+            return_exceptions=True,
+        )
+    assert (results[0], results[2], results[3]) == ("old", "old", "k")
+    assert isinstance(results[1], StoreUnavailableError)
+
+
+# --- No room ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def size_limit(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a database file on a disk of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    try:
+        yield tmp_path / "sessions.db"
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+async def fill(store: AsyncSessionStore) -> int:
+    """Create sessions until there is no more room; how many there were."""
+    for number in range(1000):
+        try:
+            await store.create_session(CTX, data("x" * 10_000))
+        except StoreUnavailableError:
+            return number
+    raise AssertionError("the disk is not full")
+
+
+async def test_r1_a_full_disk(small_disk: Path) -> None:
+    async with open_store(small_disk) as store:
+        await register(store, "k", A)
+        created = await fill(store)
+        assert created > 10
+        with pytest.raises(StoreUnavailableError, match=r"disk is full; nothing was") as caught:
+            await register(store, "new", B, "x" * 500_000)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        assert await find(store, B) is None
+        assert await find(store, A) == "k"
+        assert len(content(small_disk)) == created + 1
+    async with open_store(small_disk) as store:
+        assert await find(store, A) == "k"
+        assert len(content(small_disk)) == created + 1
+
+
+async def test_r1_a_disk_that_is_full_from_the_start(small_disk: Path) -> None:
+    filler = small_disk.with_name("filler")
+    filler.write_bytes(b"x" * (2**20 - 4096))
+    await refused(small_disk, "disk is full")
+    filler.unlink()
+    async with open_store(small_disk) as store:
+        await register(store, "k", A)
+
+
+async def test_r1_a_file_that_may_not_grow(path: Path, store: AsyncSessionStore) -> None:
+    await register(store, "k", A, "old")
+    before = content(path)
+    with size_limit(100_000):
+        created = await fill(store)
+        with pytest.raises(StoreUnavailableError, match="SQLite: "):
+            await register(store, "new", B, "x" * 500_000)
+        assert await context_of(store, "k") == "old"
+    assert len(content(path)) == len(before) + created
+    await register(store, "new", B, "x" * 500_000)
+    assert await listed(store) == ["k", "new"]
+
+
+@pytest.mark.parametrize("sizes", [(1, 300_000, 1, 1), (1, 5_000_000, 300_000, 1)])
+async def test_r1_what_does_not_fit_leaves_the_rest_of_its_batch_alone(
+    store: AsyncSessionStore, sizes: tuple[int, ...]
+) -> None:
+    # 300,000 characters fail when they are committed; 5,000,000 before that.
+    await register(store, "k", A, "old")
+    with size_limit(200_000):
+        *results, read = await asyncio.gather(
+            *(
+                register(store, f"k{number}", ReplyScope(conversation=str(number)), "x" * size)
+                for number, size in enumerate(sizes)
+            ),
+            context_of(store, "k"),
+            return_exceptions=True,
+        )
+    assert read == "old"
+    for number, (size, result) in enumerate(zip(sizes, results, strict=True)):
+        stored = await context_of(store, f"k{number}")
+        assert (result is None, stored is not None) == (size == 1, size == 1)
+        assert result is None or isinstance(result, StoreUnavailableError)
+
+
+# --- One hop ----------------------------------------------------------------------------------
+
+
+class CountingQueue(queue.SimpleQueue[object]):
+    """What aiosqlite hands to its thread."""
+
+    hops = 0
+
+    def put_nowait(self, item: object) -> None:
+        CountingQueue.hops += 1
+        super().put_nowait(item)
+
+
+@pytest.fixture
+def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
+    monkeypatch.setattr("aiosqlite.core.SimpleQueue", CountingQueue)
+    return CountingQueue
+
+
+@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+async def test_w1_a_call_is_one_hop(hops: type[CountingQueue], path: Path) -> None:
+    async with open_store(path) as store:
+        for name, call in (*CALLS.items(), *SEVERAL_SCOPES.items()):
+            await register(store, "k", A)
+            hops.hops = 0
+            await call(store)
+            assert hops.hops == 1, name
+
+
+async def test_64_calls_at_once_share_hops(hops: type[CountingQueue], path: Path) -> None:
+    done: list[int] = []
+
+    async def use(store: AsyncSessionStore, number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        assert await register(store, key, scope, key) is None
+        assert await find(store, scope) == key
+        assert await context_of(store, key) == key
+        assert await clear(store, scope, key)
+        done.append(number)
+
+    async with open_store(path) as store:
+        hops.hops = 0
+        async with anyio.create_task_group() as tasks:
+            for number in range(64):
+                tasks.start_soon(use, store, number)
+        assert len(done) == 64
+        assert hops.hops <= 16
+
+
+async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await register(store, "k", A, "old")
+    with behind(path) as database:
+        database.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON sessions WHEN new.key = 'bad' "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    good, bad, read, update = await asyncio.gather(
+        register(store, "good", B),
+        register(store, "bad", ReplyScope(conversation="c")),
+        context_of(store, "k"),
+        store.update_session("k", data("new")),
+        return_exceptions=True,
+    )
+    assert (good, read, update) == (None, "old", None)
+    assert isinstance(bad, StoreUnavailableError)
+    assert await listed(store) == ["good", "k"]
+    assert await context_of(store, "k") == "new"
+
+
+# --- Cancellation and closing -----------------------------------------------------------------
+
+
+def open_files() -> set[str]:
+    """Give the files that this process has open, apart from what the system puts there."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            continue  # the folder itself
+    return {item for item in found if "sessions.db" in item}
+
+
+def threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 4, 5, 6, 7, 8])
+async def test_r3_opening_cancelled_half_way_leaves_nothing(path: Path, turns: int) -> None:
+    tasks, before = asyncio.all_tasks(), threads()
+    opening = asyncio.ensure_future(open_store(path).open())
+    for _ in range(turns):
+        await checkpoint()
+    opening.cancel()
+    await asyncio.wait([opening])
+    if not opening.cancelled():
+        await opening.result().aclose()
+    await eventually(lambda: not open_files() and threads() <= before)
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_r3_opening_cancelled_while_it_waits_for_a_lock_leaves_nothing(path: Path) -> None:
+    async with open_store(path):
+        pass
+    before = threads()
+    with locked(path), anyio.move_on_after(0.05):
+        await open_store(path, busy_timeout=0.3).open()
+    await eventually(lambda: not open_files() and threads() <= before)
+
+
+async def test_r5_opening_twice_at_once_leaves_one(path: Path) -> None:
+    before = threads()
+    store = open_store(path)
+    results = await asyncio.gather(store.open(), store.open(), return_exceptions=True)
+    assert sorted(isinstance(result, StoreUnavailableError) for result in results) == [False, True]
+    await register(store, "k", A)
+    await store.aclose()
+    await eventually(lambda: not open_files() and threads() <= before)
+
+
+async def test_r5_a_failed_open_leaves_nothing(path: Path) -> None:
+    path.write_bytes(b"x" * 5000)
+    before = threads()
+    store = open_store(path)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            await store.open()
+    await eventually(lambda: not open_files() and threads() <= before)
+    path.unlink()
+    await store.open()
+    await store.aclose()
+    await eventually(lambda: not open_files() and threads() <= before)
+
+
+async def test_r3_a_thousand_cancelled_calls(path: Path) -> None:
+    cancelled = 0
+
+    async def shuffle(store: AsyncSessionStore, number: int) -> None:
+        nonlocal cancelled
+        chance = random.Random(number)
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        for turn in range(10_000):
+            if cancelled >= 1000:
+                return
+            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
+                match chance.randrange(3):
+                    case 0:
+                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
+                    case 1:
+                        await store.get_wait(CTX, "u1", scope)
+                    case _:
+                        await clear(store, scope)
+            cancelled += limit.cancelled_caught
+            # What a call found is this task's own, and final: nothing lands later.
+            first = await context_of(store, key)
+            assert first is None or first.startswith(f"{key}/")
+            assert await find(store, scope) == (None if first is None else key)
+            assert await context_of(store, key) == first
+
+    before = threads()
+    async with AsyncSessionStore(SqliteBackend(path, synchronous="NORMAL")) as store:
+        async with anyio.create_task_group() as tasks:
+            for number in range(32):
+                tasks.start_soon(shuffle, store, number)
+        assert cancelled >= 1000
+        await store.clear_waits_for_user(CTX, "u1")
+        assert content(path) == []
+    await eventually(lambda: not open_files() and threads() <= before)
+
+
+async def test_r3_a_call_that_waits_for_the_lock_is_followed_by_others(path: Path) -> None:
+    async with open_store(path, busy_timeout=20) as store:
+        await register(store, "k", A)
+        with locked(path):
+            begun = anyio.current_time()
+            with anyio.move_on_after(0.05):
+                await register(store, "k", B)
+            assert anyio.current_time() - begun < 5
+        assert await find(store, B) == "k"
+        assert await find(store, A) is None
+
+
+async def test_r5_closing_while_calls_are_under_way(path: Path) -> None:
+    outcomes: list[str] = []
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        try:
+            while True:
+                await register(store, f"k{number}", ReplyScope(conversation=str(number)))
+        except SessionStoreError as error:
+            outcomes.append(str(error))
+
+    async with open_store(path) as store:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for number in range(64):
+                    tasks.start_soon(call, store, number)
+                await anyio.sleep(0.05)
+                await store.aclose()
+    assert len(outcomes) == 64
+    assert all("closed" in text for text in outcomes)
+    assert len(content(path)) == 64
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["task.cancel", "cancel scope"])
+async def test_r5_closing_is_not_interrupted(path: Path, *, native: bool) -> None:
+    before, tasks = threads(), asyncio.all_tasks()
+    store = await open_store(path, busy_timeout=20).open()
+
+    async def cancelled_close() -> None:
+        with anyio.CancelScope() as scope:
+            if not native:
+                scope.cancel()
+            await store.aclose()
+
+    with locked(path):
+        call = asyncio.ensure_future(register(store, "k", A))
+        for _ in range(3):
+            await checkpoint()
+        closing_task = asyncio.ensure_future(cancelled_close())
+        await asyncio.sleep(0.05)
+        if native:
+            closing_task.cancel()
+        await asyncio.sleep(0.05)
+        assert not closing_task.done()
+    await asyncio.wait([closing_task, call])
+    assert call.result() is None
+    assert asyncio.all_tasks() == tasks
+    await eventually(lambda: not open_files() and threads() <= before)
+
+
+NO_CLOSE = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore
+
+async def main(path, how):
+    store = await AsyncSessionStore.from_url(f"sqlite:///{path}").open()
+    await store.ping()
+    if how == "under way":
+        tasks = [asyncio.ensure_future(store.get_session(f"k{n}")) for n in range(500)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    if how == "failing":
+        raise KeyError
+
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except KeyError:
+    pass
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "under way", "failing"])
+def test_r5_a_loop_that_ends_without_closing(path: Path, how: str) -> None:
+    process = run_python(NO_CLOSE, path, how)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "ended\n", "")

@@ -1,0 +1,346 @@
+"""The worker that runs the calls of many, batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from async_session_store import StoreUnavailableError
+from async_session_store.backends import _batches
+from async_session_store.backends._batches import BatchWorker, Job, RunBatch
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Connection:
+    """A connection whose batches run when the test lets them."""
+
+    def __init__(self, largest: int = 100) -> None:
+        self.batches: list[list[str]] = []
+        self.events: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.begun = asyncio.Event()
+        self.connecting: Callable[[], Awaitable[None]] | None = None
+        self.worker = BatchWorker(self._connect, largest=largest)
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[RunBatch[str, str]]:
+        if self.connecting is not None:
+            await self.connecting()
+        self.events.append("open")
+        try:
+            yield self._run
+        finally:
+            self.events.append("closed")
+
+    async def _run(self, jobs: list[Job[str, str]]) -> None:
+        self.batches.append([job.operation for job in jobs])
+        self.begun.set()
+        await self.gate.wait()
+        for job in jobs:
+            if job.operation.startswith("fail"):
+                job.fail(KeyError(job.operation))
+            elif job.operation == "raise":
+                raise OSError(job.operation)
+            else:
+                job.succeed(job.operation.upper())
+
+    def call(self, operation: str) -> asyncio.Task[str]:
+        return asyncio.ensure_future(self.worker.submit(operation))
+
+    async def hold(self) -> asyncio.Task[str]:
+        """Begin a batch that runs until the gate is set."""
+        self.gate.clear()
+        call = self.call("held")
+        await self.begun.wait()
+        return call
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    connection = Connection()
+    await connection.worker.opened()
+    yield connection
+    connection.gate.set()
+    await connection.worker.aclose()
+    assert connection.events == ["open", "closed"]
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await checkpoint()
+
+
+# --- Batches ----------------------------------------------------------------------------------
+
+
+async def test_each_caller_gets_its_own_reply(connection: Connection) -> None:
+    calls = [connection.call(f"c{number}") for number in range(50)]
+    assert await asyncio.gather(*calls) == [f"C{number}" for number in range(50)]
+
+
+async def test_calls_that_come_while_a_batch_runs_form_the_next_in_their_order(
+    connection: Connection,
+) -> None:
+    held = await connection.hold()
+    calls = []
+    for number in range(10):
+        calls.append(connection.call(f"c{number}"))
+        await turns(number % 3)
+    assert connection.batches == [["held"]]
+    connection.gate.set()
+    await asyncio.gather(held, *calls)
+    assert connection.batches == [["held"], [f"c{number}" for number in range(10)]]
+
+
+async def test_a_batch_is_at_most_the_largest() -> None:
+    connection = Connection(largest=4)
+    held = await connection.hold()
+    calls = [connection.call(f"c{number}") for number in range(10)]
+    await turns(1)
+    connection.gate.set()
+    await asyncio.gather(held, *calls)
+    assert [len(batch) for batch in connection.batches] == [1, 4, 4, 2]
+    await connection.worker.aclose()
+
+
+async def test_calls_one_after_the_other_are_batches_of_their_own(connection: Connection) -> None:
+    for number in range(3):
+        await connection.worker.submit(f"c{number}")
+    assert connection.batches == [["c0"], ["c1"], ["c2"]]
+
+
+# --- Errors -----------------------------------------------------------------------------------
+
+
+async def test_a_failed_call_leaves_the_others_of_its_batch_alone(connection: Connection) -> None:
+    calls = [connection.call(name) for name in ("a", "fail", "b")]
+    one, failed, two = await asyncio.gather(*calls, return_exceptions=True)
+    assert (one, two) == ("A", "B")
+    assert isinstance(failed, KeyError)
+    assert connection.batches == [["a", "fail", "b"]]
+
+
+async def test_an_exception_of_a_batch_fails_what_it_left_unsettled(
+    connection: Connection,
+) -> None:
+    calls = [connection.call(name) for name in ("a", "fail", "raise", "b", "c")]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results[0] == "A"
+    assert [type(result) for result in results[1:]] == [KeyError, OSError, OSError, OSError]
+    assert await connection.worker.submit("d") == "D"
+
+
+# --- Cancellation -----------------------------------------------------------------------------
+
+
+async def test_r3_a_call_that_is_cancelled_before_it_begins_never_runs(
+    connection: Connection,
+) -> None:
+    held = await connection.hold()
+    one, two, three = (connection.call(name) for name in ("one", "two", "three"))
+    await turns(1)
+    two.cancel()
+    connection.gate.set()
+    assert await asyncio.gather(held, one, three) == ["HELD", "ONE", "THREE"]
+    assert connection.batches == [["held"], ["one", "three"]]
+    assert two.cancelled()
+
+
+async def test_r3_the_reply_to_a_cancelled_call_goes_to_nobody(connection: Connection) -> None:
+    held = await connection.hold()
+    held.cancel()
+    later = connection.call("later")
+    await turns(2)
+    assert held.cancelled()
+    assert not later.done()
+    connection.gate.set()
+    assert await later == "LATER"
+    assert connection.batches == [["held"], ["later"]]
+
+
+async def test_r3_an_error_for_a_cancelled_call_goes_to_nobody(connection: Connection) -> None:
+    connection.gate.clear()
+    calls = [connection.call(name) for name in ("fail", "raise", "b")]
+    await connection.begun.wait()
+    calls[0].cancel()
+    calls[1].cancel()
+    await turns(2)
+    connection.gate.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [
+        asyncio.CancelledError,
+        asyncio.CancelledError,
+        OSError,
+    ]
+
+
+async def test_r3_only_cancelled_calls_are_no_batch(connection: Connection) -> None:
+    held = await connection.hold()
+    calls = [connection.call("x") for _ in range(5)]
+    await turns(1)
+    for call in calls:
+        call.cancel()
+    connection.gate.set()
+    await held
+    assert await connection.worker.submit("y") == "Y"
+    assert connection.batches == [["held"], ["y"]]
+
+
+# --- Opening ----------------------------------------------------------------------------------
+
+
+async def test_what_opening_raises_comes_out() -> None:
+    connection = Connection()
+
+    async def refuse() -> None:
+        raise StoreUnavailableError("no")
+
+    connection.connecting = refuse
+    with pytest.raises(StoreUnavailableError, match="no"):
+        await connection.worker.opened()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await connection.worker.submit("x")
+    await connection.worker.aclose()
+    assert connection.events == []
+
+
+async def test_r3_opening_that_is_cancelled_closes_what_it_opened() -> None:
+    connection = Connection()
+    connecting = asyncio.Event()
+
+    async def connect() -> None:
+        connecting.set()
+        await asyncio.sleep(0.05)
+
+    connection.connecting = connect
+    opening = asyncio.ensure_future(connection.worker.opened())
+    await connecting.wait()
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    assert connection.events in ([], ["open", "closed"])
+    assert len(asyncio.all_tasks()) <= 2  # this test's and its runner's
+
+
+# --- Where and when it cannot be used ---------------------------------------------------------
+
+
+async def test_r5_another_event_loop_is_refused(connection: Connection) -> None:
+    def elsewhere() -> None:
+        asyncio.run(connection.worker.submit("x"))
+
+    with pytest.raises(StoreUnavailableError, match="another event loop"):
+        await asyncio.to_thread(elsewhere)
+    assert connection.batches == []
+
+
+async def test_r5_a_closed_worker_is_refused(connection: Connection) -> None:
+    await connection.worker.aclose()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await connection.worker.submit("x")
+    await connection.worker.aclose()
+
+
+async def test_r5_closing_runs_what_waits_and_takes_no_more(connection: Connection) -> None:
+    held = await connection.hold()
+    waiting = connection.call("waiting")
+    await turns(1)
+    closing = asyncio.ensure_future(connection.worker.aclose())
+    await turns(2)
+    late = connection.call("late")
+    await turns(2)
+    assert not closing.done()
+    connection.gate.set()
+    assert await asyncio.gather(held, waiting) == ["HELD", "WAITING"]
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await late
+    await closing
+    assert connection.batches == [["held"], ["waiting"]]
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["task.cancel", "cancel scope"])
+async def test_r5_closing_outlasts_cancellation(connection: Connection, *, native: bool) -> None:
+    held = await connection.hold()
+    ended: list[str] = []
+
+    async def close() -> None:
+        with anyio.CancelScope() as scope:
+            if not native:
+                scope.cancel()
+            try:
+                await connection.worker.aclose()
+            finally:
+                ended.extend(connection.events)
+
+    closing = asyncio.ensure_future(close())
+    for _ in range(3):
+        await turns(2)
+        if native:
+            closing.cancel()
+    await turns(2)
+    assert not closing.done()
+    connection.gate.set()
+    assert await held == "HELD"
+    await asyncio.wait([closing])
+    assert closing.cancelled() == native
+    assert ended == ["open", "closed"]
+
+
+async def test_r4_closing_is_bounded(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_batches, "CLOSE_TIMEOUT", 0.1)
+    held = await connection.hold()
+    begun = time.monotonic()
+    await connection.worker.aclose()
+    assert time.monotonic() - begun < 5
+    with pytest.raises(StoreUnavailableError, match="unknown"):
+        await held
+
+
+def test_a_loop_that_ends_takes_the_worker_along() -> None:
+    connections: list[Connection] = []
+    calls: list[asyncio.Task[str]] = []
+
+    async def main() -> None:
+        connection = Connection()
+        connections.append(connection)
+        calls.append(await connection.hold())
+        calls.append(connection.call("waiting"))
+        await turns(1)
+
+    asyncio.run(main())
+    assert connections[0].batches == [["held"]]
+    assert connections[0].events == ["open", "closed"]
+    assert all(call.cancelled() for call in calls)
+
+
+def test_callers_hear_that_the_worker_was_cancelled() -> None:
+    async def main() -> None:
+        connection = Connection()
+        calls = [await connection.hold(), connection.call("waiting")]
+        await turns(1)
+        connection.worker._task.cancel()
+        held, waiting = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(held, StoreUnavailableError)
+        assert "unknown" in str(held)
+        assert isinstance(waiting, StoreUnavailableError)
+        with suppress(asyncio.CancelledError):
+            await connection.worker._task
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await connection.worker.submit("x")
+
+    asyncio.run(main())
