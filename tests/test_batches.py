@@ -218,6 +218,7 @@ async def test_what_opening_raises_comes_out() -> None:
 
 
 async def test_r3_opening_that_is_cancelled_closes_what_it_opened() -> None:
+    before = asyncio.all_tasks()
     connection = Connection()
     connecting = asyncio.Event()
 
@@ -232,7 +233,7 @@ async def test_r3_opening_that_is_cancelled_closes_what_it_opened() -> None:
     await asyncio.wait([opening])
     assert opening.cancelled()
     assert connection.events in ([], ["open", "closed"])
-    assert len(asyncio.all_tasks()) <= 2  # this test's and its runner's
+    assert asyncio.all_tasks() == before
 
 
 # --- Where and when it cannot be used ---------------------------------------------------------

@@ -100,7 +100,7 @@ def optional_mapping() -> Any:
     return Field(default=FrozenDict[str](), exclude_if=operator.not_)
 
 
-class WireModel(BaseModel):
+class WireModel(BaseModel, frozen=True):
     """Immutable; keeps unknown fields that were read from JSON, refuses them from Python."""
 
     is_validated: ClassVar[bool] = False

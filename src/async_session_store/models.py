@@ -173,7 +173,7 @@ def _no_newline(value: str) -> str:
 _ScopeText = Annotated[Text, AfterValidator(_no_newline)]
 
 
-class Impersonation(WireModel):
+class Impersonation(WireModel, frozen=True):
     """Who acts in another user's name, and why."""
 
     actor_id: UserId
@@ -184,7 +184,7 @@ class Impersonation(WireModel):
         def __init__(self, *, actor_id: UserId | str, reason: str | None = None) -> None: ...
 
 
-class InvocationDeadline(WireModel):
+class InvocationDeadline(WireModel, frozen=True):
     """When an invocation should be finished: milliseconds since the Unix epoch (an i128)."""
 
     unix_millis: int = Field(strict=True, ge=-_I128, lt=_I128)
@@ -199,7 +199,7 @@ def _filled_by_twin() -> Any:
     return Field(default=None)
 
 
-class TenantCtx(WireModel):
+class TenantCtx(WireModel, frozen=True):
     """Whose call this is: environment, tenant, and maybe team and user.
 
     ``tenant``/``tenant_id``, ``team``/``team_id`` and ``user``/``user_id`` are twins: give one
@@ -286,7 +286,7 @@ class TenantCtx(WireModel):
 _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id"))
 
 
-class SessionCursor(WireModel):
+class SessionCursor(WireModel, frozen=True):
     """Where in the flow execution paused."""
 
     node_pointer: Text
@@ -304,7 +304,7 @@ class SessionCursor(WireModel):
         ) -> None: ...
 
 
-class SessionData(WireModel):
+class SessionData(WireModel, frozen=True):
     """A paused flow: whose it is, which flow, where it paused, and its state.
 
     ``context_json`` is text that the store never looks into.
@@ -329,7 +329,7 @@ class SessionData(WireModel):
         ) -> None: ...
 
 
-class ReplyScope(WireModel):
+class ReplyScope(WireModel, frozen=True):
     """Where a reply is expected: a conversation, and maybe a thread, a message, a correlation.
 
     No field may contain a newline: the hash joins them with newlines.

@@ -33,7 +33,7 @@ _SLACK: Final = 1024  # outdated deadlines that are kept before the heap is buil
 class _Session:
     """A stored session. Another one under its key replaces it; updates change it in place."""
 
-    __slots__ = ("data", "deadline", "key", "owner", "scope_hash", "version")
+    __slots__ = ("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version")
 
     def __init__(self, key: SessionKey, owner: Owner, data: SessionData, version: int) -> None:
         self.key = key
@@ -41,6 +41,7 @@ class _Session:
         self.data = data
         self.version = version
         self.deadline = math.inf
+        self.expires_at: datetime | None = None
         self.scope_hash: str | None = None
 
 
@@ -220,14 +221,11 @@ class MemoryBackend(Backend):
         return sorted(live, key=lambda session: session.key)
 
     def _record(self, session: _Session) -> SessionRecord:
-        return SessionRecord(
-            session.key, session.data, str(session.version), self._wall_time(session.deadline)
-        )
-
-    def _wall_time(self, deadline: float) -> datetime | None:
-        if deadline == math.inf:
-            return None
-        return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
+        if session.expires_at is None and session.deadline < math.inf:
+            # Told once, so that a session that did not change gives equal records.
+            left = timedelta(seconds=session.deadline - self._clock())
+            session.expires_at = datetime.now(timezone.utc) + left
+        return SessionRecord(session.key, session.data, str(session.version), session.expires_at)
 
     # --- Changing -----------------------------------------------------------------------------
 
@@ -263,6 +261,7 @@ class MemoryBackend(Backend):
         session.scope_hash = None
 
     def _set_deadline(self, session: _Session, ttl: int | None, now: float) -> None:
+        session.expires_at = None
         if ttl is None:
             session.deadline = math.inf
             return

@@ -4,15 +4,15 @@ It needs pytest, and runs on the pytest plugin of anyio. A backend passes it wit
 
     class TestMyBackend(BackendSuite):
         @pytest.fixture
-        def backend(self, tmp_path: Path) -> MyBackend:
-            self.clock = MyClock()
-            return MyBackend(tmp_path / "sessions", clock=self.clock)
+        def backend(self, tmp_path: Path) -> Backend:
+            self.folder, self.clock = tmp_path, MyClock()
+            return MyBackend(self.folder, clock=self.clock)
 
         async def advance(self, backend: Backend, seconds: float) -> None:
             self.clock.advance(seconds)
 
         async def leftovers(self, backend: Backend) -> list[str]:
-            return [path.name for path in (self.tmp_path / "sessions").iterdir()]
+            return [path.name for path in self.folder.iterdir()]
 
 A backend whose storage outlives and is shared by store objects inherits
 :class:`SharedStorageSuite` instead. The event loops are those of anyio's fixture

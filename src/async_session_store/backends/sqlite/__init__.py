@@ -20,8 +20,9 @@ from async_session_store.abc import (
     Unreadable,
 )
 from async_session_store.backends._batches import BatchWorker
-from async_session_store.backends.sqlite._connection import Operation, connection
+from async_session_store.backends.sqlite._database import Operation, Settings
 from async_session_store.backends.sqlite._table import Document, SessionTable
+from async_session_store.backends.sqlite._thread import opened
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -69,15 +70,14 @@ class SqliteBackend(Backend):
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
-        connect = partial(
-            connection,
+        settings = Settings(
             self._path,
-            synchronous=self._synchronous,
-            busy_timeout=self._busy_timeout,
-            clock=self._clock,
-            max_document_bytes=max_document_bytes,
+            self._synchronous,
+            self._busy_timeout,
+            self._clock,
+            max_document_bytes,
         )
-        self._worker = BatchWorker(connect, largest=_LARGEST_BATCH)
+        self._worker = BatchWorker(partial(opened, settings), largest=_LARGEST_BATCH)
         await self._worker.opened()
 
     @override

@@ -30,7 +30,7 @@ class FileIdentity:
     """The file that a connection opened. SQLite goes on writing to it after it was unlinked."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = path if path == IN_MEMORY else Path(path).absolute()
         self._opened = self._current()
 
     def check(self) -> None:
@@ -42,10 +42,10 @@ class FileIdentity:
             )
 
     def _current(self) -> tuple[int, int] | None:
-        if self._path == IN_MEMORY:
+        if not isinstance(self._path, Path):
             return None
         try:
-            status = Path(self._path).stat()
+            status = self._path.stat()
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino

@@ -1,0 +1,150 @@
+"""The database: opening its file, and running batches of operations in transactions.
+
+Everything here blocks, and runs in one thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from async_session_store.backends.sqlite._file import FileIdentity, create_private
+from async_session_store.backends.sqlite._table import SessionTable
+from async_session_store.errors import StoreUnavailableError
+
+_OLDEST_SQLITE: Final = (3, 24, 0)
+_SCHEMA_VERSION: Final = 1
+_PACKAGE: Final = "async_session_store.backends.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What to do with the table, and whether that changes it."""
+
+    run: Callable[[SessionTable], object]
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to open a database; times in seconds."""
+
+    path: str
+    synchronous: str
+    busy_timeout: float
+    clock: Callable[[], float]
+    max_document_bytes: int
+
+
+class _OperationFailedError(Exception):
+    """An operation of a batch, or its commit, failed; the batch was rolled back."""
+
+
+class Database:
+    """An open database file.
+
+    Opening raises ``sqlite3.Error``, ``OSError``, or ``StoreUnavailableError`` for a file that is
+    not this library's, which it leaves as it is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        _check_version()
+        create_private(settings.path)
+        self._connection = sqlite3.connect(
+            settings.path, timeout=settings.busy_timeout, isolation_level=None
+        )
+        try:
+            self._prepare(settings.synchronous)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._file = FileIdentity(settings.path)
+        self._table = SessionTable(
+            self._connection.execute,
+            clock=settings.clock,
+            max_document_bytes=settings.max_document_bytes,
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def run_batch(self, operations: Sequence[Operation]) -> list[object]:
+        """Run the operations in one transaction; what each returned, or the exception it raised.
+
+        Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
+        """
+        replies = self._run(operations)
+        self._file.check()
+        return replies
+
+    def _run(self, operations: Sequence[Operation]) -> list[object]:
+        writes = any(operation.writes for operation in operations)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        except sqlite3.Error as error:
+            return self._run_reads(operations, error)
+        try:
+            return self._finish(operations)
+        except _OperationFailedError as failure:
+            if len(operations) == 1:
+                return [failure.__cause__]
+            # Each alone, so that only those fail that must.
+            return [reply for operation in operations for reply in self._run([operation])]
+
+    def _run_reads(self, operations: Sequence[Operation], error: sqlite3.Error) -> list[object]:
+        """Run what does not need the lock that the error says cannot be had."""
+        reads = [operation for operation in operations if not operation.writes]
+        if not reads or len(reads) == len(operations):
+            raise error
+        replies = iter(self._run(reads))
+        return [error if operation.writes else next(replies) for operation in operations]
+
+    def _finish(self, operations: Sequence[Operation]) -> list[object]:
+        """Run the operations in the transaction that was begun, and end it."""
+        try:
+            replies = [operation.run(self._table) for operation in operations]
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            # After a full disk, for one, SQLite has rolled back already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise _OperationFailedError from error
+        return replies
+
+    def _prepare(self, synchronous: str) -> None:
+        execute = self._connection.execute
+        self._check_schema()
+        execute("PRAGMA journal_mode = WAL")
+        execute(f"PRAGMA synchronous = {synchronous}")
+        execute("BEGIN IMMEDIATE")
+        if self._check_schema() == 0:
+            schema = files(_PACKAGE).joinpath("schema.sql").read_text(encoding="utf-8")
+            for statement in schema.split(";"):
+                execute(statement)
+            execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        execute("COMMIT")
+
+    def _check_schema(self) -> int:
+        """The version of the schema; 0 for a new file."""
+        execute = self._connection.execute
+        (version,) = execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            raise StoreUnavailableError(
+                "the SQLite file was written by a newer version of this library; update it here too"
+            )
+        if version == 0 and execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreUnavailableError(
+                "the SQLite file holds tables of another application; give this store its own file"
+            )
+        return int(version)
+
+
+def _check_version() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise StoreUnavailableError(
+            f"SQLite {sqlite3.sqlite_version} is too old; this library needs {oldest} or newer"
+        )

@@ -1,0 +1,78 @@
+"""The database in aiosqlite's thread: each batch of operations is one hop to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, cast
+
+import aiosqlite
+from typing_extensions import override
+
+from async_session_store.backends._batches import Job, RunBatch
+from async_session_store.backends.sqlite._database import Database, Operation, Settings
+from async_session_store.backends.sqlite._faults import unavailable
+
+_T = TypeVar("_T")
+
+OperationJob: TypeAlias = "Job[Operation, object]"
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[RunBatch[Operation, object], None]:
+    """Open the database, and give the function that runs a batch of operations on it."""
+    # aiosqlite does not wait for its thread when connecting fails. This connection cannot fail;
+    # it serves to run functions in the thread, where the database is opened as one of them.
+    async with aiosqlite.connect(":memory:", factory=_FunctionRunner) as thread:
+        try:
+            database = await _run(thread, partial(Database, settings))
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) from error
+        try:
+            yield partial(_run_batch, thread, database)
+        finally:
+            await _run(thread, database.close)
+
+
+async def _run_batch(
+    thread: aiosqlite.Connection, database: Database, jobs: list[OperationJob]
+) -> None:
+    operations = [job.operation for job in jobs]
+    try:
+        replies = await _run(thread, partial(database.run_batch, operations))
+    except (sqlite3.Error, OSError) as error:
+        for job in jobs:
+            job.fail(unavailable(error))
+        return
+    for job, reply in zip(jobs, replies, strict=True):
+        if isinstance(reply, sqlite3.Error):
+            job.fail(unavailable(reply))
+        elif isinstance(reply, Exception):
+            job.fail(reply)
+        else:
+            job.succeed(reply)
+
+
+async def _run(thread: aiosqlite.Connection, function: Callable[[], _T]) -> _T:
+    return cast("_T", await thread.execute_fetchall("", [function]))
+
+
+class _FunctionRunner(sqlite3.Connection):
+    """Its statements are functions, and their result is all that they fetch."""
+
+    @override
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        (function,) = parameters
+        cursor = self.cursor(_Result)
+        cursor.result = function()
+        return cursor
+
+
+class _Result(sqlite3.Cursor):
+    result: Any
+
+    @override
+    def fetchall(self) -> Any:
+        return self.result
