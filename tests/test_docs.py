@@ -27,7 +27,7 @@ from async_session_store import AsyncSessionStore
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
-from async_session_store.backends.sqlite._connection import _OLDEST_SQLITE
+from async_session_store.backends.sqlite._database import _OLDEST_SQLITE
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]

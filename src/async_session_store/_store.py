@@ -152,7 +152,7 @@ class AsyncSessionStore:
         A store is opened once; if that fails, it may be tried again.
         """
         if self._state is not _State.NEW:
-            raise StoreUnavailableError("a store is opened once; make a new one")
+            raise StoreUnavailableError("this store was opened before, or closed; make a new one")
         self._state = _State.OPENING
         try:
             await self._storage.open(max_document_bytes=self._max_document_bytes)

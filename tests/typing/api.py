@@ -62,7 +62,7 @@ scope = ReplyScope(conversation="chat-1", thread="topic-9")
 TenantCtx(env="prod", tennant_id="acme")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 SessionData(flow_id="order")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 ReplyScope(conversation=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-ctx.env = "test"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+ctx.env = "test"  # type: ignore[misc, assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
 assert_type(ctx.tenant_id, TenantId)
 assert_type(ctx.user_id, UserId | None)

@@ -42,7 +42,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     """A record, from what the scripts' function of that name returns."""
     if reply is None:
         return None
-    raw_key, document, left, now = cast("tuple[bytes, bytes | None, int, int]", reply)
+    raw_key, document, expiry = cast("tuple[bytes, bytes | None, int]", reply)
     key = optional_key(raw_key)
     if key is None:
         return None
@@ -51,7 +51,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
-    return SessionRecord(key, found, _codec.etag(document), _deadline(left, now))
+    return SessionRecord(key, found, _codec.etag(document), _datetime(expiry))
 
 
 def server_version(information: object) -> tuple[int, ...]:
@@ -61,5 +61,5 @@ def server_version(information: object) -> tuple[int, ...]:
     return tuple(map(int, fields["redis_version"].split(".")[:2]))
 
 
-def _deadline(left: int, now: int) -> datetime | None:
-    return None if left < 0 else _EPOCH + timedelta(milliseconds=now + left)
+def _datetime(expiry: int) -> datetime | None:
+    return None if expiry < 0 else _EPOCH + timedelta(milliseconds=expiry)

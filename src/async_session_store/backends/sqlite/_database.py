@@ -116,7 +116,9 @@ class Database:
 
     def _prepare(self, synchronous: str) -> None:
         execute = self._connection.execute
+        execute("BEGIN")
         self._check_schema()
+        execute("COMMIT")
         execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA synchronous = {synchronous}")
         execute("BEGIN IMMEDIATE")
@@ -128,7 +130,7 @@ class Database:
         execute("COMMIT")
 
     def _check_schema(self) -> int:
-        """The version of the schema; 0 for a new file."""
+        """The version of the schema, 0 for a new file, as a transaction sees it."""
         execute = self._connection.execute
         (version,) = execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:

@@ -283,7 +283,7 @@ class StoredData(Hooks):
             with pytest.raises(TypeError):
                 one.tenant_ctx.attributes["a"] = "2"  # type: ignore[index]
             with pytest.raises(ValidationError):
-                one.context_json = "changed"
+                one.context_json = "changed"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # it is read-only
         again = await store.get_session("k")
         assert again is not None
         assert again.tenant_ctx.attributes == {"a": "1"}

@@ -160,7 +160,19 @@ local function all_waiting(owner)
   return waits
 end
 
--- {key, document or nothing, milliseconds to live or -1, the server's time in milliseconds}
+-- When a key expires, in milliseconds since the epoch, or -1. Redis 6.2 must be asked for the time
+-- left and for the time, and once more if the clock ticked in between.
+local function expiry(key)
+  local exact = redis.pcall('PEXPIRETIME', key)
+  if type(exact) == 'number' then return exact end
+  while true do
+    local before, left = now(), redis.call('PTTL', key)
+    if left < 0 then return -1 end
+    if now() == before then return before + left end
+  end
+end
+
+-- {key, document or nothing, when it expires in milliseconds since the epoch or -1}
 local function record(key, session)
-  return {key, session.document or false, redis.call('PTTL', session_key(key)), now()}
+  return {key, session.document or false, expiry(session_key(key))}
 end
