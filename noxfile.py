@@ -67,6 +67,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure, and print tables; ``nox -s benchmarks -- listing`` runs one script."""
+    session.install(".[all]", *group("benchmark"))
+    for script in session.posargs or ("memory", "listing"):
+        session.run("python", f"benchmarks/{script}.py", env={"PYTHONPATH": "tests"})
+
+
 @nox.session
 def package(session: nox.Session) -> None:
     """Build wheel and sdist, look inside, install each where nothing else is, import all."""
