@@ -6,9 +6,12 @@ An async session store on memory, SQLite and Redis, after the Rust trait ``Sessi
 
 from async_session_store._rules import NEVER, Never, TimeToLive
 from async_session_store._store import AsyncSessionStore
+from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
+    ClaimLostError,
     ConflictError,
     CorruptSessionError,
+    DuplicateDeliveryError,
     ErrorCode,
     InvalidInputError,
     SessionNotFoundError,
@@ -16,6 +19,7 @@ from async_session_store.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
     TenantMismatchError,
+    WaitClaimedError,
 )
 from async_session_store.keys import (
     canonical_session_key,
@@ -43,8 +47,10 @@ from async_session_store.models import (
 __all__ = [
     "NEVER",
     "AsyncSessionStore",
+    "ClaimLostError",
     "ConflictError",
     "CorruptSessionError",
+    "DuplicateDeliveryError",
     "EnvId",
     "ErrorCode",
     "FlowId",
@@ -68,6 +74,8 @@ __all__ = [
     "TenantMismatchError",
     "TimeToLive",
     "UserId",
+    "WaitClaim",
+    "WaitClaimedError",
     "canonical_session_key",
     "derive_session_key",
     "telegram_update_to_session_key",

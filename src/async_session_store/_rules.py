@@ -70,6 +70,16 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     return tuple(map(scope_hash, scopes))
 
 
+def etag(value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _wrong_type("if_match", "the etag of a record", value)
+    return value
+
+
+def delivery_id(value: str | None) -> str | None:
+    return None if value is None else _text(SessionKey, "delivery_id", value)
+
+
 def limit(value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidInputError("limit: give a whole number of at least 1")
@@ -115,6 +125,24 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     if _MAX_SECONDS < seconds < math.inf:
         raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
     raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
+
+
+def duration(argument: str, value: timedelta | float) -> int:
+    """Whole milliseconds of what must end."""
+    span = milliseconds(argument, value)
+    if span is None:
+        raise InvalidInputError(f"{argument}: give a timedelta or seconds")
+    return span
+
+
+def patience(wait: timedelta | float) -> float:
+    """Seconds to wait for a turn (K1)."""
+    seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise _wrong_type("wait", "a timedelta or seconds", wait)
+    if not 0 <= seconds < math.inf:
+        raise InvalidInputError("wait: must not be negative, and finite (K1)")
+    return seconds
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:

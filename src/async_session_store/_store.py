@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from enum import Enum, auto
 from types import TracebackType
 from typing import Final, NoReturn, cast
@@ -11,17 +14,28 @@ from typing import Final, NoReturn, cast
 import anyio
 from typing_extensions import Self, deprecated
 
-from async_session_store import _codec, _rules, _urls
+from async_session_store import _codec, _random, _rules, _urls
 from async_session_store._rules import TimeToLive
-from async_session_store.abc import Backend, Outcome, Registration, Unreadable
+from async_session_store.abc import (
+    Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
+    Outcome,
+    Registration,
+    Unreadable,
+)
+from async_session_store.claims import WaitClaim, holding
 from async_session_store.errors import (
+    ConflictError,
     CorruptSessionError,
+    DuplicateDeliveryError,
     InvalidInputError,
     SessionNotFoundError,
     SessionStoreError,
     StoreUnavailableError,
+    WaitClaimedError,
 )
-from async_session_store.keys import fresh_session_key
 from async_session_store.models import (
     Owner,
     ReplyScope,
@@ -35,6 +49,12 @@ from async_session_store.models import (
 __all__ = ["AsyncSessionStore"]
 
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
+DEFAULT_LEASE: Final = 30.0  # seconds
+DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60.0  # seconds
+
+_EDIT_ATTEMPTS: Final = 20
+_LONGEST_PAUSE: Final = 0.25  # seconds
+_CLEAN_UP_TIMEOUT: Final = 5.0  # seconds
 
 _logger = logging.getLogger("async_session_store")
 
@@ -205,7 +225,7 @@ class AsyncSessionStore:
         _rules.new_session(ctx, data)
         milliseconds = _rules.time_to_live(ttl, self._default_session_ttl)
         self._check_size(data)
-        key = fresh_session_key()
+        key = SessionKey(_random.unique_id())
         await self._backend.insert(key, data, milliseconds)
         return key
 
@@ -236,9 +256,18 @@ class AsyncSessionStore:
         return None
 
     async def update_session(
-        self, key: SessionKey | str, data: SessionData, *, ctx: TenantCtx | None = None
+        self,
+        key: SessionKey | str,
+        data: SessionData,
+        *,
+        ctx: TenantCtx | None = None,
+        if_match: str | None = None,
     ) -> None:
         """Replace the data of a session; its wait and its deadline stay.
+
+        With ``if_match``, the etag of a record, only if the stored document is still that one;
+        else ``ConflictError``. Of several writers with one etag, each with a document that differs
+        from the stored one, exactly one succeeds.
 
         Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
         does not see it), ``TenantMismatchError`` if the data has another owner than the stored
@@ -248,9 +277,39 @@ class AsyncSessionStore:
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
         _rules.data_owner(data)
         self._check_size(data)
-        outcome = await self._backend.replace(key, data, viewer=viewer)
+        if_match = _rules.etag(if_match)
+        outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
         if outcome is not Outcome.DONE:
             raise _refusal(outcome, key, data)
+
+    async def edit_session(
+        self,
+        key: SessionKey | str,
+        fn: Callable[[SessionData], SessionData],
+        *,
+        ctx: TenantCtx | None = None,
+    ) -> SessionData:
+        """Read a session, write what ``fn`` makes of its data, and return that.
+
+        If someone else writes in between, ``fn`` is called again with what they wrote: up to 20
+        times, with growing pauses of up to a quarter of a second, and then ``ConflictError``
+        comes out. So ``fn`` should have no effects. Raises like :meth:`update_session`, and what
+        ``fn`` raises.
+        """
+        for attempt in range(_EDIT_ATTEMPTS):
+            record = await self.get_record(key, ctx=ctx)
+            if record is None:
+                raise SessionNotFoundError(key)
+            data = fn(record.data)
+            try:
+                await self.update_session(key, data, ctx=ctx, if_match=record.etag)
+            except ConflictError:
+                await anyio.sleep(_pause(attempt))
+            else:
+                return data
+        raise ConflictError(
+            f"others changed the session {_EDIT_ATTEMPTS} times in a row; try again later"
+        )
 
     async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
         """Remove a session, readable or not, and its wait.
@@ -430,6 +489,96 @@ class AsyncSessionStore:
             raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
         return (records[0].key, records[0].data) if records else None
 
+    # --- Claims -------------------------------------------------------------------------------
+
+    async def claim_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = 0,
+        delivery_id: str | None = None,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> WaitClaim | None:
+        """Claim the wait at the scope, so that no other worker resumes it; None if none is live.
+
+        At most one claim is held on a scope, across processes and machines, for ``lease`` (30
+        seconds) unless it is renewed. While another is held, this waits up to ``wait`` for its
+        turn and then raises ``WaitClaimedError``. Of a sequence of scopes, most specific first,
+        the first with a live wait is claimed. :meth:`resume_wait` does all of this and the rest.
+
+        A ``delivery_id`` (a webhook's event id, at most 1024 bytes) that a completed claim on one
+        of the scopes handled within its ``dedupe_ttl`` (24 hours) raises
+        ``DuplicateDeliveryError``.
+
+        A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``, and a wait
+        whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
+        """
+        owner = _rules.writable(ctx, _rules.user_id(user_id))
+        scope_hashes = _rules.scope_hashes(scope)
+        lease_milliseconds = _rules.duration("lease", lease)
+        remembered = _rules.duration("dedupe_ttl", dedupe_ttl)
+        delivery_id = _rules.delivery_id(delivery_id)
+        patience = _rules.patience(wait)
+        give_up_at = anyio.current_time() + patience
+        for attempt in itertools.count():
+            found = await self._try_claim(owner, scope_hashes, lease_milliseconds, delivery_id)
+            left = give_up_at - anyio.current_time()
+            if found is not Outcome.CLAIMED or left <= 0:
+                break
+            await anyio.sleep(min(left, _pause(attempt)))
+        if isinstance(found, Claimed):
+            delivery = None if delivery_id is None else Delivery(delivery_id, remembered)
+            return WaitClaim(self._backend, found, lease_milliseconds, delivery)
+        if isinstance(found, Unreadable):
+            raise CorruptSessionError(found.key, found.reason)
+        if found is Outcome.CLAIMED:
+            raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
+        if found is Outcome.DUPLICATE:
+            raise DuplicateDeliveryError("this delivery was handled before; acknowledge it")
+        return None
+
+    @asynccontextmanager
+    async def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = 0,
+        delivery_id: str | None = None,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> AsyncGenerator[SessionRecord | None, None]:
+        """Claim the wait at the scope for the length of a block, which gets its record or None.
+
+        The claim is renewed in the background. When the block ends well, the wait is completed:
+        it and its session are removed, unless the block registered it anew or someone else
+        changed it. When the block raises, the wait is given back, and what it raised comes out as
+        it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out.
+
+        One worker at a time runs the block, and no wait is lost. But a worker can die after its
+        effects and before the block ends, and then another runs it again: make effects idempotent.
+
+        Takes the arguments of :meth:`claim_wait`, and raises like it.
+        """
+        claim = await self.claim_wait(
+            ctx,
+            user_id,
+            scope,
+            lease=lease,
+            wait=wait,
+            delivery_id=delivery_id,
+            dedupe_ttl=dedupe_ttl,
+        )
+        if claim is None:
+            yield None
+            return
+        async with holding(claim):
+            yield claim.record
+
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
@@ -441,6 +590,24 @@ class AsyncSessionStore:
         return await self._backend.purge(_rules.limit(limit))
 
     # --- Inside -------------------------------------------------------------------------------
+
+    async def _try_claim(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        token = _random.token()
+        try:
+            return await self._backend.claim_wait(
+                owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+            )
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
+                for scope_hash in scope_hashes:
+                    await self._backend.release_claim(ClaimKey(owner, scope_hash, token))
+            raise
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -486,7 +653,14 @@ def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> Ses
         return CorruptSessionError(key, "its fields cannot be told")
     if outcome is Outcome.FOREIGN and data is not None:
         return _rules.owner_change(data)
+    if outcome is Outcome.CHANGED:
+        return ConflictError("the session was changed since it was read; read it and try again")
     return SessionNotFoundError(key)
+
+
+def _pause(attempt: int) -> float:
+    """How long to leave others the way before the next attempt, in seconds."""
+    return _random.between(0, min(_LONGEST_PAUSE, 0.005 * 2**attempt))
 
 
 def _warn_unreadable(keys: Sequence[SessionKey]) -> None:

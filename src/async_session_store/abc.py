@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -16,6 +17,9 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 
 __all__ = [
     "Backend",
+    "ClaimKey",
+    "Claimed",
+    "Delivery",
     "Found",
     "Outcome",
     "Owner",
@@ -38,6 +42,14 @@ class Outcome(Enum):
     """A live wait is at the scope."""
     UNREADABLE = auto()
     """The stored document cannot be read."""
+    CHANGED = auto()
+    """The stored document is not the one that the caller read."""
+    CLAIMED = auto()
+    """Another claim is held on the scope."""
+    DUPLICATE = auto()
+    """The delivery was handled before."""
+    LOST = auto()
+    """The claim is not held any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,32 @@ class Unreadable:
     key: SessionKey
     owner: Owner | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimKey:
+    """A claim: the owner and the scope that it is held on, and the secret of its holder."""
+
+    owner: Owner
+    scope_hash: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC."""
+
+    claim: ClaimKey
+    record: SessionRecord
+    lease_ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery that a claim handles, and for how many milliseconds to remember it."""
+
+    id: str
+    ttl: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +160,13 @@ class Backend(ABC):
         """A live session with its etag and deadline (W8, E1)."""
 
     @abstractmethod
-    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+    async def replace(
+        self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
         """Replace the data of a live session; its wait and its deadline stay (S3).
 
-        MISSING, UNREADABLE, or FOREIGN if the stored owner is not the data's (F2); else DONE.
+        MISSING, UNREADABLE, FOREIGN if the stored owner is not the data's (F2), or CHANGED if
+        there is an ``if_match`` that is not the session's etag (E2); else DONE.
         A session that was deleted stays deleted, whatever runs concurrently (S5).
         """
 
@@ -161,7 +202,8 @@ class Backend(ABC):
         document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7);
         each changes nothing. Else DONE, and then: the session waits here and nowhere else (W2);
         another live session that waited here waits nowhere, keeps its data and deadline, and is
-        returned as ``detached`` (W3); deadline and data are the new ones (T2).
+        returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
+        identity that no wait had before (K3).
         """
 
     @abstractmethod
@@ -202,6 +244,40 @@ class Backend(ABC):
     @abstractmethod
     async def delete_waits(self, owner: Owner) -> int:
         """Remove all live waits of the owner and their sessions (W8a); how many there were."""
+
+    @abstractmethod
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
+
+        DUPLICATE if the delivery is remembered on any of the scopes (K6); MISSING if no wait is
+        live; CLAIMED if a claim is held on the scope; each changes nothing, nor does an
+        unreadable document. A claim is on the scope, whatever waits there later. It keeps no
+        wait alive, and hinders no other method (K2, K5).
+        """
+
+    @abstractmethod
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        """End a claim, remember its delivery, and remove the wait that was claimed (K3, K6).
+
+        LOST, with nothing changed, if the claim is not held any more. DONE if the scope still
+        held the very wait that was claimed; MISSING if not: what is there stays.
+        """
+
+    @abstractmethod
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        """End a claim and leave the wait as it is (K3): DONE, or LOST."""
+
+    @abstractmethod
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        """Let the lease end ``lease`` ms from now (K2); when that is, in UTC, or None if LOST."""
 
     @abstractmethod
     async def purge(self, limit: int) -> int:

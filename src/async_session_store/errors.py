@@ -7,6 +7,9 @@
     │   └── TenantMismatchError                       an owner fence refused the call
     ├── SessionNotFoundError     (also LookupError)   no live session under the key
     ├── ConflictError                                 someone else's write came first
+    │   ├── WaitClaimedError                          another worker resumes this wait
+    │   ├── ClaimLostError                            the claim's lease ran out, or it was ended
+    │   └── DuplicateDeliveryError                    this delivery was handled before
     ├── StoreTimeoutError        (also TimeoutError)  no answer in time
     ├── StoreUnavailableError                         the storage is away or refuses
     └── CorruptSessionError                           the stored document cannot be read
@@ -21,8 +24,10 @@ from enum import Enum
 from typing import ClassVar
 
 __all__ = [
+    "ClaimLostError",
     "ConflictError",
     "CorruptSessionError",
+    "DuplicateDeliveryError",
     "ErrorCode",
     "InvalidInputError",
     "SessionNotFoundError",
@@ -30,6 +35,7 @@ __all__ = [
     "StoreTimeoutError",
     "StoreUnavailableError",
     "TenantMismatchError",
+    "WaitClaimedError",
 ]
 
 
@@ -84,6 +90,18 @@ class ConflictError(SessionStoreError):
     """Someone else's write came first. Nothing was written."""
 
     code = ErrorCode.CONFLICT
+
+
+class WaitClaimedError(ConflictError):
+    """Another worker holds the claim on this wait. Try again later, or wait for a turn."""
+
+
+class ClaimLostError(ConflictError):
+    """The claim is held no longer: its lease ran out, or it was ended. Nothing was changed."""
+
+
+class DuplicateDeliveryError(ConflictError):
+    """This delivery was handled before, so there is nothing to do. Acknowledge it."""
 
 
 class StoreTimeoutError(SessionStoreError, TimeoutError):

@@ -1,6 +1,6 @@
-"""Session keys: fresh ones, and deterministic ones made from what a channel delivers.
+"""Deterministic session keys, made from what a channel delivers.
 
-The first three deterministic functions give, byte for byte, the keys of the Rust crates
+The first three functions give, byte for byte, the keys of the Rust crates
 ``greentic-session`` and ``greentic-types``. Their joins are ambiguous when a part contains ``:``
 (``"a:b", "c"`` and ``"a", "b:c"`` give one key), and only the third knows the tenant. New code
 should use :func:`derive_session_key`.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import SessionKey, TenantCtx
@@ -21,11 +20,6 @@ __all__ = [
     "telegram_update_to_session_key",
     "webhook_to_session_key",
 ]
-
-
-def fresh_session_key() -> SessionKey:
-    """A key that no session has: a random UUID (version 4)."""
-    return SessionKey(str(uuid.uuid4()))
 
 
 def telegram_update_to_session_key(

@@ -6,17 +6,20 @@ import asyncio
 import logging
 import random
 import signal
+import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 import redis
 from anyio.lowlevel import checkpoint
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
 
 import calls
 from async_session_store import (
@@ -40,7 +43,7 @@ from async_session_store.testing.contract.builders import (
     register,
 )
 from calls import READS, SHRINKING, Call
-from redis_server import RedisServer
+from redis_server import RedisServer, find_server
 from stored_keys import stored_keys
 from tcp_proxy import Fault, TcpProxy, tcp_proxy
 
@@ -604,6 +607,62 @@ async def test_w1_scripts_forgotten_while_many_call(
     assert stored_keys(client, NS) == {}
 
 
+SENTINEL = """
+port {port}
+bind 127.0.0.1
+dir {folder}
+sentinel monitor primary 127.0.0.1 {primary} 1
+sentinel down-after-milliseconds primary 300
+sentinel failover-timeout primary 3000
+"""
+
+
+@contextmanager
+def sentinel_of(primary: RedisServer, folder: Path) -> Iterator[Sentinel]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    config = folder / "sentinel.conf"
+    config.write_text(SENTINEL.format(port=port, folder=folder, primary=primary.port))
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([find_server(), config, "--sentinel"], stdout=log) as process,
+    ):
+        try:
+            yield Sentinel([("127.0.0.1", port)], socket_timeout=1)
+        finally:
+            process.kill()
+
+
+async def test_r4_a_store_behind_sentinel_follows_a_failover(
+    server: RedisServer, replica: RedisServer, tmp_path: Path
+) -> None:
+    async def tried(call: Callable[[], Awaitable[object]]) -> object:
+        with anyio.fail_after(30):
+            while True:
+                try:
+                    return await call()
+                except (StoreUnavailableError, redis.ConnectionError):
+                    await anyio.sleep(0.05)
+
+    with sentinel_of(server, tmp_path) as sentinel:
+
+        async def known_replicas() -> None:
+            if not await sentinel.discover_slaves("primary"):
+                raise redis.ConnectionError
+
+        await tried(known_replicas)
+        client = sentinel.master_for("primary", socket_timeout=1)
+        async with client, AsyncSessionStore(RedisBackend(client, namespace=NS)) as store:
+            assert await find(store, A) == "k"
+            server.process.kill()
+            assert await tried(lambda: register(store, "new", B)) is None
+            assert await listed(store) == ["k", "new"]
+        for sentinel_client in sentinel.sentinels:
+            await sentinel_client.aclose()
+    with redis.Redis.from_url(replica.url) as behind:
+        assert behind.exists(f"{NS}:session:new") == 1
+
+
 # --- Cancellation -----------------------------------------------------------------------------
 
 
@@ -808,25 +867,32 @@ async def test_r4_closing_is_bounded(server: RedisServer, monkeypatch: pytest.Mo
 
 NO_CLOSE = """
 import asyncio, sys
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
 from async_session_store import AsyncSessionStore
+from async_session_store.backends.redis import RedisBackend
 
-async def main(url, under_way):
-    store = await AsyncSessionStore.from_url(url, namespace="faults").open()
+async def main(turns):
+    if sys.argv[2] == "url":
+        store = AsyncSessionStore.from_url(sys.argv[1])
+    else:
+        store = AsyncSessionStore(RedisBackend(Redis.from_url(sys.argv[1])))
+    await store.open()
     await store.ping()
-    if under_way:
-        tasks = [asyncio.ensure_future(store.get_session(f"k{n}")) for n in range(200)]
-        await asyncio.sleep(0)
+    tasks = [asyncio.ensure_future(store.get_session(f"k{n}")) for n in range(200)]
+    for _ in range(turns):
         await asyncio.sleep(0)
 
-asyncio.run(main(sys.argv[1], sys.argv[2] == "under way"))
+for turns in range(12):
+    asyncio.run(main(turns))
 print("ended")
 """
 
 
-@pytest.mark.parametrize("calls", ["idle", "under way"])
-def test_r5_a_loop_that_ends_without_closing(server: RedisServer, calls: str) -> None:
+@pytest.mark.parametrize("client", ["url", "own"])
+def test_r5_a_loop_that_ends_without_closing(server: RedisServer, client: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-W", "error", "-c", NO_CLOSE, server.url, calls],
+        [sys.executable, "-c", NO_CLOSE, server.url, client],
         capture_output=True,
         text=True,
         timeout=20,

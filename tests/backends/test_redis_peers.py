@@ -6,6 +6,7 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from async_session_store import (
     CorruptSessionError,
     ReplyScope,
     SessionNotFoundError,
+    SessionStoreError,
     TenantCtx,
     TenantMismatchError,
 )
@@ -34,7 +36,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from calls import Call
+from calls import CALLS, Call
 from redis_server import RedisServer
 from stored_keys import stored_keys
 
@@ -758,6 +760,28 @@ async def test_r2_a_key_of_another_type_is_unreadable(
     assert await listed(store) == ["sound"]
     assert await clear(store, A)
     await store.remove_session("k")
+
+
+@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.parametrize("spoilt", ["scope", "user", "meta"])
+async def test_r1_an_index_key_of_another_type_gives_the_librarys_error(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    spoilt: str,
+) -> None:
+    keys = {"scope": rust.scope(A, CTX), "user": rust.user(CTX), "meta": f"{namespace}:meta:k"}
+    for call in (*CALLS.values(), lambda store: store.purge_expired()):
+        await register(store, "sound", A, of=OTHER)
+        for key in keys.values():
+            redis_client.delete(key)
+        await register(store, "k", A)
+        redis_client.delete(keys[spoilt])
+        redis_client.xadd(keys[spoilt], {"a": "b"})
+        with suppress(SessionStoreError):
+            await call(store)
+        assert await find(store, A, of=OTHER) == "sound"
 
 
 async def test_f6_the_team_that_is_the_mark_for_none_is_another_owner(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -342,6 +342,39 @@ async def test_many_stores_open_a_new_file_at_once(path: Path) -> None:
         await store.aclose()
 
 
+OPEN_AT_ONCE = """
+import asyncio, multiprocessing, sys
+from async_session_store import AsyncSessionStore
+
+async def use(path):
+    async with AsyncSessionStore.from_url(f"sqlite:///{path}") as store:
+        await store.ping()
+
+def work(barrier, path):
+    try:
+        for number in range(40):
+            barrier.wait()
+            asyncio.run(use(f"{path}-{number}"))
+    except BaseException:
+        barrier.abort()  # the others need not wait any more
+        raise
+
+fork = multiprocessing.get_context("fork")
+barrier = fork.Barrier(5)
+processes = [fork.Process(target=work, args=(barrier, sys.argv[1])) for _ in range(5)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(any(process.exitcode for process in processes))
+"""
+
+
+def test_many_processes_open_a_new_file_at_once(path: Path) -> None:
+    process = run_python(OPEN_AT_ONCE, path)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 # --- Locks ------------------------------------------------------------------------------------
 
 
@@ -582,6 +615,37 @@ async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(
     assert isinstance(bad, StoreUnavailableError)
     assert await listed(store) == ["good", "k"]
     assert await context_of(store, "k") == "new"
+
+
+async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it(
+    path: Path,
+) -> None:
+    backend = SqliteBackend(path, busy_timeout=0.1)
+    runs = 0
+
+    with ExitStack() as stack:
+
+        def fail(_table: object) -> None:
+            # The calls of the batch now run each alone. Before the next, the lock is gone.
+            nonlocal runs
+            runs += 1
+            if runs == 2:
+                stack.enter_context(locked(path))
+            raise sqlite3.IntegrityError("no")
+
+        async with AsyncSessionStore(backend) as store:
+            before, failed, after, read = await asyncio.gather(
+                register(store, "before", A),
+                backend._reading(fail),
+                register(store, "after", B),
+                find(store, A),
+                return_exceptions=True,
+            )
+    assert (before, read) == (None, "before")
+    assert isinstance(failed, StoreUnavailableError)
+    assert isinstance(after, StoreUnavailableError)
+    assert "nothing was written" in str(after)
+    assert len(content(path)) == 1
 
 
 # --- Cancellation and closing -----------------------------------------------------------------

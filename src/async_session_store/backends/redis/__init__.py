@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, cast
 
 from typing_extensions import Self, override
 
-from async_session_store import _codec
+from async_session_store import _codec, _random
 from async_session_store.abc import (
     Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
     Found,
     Outcome,
     Registration,
@@ -141,7 +145,9 @@ class RedisBackend(Backend):
         return self._record(await self._run("read_record", [self._keys.session(key)], key))
 
     @override
-    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+    async def replace(
+        self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
         owner, document = owner_text(data.tenant_ctx.owner), _codec.encode(data)
         reply = await self._run(
             "replace",
@@ -151,6 +157,7 @@ class RedisBackend(Backend):
             owner,
             document,
             _codec.etag(document),
+            if_match or _NOTHING,
         )
         return _replies.outcome(reply)
 
@@ -186,6 +193,7 @@ class RedisBackend(Backend):
             _codec.etag(document),
             _ttl(ttl),
             int(only_if_absent),
+            _random.unique_id(),
         )
         outcome, detached = cast("list[object]", reply)
         return Registration(_replies.outcome(outcome), _replies.optional_key(detached))
@@ -231,6 +239,60 @@ class RedisBackend(Backend):
     async def delete_waits(self, owner: Owner) -> int:
         reply = await self._run("delete_waits", [self._keys.user(owner)], owner_text(owner))
         return cast("int", reply)
+
+    @override
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        reply = await self._run(
+            "claim_wait",
+            [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes],
+            owner_text(owner),
+            token,
+            _random.unique_id(),
+            lease,
+            delivery_id or _NOTHING,
+            *scope_hashes,
+        )
+        outcome, *rest = cast("list[object]", reply)
+        if _replies.outcome(outcome) is not Outcome.DONE:
+            return _replies.refused_claim(_replies.outcome(outcome), rest)
+        scope_hash, found, lease_end = rest
+        claim = ClaimKey(owner, cast("bytes", scope_hash).decode(), token)
+        record = self._record(found)
+        if isinstance(record, SessionRecord):
+            return Claimed(claim, record, _replies.moment(lease_end))
+        await self.release_claim(claim)
+        return Outcome.MISSING if record is None else record
+
+    @override
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        reply = await self._run(
+            "complete_claim",
+            [self._keys.claim(claim)],
+            owner_text(claim.owner),
+            claim.scope_hash,
+            claim.token,
+            _NOTHING if delivery is None else delivery.id,
+            _NOTHING if delivery is None else delivery.ttl,
+        )
+        return _replies.outcome(reply)
+
+    @override
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        reply = await self._run("release_claim", [self._keys.claim(claim)], claim.token)
+        return _replies.outcome(reply)
+
+    @override
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        reply = await self._run("renew_claim", [self._keys.claim(claim)], claim.token, lease)
+        return None if reply is None else _replies.moment(reply)
 
     @override
     async def purge(self, limit: int) -> int:

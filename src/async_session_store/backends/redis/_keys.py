@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from async_session_store.abc import ClaimKey
 from async_session_store.models import Owner, SessionKey
 
 
@@ -21,6 +22,9 @@ class Keys:
 
     def scope(self, owner: Owner, scope_hash: str) -> str:
         return f"{self._namespace}:waits:scope:{owner_text(owner)}:{scope_hash}"
+
+    def claim(self, claim: ClaimKey) -> str:
+        return f"{self._namespace}:claim:{owner_text(claim.owner)}:{claim.scope_hash}"
 
     @property
     def users(self) -> str:

@@ -17,6 +17,12 @@ def outcome(reply: object) -> Outcome:
     return Outcome[cast("bytes", reply).decode()]
 
 
+def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
+    """Why a claim was not granted, and the key of a document that cannot be read."""
+    key = optional_key(rest[0]) if refusal is Outcome.UNREADABLE else None
+    return refusal if key is None else Unreadable(key, None, "its fields cannot be told")
+
+
 def optional_key(reply: object) -> SessionKey | None:
     """A key, or None for none and for one that only Rust allows."""
     try:
@@ -51,7 +57,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
-    return SessionRecord(key, found, _codec.etag(document), _datetime(expiry))
+    return SessionRecord(key, found, _codec.etag(document), None if expiry < 0 else moment(expiry))
 
 
 def server_version(information: object) -> tuple[int, ...]:
@@ -61,5 +67,6 @@ def server_version(information: object) -> tuple[int, ...]:
     return tuple(map(int, fields["redis_version"].split(".")[:2]))
 
 
-def _datetime(expiry: int) -> datetime | None:
-    return None if expiry < 0 else _EPOCH + timedelta(milliseconds=expiry)
+def moment(milliseconds: object) -> datetime:
+    """A time of the server, from milliseconds since the epoch."""
+    return _EPOCH + timedelta(milliseconds=cast("int", milliseconds))

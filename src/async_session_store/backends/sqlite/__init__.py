@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final, Literal, TypeVar, cast
 
@@ -14,14 +15,17 @@ from typing_extensions import override
 from async_session_store import _codec
 from async_session_store.abc import (
     Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
     Found,
     Outcome,
     Registration,
     Unreadable,
 )
 from async_session_store.backends._batches import BatchWorker
-from async_session_store.backends.sqlite._database import Operation, Settings
-from async_session_store.backends.sqlite._table import Document, SessionTable
+from async_session_store.backends.sqlite._database import Operation, Settings, Tables
+from async_session_store.backends.sqlite._table import Document
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
@@ -87,33 +91,37 @@ class SqliteBackend(Backend):
 
     @override
     async def ping(self) -> None:
-        await self._reading(SessionTable.ping)
+        await self._reading(lambda tables: tables.sessions.ping())
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         document = _document(data)
-        await self._writing(lambda table: table.insert(key, document, ttl))
+        await self._writing(lambda tables: tables.sessions.insert(key, document, ttl))
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        return await self._reading(lambda table: table.read(key))
+        return await self._reading(lambda tables: tables.sessions.read(key))
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        return await self._reading(lambda table: table.read_record(key))
+        return await self._reading(lambda tables: tables.sessions.read_record(key))
 
     @override
-    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+    async def replace(
+        self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
         document = _document(data)
-        return await self._writing(lambda table: table.replace(key, document, viewer))
+        return await self._writing(
+            lambda tables: tables.sessions.replace(key, document, viewer, if_match)
+        )
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(lambda table: table.delete(key, viewer))
+        return await self._writing(lambda tables: tables.sessions.delete(key, viewer))
 
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(lambda table: table.touch(key, ttl, viewer))
+        return await self._writing(lambda tables: tables.sessions.touch(key, ttl, viewer))
 
     @override
     async def put_wait(
@@ -128,54 +136,87 @@ class SqliteBackend(Backend):
     ) -> Registration:
         document = _document(data)
         return await self._writing(
-            lambda table: table.put_wait(
+            lambda tables: tables.sessions.put_wait(
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
             )
         )
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        return await self._reading(lambda table: table.find_wait(owner, scope_hashes))
+        return await self._reading(lambda tables: tables.sessions.find_wait(owner, scope_hashes))
 
     @override
     async def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
-        return await self._reading(lambda table: table.read_wait(owner, scope_hashes))
+        return await self._reading(lambda tables: tables.sessions.read_wait(owner, scope_hashes))
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        return await self._reading(lambda table: table.list_waits(owner))
+        return await self._reading(lambda tables: tables.sessions.list_waits(owner))
 
     @override
     async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        return await self._reading(lambda table: table.list_wait_records(owner))
+        return await self._reading(lambda tables: tables.sessions.list_wait_records(owner))
 
     @override
     async def delete_wait(
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
-        return await self._writing(lambda table: table.delete_wait(owner, scope_hash, session_key))
+        return await self._writing(
+            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key)
+        )
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(lambda table: table.delete_waits(owner))
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner))
+
+    @override
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        return await self._writing(
+            lambda tables: tables.claims.claim(
+                owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+            )
+        )
+
+    @override
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        return await self._writing(lambda tables: tables.claims.complete(claim, delivery))
+
+    @override
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        return await self._writing(lambda tables: tables.claims.release(claim))
+
+    @override
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        return await self._writing(lambda tables: tables.claims.renew(claim, lease))
 
     @override
     async def purge(self, limit: int) -> int:
         purged = 0
         while purged < limit:
             rows = min(_PURGE_SLICE, limit - purged)
-            deleted = await self._writing(partial(SessionTable.sweep, limit=rows))
+            deleted = await self._sweep(rows)
             purged += deleted
             if deleted < rows:
                 break
         return purged
 
-    async def _reading(self, run: Callable[[SessionTable], _T]) -> _T:
+    async def _sweep(self, rows: int) -> int:
+        return await self._writing(lambda tables: tables.sessions.sweep(rows))
+
+    async def _reading(self, run: Callable[[Tables], _T]) -> _T:
         return cast("_T", await self._submit(Operation(run, writes=False)))
 
-    async def _writing(self, run: Callable[[SessionTable], _T]) -> _T:
+    async def _writing(self, run: Callable[[Tables], _T]) -> _T:
         return cast("_T", await self._submit(Operation(run, writes=True)))
 
     async def _submit(self, operation: Operation) -> object:

@@ -6,25 +6,35 @@ Everything here blocks, and runs in one thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from async_session_store.backends.sqlite._claims import ClaimTable
+from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._file import FileIdentity, create_private
 from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.errors import StoreUnavailableError
 
 _OLDEST_SQLITE: Final = (3, 24, 0)
-_SCHEMA_VERSION: Final = 1
-_PACKAGE: Final = "async_session_store.backends.sqlite"
+_SCHEMA_VERSION: Final = 2
+_SCHEMA: Final = files("async_session_store.backends.sqlite").joinpath("schema")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the database holds."""
+
+    sessions: SessionTable
+    claims: ClaimTable
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What to do with the table, and whether that changes it."""
+    """What to do with the tables, and whether that changes them."""
 
-    run: Callable[[SessionTable], object]
+    run: Callable[[Tables], object]
     writes: bool
 
 
@@ -62,11 +72,9 @@ class Database:
             self._connection.close()
             raise
         self._file = FileIdentity(settings.path)
-        self._table = SessionTable(
-            self._connection.execute,
-            clock=settings.clock,
-            max_document_bytes=settings.max_document_bytes,
-        )
+        execute, clock = self._connection.execute, Clock(settings.clock)
+        sessions = SessionTable(execute, clock, max_document_bytes=settings.max_document_bytes)
+        self._tables = Tables(sessions, ClaimTable(execute, clock, sessions))
 
     def close(self) -> None:
         self._connection.close()
@@ -105,7 +113,7 @@ class Database:
     def _finish(self, operations: Sequence[Operation]) -> list[object]:
         """Run the operations in the transaction that was begun, and end it."""
         try:
-            replies = [operation.run(self._table) for operation in operations]
+            replies = [operation.run(self._tables) for operation in operations]
             self._connection.execute("COMMIT")
         except Exception as error:
             # After a full disk, for one, SQLite has rolled back already.
@@ -122,11 +130,11 @@ class Database:
         execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA synchronous = {synchronous}")
         execute("BEGIN IMMEDIATE")
-        if self._check_schema() == 0:
-            schema = files(_PACKAGE).joinpath("schema.sql").read_text(encoding="utf-8")
-            for statement in schema.split(";"):
+        for version in range(self._check_schema() + 1, _SCHEMA_VERSION + 1):
+            migration = _SCHEMA.joinpath(f"{version}.sql").read_text(encoding="utf-8")
+            for statement in _statements(migration):
                 execute(statement)
-            execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         execute("COMMIT")
 
     def _check_schema(self) -> int:
@@ -142,6 +150,15 @@ class Database:
                 "the SQLite file holds tables of another application; give this store its own file"
             )
         return int(version)
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _check_version() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
-from async_session_store import _codec
+from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
+from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.models import (
     EnvId,
     Owner,
@@ -22,15 +22,21 @@ from async_session_store.models import (
 )
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+Execute: TypeAlias = "Callable[[str, dict[str, object]], sqlite3.Cursor]"
 
 # As blobs, texts that are no UTF-8 can be read too (and then found to be no document).
 _SELECT: Final = (
-    "SELECT key, env, tenant, team, user, deadline,"
+    "SELECT key, env, tenant, team, user, scope_hash, wait_id, deadline,"
     " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions "
 )
 _LIVE: Final = "(deadline IS NULL OR deadline > :now)"
-_OWNER: Final = "env = :env AND tenant = :tenant AND team = :team AND user = :user"
+OWNER: Final = "env = :env AND tenant = :tenant AND team = :team AND user = :user"
+
+
+_Columns: TypeAlias = (
+    "tuple[str, str, str, str, str, str | None, str | None, int | None, bytes | None, bytes | None]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,13 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """A session as it is stored."""
+
     key: SessionKey
     owner: Owner
+    scope_hash: str | None
+    wait_id: str | None
     deadline: int | None
     head: bytes | None
     context_json: bytes | None
@@ -56,17 +66,11 @@ class SessionTable:
 
     Args:
         execute: Executes one statement.
-        clock: Seconds since the Unix epoch.
+        clock: Tells what is live.
         max_document_bytes: A larger document is unreadable.
     """
 
-    def __init__(
-        self,
-        execute: Callable[[str, dict[str, object]], sqlite3.Cursor],
-        *,
-        clock: Callable[[], float],
-        max_document_bytes: int,
-    ) -> None:
+    def __init__(self, execute: Execute, clock: Clock, *, max_document_bytes: int) -> None:
         self._execute = execute
         self._clock = clock
         self._max_document_bytes = max_document_bytes
@@ -84,15 +88,19 @@ class SessionTable:
 
     def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
         row = self._live(key)
-        return None if row is None else self._record(row)
+        return None if row is None else self.record(row)
 
-    def replace(self, key: SessionKey, document: Document, viewer: Owner | None) -> Outcome:
+    def replace(
+        self, key: SessionKey, document: Document, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
         row = self._visible(key, viewer)
         if row is None:
             return Outcome.MISSING
         refusal = self._refusal(row, document.owner)
         if refusal is not None:
             return refusal
+        if if_match not in (None, _etag(row)):
+            return Outcome.CHANGED
         self._execute(
             "UPDATE sessions SET document = CAST(:head AS TEXT), context_json = :context_json"
             " WHERE key = :key",
@@ -134,28 +142,28 @@ class SessionTable:
         if holder is not None and only_if_absent:
             return Registration(Outcome.TAKEN)
         self._execute(
-            f"UPDATE sessions SET scope_hash = NULL WHERE {_OWNER} AND scope_hash = :scope_hash",
-            _owner_columns(owner) | {"scope_hash": scope_hash},
+            f"UPDATE sessions SET scope_hash = NULL WHERE {OWNER} AND scope_hash = :scope_hash",
+            owner_columns(owner) | {"scope_hash": scope_hash},
         )
         self._write(key, document, ttl, scope_hash)
         detached = None if holder is None or holder.key == key else holder.key
         return Registration(Outcome.DONE, detached)
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        row = self._first_waiting(owner, scope_hashes)
+        row = self.first_waiting(owner, scope_hashes)
         return None if row is None else row.key
 
     def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
-        row = self._first_waiting(owner, scope_hashes)
-        return None if row is None else self._record(row)
+        row = self.first_waiting(owner, scope_hashes)
+        return None if row is None else self.record(row)
 
     def list_waits(self, owner: Owner) -> Found[SessionKey]:
         return Found(tuple(row.key for row in self._all_waiting(owner)))
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        found = [self._record(row) for row in self._all_waiting(owner)]
+        found = [self.record(row) for row in self._all_waiting(owner)]
         return Found(
             tuple(item for item in found if isinstance(item, SessionRecord)),
             tuple(item.key for item in found if isinstance(item, Unreadable)),
@@ -170,8 +178,8 @@ class SessionTable:
 
     def delete_waits(self, owner: Owner) -> int:
         return self._execute(
-            f"DELETE FROM sessions WHERE {_OWNER} AND scope_hash IS NOT NULL AND {_LIVE}",
-            _owner_columns(owner) | {"now": self._now()},
+            f"DELETE FROM sessions WHERE {OWNER} AND scope_hash IS NOT NULL AND {_LIVE}",
+            owner_columns(owner) | {"now": self._clock.now()},
         ).rowcount
 
     def sweep(self, limit: int) -> int:
@@ -179,48 +187,48 @@ class SessionTable:
         return self._execute(
             "DELETE FROM sessions WHERE rowid IN"
             " (SELECT rowid FROM sessions WHERE deadline <= :now ORDER BY deadline LIMIT :limit)",
-            {"now": self._now(), "limit": limit},
+            {"now": self._clock.now(), "limit": limit},
         ).rowcount
 
     # --- Looking up ---------------------------------------------------------------------------
 
-    def _live(self, key: SessionKey) -> _Row | None:
+    def _live(self, key: SessionKey) -> Row | None:
         return self._first(f"WHERE key = :key AND {_LIVE}", {"key": key})
 
-    def _visible(self, key: SessionKey, viewer: Owner | None) -> _Row | None:
+    def _visible(self, key: SessionKey, viewer: Owner | None) -> Row | None:
         row = self._live(key)
         return row if row is None or viewer is None or viewer.sees(row.owner) else None
 
-    def _waiting(self, owner: Owner, scope_hash: str) -> _Row | None:
+    def _waiting(self, owner: Owner, scope_hash: str) -> Row | None:
         return self._first(
-            f"WHERE {_OWNER} AND scope_hash = :scope_hash AND {_LIVE}",
-            _owner_columns(owner) | {"scope_hash": scope_hash},
+            f"WHERE {OWNER} AND scope_hash = :scope_hash AND {_LIVE}",
+            owner_columns(owner) | {"scope_hash": scope_hash},
         )
 
-    def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Row | None:
+    def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
         for scope_hash in scope_hashes:
             row = self._waiting(owner, scope_hash)
             if row is not None:
                 return row
         return None
 
-    def _all_waiting(self, owner: Owner) -> list[_Row]:
+    def _all_waiting(self, owner: Owner) -> list[Row]:
         return self._all(
-            f"WHERE {_OWNER} AND scope_hash IS NOT NULL AND {_LIVE} ORDER BY key",
-            _owner_columns(owner),
+            f"WHERE {OWNER} AND scope_hash IS NOT NULL AND {_LIVE} ORDER BY key",
+            owner_columns(owner),
         )
 
-    def _first(self, condition: str, parameters: dict[str, object]) -> _Row | None:
+    def _first(self, condition: str, parameters: dict[str, object]) -> Row | None:
         rows = self._all(condition, parameters)
         return rows[0] if rows else None
 
-    def _all(self, condition: str, parameters: dict[str, object]) -> list[_Row]:
-        cursor = self._execute(_SELECT + condition, parameters | {"now": self._now()})
+    def _all(self, condition: str, parameters: dict[str, object]) -> list[Row]:
+        cursor = self._execute(_SELECT + condition, parameters | {"now": self._clock.now()})
         return list(map(_row, cursor))
 
     # --- Reading a row ------------------------------------------------------------------------
 
-    def _data(self, row: _Row) -> SessionData | Unreadable:
+    def _data(self, row: Row) -> SessionData | Unreadable:
         if row.head is None or row.context_json is None:
             return Unreadable(row.key, row.owner, "it is incomplete")
         try:
@@ -232,14 +240,14 @@ class SessionTable:
         except _codec.UnreadableDocumentError as error:
             return Unreadable(row.key, row.owner, str(error))
 
-    def _record(self, row: _Row) -> SessionRecord | Unreadable:
+    def record(self, row: Row) -> SessionRecord | Unreadable:
         data = self._data(row)
         if isinstance(data, Unreadable):
             return data
-        etag = _codec.etag(row.head or b"", b"\n", row.context_json or b"")
-        return SessionRecord(row.key, data, etag, _datetime(row.deadline))
+        expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
+        return SessionRecord(row.key, data, _etag(row), expires_at)
 
-    def _refusal(self, row: _Row, owner: Owner) -> Outcome | None:
+    def _refusal(self, row: Row, owner: Owner) -> Outcome | None:
         if row.owner != owner:
             return Outcome.FOREIGN
         return Outcome.UNREADABLE if isinstance(self._data(row), Unreadable) else None
@@ -251,13 +259,14 @@ class SessionTable:
     ) -> None:
         self._execute(
             "INSERT OR REPLACE INTO sessions"
-            " (key, env, tenant, team, user, scope_hash, deadline, document, context_json)"
-            " VALUES (:key, :env, :tenant, :team, :user, :scope_hash, :deadline,"
+            " (key, env, tenant, team, user, scope_hash, wait_id, deadline, document, context_json)"
+            " VALUES (:key, :env, :tenant, :team, :user, :scope_hash, :wait_id, :deadline,"
             " CAST(:head AS TEXT), :context_json)",
-            _owner_columns(document.owner)
+            owner_columns(document.owner)
             | {
                 "key": key,
                 "scope_hash": scope_hash,
+                "wait_id": None if scope_hash is None else _random.unique_id(),
                 "deadline": self._deadline(ttl),
                 "head": document.head,
                 "context_json": document.context_json,
@@ -267,16 +276,11 @@ class SessionTable:
     def _delete(self, key: SessionKey) -> None:
         self._execute("DELETE FROM sessions WHERE key = :key", {"key": key})
 
-    # --- Time ---------------------------------------------------------------------------------
-
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
-
     def _deadline(self, ttl: int | None) -> int | None:
-        return None if ttl is None else self._now() + ttl
+        return None if ttl is None else self._clock.after(ttl)
 
 
-def _owner_columns(owner: Owner) -> dict[str, object]:
+def owner_columns(owner: Owner) -> dict[str, object]:
     return {
         "env": owner.env,
         "tenant": owner.tenant,
@@ -285,8 +289,8 @@ def _owner_columns(owner: Owner) -> dict[str, object]:
     }
 
 
-def _row(values: tuple[str, str, str, str, str, int | None, bytes | None, bytes | None]) -> _Row:
-    key, env, tenant, team, user, deadline, head, context_json = values
+def _row(values: _Columns) -> Row:
+    key, env, tenant, team, user, scope_hash, wait_id, deadline, head, context_json = values
     # Compared, and never given away: so not validated.
     owner = Owner(
         cast("EnvId", env),
@@ -294,8 +298,8 @@ def _row(values: tuple[str, str, str, str, str, int | None, bytes | None, bytes 
         cast("TeamId | None", team or None),
         cast("UserId | None", user or None),
     )
-    return _Row(SessionKey(key), owner, deadline, head, context_json)
+    return Row(SessionKey(key), owner, scope_hash, wait_id, deadline, head, context_json)
 
 
-def _datetime(deadline: int | None) -> datetime | None:
-    return None if deadline is None else _EPOCH + timedelta(milliseconds=deadline)
+def _etag(row: Row) -> str:
+    return _codec.etag(row.head or b"", b"\n", row.context_json or b"")

@@ -9,6 +9,7 @@
 -- ARGV[7]  its SHA-1
 -- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
 -- ARGV[9]  1 to register only if no live wait is at the scope
+-- ARGV[10] the identity of the wait
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
 -- How many members of the user's set are looked at, to drop those whose session is gone.
@@ -35,7 +36,7 @@ if detached then
   unroute(detached, held)
 end
 set(scope_key(owner, scope), key, deadline)
-redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest)
+redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest, 'wait', ARGV[10])
 set_deadline(meta_key(key), deadline)
 
 for _, member in ipairs(redis.call('SRANDMEMBER', user_key(owner), SAMPLE)) do

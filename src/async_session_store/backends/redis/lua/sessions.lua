@@ -10,6 +10,7 @@
 --   ours       whether the document is one that we wrote
 --   known      its owner, as our meta key tells; false if there is none
 --   scope      the hash of the scope where it waits, as our meta key tells; false if there is none
+--   wait       the identity of the wait, as our meta key tells; false if there is none
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
@@ -20,12 +21,16 @@ local namespace, largest = ARGV[1], tonumber(ARGV[2])
 local function session_key(key) return namespace .. ':session:' .. key end
 local function meta_key(key) return namespace .. ':meta:' .. key end
 local function user_key(owner) return namespace .. ':waits:user:' .. owner end
+local function claim_key(owner, scope) return namespace .. ':claim:' .. owner .. ':' .. scope end
+local function delivery_key(owner, scope, id)
+  return namespace .. ':delivery:' .. owner .. ':' .. scope .. ':' .. id
+end
 local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. owner .. ':' .. scope end
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest')
-  return {known = meta[1], scope = meta[2], digest = meta[3]}
+  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest', 'wait')
+  return {known = meta[1], scope = meta[2], digest = meta[3], wait = meta[4]}
 end
 
 -- The live session under a key, or nil. A document that has the digest in our meta key is ours, so

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
@@ -14,11 +14,15 @@ from typing_extensions import override
 
 from async_session_store.abc import (
     Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
     Found,
     Outcome,
     Registration,
     Unreadable,
 )
+from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["MemoryBackend"]
@@ -27,22 +31,31 @@ _REGISTERED: Final = Registration(Outcome.DONE)
 _FOREIGN: Final = Registration(Outcome.FOREIGN)
 _TAKEN: Final = Registration(Outcome.TAKEN)
 _SWEEP: Final = 4  # expired sessions reclaimed on each write
-_SLACK: Final = 1024  # outdated deadlines that are kept before the heap is built anew
 
 
 class _Session:
     """A stored session. Another one under its key replaces it; updates change it in place."""
 
-    __slots__ = ("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version")
+    __slots__ = (
+        *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
+    )
 
     def __init__(self, key: SessionKey, owner: Owner, data: SessionData, version: int) -> None:
         self.key = key
         self.owner = owner
         self.data = data
-        self.version = version
+        self.version = self.wait_id = version
         self.deadline = math.inf
         self.expires_at: datetime | None = None
         self.scope_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Who holds a scope, and which wait was there."""
+
+    token: str
+    wait_id: int
 
 
 _NOWHERE: Final[Mapping[str, _Session]] = {}
@@ -62,7 +75,9 @@ class MemoryBackend(Backend):
         self._clock = clock
         self._sessions: dict[SessionKey, _Session] = {}
         self._waits: dict[Owner, dict[str, _Session]] = {}
-        self._deadlines: list[tuple[float, int, _Session]] = []
+        self._deadlines = Deadlines(self._is_current)
+        self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
+        self._deliveries: Expiring[tuple[Owner, str, str], Delivery] = Expiring()
         self._versions = itertools.count(1)
 
     @override
@@ -74,6 +89,8 @@ class MemoryBackend(Backend):
         self._sessions.clear()
         self._waits.clear()
         self._deadlines.clear()
+        self._claims.clear()
+        self._deliveries.clear()
 
     @override
     async def ping(self) -> None:
@@ -96,7 +113,9 @@ class MemoryBackend(Backend):
         return None if session is None else self._record(session)
 
     @override
-    async def replace(self, key: SessionKey, data: SessionData, *, viewer: Owner | None) -> Outcome:
+    async def replace(
+        self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
         now = self._clock()
         self._sweep(_SWEEP, now)
         session = self._visible(key, viewer, now)
@@ -104,6 +123,8 @@ class MemoryBackend(Backend):
             return Outcome.MISSING
         if session.owner != data.tenant_ctx.owner:
             return Outcome.FOREIGN
+        if if_match not in (None, str(session.version)):
+            return Outcome.CHANGED
         session.data = data
         session.version = next(self._versions)
         return Outcome.DONE
@@ -187,6 +208,64 @@ class MemoryBackend(Backend):
         return len(sessions)
 
     @override
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        now = self._clock()
+        places = [(owner, scope_hash, delivery_id) for scope_hash in scope_hashes if delivery_id]
+        if any(self._deliveries.get(place, now) for place in places):
+            return Outcome.DUPLICATE
+        session = self._first_waiting(owner, scope_hashes)
+        if session is None or session.scope_hash is None:
+            return Outcome.MISSING
+        place = (owner, session.scope_hash)
+        if self._claims.get(place, now) is not None:
+            return Outcome.CLAIMED
+        deadline = now + lease / 1000
+        self._claims.set(place, _Claim(token, session.wait_id), deadline, now)
+        claim = ClaimKey(owner, session.scope_hash, token)
+        return Claimed(claim, self._record(session), self._wall_time(deadline))
+
+    @override
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        now = self._clock()
+        held = self._held(claim, now)
+        if held is None:
+            return Outcome.LOST
+        self._claims.delete((claim.owner, claim.scope_hash))
+        if delivery is not None:
+            place = (claim.owner, claim.scope_hash, delivery.id)
+            self._deliveries.set(place, delivery, now + delivery.ttl / 1000, now)
+        session = self._waiting(claim.owner, claim.scope_hash, now)
+        if session is None or session.wait_id != held.wait_id:
+            return Outcome.MISSING
+        self._remove(session)
+        return Outcome.DONE
+
+    @override
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        if self._held(claim, self._clock()) is None:
+            return Outcome.LOST
+        self._claims.delete((claim.owner, claim.scope_hash))
+        return Outcome.DONE
+
+    @override
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        now = self._clock()
+        held = self._held(claim, now)
+        if held is None:
+            return None
+        deadline = now + lease / 1000
+        self._claims.set((claim.owner, claim.scope_hash), held, deadline, now)
+        return self._wall_time(deadline)
+
+    @override
     async def purge(self, limit: int) -> int:
         return self._sweep(limit, self._clock())
 
@@ -223,9 +302,15 @@ class MemoryBackend(Backend):
     def _record(self, session: _Session) -> SessionRecord:
         if session.expires_at is None and session.deadline < math.inf:
             # Told once, so that a session that did not change gives equal records.
-            left = timedelta(seconds=session.deadline - self._clock())
-            session.expires_at = datetime.now(timezone.utc) + left
+            session.expires_at = self._wall_time(session.deadline)
         return SessionRecord(session.key, session.data, str(session.version), session.expires_at)
+
+    def _wall_time(self, deadline: float) -> datetime:
+        return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
+
+    def _held(self, claim: ClaimKey, now: float) -> _Claim | None:
+        held = self._claims.get((claim.owner, claim.scope_hash), now)
+        return held if held is not None and held.token == claim.token else None
 
     # --- Changing -----------------------------------------------------------------------------
 
@@ -266,21 +351,17 @@ class MemoryBackend(Backend):
             session.deadline = math.inf
             return
         session.deadline = now + ttl / 1000
-        heapq.heappush(self._deadlines, (session.deadline, session.version, session))
-        if len(self._deadlines) > 2 * len(self._sessions) + _SLACK:
-            self._deadlines = list(filter(self._is_current, self._deadlines))
-            heapq.heapify(self._deadlines)
+        self._deadlines.add(session, session.deadline)
 
-    def _is_current(self, entry: tuple[float, int, _Session]) -> bool:
-        deadline, _, session = entry
+    def _is_current(self, session: _Session, deadline: float) -> bool:
         return session.deadline == deadline and self._sessions.get(session.key) is session
 
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        while removed < limit and self._deadlines and self._deadlines[0][0] <= now:
-            entry = heapq.heappop(self._deadlines)
-            if self._is_current(entry):
-                self._remove(entry[2])
-                removed += 1
+        for session in self._deadlines.due(now):
+            self._remove(session)
+            removed += 1
+            if removed == limit:
+                break
         return removed

@@ -1,4 +1,4 @@
--- Version 1 of the schema (PRAGMA user_version).
+-- To version 1 of the schema (PRAGMA user_version).
 -- A session is a row. It waits where scope_hash says, or nowhere if that is NULL.
 -- No team and no user are '' (an id is never empty). deadline is in milliseconds since the epoch.
 -- document is the JSON of the session without its context_json, which stands beside it unescaped.

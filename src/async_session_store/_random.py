@@ -1,0 +1,22 @@
+"""Where all randomness comes from, so that tests can replace it."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import uuid
+
+
+def unique_id() -> str:
+    """A UUID of version 4."""
+    return str(uuid.uuid4())
+
+
+def token() -> str:
+    """A secret that no one can guess: 128 bits in hex."""
+    return secrets.token_hex(16)
+
+
+def between(low: float, high: float) -> float:
+    """A number between the two, for spreading what would happen at once."""
+    return random.uniform(low, high)  # noqa: S311  # it spreads load, and keeps nothing secret

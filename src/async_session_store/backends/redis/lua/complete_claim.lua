@@ -1,0 +1,24 @@
+-- End a claim, remember its delivery, and remove the wait if it is the very one that was claimed.
+--
+-- KEYS[1]  the claim key
+-- ARGV[3]  the owner
+-- ARGV[4]  the hash of the scope
+-- ARGV[5]  the token of the claim
+-- ARGV[6]  the id of the delivery, or nothing
+-- ARGV[7]  for how many milliseconds to remember it
+-- returns  DONE, MISSING if something else waits there or nothing, or LOST
+
+local owner, scope, token, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
+if claim[1] ~= token then return 'LOST' end
+
+-- First what a server that is out of memory refuses: so all is done, or nothing.
+if delivery ~= '' then
+  set(delivery_key(owner, scope, delivery), token, deadline_after(ARGV[7]))
+end
+redis.call('DEL', KEYS[1])
+local key, session = waiting(owner, scope)
+if not key or not session.ours or session.wait ~= claim[2] then return 'MISSING' end
+clear(key, session, owner)
+redis.call('DEL', scope_key(owner, scope))
+return 'DONE'

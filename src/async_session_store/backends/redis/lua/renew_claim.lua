@@ -1,0 +1,11 @@
+-- Let the lease of a claim end later.
+--
+-- KEYS[1]  the claim key
+-- ARGV[3]  the token of the claim
+-- ARGV[4]  the lease in milliseconds
+-- returns  when the lease ends in milliseconds since the epoch, or nothing if it is lost
+
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] then return false end
+local lease_end = deadline_after(ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], lease_end)
+return tonumber(lease_end)
