@@ -91,7 +91,7 @@ class CommandRunner:
                     reply = await _reply(connection)
                     if isinstance(reply, NoScriptError):
                         unknown.append(job)
-                    elif isinstance(reply, ResponseError) and not _is_wrong_type(reply):
+                    elif isinstance(reply, ResponseError) and not _is_wrong_type(job, reply):
                         _fail([job], refused, reply)
                     else:
                         job.succeed(reply)
@@ -135,9 +135,9 @@ def _utf_8(argument: Argument) -> bytes | int:
     return argument.encode() if isinstance(argument, str) else argument
 
 
-def _is_wrong_type(error: ResponseError) -> bool:
-    """Whether a key holds what no client of ours put there; that is no fault of the server."""
-    return str(error).startswith("WRONGTYPE")
+def _is_wrong_type(job: CommandJob, error: ResponseError) -> bool:
+    """Whether a key that was read holds what no client of ours put there: no fault of the server."""
+    return job.operation.script is None and str(error).startswith("WRONGTYPE")
 
 
 def _fail(

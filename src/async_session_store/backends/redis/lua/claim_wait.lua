@@ -14,11 +14,15 @@ local owner, token, fresh, lease, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6],
 
 -- The identity of a wait. One that a Rust process wrote becomes ours to know, as it is.
 local function identity(key, session, scope)
-  if session.ours and session.scope == scope and session.wait then return session.wait end
+  if session.wait and session.scope == scope and untouched(key, session) then return session.wait end
   local digest = redis.sha1hex(session.document)
   redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest, 'wait', fresh)
   local left = redis.call('PTTL', session_key(key))
-  if left > 0 then redis.call('PEXPIRE', meta_key(key), left) else redis.call('PERSIST', meta_key(key)) end
+  if left > 0 then
+    redis.call('PEXPIRE', meta_key(key), left)
+  else
+    redis.call('PERSIST', meta_key(key))
+  end
   return fresh
 end
 

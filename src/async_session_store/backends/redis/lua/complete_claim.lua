@@ -18,7 +18,7 @@ if delivery ~= '' then
 end
 redis.call('DEL', KEYS[1])
 local key, session = waiting(owner, scope)
-if not key or not session.ours or session.wait ~= claim[2] then return 'MISSING' end
+if not key or session.wait ~= claim[2] or not untouched(key, session) then return 'MISSING' end
 clear(key, session, owner)
 redis.call('DEL', scope_key(owner, scope))
 return 'DONE'

@@ -122,11 +122,16 @@ local function restore_deadline(key, session, route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
 
--- Whether a session moved away from a scope: we wrote it last, with its deadline, and at another.
-local function moved(key, session, scope)
-  if not session.ours or session.scope == scope then return false end
+-- Whether we wrote a session last, as far as its document and its deadline tell.
+local function untouched(key, session)
+  if not session.ours then return false end
   local left, ours_left = redis.call('PTTL', session_key(key)), redis.call('PTTL', meta_key(key))
   return math.abs(left - ours_left) <= CLOCK_TICKS
+end
+
+-- Whether a session moved away from a scope: we wrote it last, and at another.
+local function moved(key, session, scope)
+  return session.scope ~= scope and untouched(key, session)
 end
 
 -- What a scope of an owner routes to: a key and its session; a key alone if it must not any more, as
