@@ -136,8 +136,8 @@ def _utf_8(argument: Argument) -> bytes | int:
 
 
 def _is_wrong_type(job: CommandJob, error: ResponseError) -> bool:
-    """Whether a key that was read holds what no client of ours put there: no fault of the server."""
-    return job.operation.script is None and str(error).startswith("WRONGTYPE")
+    """Whether a key that was read holds what no client of ours put there; that is no fault."""
+    return job.operation.arguments[0] == "GET" and str(error).startswith("WRONGTYPE")
 
 
 def _fail(
