@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
+from async_session_store.abc import Delivery
 from async_session_store.errors import InvalidInputError, TenantMismatchError
 from async_session_store.models import (
     Owner,
@@ -76,10 +77,6 @@ def etag(value: str | None) -> str | None:
     return value
 
 
-def delivery_id(value: str | None) -> str | None:
-    return None if value is None else _text(SessionKey, "delivery_id", value)
-
-
 def limit(value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidInputError("limit: give a whole number of at least 1")
@@ -133,6 +130,14 @@ def duration(argument: str, value: timedelta | float) -> int:
     if span is None:
         raise InvalidInputError(f"{argument}: give a timedelta or seconds")
     return span
+
+
+def delivery(delivery_id: str | None, dedupe_ttl: timedelta | float) -> Delivery | None:
+    """The delivery that a claim handles, and how long to remember it (K6)."""
+    remembered = duration("dedupe_ttl", dedupe_ttl)
+    if delivery_id is None:
+        return None
+    return Delivery(_text(SessionKey, "delivery_id", delivery_id), remembered)
 
 
 def patience(wait: timedelta | float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,26 +14,22 @@ import anyio
 from typing_extensions import Self, deprecated
 
 from async_session_store import _codec, _random, _rules, _urls
+from async_session_store._claiming import ClaimWish, claim, holding, pause
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
-    Claimed,
-    ClaimKey,
-    Delivery,
     Outcome,
     Registration,
     Unreadable,
 )
-from async_session_store.claims import WaitClaim, holding
+from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
     CorruptSessionError,
-    DuplicateDeliveryError,
     InvalidInputError,
     SessionNotFoundError,
     SessionStoreError,
     StoreUnavailableError,
-    WaitClaimedError,
 )
 from async_session_store.models import (
     Owner,
@@ -53,8 +48,6 @@ DEFAULT_LEASE: Final = 30.0  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60.0  # seconds
 
 _EDIT_ATTEMPTS: Final = 20
-_LONGEST_PAUSE: Final = 0.25  # seconds
-_CLEAN_UP_TIMEOUT: Final = 5.0  # seconds
 
 _logger = logging.getLogger("async_session_store")
 
@@ -304,7 +297,7 @@ class AsyncSessionStore:
             try:
                 await self.update_session(key, data, ctx=ctx, if_match=record.etag)
             except ConflictError:
-                await anyio.sleep(_pause(attempt))
+                await anyio.sleep(pause(attempt))
             else:
                 return data
         raise ConflictError(
@@ -516,29 +509,14 @@ class AsyncSessionStore:
         A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``, and a wait
         whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
         """
-        owner = _rules.writable(ctx, _rules.user_id(user_id))
-        scope_hashes = _rules.scope_hashes(scope)
-        lease_milliseconds = _rules.duration("lease", lease)
-        remembered = _rules.duration("dedupe_ttl", dedupe_ttl)
-        delivery_id = _rules.delivery_id(delivery_id)
-        patience = _rules.patience(wait)
-        give_up_at = anyio.current_time() + patience
-        for attempt in itertools.count():
-            found = await self._try_claim(owner, scope_hashes, lease_milliseconds, delivery_id)
-            left = give_up_at - anyio.current_time()
-            if found is not Outcome.CLAIMED or left <= 0:
-                break
-            await anyio.sleep(min(left, _pause(attempt)))
-        if isinstance(found, Claimed):
-            delivery = None if delivery_id is None else Delivery(delivery_id, remembered)
-            return WaitClaim(self._backend, found, lease_milliseconds, delivery)
-        if isinstance(found, Unreadable):
-            raise CorruptSessionError(found.key, found.reason)
-        if found is Outcome.CLAIMED:
-            raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
-        if found is Outcome.DUPLICATE:
-            raise DuplicateDeliveryError("this delivery was handled before; acknowledge it")
-        return None
+        wish = ClaimWish(
+            owner=_rules.writable(ctx, _rules.user_id(user_id)),
+            scope_hashes=_rules.scope_hashes(scope),
+            lease=_rules.duration("lease", lease),
+            patience=_rules.patience(wait),
+            delivery=_rules.delivery(delivery_id, dedupe_ttl),
+        )
+        return await claim(self._backend, wish)
 
     @asynccontextmanager
     async def resume_wait(
@@ -564,7 +542,7 @@ class AsyncSessionStore:
 
         Takes the arguments of :meth:`claim_wait`, and raises like it.
         """
-        claim = await self.claim_wait(
+        held = await self.claim_wait(
             ctx,
             user_id,
             scope,
@@ -573,11 +551,11 @@ class AsyncSessionStore:
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
         )
-        if claim is None:
+        if held is None:
             yield None
             return
-        async with holding(claim):
-            yield claim.record
+        async with holding(held):
+            yield held.record
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -590,24 +568,6 @@ class AsyncSessionStore:
         return await self._backend.purge(_rules.limit(limit))
 
     # --- Inside -------------------------------------------------------------------------------
-
-    async def _try_claim(
-        self,
-        owner: Owner,
-        scope_hashes: Sequence[str],
-        lease: int,
-        delivery_id: str | None,
-    ) -> Claimed | Unreadable | Outcome:
-        token = _random.token()
-        try:
-            return await self._backend.claim_wait(
-                owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
-            )
-        except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
-                for scope_hash in scope_hashes:
-                    await self._backend.release_claim(ClaimKey(owner, scope_hash, token))
-            raise
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -656,11 +616,6 @@ def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> Ses
     if outcome is Outcome.CHANGED:
         return ConflictError("the session was changed since it was read; read it and try again")
     return SessionNotFoundError(key)
-
-
-def _pause(attempt: int) -> float:
-    """How long to leave others the way before the next attempt, in seconds."""
-    return _random.between(0, min(_LONGEST_PAUSE, 0.005 * 2**attempt))
 
 
 def _warn_unreadable(keys: Sequence[SessionKey]) -> None:

@@ -1,0 +1,147 @@
+"""Getting a claim when it is one's turn, and holding it while a block runs."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from async_session_store import _random
+from async_session_store.abc import Backend, Claimed, ClaimKey, Delivery, Outcome, Unreadable
+from async_session_store.claims import WaitClaim, claim_lost
+from async_session_store.errors import (
+    ClaimLostError,
+    CorruptSessionError,
+    DuplicateDeliveryError,
+    SessionStoreError,
+    WaitClaimedError,
+)
+from async_session_store.models import Owner
+
+_SHORTEST_PAUSE: Final = 0.005  # seconds
+_LONGEST_PAUSE: Final = 0.25  # seconds
+_RENEWALS: Final = 3  # in the time of one lease
+_CLEAN_UP_TIMEOUT: Final = 5.0  # seconds
+
+_logger = logging.getLogger("async_session_store")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimWish:
+    """What to claim: ``lease`` in milliseconds, ``patience`` (how long to wait) in seconds."""
+
+    owner: Owner
+    scope_hashes: tuple[str, ...]
+    lease: int
+    patience: float
+    delivery: Delivery | None
+
+
+async def claim(backend: Backend, wish: ClaimWish) -> WaitClaim | None:
+    """Claim a wait, or wait for a turn; None if none is live."""
+    give_up_at = anyio.current_time() + wish.patience
+    for attempt in itertools.count():
+        found = await _try_once(backend, wish)
+        left = give_up_at - anyio.current_time()
+        if found is not Outcome.CLAIMED or left <= 0:
+            break
+        await anyio.sleep(min(left, pause(attempt)))
+    if isinstance(found, Claimed):
+        return WaitClaim(backend, found, wish.lease, wish.delivery)
+    if isinstance(found, Unreadable):
+        raise CorruptSessionError(found.key, found.reason)
+    if found is Outcome.CLAIMED:
+        raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
+    if found is Outcome.DUPLICATE:
+        raise DuplicateDeliveryError("this delivery was handled before; acknowledge it")
+    return None
+
+
+async def _try_once(backend: Backend, wish: ClaimWish) -> Claimed | Unreadable | Outcome:
+    token = _random.token()
+    try:
+        return await backend.claim_wait(
+            wish.owner,
+            wish.scope_hashes,
+            token=token,
+            lease=wish.lease,
+            delivery_id=None if wish.delivery is None else wish.delivery.id,
+        )
+    except anyio.get_cancelled_exc_class():
+        # It may have been granted, and then no one would hold it until its lease ends.
+        with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
+            for scope_hash in wish.scope_hashes:
+                await backend.release_claim(ClaimKey(wish.owner, scope_hash, token))
+        raise
+
+
+def pause(attempt: int) -> float:
+    """How long to leave others the way before the next attempt, in seconds."""
+    return _random.between(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(attempt, 10)))
+
+
+@asynccontextmanager
+async def holding(claim: WaitClaim) -> AsyncGenerator[None, None]:
+    """Renew the claim while a block runs; complete it if the block ends well, else release it."""
+    lost: ClaimLostError | None = None
+    failure: BaseException | None = None
+
+    async def renew() -> None:
+        nonlocal lost
+        lost = await _renew_until_lost(claim)
+        tasks.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(renew)
+            try:
+                yield
+            except (anyio.get_cancelled_exc_class(), GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # it is raised below, not in a group
+                failure = error
+            tasks.cancel_scope.cancel()
+    except BaseException:
+        await _release_quietly(claim)
+        raise
+    if failure is not None:
+        await _release_quietly(claim)
+        raise failure
+    if lost is not None:
+        raise lost
+    with anyio.CancelScope(shield=True):
+        await claim.complete()
+
+
+async def _renew_until_lost(claim: WaitClaim) -> ClaimLostError:
+    seconds = claim.lease.total_seconds()
+    lease_end = anyio.current_time() + seconds
+    while True:
+        await anyio.sleep(seconds / _RENEWALS)
+        begun = anyio.current_time()
+        try:
+            with anyio.move_on_after(lease_end - begun):
+                await claim.renew()
+                lease_end = begun + seconds
+        except ClaimLostError as error:
+            return error
+        except SessionStoreError:
+            _logger.warning("a claim could not be renewed; trying again", exc_info=True)
+        if anyio.current_time() >= lease_end:
+            return claim_lost()
+
+
+async def _release_quietly(claim: WaitClaim) -> None:
+    """Give the wait back if that is possible: what made the block end matters more."""
+    with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
+        try:
+            await claim.release()
+        except ClaimLostError:
+            pass  # It is given back already.
+        except SessionStoreError:
+            _logger.warning("a claim could not be released; its lease will end", exc_info=True)
