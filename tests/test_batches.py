@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
 from async_session_store import StoreUnavailableError
 from async_session_store.backends import _batches
 from async_session_store.backends._batches import BatchWorker, Job, RunBatch
+from loops import turn_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -78,11 +78,6 @@ async def connection() -> AsyncIterator[Connection]:
     assert connection.events == ["open", "closed"]
 
 
-async def turns(number: int) -> None:
-    for _ in range(number):
-        await checkpoint()
-
-
 # --- Batches ----------------------------------------------------------------------------------
 
 
@@ -98,7 +93,7 @@ async def test_calls_that_come_while_a_batch_runs_form_the_next_in_their_order(
     calls = []
     for number in range(10):
         calls.append(connection.call(f"c{number}"))
-        await turns(number % 3)
+        await turn_loop(number % 3)
     assert connection.batches == [["held"]]
     connection.gate.set()
     await asyncio.gather(held, *calls)
@@ -109,7 +104,7 @@ async def test_a_batch_is_at_most_the_largest() -> None:
     connection = Connection(largest=4)
     held = await connection.hold()
     calls = [connection.call(f"c{number}") for number in range(10)]
-    await turns(1)
+    await turn_loop(1)
     connection.gate.set()
     await asyncio.gather(held, *calls)
     assert [len(batch) for batch in connection.batches] == [1, 4, 4, 2]
@@ -151,7 +146,7 @@ async def test_r3_a_call_that_is_cancelled_before_it_begins_never_runs(
 ) -> None:
     held = await connection.hold()
     one, two, three = (connection.call(name) for name in ("one", "two", "three"))
-    await turns(1)
+    await turn_loop(1)
     two.cancel()
     connection.gate.set()
     assert await asyncio.gather(held, one, three) == ["HELD", "ONE", "THREE"]
@@ -163,7 +158,7 @@ async def test_r3_the_reply_to_a_cancelled_call_goes_to_nobody(connection: Conne
     held = await connection.hold()
     held.cancel()
     later = connection.call("later")
-    await turns(2)
+    await turn_loop(2)
     assert held.cancelled()
     assert not later.done()
     connection.gate.set()
@@ -177,7 +172,7 @@ async def test_r3_an_error_for_a_cancelled_call_goes_to_nobody(connection: Conne
     await connection.begun.wait()
     calls[0].cancel()
     calls[1].cancel()
-    await turns(2)
+    await turn_loop(2)
     connection.gate.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for result in results] == [
@@ -190,7 +185,7 @@ async def test_r3_an_error_for_a_cancelled_call_goes_to_nobody(connection: Conne
 async def test_r3_only_cancelled_calls_are_no_batch(connection: Connection) -> None:
     held = await connection.hold()
     calls = [connection.call("x") for _ in range(5)]
-    await turns(1)
+    await turn_loop(1)
     for call in calls:
         call.cancel()
     connection.gate.set()
@@ -258,11 +253,11 @@ async def test_r5_a_closed_worker_is_refused(connection: Connection) -> None:
 async def test_r5_closing_runs_what_waits_and_takes_no_more(connection: Connection) -> None:
     held = await connection.hold()
     waiting = connection.call("waiting")
-    await turns(1)
+    await turn_loop(1)
     closing = asyncio.ensure_future(connection.worker.aclose())
-    await turns(2)
+    await turn_loop(2)
     late = connection.call("late")
-    await turns(2)
+    await turn_loop(2)
     assert not closing.done()
     connection.gate.set()
     assert await asyncio.gather(held, waiting) == ["HELD", "WAITING"]
@@ -288,10 +283,10 @@ async def test_r5_closing_outlasts_cancellation(connection: Connection, *, nativ
 
     closing = asyncio.ensure_future(close())
     for _ in range(3):
-        await turns(2)
+        await turn_loop(2)
         if native:
             closing.cancel()
-    await turns(2)
+    await turn_loop(2)
     assert not closing.done()
     connection.gate.set()
     assert await held == "HELD"
@@ -321,7 +316,7 @@ def test_a_loop_that_ends_takes_the_worker_along() -> None:
         connections.append(connection)
         calls.append(await connection.hold())
         calls.append(connection.call("waiting"))
-        await turns(1)
+        await turn_loop(1)
 
     asyncio.run(main())
     assert connections[0].batches == [["held"]]
@@ -333,7 +328,7 @@ def test_callers_hear_that_the_worker_was_cancelled() -> None:
     async def main() -> None:
         connection = Connection()
         calls = [await connection.hold(), connection.call("waiting")]
-        await turns(1)
+        await turn_loop(1)
         connection.worker._task.cancel()
         held, waiting = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(held, StoreUnavailableError)

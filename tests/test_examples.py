@@ -64,6 +64,48 @@ def test_quickstart_fails_if_nothing_was_kept() -> None:
     ]
 
 
+def assert_each_message_was_handled_once(done: subprocess.CompletedProcess[str], kind: str) -> None:
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, head, *table, _, last = done.stdout.splitlines()
+    assert first == f"10 messages, 2 workers, a lease of 1.5 s, {kind}"
+    assert head.split() == ["message", "worker", "1", "worker", "2", "stored"]
+    assert len(table) == 10
+    for number, row in enumerate(table, 1):
+        assert row.startswith(f"{number:02} ")
+        assert row.endswith(" 1 x")
+        assert row.count("handled") == 1
+    killed = [number for number, row in enumerate(table, 1) if "killed" in row]
+    assert killed == [6]
+    assert "claimed" in table[5]
+    assert all("duplicate" in row for row in table[:5])
+    assert not any("duplicate" in row for row in table[5:])
+    assert re.fullmatch(
+        r"worker (1|2) was killed, worker (?!\1)(1|2) finished,"
+        r" and every message was handled exactly once",
+        last,
+    )
+
+
+def test_two_workers_handle_each_message_once_on_sqlite() -> None:
+    done = run("two_workers.py")
+    assert_each_message_was_handled_once(done, "sqlite")
+
+
+def test_two_workers_handle_each_message_once_on_redis(redis_server: RedisServer) -> None:
+    done = run("two_workers.py", "--url", redis_server.url)
+    assert_each_message_was_handled_once(done, "redis")
+
+
+def test_two_workers_fail_if_nothing_is_shared() -> None:
+    done = run("two_workers.py", "--url", "memory://")
+    assert done.returncode == 1
+    # The workers share the stream, and may write into each other's lines.
+    assert done.stderr.count("no flow waits in the chat") == 2
+    assert done.stderr.splitlines()[-1] == (
+        "one worker should have been killed and one have finished; exit codes: [1, 1]"
+    )
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_says_how_to_run_it(example: Path) -> None:
     assert f"python examples/{example.name}" in example.read_text().split('"""')[1]

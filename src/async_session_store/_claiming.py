@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -74,9 +75,8 @@ async def _try_once(backend: Backend, wish: ClaimWish) -> Claimed | Unreadable |
         )
     except anyio.get_cancelled_exc_class():
         # It may have been granted, and then no one would hold it until its lease ends.
-        with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
-            for scope_hash in wish.scope_hashes:
-                await backend.release_claim(ClaimKey(wish.owner, scope_hash, token))
+        for scope_hash in wish.scope_hashes:
+            await _quietly(partial(backend.release_claim, ClaimKey(wish.owner, scope_hash, token)))
         raise
 
 
@@ -90,32 +90,33 @@ async def holding(claim: WaitClaim) -> AsyncGenerator[None, None]:
     """Renew the claim while a block runs; complete it if the block ends well, else release it."""
     lost: ClaimLostError | None = None
     failure: BaseException | None = None
+    block = anyio.CancelScope()
 
     async def renew() -> None:
         nonlocal lost
         lost = await _renew_until_lost(claim)
-        tasks.cancel_scope.cancel()
+        block.cancel()
 
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(renew)
             try:
-                yield
+                with block:
+                    yield
             except (anyio.get_cancelled_exc_class(), GeneratorExit):
                 raise
             except BaseException as error:  # noqa: BLE001  # it is raised below, not in a group
                 failure = error
             tasks.cancel_scope.cancel()
     except BaseException:
-        await _release_quietly(claim)
+        await _end(claim.release, quietly=True)
         raise
     if failure is not None:
-        await _release_quietly(claim)
+        await _end(claim.release, quietly=True)
         raise failure
     if lost is not None:
         raise lost
-    with anyio.CancelScope(shield=True):
-        await claim.complete()
+    await _end(claim.complete, quietly=False)
 
 
 async def _renew_until_lost(claim: WaitClaim) -> ClaimLostError:
@@ -136,12 +137,26 @@ async def _renew_until_lost(claim: WaitClaim) -> ClaimLostError:
             return claim_lost()
 
 
-async def _release_quietly(claim: WaitClaim) -> None:
-    """Give the wait back if that is possible: what made the block end matters more."""
+async def _end(end: Callable[[], Awaitable[object]], *, quietly: bool) -> None:
+    """Complete or release a claim, also if the caller is cancelled.
+
+    Where asyncio itself cancels a task, as its time-outs do, no shield of anyio holds: then the
+    call may not have begun, and is made again. If it was carried out, the second finds it ended.
+    """
+    with anyio.CancelScope(shield=True):
+        try:
+            await (_quietly(end) if quietly else end())
+        except anyio.get_cancelled_exc_class():
+            await _quietly(end)
+            raise
+
+
+async def _quietly(end: Callable[[], Awaitable[object]]) -> None:
+    """End a claim if that is possible: why it ends matters more."""
     with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
         try:
-            await claim.release()
+            await end()
         except ClaimLostError:
-            pass  # It is given back already.
+            pass  # It is ended already.
         except SessionStoreError:
-            _logger.warning("a claim could not be released; its lease will end", exc_info=True)
+            _logger.warning("a claim could not be ended; its lease will end", exc_info=True)

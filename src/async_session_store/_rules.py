@@ -72,9 +72,7 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
 
 
 def etag(value: str | None) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise _wrong_type("if_match", "the etag of a record", value)
-    return value
+    return None if value is None else _text(SessionKey, "if_match", value)
 
 
 def limit(value: int) -> int:
@@ -145,8 +143,8 @@ def patience(wait: timedelta | float) -> float:
     seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         raise _wrong_type("wait", "a timedelta or seconds", wait)
-    if not 0 <= seconds < math.inf:
-        raise InvalidInputError("wait: must not be negative, and finite (K1)")
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
     return seconds
 
 

@@ -33,7 +33,8 @@ class TestMemory(BackendSuite):
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
-        return [*map(str, backend._sessions), *map(str, waits)]
+        expiring = [*backend._claims._entries, *backend._deliveries._entries]
+        return [*map(str, backend._sessions), *map(str, waits), *map(str, expiring)]
 
     async def test_t6_a_session_lives_to_its_last_millisecond(self) -> None:
         clock = Clock(lambda: 0.0)

@@ -17,7 +17,6 @@ from pathlib import Path
 import anyio
 import pytest
 import redis
-from anyio.lowlevel import checkpoint
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
@@ -43,6 +42,7 @@ from async_session_store.testing.contract.builders import (
     register,
 )
 from calls import READS, SHRINKING, Call
+from loops import eventually, turn_loop
 from redis_server import RedisServer, find_server
 from stored_keys import stored_keys
 from tcp_proxy import Fault, TcpProxy, tcp_proxy
@@ -113,17 +113,6 @@ def connections(client: redis.Redis) -> list[str]:
     """Give the addresses of all other clients."""
     own = str(client.client_id())
     return [item["addr"] for item in client.client_list() if item["id"] != own]
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110  # another process brings it about
-            await anyio.sleep(0.01)
-
-
-async def turn_loop(turns: int) -> None:
-    for _ in range(turns):
-        await checkpoint()
 
 
 # --- No server, or none that lets us in -------------------------------------------------------
@@ -868,7 +857,6 @@ async def test_r4_closing_is_bounded(server: RedisServer, monkeypatch: pytest.Mo
 NO_CLOSE = """
 import asyncio, sys
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import Sentinel
 from async_session_store import AsyncSessionStore
 from async_session_store.backends.redis import RedisBackend
 

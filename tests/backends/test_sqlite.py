@@ -17,6 +17,8 @@ from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import CTX, A, ctx, data, register
 from clock import Clock
 
+TABLES = ("sessions", "claims", "deliveries")
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -39,7 +41,8 @@ class TestSqlite(SharedStorageSuite):
         if not self.path.exists():
             return []
         with self._behind() as database:
-            return [key for (key,) in database.execute("SELECT key FROM sessions")]
+            rows = [database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
+            return [f"{table} {row}" for table, found in zip(TABLES, rows) for row in found]
 
     @override
     def peer(self, backend: Backend) -> Backend:

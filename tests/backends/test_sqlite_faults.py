@@ -20,7 +20,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
 from async_session_store import (
     AsyncSessionStore,
@@ -41,6 +40,7 @@ from async_session_store.testing.contract.builders import (
     register,
 )
 from calls import CALLS, GROWING, READS, SEVERAL_SCOPES, SHRINKING, Call
+from loops import eventually, turn_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -76,12 +76,6 @@ def behind(path: Path) -> closing[sqlite3.Connection]:
 def content(path: Path) -> list[object]:
     with behind(path) as database:
         return database.execute("SELECT * FROM sessions ORDER BY key").fetchall()
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110  # another thread brings it about
-            await anyio.sleep(0.01)
 
 
 async def refused(path: Path | str, match: str) -> BaseException | None:
@@ -193,13 +187,14 @@ async def foreign() -> AsyncIterator[Path]:
 
 
 async def test_r1_a_read_only_file(foreign: Path) -> None:
-    foreign.parent.chmod(0o777)
-    with unprivileged():
+    async def read_and_write() -> None:
         async with open_store(foreign) as store:
             assert await find(store, A) == "k"
-            for call in WRITES.values():
-                with pytest.raises(StoreUnavailableError, match="read-only"):
-                    await call(store)
+            await register(store, "k", B)
+
+    foreign.parent.chmod(0o777)
+    with unprivileged(), pytest.raises(StoreUnavailableError, match="read-only"):
+        await read_and_write()
 
 
 async def test_r1_a_read_only_folder(foreign: Path) -> None:
@@ -670,8 +665,7 @@ def threads() -> set[threading.Thread]:
 async def test_r3_opening_cancelled_half_way_leaves_nothing(path: Path, turns: int) -> None:
     tasks, before = asyncio.all_tasks(), threads()
     opening = asyncio.ensure_future(open_store(path).open())
-    for _ in range(turns):
-        await checkpoint()
+    await turn_loop(turns)
     opening.cancel()
     await asyncio.wait([opening])
     if not opening.cancelled():
@@ -796,8 +790,7 @@ async def test_r5_closing_is_not_interrupted(path: Path, *, native: bool) -> Non
 
     with locked(path):
         call = asyncio.ensure_future(register(store, "k", A))
-        for _ in range(3):
-            await checkpoint()
+        await turn_loop(3)
         closing_task = asyncio.ensure_future(cancelled_close())
         await asyncio.sleep(0.05)
         if native:

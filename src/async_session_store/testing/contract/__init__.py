@@ -2,13 +2,16 @@
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.cancellation import Cancellation
+from async_session_store.testing.contract.claims import Claims
 from async_session_store.testing.contract.concurrency import Concurrency
+from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
 from async_session_store.testing.contract.owners import Owners
 from async_session_store.testing.contract.records import Records
+from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
@@ -26,6 +29,9 @@ class BackendSuite(
     Lookup,
     Records,
     Deadlines,
+    Claims,
+    Resuming,
+    ConditionalWrites,
     Concurrency,
     Cancellation,
     Lifecycle,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from async_session_store import AsyncSessionStore, ErrorCode, InvalidInputError
+from async_session_store import NEVER, AsyncSessionStore, ErrorCode, InvalidInputError
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
+from async_session_store.testing.contract.claims import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]
@@ -20,6 +23,16 @@ BAD_DATA: list[Any] = [7, None, "{}", {}, CTX]
 BAD_CTX: list[Any] = [7, None, "ctx", {"env": "prod"}, data()]
 BAD_SCOPES: list[Any] = [7, None, "a", {"conversation": "a"}, b"a"]
 BAD_SEQUENCES: list[Any] = [[], (), [A, None], ["a"], frozenset([A]), iter([A]), "aa"]
+BAD_DELIVERY_IDS: list[Any] = ["", "x" * 2000, "é" * 513, "\ud800", 7, b"event", ["event"], True]
+BAD_LEASES: list[Any] = [
+    *(0, -1, -0.0, math.nan, math.inf, -math.inf, 10**400, NEVER, None, "30", True, [30]),
+    *(timedelta(0), timedelta(-1), timedelta.max, timedelta(days=36_526)),
+]
+BAD_PATIENCE: list[Any] = [
+    *(-1, -0.001, math.nan, math.inf, -math.inf, 10**400, NEVER, None, "1", False, [1]),
+    *(timedelta(-1), timedelta.max),
+]
+BAD_ETAGS: list[Any] = ["", "x" * 1025, "\ud800", 7, 7.0, b"etag", True, ["etag"]]
 BAD_LIMITS: list[Any] = [0, -1, 1.5, True, None, "1"]
 
 WITH_USER_ID: dict[str, Call] = {
@@ -33,6 +46,8 @@ WITH_USER_ID: dict[str, Call] = {
     "list_records": lambda store, bad: store.list_wait_records(CTX, bad),
     "clear": lambda store, bad: store.clear_wait(CTX, bad, A),
     "clear_all": lambda store, bad: store.clear_waits_for_user(CTX, bad),
+    "claim": lambda store, bad: store.claim_wait(CTX, bad, A),
+    "resume": lambda store, bad: store.resume_wait(CTX, bad, A).__aenter__(),
 }
 
 WITH_KEY: dict[str, Call] = {
@@ -45,6 +60,7 @@ WITH_KEY: dict[str, Call] = {
     "update": lambda store, bad: store.update_session(bad, data()),
     "touch": lambda store, bad: store.touch_session(bad, 60),
     "remove": lambda store, bad: store.remove_session(bad),
+    "edit": lambda store, bad: store.edit_session(bad, lambda old: old),
 }
 
 WITH_DATA: dict[str, Call] = {
@@ -52,6 +68,8 @@ WITH_DATA: dict[str, Call] = {
     "update": lambda store, bad: store.update_session("k", bad),
     "register": lambda store, bad: store.register_wait(CTX, "u1", A, "k", bad),
     "register_if_absent": lambda store, bad: store.register_wait_if_absent(CTX, "u1", B, "k", bad),
+    "edit": lambda store, bad: store.edit_session("k", lambda _: bad),
+    "update if it matches": lambda store, bad: store.update_session("k", bad, if_match="x"),
 }
 
 WITH_CTX: dict[str, Call] = {
@@ -66,6 +84,8 @@ WITH_CTX: dict[str, Call] = {
     "list_records": lambda store, bad: store.list_wait_records(bad, "u1"),
     "clear": lambda store, bad: store.clear_wait(bad, "u1", A),
     "clear_all": lambda store, bad: store.clear_waits_for_user(bad, "u1"),
+    "claim": lambda store, bad: store.claim_wait(bad, "u1", A),
+    "resume": lambda store, bad: store.resume_wait(bad, "u1", A).__aenter__(),
 }
 
 WITH_OPTIONAL_CTX: dict[str, Call] = {
@@ -74,6 +94,7 @@ WITH_OPTIONAL_CTX: dict[str, Call] = {
     "update": lambda store, bad: store.update_session("k", data(), ctx=bad),
     "touch": lambda store, bad: store.touch_session("k", 60, ctx=bad),
     "remove": lambda store, bad: store.remove_session("k", ctx=bad),
+    "edit": lambda store, bad: store.edit_session("k", lambda old: old, ctx=bad),
 }
 
 WITH_SCOPE: dict[str, Call] = {
@@ -87,6 +108,29 @@ WITH_SCOPE: dict[str, Call] = {
 WITH_SCOPES: dict[str, Call] = {
     "find": lambda store, bad: store.find_wait_by_scope(CTX, "u1", bad),
     "get_wait": lambda store, bad: store.get_wait(CTX, "u1", bad),
+    "claim": lambda store, bad: store.claim_wait(CTX, "u1", bad),
+    "resume": lambda store, bad: store.resume_wait(CTX, "u1", bad).__aenter__(),
+}
+
+WITH_LEASE: dict[str, Call] = {
+    "claim": lambda store, bad: store.claim_wait(CTX, "u1", A, lease=bad),
+    "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, lease=bad).__aenter__(),
+}
+
+WITH_DEDUPE_TTL: dict[str, Call] = {
+    "claim": lambda store, bad: store.claim_wait(CTX, "u1", A, delivery_id="e", dedupe_ttl=bad),
+    "claim without a delivery": lambda store, bad: store.claim_wait(CTX, "u1", A, dedupe_ttl=bad),
+    "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, dedupe_ttl=bad).__aenter__(),
+}
+
+WITH_PATIENCE: dict[str, Call] = {
+    "claim": lambda store, bad: store.claim_wait(CTX, "u1", A, wait=bad),
+    "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, wait=bad).__aenter__(),
+}
+
+WITH_DELIVERY_ID: dict[str, Call] = {
+    "claim": lambda store, bad: store.claim_wait(CTX, "u1", A, delivery_id=bad),
+    "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, delivery_id=bad).__aenter__(),
 }
 
 
@@ -95,7 +139,7 @@ def calls(table: dict[str, Call]) -> pytest.MarkDecorator:
 
 
 class BadInput(Hooks):
-    """M7, F5, 0, T5, S6: wrong arguments. For times to live, see :class:`Deadlines`."""
+    """M7, F5, 0, K, E2, T5, S6: wrong arguments. For times to live, see :class:`Deadlines`."""
 
     async def _assert_refused(
         self,
@@ -162,6 +206,54 @@ class BadInput(Hooks):
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, [*BAD_SCOPES, *BAD_SEQUENCES], "scope")
+
+    @calls(WITH_LEASE)
+    async def test_k1_a_bad_lease_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_LEASES, "lease")
+        assert not await is_claimed(store, A)
+
+    async def test_k2_a_bad_lease_is_refused_when_renewing(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        claimed = await claim(store, A)
+        for bad in BAD_LEASES:
+            if bad is not None:
+                async with self.refused(backend, InvalidInputError, "^lease: "):
+                    await claimed.renew(bad)
+        assert await claimed.complete()
+
+    @calls(WITH_PATIENCE)
+    async def test_k1_a_bad_time_to_wait_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_PATIENCE, "wait")
+        assert not await is_claimed(store, A)
+
+    @calls(WITH_DELIVERY_ID)
+    async def test_k6_a_bad_delivery_id_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_DELIVERY_IDS, "delivery_id")
+        assert not await is_claimed(store, A)
+
+    @calls(WITH_DEDUPE_TTL)
+    async def test_k6_a_bad_time_to_remember_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, BAD_LEASES, "dedupe_ttl")
+        assert not await is_claimed(store, A)
+
+    async def test_e2_a_bad_etag_is_refused(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        def call(store: AsyncSessionStore, bad: Any) -> Awaitable[object]:
+            return store.update_session("k", data("new"), if_match=bad)
+
+        await self._assert_refused(backend, store, call, BAD_ETAGS, "if_match")
+        assert await store.get_session("k") == data()
 
     async def test_t5_a_bad_limit_is_refused(
         self, backend: Backend, store: AsyncSessionStore

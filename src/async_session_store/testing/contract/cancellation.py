@@ -9,7 +9,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from async_session_store import AsyncSessionStore, SessionStoreError
+from async_session_store import (
+    AsyncSessionStore,
+    DuplicateDeliveryError,
+    ReplyScope,
+    SessionStoreError,
+)
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -23,6 +28,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
+from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
@@ -42,9 +48,24 @@ WRITES: dict[str, Call] = {
     "touch": lambda store: store.touch_session("k1", 600),
     "remove": lambda store: store.remove_session("k1"),
     "clear": lambda store: clear(store, A),
+    "edit": lambda store: store.edit_session("k1", lambda _: data("new")),
+    "resume": lambda store: resume(store),
     "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
     "purge": lambda store: store.purge_expired(),
 }
+
+
+async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
+    """Claim a wait, and release it at once if that was not cancelled."""
+    claimed = await try_claim(store, *scopes)
+    if claimed is not None:
+        with anyio.CancelScope(shield=True):
+            await claimed.release()
+
+
+async def resume(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A):
+        await checkpoint()
 
 
 async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -153,6 +174,48 @@ class Cancellation(Hooks):
             for number in range(30):
                 tasks.start_soon(task, number)
         assert await listed(store) == sorted(filter(None, outcomes))
+
+    @pytest.mark.parametrize("scopes", [[A], [B, A], [A, B, A]], ids=["one", "two", "three"])
+    async def test_r3_k1_a_cancelled_claim_is_not_held(
+        self, backend: Backend, store: AsyncSessionStore, scopes: list[ReplyScope]
+    ) -> None:
+        await register(store, "k", A)
+        for turns in range(40):
+            await cancel_after(turns, lambda: give_back(store, scopes))
+            assert not await is_claimed(store, A)
+        await clear(store, A)
+        assert await self.leftovers(backend) == []
+
+    async def test_r3_k1_a_cancelled_wait_for_a_turn(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        for turns in TURNS:
+            held = await claim(store, A)
+            await cancel_after(turns, lambda: try_claim(store, A, wait=60))
+            assert await is_claimed(store, A)
+            await held.release()
+            assert not await is_claimed(store, A)
+
+    @pytest.mark.parametrize("end", ["complete", "release", "renew"])
+    async def test_r3_k2_ending_a_claim_happens_wholly_or_not_at_all(
+        self, backend: Backend, store: AsyncSessionStore, end: str
+    ) -> None:
+        for turns in range(30):
+            await register(store, "k", A)
+            held = await claim(store, A, delivery_id=f"{turns}", dedupe_ttl=5)
+            await cancel_after(turns, getattr(held, end))
+            waiting = await find(store, A)
+            if waiting is None:
+                assert end == "complete"
+                with pytest.raises(DuplicateDeliveryError):
+                    await try_claim(store, A, delivery_id=f"{turns}")
+            elif await is_claimed(store, A):
+                await held.release()
+            else:
+                assert end == "release"
+            if waiting is not None:
+                await (await claim(store, A, delivery_id=f"{turns}")).release()
+                await clear(store, A)
+        await self.advance(backend, 6)
 
     async def test_r3_opening_may_be_cancelled(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)

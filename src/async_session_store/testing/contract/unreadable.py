@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -11,8 +12,10 @@ from async_session_store import (
     AsyncSessionStore,
     CorruptSessionError,
     ErrorCode,
+    SessionNotFoundError,
     SessionStoreError,
     TenantCtx,
+    WaitClaimedError,
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
@@ -30,6 +33,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
+from async_session_store.testing.contract.claims import claim
 from async_session_store.testing.contract.hooks import SharedHooks
 
 
@@ -112,11 +116,52 @@ class Unreadable(SharedHooks):
         async with self.refused(backend, CorruptSessionError, "'spoilt'"):
             await store.update_session("spoilt", data())
         async with self.refused(backend, CorruptSessionError, "'spoilt'"):
+            await store.update_session("spoilt", data(), if_match="etag")
+        async with self.refused(backend, CorruptSessionError, "'spoilt'"):
+            await store.edit_session("spoilt", lambda old: old)
+        async with self.refused(backend, CorruptSessionError, "'spoilt'"):
             await register(store, "spoilt", A)
         async with self.refused(backend, CorruptSessionError, "'spoilt'"):
             await register(store, "spoilt", C)
         async with self.refused(backend, CorruptSessionError, "'spoilt'"):
             await register_if_absent(store, "spoilt", C)
+
+    @unreadable_documents
+    async def test_r2_k1_claiming_it_fails_and_leaves_no_claim(
+        self, backend: Backend, store: AsyncSessionStore, document: bytes
+    ) -> None:
+        await self._spoil(backend, store, document)
+        async with self.refused(backend, CorruptSessionError, "'spoilt'"):
+            await store.claim_wait(CTX, "u1", A, delivery_id="event", wait=60)
+        async with self.refused(backend, CorruptSessionError, "'spoilt'"):
+            await store.claim_wait(CTX, "u1", [C, A, B])
+        async with self.refused(backend, CorruptSessionError, "'spoilt'"):
+            await store.resume_wait(CTX, "u1", A).__aenter__()
+        assert await register(store, "k", A) == "spoilt"
+        assert await (await claim(store, A, delivery_id="event")).complete()
+        assert await (await claim(store, B)).complete()
+
+    @unreadable_documents
+    async def test_r2_k3_a_claimed_wait_that_is_spoilt_meanwhile(
+        self, backend: Backend, store: AsyncSessionStore, document: bytes
+    ) -> None:
+        for end in ("complete", "release"):
+            await self._spoil(backend, store, data().model_dump_json().encode())
+            claimed = await claim(store, A)
+            await self.overwrite(backend, "spoilt", document)
+            await claimed.renew()
+            with pytest.raises((CorruptSessionError, WaitClaimedError)):
+                await claim(store, A)
+            if end == "complete":
+                await claimed.complete()
+            else:
+                await claimed.release()
+            await register(store, "k", A)
+            assert await (await claim(store, A)).complete()
+            for key in ("spoilt", "sound"):
+                with suppress(SessionNotFoundError):
+                    await store.remove_session(key)
+            assert await self.leftovers(backend) == []
 
     async def test_r2_the_error_names_the_key_and_quotes_nothing(
         self, backend: Backend, store: AsyncSessionStore

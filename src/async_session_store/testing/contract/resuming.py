@@ -1,0 +1,429 @@
+"""Section 6, K4: a claim for the length of a block."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from async_session_store import (
+    AsyncSessionStore,
+    ClaimLostError,
+    DuplicateDeliveryError,
+    WaitClaimedError,
+)
+from async_session_store.abc import Backend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    C,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+)
+from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.hooks import Hooks
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+
+SHORT_LEASE = 0.3
+
+
+class _BlockError(Exception):
+    """What a block raises."""
+
+
+class _BlockEnd(BaseException):
+    """What a block raises that is no ``Exception``."""
+
+
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "an exception": lambda: _BlockError("text"),
+    "a group": lambda: ExceptionGroup("group", [_BlockError(), ValueError()]),
+    "a group of a group": lambda: BaseExceptionGroup("", [ExceptionGroup("", [ValueError()])]),
+    "no exception": lambda: _BlockEnd("text"),
+    "an interrupt": KeyboardInterrupt,
+    "an exit": lambda: SystemExit(3),
+    "stop iteration": lambda: StopIteration(7),
+    "stop async iteration": lambda: StopAsyncIteration(7),
+    "a runtime error": lambda: RuntimeError("generator raised StopIteration"),
+    "an error of the store": lambda: WaitClaimedError("text"),
+    "a lost claim": lambda: ClaimLostError("text"),
+    "a time-out": lambda: TimeoutError("text"),
+}
+
+
+class Resuming(Hooks):
+    """K4: ``resume_wait``."""
+
+    async def test_k4_it_gives_the_record_and_completes(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A, "state", ttl=600)
+        expected = await store.get_record("k")
+        async with store.resume_wait(CTX, "u1", A) as record:
+            assert record == expected
+            assert await is_claimed(store, A)
+            assert await context_of(store, "k") == "state"
+        assert await store.get_session("k") is None
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_without_a_wait_the_block_runs_with_none(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        async with store.resume_wait(CTX, "u1", [A, B]) as record:
+            assert record is None
+            await register(store, "k", A)
+            assert not await is_claimed(store, A)
+        assert await find(store, A) == "k"
+        with pytest.raises(_BlockError):
+            async with store.resume_wait(CTX, "u1", B, delivery_id="event") as record:
+                assert record is None
+                raise _BlockError
+        await clear(store, A)
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_of_several_scopes_the_first_with_a_live_wait(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k1", B)
+        await register(store, "k2", C)
+        async with store.resume_wait(CTX, "u1", [A, B, C]) as record:
+            assert record is not None
+            assert record.key == "k1"
+        assert await listed(store) == ["k2"]
+
+    async def test_k4_it_is_refused_or_waits_like_a_claim(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        held = await claim(store, A)
+        with pytest.raises(WaitClaimedError):
+            async with store.resume_wait(CTX, "u1", A):
+                pytest.fail("the block ran")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(held.release)
+            async with store.resume_wait(CTX, "u1", A, wait=30) as record:
+                assert record is not None
+        assert await listed(store) == []
+
+    @pytest.mark.parametrize("make", ERRORS.values(), ids=ERRORS.keys())
+    async def test_k4_what_the_block_raises_comes_out_as_it_is_and_the_wait_is_released(
+        self, backend: Backend, store: AsyncSessionStore, make: Callable[[], BaseException]
+    ) -> None:
+        await register(store, "k", A, "state", ttl=600)
+        before = sorted(await self.leftovers(backend)), await store.get_record("k")
+        error, cause = make(), KeyError("cause")
+        caught: BaseException | None = None
+        try:
+            async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
+                raise error from cause
+        except BaseException as raised:  # noqa: BLE001  # that is what it is about
+            caught = raised
+        assert caught is error
+        assert caught.__cause__ is cause
+        assert (sorted(await self.leftovers(backend)), await store.get_record("k")) == before
+        assert await (await claim(store, A, delivery_id="event")).complete()
+
+    async def test_k4_the_blocks_exception_matters_more_than_a_lost_claim(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        with pytest.raises(_BlockError):
+            async with store.resume_wait(CTX, "u1", A):
+                await self.advance(backend, 31)
+                raise _BlockError
+        assert await find(store, A) == "k"
+
+    async def test_k4_blocks_may_be_nested(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k1", A)
+        await register(store, "k2", B)
+        async with store.resume_wait(CTX, "u1", A), store.resume_wait(CTX, "u1", B) as inner:
+            assert inner is not None
+            assert inner.key == "k2"
+            with pytest.raises(WaitClaimedError):
+                async with store.resume_wait(CTX, "u1", [C, A, B]):
+                    pytest.fail("the block ran")
+            assert await is_claimed(store, A)
+            assert await is_claimed(store, B)
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_an_inner_block_that_raises_leaves_the_outer_one_alone(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k1", A)
+        await register(store, "k2", B)
+        async with store.resume_wait(CTX, "u1", A):
+            with pytest.raises(_BlockError):
+                async with store.resume_wait(CTX, "u1", B):
+                    raise _BlockError
+            assert await is_claimed(store, A)
+            assert not await is_claimed(store, B)
+        assert await listed(store) == ["k2"]
+
+    async def test_k4_many_blocks_at_once(self, store: AsyncSessionStore) -> None:
+        resumed: list[str] = []
+
+        async def resume(number: int) -> None:
+            scope = A.model_copy(update={"thread": str(number % 10)})
+            with suppress(WaitClaimedError):
+                async with store.resume_wait(CTX, "u1", scope) as record:
+                    if record is not None:
+                        await checkpoint()
+                        resumed.append(record.key)
+
+        for number in range(10):
+            await register(store, f"k{number}", A.model_copy(update={"thread": str(number)}))
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                tasks.start_soon(resume, number)
+        assert sorted(resumed) == [f"k{number}" for number in range(10)]
+        assert await listed(store) == []
+
+    async def test_k4_the_claim_is_renewed_while_the_block_runs(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+            with pytest.raises(WaitClaimedError):
+                await try_claim(store, A, wait=4 * SHORT_LEASE)
+        assert await listed(store) == []
+
+    async def test_k4_it_is_not_renewed_after_the_block(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        with pytest.raises(_BlockError):
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+                raise _BlockError
+        held = await claim(store, A, lease=SHORT_LEASE)
+        await anyio.sleep(2 * SHORT_LEASE)
+        with pytest.raises(ClaimLostError):
+            await held.complete()
+
+    async def test_k4_a_lost_lease_cancels_the_block(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A, "state")
+        went_on = False
+        with anyio.fail_after(10), pytest.raises(ClaimLostError) as caught:
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE, delivery_id="event"):
+                await self.advance(backend, 1)
+                other = await claim(store, A)
+                await anyio.sleep(60)
+                went_on = True
+        assert not went_on
+        assert caught.value.__cause__ is None
+        assert await context_of(store, "k") == "state"
+        assert await is_claimed(store, A)
+        assert await other.complete()
+
+    async def test_k4_a_lost_lease_ends_a_block_that_catches_cancellation(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        caught: list[BaseException] = []
+        with anyio.fail_after(10), pytest.raises(ClaimLostError):
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+                await self.advance(backend, 1)
+                try:
+                    await anyio.sleep(60)
+                except anyio.get_cancelled_exc_class() as error:
+                    caught.append(error)
+        assert len(caught) == 1
+        assert await find(store, A) == "k"
+        assert not await is_claimed(store, A)
+
+    async def test_k4_what_a_cancelled_block_raises_comes_out(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        with anyio.fail_after(10), pytest.raises(_BlockError):
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+                await self.advance(backend, 1)
+                try:
+                    await anyio.sleep(60)
+                finally:
+                    raise _BlockError
+        assert await find(store, A) == "k"
+
+    async def test_k4_a_lost_lease_cancels_the_tasks_of_the_block(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+
+        async def fail_when_cancelled() -> None:
+            try:
+                await anyio.sleep(60)
+            finally:
+                raise _BlockError
+
+        with anyio.fail_after(10), pytest.raises(ClaimLostError):
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+                await self.advance(backend, 1)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anyio.sleep, 60)
+                    await anyio.sleep(60)
+        with anyio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
+            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
+                await self.advance(backend, 1)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(fail_when_cancelled)
+                    tasks.start_soon(anyio.sleep, 60)
+                    await anyio.sleep(60)
+        assert caught.group_contains(_BlockError)
+        assert await find(store, A) == "k"
+
+    async def test_k4_a_block_that_was_faster_than_its_lost_lease_is_told(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        with pytest.raises(ClaimLostError):
+            async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
+                await self.advance(backend, 31)
+        assert await find(store, A) == "k"
+        assert await (await claim(store, A, delivery_id="event")).complete()
+
+    async def test_k4_a_block_that_is_cancelled_releases_the_wait(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A, "state", ttl=600)
+        before = sorted(await self.leftovers(backend)), await store.get_record("k")
+        with anyio.move_on_after(0.05) as scope:
+            async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
+                await anyio.sleep(60)
+        assert scope.cancelled_caught
+        assert (sorted(await self.leftovers(backend)), await store.get_record("k")) == before
+        assert await (await claim(store, A, delivery_id="event")).complete()
+
+    async def test_k4_a_block_in_a_task_group_that_fails_releases_the_wait(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        entered = anyio.Event()
+
+        async def resume() -> None:
+            async with store.resume_wait(CTX, "u1", A):
+                entered.set()
+                await anyio.sleep(60)
+
+        async def fail() -> None:
+            await entered.wait()
+            raise _BlockError
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(resume)
+                tasks.start_soon(fail)
+        assert [type(error) for error in caught.value.exceptions] == [_BlockError]
+        assert await find(store, A) == "k"
+        assert not await is_claimed(store, A)
+
+    @pytest.mark.parametrize("turns", range(25))
+    async def test_k4_r3_cancelled_after_any_number_of_turns(
+        self, backend: Backend, store: AsyncSessionStore, turns: int
+    ) -> None:
+        await register(store, "k", A)
+        ran = 0
+
+        async def resume() -> None:
+            nonlocal ran
+            async with store.resume_wait(CTX, "u1", A, wait=30):
+                ran += 1
+                await checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(resume)
+            for _ in range(turns):
+                await checkpoint()
+            tasks.cancel_scope.cancel()
+        if await find(store, A) is None:
+            assert ran == 1
+        else:
+            assert await (await claim(store, A)).complete()
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_a_cancellation_that_the_block_catches_is_not_forgotten(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        with anyio.move_on_after(0.05) as scope:
+            async with store.resume_wait(CTX, "u1", A):
+                with suppress(anyio.get_cancelled_exc_class()):
+                    await anyio.sleep(60)
+            await checkpoint()
+            pytest.fail("it went on")
+        assert scope.cancelled_caught
+        assert await find(store, A) is None or not await is_claimed(store, A)
+
+    async def test_k4_the_next_question_stays(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A, "first", ttl=60)
+        for number in range(3):
+            async with store.resume_wait(CTX, "u1", A, delivery_id=str(number)) as record:
+                assert record is not None
+                await register(store, record.key, A, f"question {number}", ttl=60)
+            assert await find(store, A) == "k"
+            assert await context_of(store, "k") == f"question {number}"
+            with pytest.raises(DuplicateDeliveryError):
+                async with store.resume_wait(CTX, "u1", A, delivery_id=str(number)):
+                    pytest.fail("the block ran")
+        async with store.resume_wait(CTX, "u1", A):
+            await register(store, "another", A, "state")
+        assert await listed(store) == ["another"]
+        async with store.resume_wait(CTX, "u1", A):
+            await register(store, "another", B, "state")
+        assert await find(store, B) == "another"
+
+    async def test_k4_what_the_block_updates_is_completed(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        async with store.resume_wait(CTX, "u1", A) as record:
+            assert record is not None
+            await store.update_session(record.key, data("new"), if_match=record.etag)
+            await store.touch_session(record.key, 60)
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_a_block_may_remove_or_clear_its_wait(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        async with store.resume_wait(CTX, "u1", A) as record:
+            assert record is not None
+            await store.remove_session(record.key)
+        await register(store, "k", A)
+        async with store.resume_wait(CTX, "u1", A):
+            assert await clear(store, A, "k")
+        assert await self.leftovers(backend) == []
+
+    async def test_k4_k6_a_delivery_is_handled_once(self, store: AsyncSessionStore) -> None:
+        handled: list[str] = []
+        refused: list[str] = []
+        await register(store, "k", A)
+
+        async def deliver(delivery_id: str) -> None:
+            try:
+                async with store.resume_wait(
+                    CTX, "u1", A, wait=30, delivery_id=delivery_id, dedupe_ttl=600
+                ) as record:
+                    assert record is not None
+                    handled.append(delivery_id)
+                    await register(store, "k", A, f"after {delivery_id}")
+            except DuplicateDeliveryError:
+                refused.append(delivery_id)
+
+        async with anyio.create_task_group() as tasks:
+            for delivery_id in "abcabcabc":
+                tasks.start_soon(deliver, delivery_id)
+        assert sorted(handled) == ["a", "b", "c"]
+        assert sorted(refused) == sorted("abcabc")
+        assert await find(store, A) == "k"

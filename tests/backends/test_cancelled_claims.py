@@ -1,0 +1,321 @@
+"""Claims whose caller is cancelled, at each point where it can be, on storage that is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import redis
+
+from async_session_store import (
+    AsyncSessionStore,
+    ClaimLostError,
+    SessionData,
+    WaitClaim,
+    WaitClaimedError,
+    _claiming,
+)
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    context_of,
+    data,
+    find,
+    register,
+)
+from loops import eventually
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
+Moment = Callable[["asyncio.Future[object] | None", Callable[[], object]], object]
+
+LONG = 300.0
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'sessions.db'}"
+    url: str = request.getfixturevalue("redis_server").url
+    return url
+
+
+@pytest.fixture
+async def stores(
+    url: str, namespace: str, redis_client: redis.Redis
+) -> AsyncIterator[tuple[AsyncSessionStore, AsyncSessionStore]]:
+    """Give two stores on one storage; in the end nothing is left of them."""
+    own_namespace = namespace if url.startswith("redis") else None
+    threads = set(threading.enumerate())
+    connections = len(redis_client.client_list())
+    async with (
+        AsyncSessionStore.from_url(url, namespace=own_namespace) as store,
+        AsyncSessionStore.from_url(url, namespace=own_namespace) as other,
+    ):
+        open_connections = len(redis_client.client_list())
+        yield store, other
+        assert len(redis_client.client_list()) == open_connections
+    await eventually(lambda: set(threading.enumerate()) <= threads)
+    await eventually(lambda: len(redis_client.client_list()) == connections)
+    assert not [task for task in asyncio.all_tasks() if "BatchWorker" in repr(task)]
+
+
+# --- Cancelling at a given point --------------------------------------------------------------
+
+
+class Interrupted:
+    """A call; where it waits for the ``at``-th time, ``cancel`` is called at a given moment."""
+
+    def __init__(
+        self, call: Awaitable[object], at: int, moment: Moment, cancel: Callable[[], object]
+    ) -> None:
+        self._call = call
+        self._at = at
+        self._moment = moment
+        self._cancel = cancel
+        self.happened = False
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        steps = self._call.__await__()
+        proceed: Callable[[], Any] = partial(next, steps)
+        for index in itertools.count():
+            try:
+                awaited = proceed()
+            except StopIteration as end:
+                return end.value
+            if index == self._at:
+                self.happened = True
+                self._moment(awaited, self._cancel)
+            try:
+                proceed = partial(steps.send, (yield awaited))
+            except BaseException as error:  # noqa: BLE001  # it is for the call, whatever it is
+                proceed = partial(steps.throw, error)
+        raise AssertionError
+
+
+def after_turns(
+    turns: int, _awaited: asyncio.Future[object] | None, cancel: Callable[[], object]
+) -> None:
+    if turns == 0:
+        cancel()
+    else:
+        asyncio.get_running_loop().call_soon(after_turns, turns - 1, None, cancel)
+
+
+def as_the_answer_comes(
+    awaited: asyncio.Future[object] | None, cancel: Callable[[], object]
+) -> None:
+    """What the call waits for is there, but the call has not gone on yet."""
+    if awaited is None:
+        cancel()
+    else:
+        awaited.add_done_callback(lambda _: cancel())
+
+
+MOMENTS: dict[str, Moment] = {
+    "at once": partial(after_turns, 0),
+    "after 1 turn": partial(after_turns, 1),
+    "after 2 turns": partial(after_turns, 2),
+    "after 4 turns": partial(after_turns, 4),
+    "as the answer comes": as_the_answer_comes,
+}
+
+
+async def by_its_task(call: Awaitable[object], at: int, moment: Moment) -> bool:
+    """Cancel the task, as asyncio's own time-outs do."""
+
+    async def run() -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        interrupted = Interrupted(call, at, moment, task.cancel)
+        try:
+            await interrupted
+        except asyncio.CancelledError:
+            assert interrupted.happened
+        return interrupted.happened
+
+    return await asyncio.ensure_future(run())
+
+
+async def by_a_scope(call: Awaitable[object], at: int, moment: Moment) -> bool:
+    """Cancel a scope of anyio."""
+    with anyio.CancelScope() as scope:
+        interrupted = Interrupted(call, at, moment, scope.cancel)
+        await interrupted
+    return interrupted.happened
+
+
+each_moment = pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
+each_way = pytest.mark.parametrize("cancelled", [by_its_task, by_a_scope])
+Way = Callable[[Awaitable[object], int, Moment], Awaitable[bool]]
+
+
+# --- What is left -----------------------------------------------------------------------------
+
+
+async def assert_not_stuck(other: AsyncSessionStore) -> None:
+    """The wait is completed, or another worker gets it at once."""
+    claim = await other.claim_wait(CTX, "u1", A)
+    if claim is None:
+        assert await find(other, A) is None
+        assert await other.get_session("k") is None
+    else:
+        assert await claim.complete()
+
+
+class BlockError(Exception):
+    """Comes out of a block."""
+
+
+async def complete(store: AsyncSessionStore) -> None:
+    claim = await store.claim_wait(CTX, "u1", A, lease=LONG)
+    assert claim is not None
+    try:
+        await claim.complete()
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True), suppress(ClaimLostError):
+            await claim.release()
+        raise
+
+
+async def resume(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A, lease=LONG) as record:
+        assert record is not None
+        await store.get_session(record.key)
+
+
+async def resume_and_renew(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A, lease=LONG) as record:
+        assert record is not None
+        await asyncio.sleep(0.03)
+
+
+async def resume_with_an_error(store: AsyncSessionStore) -> None:
+    with suppress(BlockError):
+        async with store.resume_wait(CTX, "u1", A, lease=LONG) as record:
+            assert record is not None
+            raise BlockError
+
+
+async def resume_and_ask_again(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A, lease=LONG) as record:
+        assert record is not None
+        await register(store, "k", A, "next")
+
+
+CALLS: dict[str, Call] = {
+    "complete": complete,
+    "resume": resume,
+    "resume and renew": resume_and_renew,
+    "resume with an error": resume_with_an_error,
+    "resume and ask again": resume_and_ask_again,
+}
+
+
+@each_way
+@each_moment
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_r3_a_wait_is_not_stuck(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore],
+    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+    moment: Moment,
+    cancelled: Way,
+) -> None:
+    monkeypatch.setattr(_claiming, "_RENEWALS", LONG / 0.01)
+    store, other = stores
+    tasks = asyncio.all_tasks()
+    points = itertools.count()
+    happened = True
+    while happened:
+        await register(other, "k", A, "old")
+        happened = await cancelled(call(store), next(points), moment)
+        assert asyncio.all_tasks() == tasks
+        await assert_not_stuck(other)
+    assert next(points) > 2
+
+
+@each_way
+@each_moment
+async def test_r3_a_cancelled_call_leaves_no_claim(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
+) -> None:
+    store, other = stores
+    claims: list[WaitClaim] = []
+
+    async def claim() -> None:
+        claim = await store.claim_wait(CTX, "u1", A, lease=LONG)
+        assert claim is not None
+        claims.append(claim)
+
+    await register(other, "k", A)
+    points = itertools.count()
+    happened = True
+    while happened:
+        happened = await cancelled(claim(), next(points), moment)
+        if claims:
+            await claims.pop().release()
+        again = await other.claim_wait(CTX, "u1", A)
+        assert again is not None
+        await again.release()
+
+
+@each_way
+@each_moment
+async def test_r3_waiting_for_a_turn(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
+) -> None:
+    store, other = stores
+    tasks = asyncio.all_tasks()
+    await register(other, "k", A)
+    for point in range(8):
+        held = await other.claim_wait(CTX, "u1", A, lease=LONG)
+        assert held is not None
+        turn = store.claim_wait(CTX, "u1", A, lease=LONG, wait=LONG)
+        assert await cancelled(turn, point, moment)
+        assert asyncio.all_tasks() == tasks
+        with pytest.raises(WaitClaimedError):
+            await other.claim_wait(CTX, "u1", A)
+        await held.release()
+    await assert_not_stuck(other)
+
+
+@each_way
+@each_moment
+async def test_r3_an_edit_happens_wholly_or_not_at_all(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
+) -> None:
+    store, other = stores
+    tasks = asyncio.all_tasks()
+
+    def edited(current: SessionData) -> SessionData:
+        return data(f"{current.context_json} edited")
+
+    points = itertools.count()
+    happened = True
+    while happened:
+        await register(other, "k", A, "old")
+        happened = await cancelled(store.edit_session("k", edited), next(points), moment)
+        assert asyncio.all_tasks() == tasks
+        # What the cancelled caller left is settled for its own store first.
+        state = await context_of(store, "k")
+        assert state in ("old", "old edited")
+        assert await context_of(other, "k") == state
+        await store.edit_session("k", edited)
+        assert await context_of(other, "k") == f"{state} edited"
+        await assert_not_stuck(other)
+    assert next(points) > 2

@@ -1,0 +1,135 @@
+"""What one process does with the claims of a storage that it shares with others.
+
+Run as ``python claim_worker.py TASK URL NAMESPACE NUMBER``; it prints its result as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+from process_worker import CTX, data, open_store
+
+from async_session_store import (
+    AsyncSessionStore,
+    ClaimLostError,
+    ReplyScope,
+    SessionData,
+    WaitClaimedError,
+)
+
+ROUNDS = [ReplyScope(conversation=f"round-{number}") for number in range(500)]
+SCOPE = ReplyScope(conversation="one")
+BLOCKS = 25
+EDITS = 100
+LEASE = 2.0
+SHORT_LEASE = 0.3
+LONG = 300.0
+
+
+class NotDoneError(Exception):
+    """Makes a block give its wait back."""
+
+
+async def claim_and_keep(store: AsyncSessionStore, _number: int) -> list[int]:
+    """Claim the wait of each round; the rounds that this process won."""
+    won = []
+    for index, scope in enumerate(ROUNDS):
+        with suppress(WaitClaimedError):
+            claim = await store.claim_wait(CTX, "u1", scope, lease=LONG)
+            assert claim is not None, "no one completes"
+            won.append(index)
+    return won
+
+
+async def claim_and_complete(store: AsyncSessionStore, _number: int) -> list[int]:
+    """Claim the wait of each round and complete it; the rounds that this process handled."""
+    handled = []
+    for index, scope in enumerate(ROUNDS):
+        with suppress(WaitClaimedError):
+            claim = await store.claim_wait(CTX, "u1", scope, lease=LONG)
+            if claim is not None:
+                assert await claim.complete()
+                handled.append(index)
+    return handled
+
+
+async def count_in_blocks(store: AsyncSessionStore, _number: int) -> int:
+    """Count up in blocks: what each reads and what it writes is guarded by the claim alone."""
+    for _ in range(BLOCKS):
+        with suppress(NotDoneError):
+            async with store.resume_wait(CTX, "u1", SCOPE, lease=LONG, wait=LONG) as record:
+                assert record is not None, "every block leaves a wait"
+                count = int(record.data.context_json)
+                await store.update_session(record.key, data(str(count + 1)))
+                if count % 2:
+                    raise NotDoneError
+                await store.register_wait(CTX, "u1", SCOPE, record.key, data(str(count + 1)))
+    return BLOCKS
+
+
+async def hang_in_block(store: AsyncSessionStore, number: int) -> None:
+    """Leave a trace, and never come to the end of the block."""
+    async with store.resume_wait(CTX, "u1", SCOPE, lease=LEASE) as record:
+        assert record is not None
+        await store.update_session(record.key, data(f"{record.data.context_json} {number}"))
+        print("in the block", flush=True)
+        await anyio.sleep(LONG)
+
+
+async def take_over(store: AsyncSessionStore, _number: int) -> str | None:
+    """Handle the wait when its turn comes; what its session says, or None if it is gone."""
+    async with store.resume_wait(CTX, "u1", SCOPE, wait=LONG) as record:
+        return None if record is None else record.data.context_json
+
+
+async def outlive_the_lease(store: AsyncSessionStore, _number: int) -> list[str]:
+    """Claim, and use the claim when its lease has ended long ago; what came of that."""
+    claim = await store.claim_wait(CTX, "u1", SCOPE, lease=SHORT_LEASE)
+    assert claim is not None
+    outcomes = []
+    for _ in range(2):
+        print("too late", flush=True)
+        sys.stdin.readline()
+        for use in (claim.complete, claim.release, claim.renew):
+            try:
+                outcomes.append(repr(await use()))
+            except ClaimLostError:
+                outcomes.append("lost")
+    return outcomes
+
+
+async def edit(store: AsyncSessionStore, _number: int) -> int:
+    for _ in range(EDITS):
+        await store.edit_session("counter", counted_up)
+    return EDITS
+
+
+def counted_up(current: SessionData) -> SessionData:
+    return data(str(int(current.context_json) + 1))
+
+
+TASKS: dict[str, Callable[[AsyncSessionStore, int], Awaitable[object]]] = {
+    "claim_and_keep": claim_and_keep,
+    "claim_and_complete": claim_and_complete,
+    "count_in_blocks": count_in_blocks,
+    "hang_in_block": hang_in_block,
+    "take_over": take_over,
+    "outlive_the_lease": outlive_the_lease,
+    "edit": edit,
+}
+
+
+async def run(task: str, url: str, namespace: str, number: int) -> object:
+    async with open_store(url, namespace) as store:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        return await TASKS[task](store, number)
+
+
+if __name__ == "__main__":
+    task, url, namespace, number = sys.argv[1:]
+    print(json.dumps(anyio.run(run, task, url, namespace, int(number))))

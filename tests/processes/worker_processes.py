@@ -1,0 +1,74 @@
+"""Starting processes that share one storage. Each says "ready", and waits for a line to begin."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Storage:
+    url: str
+    namespace: str = ""
+
+
+class WorkerProcess:
+    """A process that runs one task; everything it prints is a line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def expect(self, line: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == f"{line}\n"
+
+    def proceed(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def result(self) -> object:
+        output = self._process.communicate()[0]
+        assert self._process.returncode == 0
+        return json.loads(output)
+
+
+@contextmanager
+def worker_process(
+    worker: Path, task: str, storage: Storage, number: int = 0
+) -> Iterator[WorkerProcess]:
+    """Start a process, and kill it if it still runs in the end."""
+    with subprocess.Popen(
+        [sys.executable, worker, task, storage.url, storage.namespace, str(number)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield WorkerProcess(process)
+        finally:
+            process.kill()
+
+
+def run_processes(worker: Path, task: str, storage: Storage, count: int) -> list[object]:
+    """Run the task in several processes that start at once; their results."""
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(worker_process(worker, task, storage, number))
+            for number in range(count)
+        ]
+        for process in processes:
+            process.expect("ready")
+        for process in processes:
+            process.proceed()
+        return [process.result() for process in processes]
