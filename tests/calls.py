@@ -48,6 +48,7 @@ CALLS: Final[dict[str, Call]] = {
     **GROWING,
     **SHRINKING,
     "find_by_user": lambda store: store.find_by_user(CTX, "u1"),
+    "claim_wait": lambda store: store.claim_wait(CTX, "u1", A, lease=0.001),
     "ping": lambda store: store.ping(),
 }
 """Every public call that is one step."""

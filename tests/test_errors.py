@@ -7,8 +7,10 @@ import pytest
 
 import async_session_store
 from async_session_store import (
+    ClaimLostError,
     ConflictError,
     CorruptSessionError,
+    DuplicateDeliveryError,
     ErrorCode,
     InvalidInputError,
     SessionNotFoundError,
@@ -16,6 +18,7 @@ from async_session_store import (
     StoreTimeoutError,
     StoreUnavailableError,
     TenantMismatchError,
+    WaitClaimedError,
     errors,
 )
 
@@ -25,6 +28,9 @@ TREE = {
     TenantMismatchError: (InvalidInputError, ErrorCode.INVALID_INPUT),
     SessionNotFoundError: (SessionStoreError, ErrorCode.NOT_FOUND),
     ConflictError: (SessionStoreError, ErrorCode.CONFLICT),
+    WaitClaimedError: (ConflictError, ErrorCode.CONFLICT),
+    ClaimLostError: (ConflictError, ErrorCode.CONFLICT),
+    DuplicateDeliveryError: (ConflictError, ErrorCode.CONFLICT),
     StoreTimeoutError: (SessionStoreError, ErrorCode.TIMEOUT),
     StoreUnavailableError: (SessionStoreError, ErrorCode.UNAVAILABLE),
     CorruptSessionError: (SessionStoreError, ErrorCode.INTERNAL),
@@ -36,6 +42,9 @@ ERRORS = [
     TenantMismatchError("text"),
     SessionNotFoundError("k"),
     ConflictError("text"),
+    WaitClaimedError("text"),
+    ClaimLostError("text"),
+    DuplicateDeliveryError("text"),
     StoreTimeoutError("text"),
     StoreUnavailableError("text"),
     CorruptSessionError("k", "reason"),

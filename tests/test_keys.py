@@ -12,12 +12,12 @@ from async_session_store import (
     InvalidInputError,
     SessionKey,
     TenantCtx,
+    _random,
     canonical_session_key,
     derive_session_key,
     telegram_update_to_session_key,
     webhook_to_session_key,
 )
-from async_session_store.keys import fresh_session_key
 
 CTX = TenantCtx(env="prod", tenant_id="acme", user_id="u1")
 
@@ -103,7 +103,7 @@ def test_m5_parts_are_texts(bad: tuple[str, ...]) -> None:
         derive_session_key(CTX, *bad)
 
 
-def test_s1_fresh_keys_are_uuid4() -> None:
-    keys = {fresh_session_key() for _ in range(100)}
+def test_s1_unique_ids_are_uuid4() -> None:
+    keys = {_random.unique_id() for _ in range(100)}
     assert len(keys) == 100
     assert {uuid.UUID(key).version for key in keys} == {4}

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import async_session_store
-from async_session_store import AsyncSessionStore, abc, testing
+from async_session_store import AsyncSessionStore, WaitClaim, abc, testing
 from async_session_store.backends import memory, redis, sqlite
 
 
@@ -13,8 +13,10 @@ def test_the_public_names() -> None:
     assert async_session_store.__all__ == [
         "NEVER",
         "AsyncSessionStore",
+        "ClaimLostError",
         "ConflictError",
         "CorruptSessionError",
+        "DuplicateDeliveryError",
         "EnvId",
         "ErrorCode",
         "FlowId",
@@ -38,6 +40,8 @@ def test_the_public_names() -> None:
         "TenantMismatchError",
         "TimeToLive",
         "UserId",
+        "WaitClaim",
+        "WaitClaimedError",
         "canonical_session_key",
         "derive_session_key",
         "telegram_update_to_session_key",
@@ -51,7 +55,13 @@ def test_the_methods_of_a_store() -> None:
         *("create_session", "get_session", "get_record", "update_session", "remove_session"),
         *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
-        *("clear_waits_for_user", "find_by_user"),
+        *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
+    }
+
+
+def test_the_methods_of_a_claim() -> None:
+    assert {name for name in vars(WaitClaim) if not name.startswith("_")} == {
+        *("record", "token", "lease", "lease_ends_at", "complete", "release", "renew"),
     }
 
 
@@ -73,9 +83,9 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [AsyncSessionStore, abc.Backend], ids=lambda owner: owner.__name__
+    "owner", [AsyncSessionStore, WaitClaim, abc.Backend], ids=lambda owner: owner.__name__
 )
 def test_every_public_method_is_documented(owner: type) -> None:
     for name, value in vars(owner).items():
-        if not name.startswith("_") and inspect.isroutine(value):
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
             assert inspect.getdoc(value), name

@@ -20,6 +20,7 @@ from async_session_store import (
     UserId,
     _rules,
 )
+from async_session_store.abc import Delivery
 
 A_CENTURY = timedelta(days=36_525)
 A = ReplyScope(conversation="a")
@@ -77,6 +78,30 @@ class TestArguments:
         with pytest.raises(InvalidInputError, match=r"^scope: "):
             _rules.scope_hashes(scopes)
 
+    def test_k6_a_delivery(self) -> None:
+        assert _rules.delivery(None, 60) is None
+        assert _rules.delivery("event", timedelta(hours=1)) == Delivery("event", 3_600_000)
+
+    @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"e", True], ids=ascii)
+    def test_k6_a_delivery_id_that_is_none_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^delivery_id: "):
+            _rules.delivery(value, 60)
+
+    @pytest.mark.parametrize("ttl", [0, NEVER, None, math.nan], ids=repr)
+    def test_k6_a_time_to_remember_is_needed_with_a_delivery_or_without(self, ttl: Any) -> None:
+        for delivery_id in ("event", None):
+            with pytest.raises(InvalidInputError, match=r"^dedupe_ttl: "):
+                _rules.delivery(delivery_id, ttl)
+
+    def test_e2_an_etag(self) -> None:
+        assert _rules.etag(None) is None
+        assert _rules.etag("etag") == "etag"
+
+    @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"etag", True], ids=ascii)
+    def test_e2_an_etag_that_is_none_is_named(self, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^if_match: "):
+            _rules.etag(value)
+
     @pytest.mark.parametrize("value", [0, -1, True, 1.5, None, "1"], ids=repr)
     def test_a_number_that_is_too_small_or_none_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^limit: "):
@@ -131,6 +156,37 @@ class TestTime:
     def test_t3_a_change_needs_a_ttl(self) -> None:
         with pytest.raises(InvalidInputError, match=r"^ttl: "):
             _rules.deadline_change(None)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("lease", "milliseconds"), [(30, 30_000), (0.2, 200), (A_CENTURY, 3_155_760_000_000)]
+    )
+    def test_k1_a_lease_in_milliseconds(self, lease: Any, milliseconds: int) -> None:
+        assert _rules.duration("lease", lease) == milliseconds
+
+    @pytest.mark.parametrize(
+        "lease", [0, -1, math.nan, math.inf, NEVER, None, True, "30", 10**400, timedelta.max]
+    )
+    def test_k1_a_bad_lease_is_named(self, lease: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^lease: "):
+            _rules.duration("lease", lease)
+
+    @pytest.mark.parametrize(
+        ("wait", "seconds"), [(0, 0), (1.5, 1.5), (timedelta(minutes=1), 60), (timedelta(0), 0)]
+    )
+    def test_k1_a_time_to_wait_in_seconds(self, wait: Any, seconds: float) -> None:
+        assert _rules.patience(wait) == seconds
+
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            *(-1, -0.001, math.nan, math.inf, -math.inf, 10**400, 3_155_760_001),
+            *(timedelta(-1), timedelta.max, True, False, None, NEVER, "1"),
+        ],
+        ids=lambda wait: repr(wait)[:40],
+    )
+    def test_k1_a_bad_time_to_wait_is_named(self, wait: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^wait: "):
+            _rules.patience(wait)
 
 
 class TestWhoMayWrite:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -46,12 +45,14 @@ class ClaimWish:
 async def claim(backend: Backend, wish: ClaimWish) -> WaitClaim | None:
     """Claim a wait, or wait for a turn; None if none is live."""
     give_up_at = anyio.current_time() + wish.patience
-    for attempt in itertools.count():
+    attempt = 0
+    while True:
         found = await _try_once(backend, wish)
         left = give_up_at - anyio.current_time()
         if found is not Outcome.CLAIMED or left <= 0:
             break
         await anyio.sleep(min(left, pause(attempt)))
+        attempt += 1
     if isinstance(found, Claimed):
         return WaitClaim(backend, found, wish.lease, wish.delivery)
     if isinstance(found, Unreadable):

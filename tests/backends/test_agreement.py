@@ -14,7 +14,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from async_session_store import NEVER, AsyncSessionStore, SessionStoreError, TenantCtx
+from async_session_store import NEVER, AsyncSessionStore, SessionStoreError, TenantCtx, WaitClaim
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
@@ -55,6 +55,15 @@ waits = {"ctx": callers, "user_id": users, "scope": scopes}
 registrations = st.sampled_from(
     [ctx("u1"), ctx("u1"), ctx("u2"), ctx("u1", tenant="other")]
 ).flatmap(registration)
+claiming = call(
+    "claim_wait",
+    ctx=callers,
+    user_id=users,
+    scope=scopes | st.lists(scopes, min_size=1, max_size=3),
+    lease=st.sampled_from([10, 20]),
+    delivery_id=st.sampled_from([None, "x", "y"]),
+    dedupe_ttl=st.sampled_from([10, 20]),
+)
 histories = st.lists(
     st.one_of(
         st.tuples(st.just("register_wait"), registrations),
@@ -67,9 +76,35 @@ histories = st.lists(
         call("clear_wait", **waits, session_key=st.none() | keys),
         call("clear_waits_for_user", ctx=callers, user_id=users),
         call("purge_expired"),
+        claiming,
+        claiming,
+        call("complete", which=st.integers(0, 2)),
+        call("complete", which=st.just(0)),
+        call("release", which=st.integers(0, 2)),
+        call("renew", which=st.integers(0, 2)),
     ),
-    max_size=25,
+    max_size=30,
 )
+
+
+class Actor:
+    """A store, and the claims that were got from it."""
+
+    def __init__(self, store: AsyncSessionStore) -> None:
+        self.store = store
+        self._claims: list[WaitClaim] = []
+
+    async def act(self, name: str, arguments: dict[str, Any]) -> object:
+        if name == "claim_wait":
+            claimed = await self.store.claim_wait(**arguments)
+            if claimed is None:
+                return None
+            self._claims.append(claimed)
+            return claimed.record.key, claimed.record.data
+        if name in ("complete", "release", "renew"):
+            claims = self._claims[-1 - arguments["which"] :]
+            return await getattr(claims[0], name)() if claims else None
+        return await getattr(self.store, name)(**arguments)
 
 
 async def outcome(call: Awaitable[object]) -> object:
@@ -111,13 +146,14 @@ async def replay(
                 await stack.enter_async_context(AsyncSessionStore(backend, default_wait_ttl=30))
                 for backend in backends
             ]
+            actors = [Actor(store) for store in stores]
             for name, arguments in history:
                 if name == "advance":
                     monotonic.advance(arguments["seconds"])
                     wall.advance(arguments["seconds"])
                     shorten_deadlines(redis_client, namespace, arguments["seconds"])
                     continue
-                replies = [await outcome(getattr(store, name)(**arguments)) for store in stores]
+                replies = [await outcome(actor.act(name, arguments)) for actor in actors]
                 if name != "purge_expired":
                     assert replies[0] == replies[1] == replies[2], name
                 states = [await state_of(store) for store in stores]
@@ -126,7 +162,10 @@ async def replay(
                 await store.purge_expired()
                 for key in ("k1", "k2", "k3"):
                     await outcome(store.remove_session(key))
-            assert stored_keys(redis_client, namespace) == {}
+            left = stored_keys(redis_client, namespace)
+            assert [key for key in left if not key.startswith(("claim:", "delivery:"))] == []
+            assert all(expires for _, expires in left.values())
+            shorten_deadlines(redis_client, namespace, 60)
 
 
 @given(history=histories)

@@ -16,6 +16,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
+from async_session_store.testing.contract.claims import claim
 from clock import Clock
 
 
@@ -62,6 +63,29 @@ class TestMemory(BackendSuite):
             await store.touch_session("k", 600)
         assert len(backend._deadlines) < 2000
 
+    async def test_9_claiming_and_ending_a_claim_never_suspend(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        for end in ("renew", "release", "complete"):
+            claiming = store.claim_wait(CTX, "u1", A, wait=60, delivery_id="event")
+            with pytest.raises(StopIteration) as claimed:
+                claiming.send(None)
+            with pytest.raises(StopIteration):
+                getattr(claimed.value.value, end)().send(None)
+            if end == "renew":
+                await claimed.value.value.release()
+
+    async def test_k2_renewing_does_not_make_it_grow(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        await register(store, "k", A)
+        claimed = await claim(store, A)
+        for _ in range(5000):
+            await claimed.renew()
+        assert len(backend._claims._deadlines) < 2000
+
     async def test_9_its_calls_never_suspend(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)
         for call in (
@@ -72,6 +96,7 @@ class TestMemory(BackendSuite):
             store.update_session("k", data("new")),
             store.touch_session("k", 60),
             listed(store),
+            store.edit_session("k", lambda old: old),
             clear(store, A),
             store.purge_expired(),
         ):

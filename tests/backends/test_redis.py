@@ -12,6 +12,7 @@ from async_session_store.abc import Backend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
+from async_session_store.testing.contract.claims import claim
 from clock import shorten_deadlines
 from redis_server import RedisServer
 from stored_keys import stored_keys
@@ -69,6 +70,31 @@ class TestRedis(SharedStorageSuite):
             f"waits:user:{owner}": ({b"k"}, False),
             f"waits:scope:{owner}:{A.scope_hash()}": (b"k", True),
         }
+
+    async def test_9_claims_and_deliveries_have_deadlines(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        place = f"prod:acme:-:u1:{A.scope_hash()}"
+        claimed = await claim(store, A, lease=20, delivery_id="a:b", dedupe_ttl=100)
+        key = f"{self.namespace}:claim:{place}"
+        assert 19_000 < self.behind.pttl(key) <= 20_000
+        await claimed.renew(200)
+        assert 199_000 < self.behind.pttl(key) <= 200_000
+        assert await claimed.complete()
+        found = stored_keys(self.behind, self.namespace)
+        assert list(found) == [f"delivery:{place}:a:b"]
+        assert 99_000 < self.behind.pttl(f"{self.namespace}:delivery:{place}:a:b") <= 100_000
+
+    async def test_9_a_claim_takes_nothing_from_the_layout(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A, ttl=60)
+        before = stored_keys(self.behind, self.namespace)
+        claimed = await claim(store, A)
+        during = stored_keys(self.behind, self.namespace)
+        (added,) = during.keys() - before.keys()
+        assert added.startswith("claim:")
+        del during[added]
+        assert during == before
+        await claimed.release()
+        assert stored_keys(self.behind, self.namespace) == before
 
     async def test_r6_a_callers_client_stays_open(self) -> None:
         async with Redis.from_url(self.url) as client:

@@ -16,11 +16,13 @@ from async_session_store import (
     NEVER,
     AsyncSessionStore,
     CorruptSessionError,
+    DuplicateDeliveryError,
     ReplyScope,
     SessionNotFoundError,
     SessionStoreError,
     TenantCtx,
     TenantMismatchError,
+    WaitClaimedError,
 )
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -36,6 +38,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
+from async_session_store.testing.contract.claims import claim
 from calls import CALLS, Call
 from redis_server import RedisServer
 from stored_keys import stored_keys
@@ -373,6 +376,157 @@ async def test_t5_stale_entries_are_purged_and_nothing_else(
     assert await store.purge_expired() == 4
     assert stored_keys(redis_client, namespace) == before
     assert await store.purge_expired() == 0
+
+
+# --- Claims -----------------------------------------------------------------------------------
+
+
+def rust_moves(rust: RustPeer) -> None:
+    rust.register("k", B)
+
+
+def rust_clears_and_registers(rust: RustPeer) -> None:
+    rust.clear(A)
+    rust.register("k", A)
+
+
+def rust_removes_and_registers_the_same(rust: RustPeer) -> None:
+    rust.remove("k")
+    rust.register("k", A, data("state").model_dump_json(), ttl=60)
+
+
+RUST_CHANGES: dict[str, tuple[Callable[[RustPeer], None], str | None]] = {
+    "update": (lambda rust: rust.update("k"), "k"),
+    "register": (lambda rust: rust.register("k", A), "k"),
+    "register with a ttl": (lambda rust: rust.register("k", A, ttl=600), "k"),
+    "register another": (lambda rust: rust.register("k2", A), "k2"),
+    "clear": (lambda rust: rust.clear(A), None),
+    "clear and register": (rust_clears_and_registers, "k"),
+    "remove": (lambda rust: rust.remove("k"), None),
+    "remove and register the same": (rust_removes_and_registers_the_same, "k"),
+}
+
+
+@pytest.mark.parametrize("by", ["python", "rust"])
+@pytest.mark.parametrize(("change", "left"), RUST_CHANGES.values(), ids=RUST_CHANGES)
+async def test_k3_what_a_rust_process_made_of_a_claimed_wait_stays(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    by: str,
+    change: Callable[[RustPeer], None],
+    left: str | None,
+) -> None:
+    if by == "python":
+        await register(store, "k", A, "state", ttl=900)
+    else:
+        rust.register("k", A, data("state").model_dump_json(), ttl=900)
+    claimed = await claim(store, A)
+    change(rust)
+    assert await find(store, A) == left
+    before = await listed(store), await store.get_wait(CTX, "u1", A)
+    if left is not None:
+        with pytest.raises(WaitClaimedError):
+            await claim(store, A)
+    assert await claimed.complete() is False
+    assert (await listed(store), await store.get_wait(CTX, "u1", A)) == before
+    assert rust.find(A) == left
+    if left is not None:
+        assert await (await claim(store, A)).complete() is True
+        assert rust.find(A) is None
+
+
+async def test_k3_what_a_rust_process_moved_meanwhile_stays(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, ttl=60)
+    claimed = await claim(store, A)
+    rust_moves(rust)
+    assert await claimed.complete() is False
+    assert (rust.find(B), await find(store, B)) == ("k", "k")
+    assert await store.get_session("k") == data("rust")
+
+
+async def test_k3_a_python_update_after_a_rust_update_does_not_make_it_ours(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, ttl=60)
+    claimed = await claim(store, A)
+    rust.update("k")
+    await store.update_session("k", data("new"))
+    assert await claimed.complete() is False
+    assert await context_of(store, "k") == "new"
+    assert await (await claim(store, A)).complete() is True
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+async def test_k3_a_wait_of_a_rust_process_is_claimed_updated_and_completed(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    ttl: int | None,
+) -> None:
+    rust.register("k", A, ttl=ttl)
+    claimed = await claim(store, A)
+    assert claimed.record.data == data("rust")
+    assert (rust.find(A), rust.listed()) == ("k", ["k"])
+    assert (rust.milliseconds("k") == -1) == (ttl is None)
+    await store.update_session("k", data("new"), if_match=claimed.record.etag)
+    await store.touch_session("k", 600)
+    assert await claimed.complete() is True
+    assert stored_keys(redis_client, namespace) == {}
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+async def test_k3_a_wait_of_a_rust_process_is_given_back_untouched(
+    store: AsyncSessionStore, rust: RustPeer, ttl: int | None
+) -> None:
+    rust.register("k", A, ttl=ttl)
+    before = await store.get_record("k")
+    for _ in range(2):
+        await (await claim(store, A)).release()
+        assert await store.get_record("k") == before
+        assert (rust.find(A), rust.listed()) == ("k", ["k"])
+    async with store.resume_wait(CTX, "u1", A) as record:
+        assert record == before
+    assert (rust.find(A), rust.listed()) == (None, [])
+
+
+async def test_k4_a_question_that_a_rust_process_asks_inside_the_block_stays(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
+        rust.register("k", A)
+    assert rust.find(A) == "k"
+    with pytest.raises(DuplicateDeliveryError):
+        await claim(store, A, delivery_id="event")
+
+
+async def test_k5_a_rust_process_works_while_it_is_claimed(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    await claim(store, A)
+    assert (rust.find(A), rust.listed()) == ("k", ["k"])
+    rust.update("k")
+    assert await store.get_session("k") == data("rust")
+    rust.clear(A)
+    assert (rust.find(A), rust.listed()) == (None, [])
+
+
+async def test_f7_claims_of_one_owner_do_not_reach_another(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    claimed = await claim(store, A)
+    rust.register("k", A, of=OTHER)
+    assert await store.claim_wait(CTX, "u1", A) is None
+    assert await claimed.complete() is False
+    assert await find(store, A, of=OTHER) == "k"
+    theirs = await store.claim_wait(OTHER, "u1", A)
+    assert theirs is not None
+    assert await theirs.complete() is True
 
 
 # --- Another owner ----------------------------------------------------------------------------

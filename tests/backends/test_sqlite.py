@@ -5,19 +5,34 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
-from async_session_store import AsyncSessionStore
+from async_session_store import AsyncSessionStore, DuplicateDeliveryError
 from async_session_store.abc import Backend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.testing import SharedStorageSuite
-from async_session_store.testing.contract.builders import CTX, A, ctx, data, register
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    context_of,
+    ctx,
+    data,
+    listed,
+    register,
+)
+from async_session_store.testing.contract.claims import claim, is_claimed
 from clock import Clock
 
-TABLES = ("sessions", "claims", "deliveries")
+STORED = (
+    "SELECT key FROM sessions",
+    "SELECT scope_hash, token FROM claims",
+    "SELECT scope_hash, delivery_id FROM deliveries",
+)
 
 
 @pytest.fixture
@@ -41,8 +56,7 @@ class TestSqlite(SharedStorageSuite):
         if not self.path.exists():
             return []
         with self._behind() as database:
-            rows = [database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
-            return [f"{table} {row}" for table, found in zip(TABLES, rows) for row in found]
+            return [str(row) for select in STORED for row in database.execute(select)]
 
     @override
     def peer(self, backend: Backend) -> Backend:
@@ -86,3 +100,62 @@ class TestSqlite(SharedStorageSuite):
         whole = json.loads(data(of=of).model_dump_json())
         del whole["context_json"]
         assert json.loads(document) == whole
+
+    async def test_9_a_file_of_version_1_is_migrated(self, tmp_path: Path) -> None:
+        path, now = tmp_path / "old.db", int(time.time() * 1000)
+        write_version_1(path, deadline=now + 600_000)
+        async with AsyncSessionStore(SqliteBackend(path)) as store:
+            assert await listed(store) == ["for ever", "k"]
+            assert await context_of(store, "created") == "state"
+            record = await store.get_wait(CTX, "u1", A)
+            assert record is not None
+            assert record.data == data("state")
+            assert record.expires_at is not None
+            claimed = await claim(store, A)
+            assert await is_claimed(store, A)
+            await store.update_session("k", data("new"))
+            assert await claimed.complete() is True
+            claimed = await claim(store, B, delivery_id="event")
+            await register(store, "for ever", B, "next")
+            assert await claimed.complete() is False
+            async with store.resume_wait(CTX, "u1", B):
+                pass
+            assert await listed(store) == []
+            assert await register(store, "created", A) is None
+            assert await (await claim(store, A)).complete() is True
+        async with AsyncSessionStore(SqliteBackend(path)) as store:
+            with pytest.raises(DuplicateDeliveryError):
+                await claim(store, B, delivery_id="event")
+
+    async def test_9_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.db"
+        write_version_1(path, deadline=None)
+        async with AsyncSessionStore(SqliteBackend(path)) as store:
+            await store.ping()
+        with closing(sqlite3.connect(path)) as database:
+            ids = dict(database.execute("SELECT key, wait_id FROM sessions").fetchall())
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+        assert version == 2
+        assert ids.pop("created") is None
+        assert len(set(ids.values())) == 2
+        assert all(ids.values())
+
+
+def write_version_1(path: Path, *, deadline: int | None) -> None:
+    """Write a file as the first version of this library did: two waits, and a session."""
+    document = json.loads(data().model_dump_json())
+    del document["context_json"]
+    schema = files("async_session_store.backends.sqlite").joinpath("schema", "1.sql")
+    rows = [
+        ("k", A.scope_hash(), deadline),
+        ("for ever", B.scope_hash(), None),
+        ("created", None, None),
+    ]
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(schema.read_text(encoding="utf-8"))
+        database.execute("PRAGMA user_version = 1")
+        database.executemany(
+            "INSERT INTO sessions VALUES (?, 'prod', 'acme', '', 'u1', ?, ?, ?, 'state')",
+            [(*row, json.dumps(document)) for row in rows],
+        )

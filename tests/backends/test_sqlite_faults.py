@@ -675,8 +675,6 @@ async def test_r3_opening_cancelled_half_way_leaves_nothing(path: Path, turns: i
 
 
 async def test_r3_opening_cancelled_while_it_waits_for_a_lock_leaves_nothing(path: Path) -> None:
-    async with open_store(path):
-        pass
     before = threads()
     with locked(path), anyio.move_on_after(0.05):
         await open_store(path, busy_timeout=0.3).open()

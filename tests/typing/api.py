@@ -11,7 +11,10 @@ from typing_extensions import assert_type
 from async_session_store import (
     NEVER,
     AsyncSessionStore,
+    ClaimLostError,
+    ConflictError,
     CorruptSessionError,
+    DuplicateDeliveryError,
     ErrorCode,
     FlowId,
     Impersonation,
@@ -28,6 +31,8 @@ from async_session_store import (
     TenantId,
     TimeToLive,
     UserId,
+    WaitClaim,
+    WaitClaimedError,
     canonical_session_key,
     derive_session_key,
     telegram_update_to_session_key,
@@ -116,6 +121,49 @@ async def waits(store: AsyncSessionStore, ttl: TimeToLive) -> None:
     await store.find_by_user(ctx, "u1")  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
 
 
+async def claims(store: AsyncSessionStore) -> None:
+    claim = await store.claim_wait(ctx, "u1", scope)
+    assert_type(claim, WaitClaim | None)
+    claim = await store.claim_wait(
+        ctx,
+        UserId("u1"),
+        [scope, scope],
+        lease=timedelta(minutes=1),
+        wait=2.5,
+        delivery_id="event",
+        dedupe_ttl=timedelta(days=7),
+    )
+    if claim is not None:
+        assert_type(claim.record, SessionRecord)
+        assert_type(claim.token, str)
+        assert_type(claim.lease, timedelta)
+        assert_type(claim.lease_ends_at, datetime)
+        await claim.renew()
+        await claim.renew(60)
+        await claim.release()
+        assert_type(await claim.complete(), bool)
+        claim.record = claim.record  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    async with store.resume_wait(
+        ctx, "u1", (scope,), lease=30, wait=timedelta(seconds=5), delivery_id=None, dedupe_ttl=60
+    ) as record:
+        assert_type(record, SessionRecord | None)
+    await store.claim_wait(ctx, "u1", scope, 30)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await store.claim_wait(ctx, "u1", scope, lease=NEVER)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.claim_wait(ctx, "u1", scope, delivery_id=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def conditional_writes(store: AsyncSessionStore) -> None:
+    def fn(old: SessionData) -> SessionData:
+        return old.model_copy(update={"context_json": "new"})
+
+    record = await store.get_record("key")
+    if record is not None:
+        await store.update_session("key", data, ctx=ctx, if_match=record.etag)
+    assert_type(await store.edit_session("key", fn, ctx=ctx), SessionData)
+    await store.update_session("key", data, if_match=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.edit_session("key", str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def records(store: AsyncSessionStore) -> None:
     record = await store.get_wait(ctx, "u1", scope)
     if record is not None:
@@ -153,6 +201,11 @@ async def errors(store: AsyncSessionStore) -> None:
         assert_type(error.key, str)
     except CorruptSessionError as error:
         assert_type(error.reason, str)
+    except WaitClaimedError as error:
+        assert_type(error.code, ErrorCode)
+    except (ClaimLostError, DuplicateDeliveryError) as error:
+        conflict: ConflictError = error
+        assert_type(conflict.code, ErrorCode)
     except InvalidInputError as error:
         assert_type(error.code, ErrorCode)
     except SessionStoreError as error:

@@ -74,6 +74,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._roused = asyncio.Event()
         self._task = self._loop.create_task(self._work())
+        self._watch = self._loop.create_task(self._end_with_the_loop())
 
     async def opened(self) -> None:
         """Wait until the connection is open; raise what opening it raised."""
@@ -114,7 +115,16 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._ready.set_exception(error)
         finally:
             self._closing = True
+            self._watch.cancel()
             _fail_all(self._waiting, StoreUnavailableError("this store was closed meanwhile"))
+
+    async def _end_with_the_loop(self) -> None:
+        """End the worker too when the loop ends: before Python 3.12 a driver can swallow that."""
+        try:
+            await self._loop.create_future()
+        finally:
+            self._closing = True
+            self._roused.set()
 
     async def _serve(self, run: RunBatch[_Operation, _Reply]) -> None:
         while True:

@@ -6,6 +6,7 @@ Everything here blocks, and runs in one thread.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,7 @@ from async_session_store.errors import StoreUnavailableError
 
 _OLDEST_SQLITE: Final = (3, 24, 0)
 _SCHEMA_VERSION: Final = 2
+_LOCK_PAUSE: Final = 0.005  # seconds
 _SCHEMA: Final = files("async_session_store.backends.sqlite").joinpath("schema")
 
 
@@ -67,7 +69,7 @@ class Database:
             settings.path, timeout=settings.busy_timeout, isolation_level=None
         )
         try:
-            self._prepare(settings.synchronous)
+            self._prepare(settings)
         except BaseException:
             self._connection.close()
             raise
@@ -97,10 +99,27 @@ class Database:
         try:
             return self._finish(operations)
         except _OperationFailedError as failure:
-            if len(operations) == 1:
-                return [failure.__cause__]
-            # Each alone, so that only those fail that must.
-            return [reply for operation in operations for reply in self._run([operation])]
+            return self._run_each(operations, failure)
+
+    def _run_each(
+        self, operations: Sequence[Operation], failure: _OperationFailedError
+    ) -> list[object]:
+        """Run each operation alone, so that only those fail that must."""
+        if len(operations) == 1:
+            return [failure.__cause__]
+        replies: list[object] = []
+        refused: sqlite3.Error | None = None
+        for operation in operations:
+            if refused is not None and operation.writes:
+                replies.append(refused)
+                continue
+            try:
+                replies += self._run([operation])
+            except sqlite3.Error as error:
+                # The lock cannot be had now: what writes after this need not wait for it too.
+                refused = error
+                replies.append(error)
+        return replies
 
     def _run_reads(self, operations: Sequence[Operation], error: sqlite3.Error) -> list[object]:
         """Run what does not need the lock that the error says cannot be had."""
@@ -122,13 +141,31 @@ class Database:
             raise _OperationFailedError from error
         return replies
 
-    def _prepare(self, synchronous: str) -> None:
+    def _prepare(self, settings: Settings) -> None:
         execute = self._connection.execute
         execute("BEGIN")
-        self._check_schema()
+        version = self._check_schema()
         execute("COMMIT")
-        execute("PRAGMA journal_mode = WAL")
-        execute(f"PRAGMA synchronous = {synchronous}")
+        self._switch_to_wal(settings.busy_timeout)
+        execute(f"PRAGMA synchronous = {settings.synchronous}")
+        if version < _SCHEMA_VERSION:
+            self._migrate()
+
+    def _switch_to_wal(self, busy_timeout: float) -> None:
+        """Switch the journal mode, for which SQLite itself does not wait."""
+        give_up_at = time.monotonic() + busy_timeout
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= give_up_at:
+                    raise
+                time.sleep(_LOCK_PAUSE)
+            else:
+                return
+
+    def _migrate(self) -> None:
+        execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         for version in range(self._check_schema() + 1, _SCHEMA_VERSION + 1):
             migration = _SCHEMA.joinpath(f"{version}.sql").read_text(encoding="utf-8")

@@ -37,6 +37,12 @@ State = tuple[object, ...]
 TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 """After how many turns of the event loop a call is cancelled."""
 
+
+async def resume(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A):
+        await checkpoint()
+
+
 WRITES: dict[str, Call] = {
     "create": lambda store: store.create_session(CTX, data("new")),
     "register": lambda store: register(store, "k3", A, "new"),
@@ -49,7 +55,7 @@ WRITES: dict[str, Call] = {
     "remove": lambda store: store.remove_session("k1"),
     "clear": lambda store: clear(store, A),
     "edit": lambda store: store.edit_session("k1", lambda _: data("new")),
-    "resume": lambda store: resume(store),
+    "resume": resume,
     "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
     "purge": lambda store: store.purge_expired(),
 }
@@ -61,11 +67,6 @@ async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
     if claimed is not None:
         with anyio.CancelScope(shield=True):
             await claimed.release()
-
-
-async def resume(store: AsyncSessionStore) -> None:
-    async with store.resume_wait(CTX, "u1", A):
-        await checkpoint()
 
 
 async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -317,10 +319,8 @@ class ConditionalWrites(Hooks):
             await register(store, "k", A)
 
             async def edit() -> None:
-                try:
+                with suppress(SessionNotFoundError):
                     await store.edit_session("k", lambda old: with_context(old, "new"))
-                except SessionNotFoundError:
-                    pass
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(edit)

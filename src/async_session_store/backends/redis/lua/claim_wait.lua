@@ -18,10 +18,10 @@ local function identity(key, session, scope)
   local digest = redis.sha1hex(session.document)
   redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest, 'wait', fresh)
   local left = redis.call('PTTL', session_key(key))
-  if left > 0 then
-    redis.call('PEXPIRE', meta_key(key), left)
-  else
+  if left == -1 then
     redis.call('PERSIST', meta_key(key))
+  else
+    redis.call('PEXPIRE', meta_key(key), left)
   end
   return fresh
 end

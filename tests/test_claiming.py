@@ -1,0 +1,155 @@
+"""Getting and holding a claim when the storage does not answer as it should."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from async_session_store import AsyncSessionStore, ClaimLostError, StoreUnavailableError
+from async_session_store._claiming import pause
+from async_session_store.abc import Claimed, ClaimKey, Delivery, Outcome, Owner, Unreadable
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.testing.contract.builders import CTX, A, find, register
+from async_session_store.testing.contract.claims import claim, is_claimed
+
+pytestmark = pytest.mark.anyio
+
+
+class Faulty(MemoryBackend):
+    """A backend whose claims fail or hang when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing: set[str] = set()
+        self.hanging: set[str] = set()
+        self.calls: list[str] = []
+
+    async def _fault(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.hanging:
+            await anyio.sleep(60)
+        if name in self.failing:
+            raise StoreUnavailableError(f"{name} fails")
+
+    @override
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        claimed = await super().claim_wait(
+            owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+        )
+        await self._fault("claim")
+        return claimed
+
+    @override
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        await self._fault("complete")
+        return await super().complete_claim(claim, delivery=delivery)
+
+    @override
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        await self._fault("release")
+        return await super().release_claim(claim)
+
+    @override
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        await self._fault("renew")
+        return await super().renew_claim(claim, lease)
+
+
+@pytest.fixture
+def backend() -> Faulty:
+    return Faulty()
+
+
+@pytest.fixture
+async def store(backend: Faulty) -> AsyncSessionStore:
+    store = await AsyncSessionStore(backend).open()
+    await register(store, "k", A)
+    return store
+
+
+@pytest.mark.parametrize("attempt", [0, 1, 5, 20, 1000, 100_000])
+def test_k1_pauses_are_bounded(attempt: int) -> None:
+    assert all(0 <= pause(attempt) <= 0.25 for _ in range(100))
+
+
+async def test_r3_a_claim_that_was_granted_to_a_cancelled_call_is_released(
+    backend: Faulty, store: AsyncSessionStore
+) -> None:
+    backend.hanging = {"claim"}
+    with anyio.move_on_after(0.05) as scope:
+        await claim(store, A)
+    assert scope.cancelled_caught
+    assert backend.calls == ["claim", "release"]
+    backend.hanging.clear()
+    assert not await is_claimed(store, A)
+
+
+async def test_r3_a_cancellation_is_not_lost_when_the_storage_is_away(
+    backend: Faulty, store: AsyncSessionStore
+) -> None:
+    backend.hanging, backend.failing = {"claim"}, {"release"}
+    with anyio.move_on_after(0.05) as scope:
+        await claim(store, A)
+    assert scope.cancelled_caught
+
+
+async def test_k4_a_renewal_that_fails_is_tried_again(
+    backend: Faulty, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.failing = {"renew"}
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        async with store.resume_wait(CTX, "u1", A, lease=0.6):
+            await anyio.sleep(0.3)
+            backend.failing.clear()
+            await anyio.sleep(0.6)
+            assert await is_claimed(store, A)
+    assert "could not be renewed" in caplog.text
+    assert await find(store, A) is None
+
+
+@pytest.mark.parametrize("fault", ["failing", "hanging"])
+async def test_k4_a_block_is_cancelled_when_the_lease_ends_without_an_answer(
+    backend: Faulty, store: AsyncSessionStore, fault: str
+) -> None:
+    setattr(backend, fault, {"renew"})
+    begun = anyio.current_time()
+    with anyio.fail_after(10), pytest.raises(ClaimLostError):
+        async with store.resume_wait(CTX, "u1", A, lease=0.3):
+            await anyio.sleep(60)
+    assert 0.2 < anyio.current_time() - begun < 5
+    assert await find(store, A) == "k"
+    assert not await is_claimed(store, A)
+
+
+async def test_k4_the_blocks_exception_matters_more_than_a_failing_release(
+    backend: Faulty, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.failing = {"release"}
+    with caplog.at_level(logging.WARNING, logger="async_session_store"), pytest.raises(KeyError):
+        async with store.resume_wait(CTX, "u1", A):
+            raise KeyError
+    assert "its lease will end" in caplog.text
+    caplog.clear()
+    backend.failing.clear()
+
+
+async def test_k4_a_failing_completion_comes_out(backend: Faulty, store: AsyncSessionStore) -> None:
+    backend.failing = {"complete"}
+    with pytest.raises(StoreUnavailableError):
+        async with store.resume_wait(CTX, "u1", A):
+            pass
+    assert await find(store, A) == "k"
+    assert await is_claimed(store, A)
