@@ -71,8 +71,8 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     return tuple(map(scope_hash, scopes))
 
 
-def etag(value: str | None) -> str | None:
-    return None if value is None else _text(SessionKey, "if_match", value)
+def etag(value: str) -> str:
+    return _text(SessionKey, "if_match", value)
 
 
 def limit(value: int) -> int:

@@ -270,7 +270,8 @@ class AsyncSessionStore:
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
         _rules.data_owner(data)
         self._check_size(data)
-        if_match = _rules.etag(if_match)
+        if if_match is not None:
+            if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
         if outcome is not Outcome.DONE:
             raise _refusal(outcome, key, data)
@@ -594,10 +595,9 @@ class AsyncSessionStore:
         )
 
     def _check_size(self, data: SessionData) -> None:
-        if _codec.exceeds(data, self._max_document_bytes):
-            raise InvalidInputError(
-                f"data: its JSON is over max_document_bytes ({self._max_document_bytes}) (S6)"
-            )
+        maximum = self._max_document_bytes
+        if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+            raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

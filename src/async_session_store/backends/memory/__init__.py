@@ -30,7 +30,7 @@ __all__ = ["MemoryBackend"]
 _REGISTERED: Final = Registration(Outcome.DONE)
 _FOREIGN: Final = Registration(Outcome.FOREIGN)
 _TAKEN: Final = Registration(Outcome.TAKEN)
-_SWEEP: Final = 4  # expired sessions reclaimed on each write
+_SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or registered
 
 
 class _Session:
@@ -116,14 +116,12 @@ class MemoryBackend(Backend):
     async def replace(
         self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        now = self._clock()
-        self._sweep(_SWEEP, now)
-        session = self._visible(key, viewer, now)
+        session = self._visible(key, viewer, self._clock())
         if session is None:
             return Outcome.MISSING
         if session.owner != data.tenant_ctx.owner:
             return Outcome.FOREIGN
-        if if_match not in (None, str(session.version)):
+        if if_match is not None and if_match != str(session.version):
             return Outcome.CHANGED
         session.data = data
         session.version = next(self._versions)

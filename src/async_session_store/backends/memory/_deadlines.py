@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 _SLACK: Final = 1024  # outdated entries that are kept before the heap is built anew
@@ -37,8 +37,11 @@ class Deadlines(Generic[_T]):
             heapq.heapify(self._heap)
             self._largest = 2 * len(self._heap) + _SLACK
 
-    def due(self, now: float) -> Iterator[_T]:
+    def due(self, now: float) -> Iterable[_T]:
         """Take out the things whose deadline has come."""
+        return self._take_due(now) if self._heap and self._heap[0][0] <= now else ()
+
+    def _take_due(self, now: float) -> Iterator[_T]:
         while self._heap and self._heap[0][0] <= now:
             deadline, _, thing = heapq.heappop(self._heap)
             if self._is_current(thing, deadline):
