@@ -76,14 +76,16 @@ def etag(value: str) -> str:
 
 
 def limit(value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError("limit: give a whole number of at least 1")
-    return value
+    return _whole_number("limit", value)
 
 
 def max_document_bytes(value: int) -> int:
+    return _whole_number("max_document_bytes", value)
+
+
+def _whole_number(argument: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError("max_document_bytes: give a whole number of at least 1")
+        raise InvalidInputError(f"{argument}: give a whole number of at least 1")
     return value
 
 

@@ -99,7 +99,7 @@ class SessionTable:
         refusal = self._refusal(row, document.owner)
         if refusal is not None:
             return refusal
-        if if_match not in (None, _etag(row)):
+        if if_match is not None and if_match != _etag(row):
             return Outcome.CHANGED
         self._execute(
             "UPDATE sessions SET document = CAST(:head AS TEXT), context_json = :context_json"
