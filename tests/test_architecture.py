@@ -27,16 +27,23 @@ MAY_IMPORT = {
     "_rules": TYPES | {"abc"},
     "_codec": TYPES,
     "_random": set(),
+    "_backoff": {"errors", "_random"},
     "claims": TYPES | {"abc", "_rules"},
-    "_claiming": TYPES | {"abc", "claims", "_random"},
+    "_claiming": TYPES | {"abc", "claims", "_backoff", "_random"},
+    "_portal": {"errors"},
+    "_crossing": {"errors", "_portal"},
+    "bridge": TYPES | {"abc", "_portal"},
     "backends._batches": {"errors"},
     "backends.memory": TYPES | {"abc", "_codec"},
     "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches"},
     "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches"},
-    "_urls": TYPES | {"abc", "backends"},
-    "_store": TYPES | {"abc", "claims", "_claiming", "_codec", "_random", "_rules", "_urls"},
+    "_urls": TYPES | {"abc", "_rules", "backends"},
+    "_store": TYPES
+    | {"abc", "claims", "bridge", "_backoff", "_claiming", "_codec", "_random", "_rules", "_urls"},
+    "sync_claims": TYPES | {"claims", "_claiming", "_crossing"},
+    "sync": TYPES | {"abc", "sync_claims", "_backoff", "_crossing", "_rules", "_store", "_urls"},
     "testing": TYPES | {"__init__", "abc"},
-    "__init__": TYPES | {"keys", "claims", "_rules", "_store"},
+    "__init__": TYPES | {"keys", "claims", "_rules", "_store", "sync"},
 }
 
 

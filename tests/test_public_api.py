@@ -5,7 +5,16 @@ import inspect
 import pytest
 
 import async_session_store
-from async_session_store import AsyncSessionStore, WaitClaim, abc, testing
+from async_session_store import (
+    AsyncSessionStore,
+    ClaimedRecord,
+    SessionStore,
+    SyncWaitClaim,
+    WaitClaim,
+    abc,
+    bridge,
+    testing,
+)
 from async_session_store.backends import memory, redis, sqlite
 
 
@@ -14,6 +23,7 @@ def test_the_public_names() -> None:
         "NEVER",
         "AsyncSessionStore",
         "ClaimLostError",
+        "ClaimedRecord",
         "ConflictError",
         "CorruptSessionError",
         "DuplicateDeliveryError",
@@ -31,9 +41,11 @@ def test_the_public_names() -> None:
         "SessionKey",
         "SessionNotFoundError",
         "SessionRecord",
+        "SessionStore",
         "SessionStoreError",
         "StoreTimeoutError",
         "StoreUnavailableError",
+        "SyncWaitClaim",
         "TeamId",
         "TenantCtx",
         "TenantId",
@@ -62,7 +74,33 @@ def test_the_methods_of_a_store() -> None:
 def test_the_methods_of_a_claim() -> None:
     assert {name for name in vars(WaitClaim) if not name.startswith("_")} == {
         *("record", "token", "lease", "lease_ends_at", "complete", "release", "renew"),
+        *("lost", "seconds_left"),
     }
+
+
+def parameters_of(owner: type, name: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(getattr(owner, name)).parameters.values())
+
+
+def public_names(owner: type) -> list[str]:
+    return [name for name in vars(owner) if not name.startswith("_")]
+
+
+def test_the_sync_store_has_the_methods_of_the_async_one() -> None:
+    in_sync = {"aclose": "close"}
+    for name in ["__init__", *public_names(AsyncSessionStore)]:
+        asked = parameters_of(AsyncSessionStore, name)
+        given = parameters_of(SessionStore, in_sync.get(name, name))
+        if name in ("__init__", "from_url", "from_env"):
+            assert given.pop().name == "portal"
+        assert given == asked, name
+    assert len(public_names(SessionStore)) == len(public_names(AsyncSessionStore))
+
+
+def test_the_sync_claim_has_the_methods_of_the_async_one() -> None:
+    assert sorted(public_names(SyncWaitClaim)) == sorted(public_names(WaitClaim))
+    for name in ("complete", "release", "renew"):
+        assert parameters_of(SyncWaitClaim, name) == parameters_of(WaitClaim, name)
 
 
 @pytest.mark.parametrize("module", [memory, sqlite, redis], ids=lambda module: module.__name__)
@@ -73,7 +111,9 @@ def test_a_backend_is_found_in_its_module(module: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [async_session_store, abc, memory, sqlite, redis, testing], ids=lambda m: m.__name__
+    "module",
+    [async_session_store, abc, bridge, memory, sqlite, redis, testing],
+    ids=lambda m: m.__name__,
 )
 def test_every_public_name_is_there_and_documented(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]
@@ -83,7 +123,9 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [AsyncSessionStore, WaitClaim, abc.Backend], ids=lambda owner: owner.__name__
+    "owner",
+    [AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ClaimedRecord, abc.Backend],
+    ids=lambda owner: owner.__name__,
 )
 def test_every_public_method_is_documented(owner: type) -> None:
     for name, value in vars(owner).items():

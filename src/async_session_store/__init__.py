@@ -43,11 +43,13 @@ from async_session_store.models import (
     TenantId,
     UserId,
 )
+from async_session_store.sync import ClaimedRecord, SessionStore, SyncWaitClaim
 
 __all__ = [
     "NEVER",
     "AsyncSessionStore",
     "ClaimLostError",
+    "ClaimedRecord",
     "ConflictError",
     "CorruptSessionError",
     "DuplicateDeliveryError",
@@ -65,9 +67,11 @@ __all__ = [
     "SessionKey",
     "SessionNotFoundError",
     "SessionRecord",
+    "SessionStore",
     "SessionStoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
+    "SyncWaitClaim",
     "TeamId",
     "TenantCtx",
     "TenantId",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Final
 import anyio
 
 from async_session_store import _random
+from async_session_store._backoff import pause
 from async_session_store.abc import Backend, Claimed, ClaimKey, Delivery, Outcome, Unreadable
 from async_session_store.claims import WaitClaim, claim_lost
 from async_session_store.errors import (
@@ -23,8 +25,6 @@ from async_session_store.errors import (
 )
 from async_session_store.models import Owner
 
-_SHORTEST_PAUSE: Final = 0.005  # seconds
-_LONGEST_PAUSE: Final = 0.25  # seconds
 _RENEWALS: Final = 3  # in the time of one lease
 _CLEAN_UP_TIMEOUT: Final = 5.0  # seconds
 
@@ -47,6 +47,7 @@ async def claim(backend: Backend, wish: ClaimWish) -> WaitClaim | None:
     give_up_at = anyio.current_time() + wish.patience
     attempt = 0
     while True:
+        asked_at = time.monotonic()
         found = await _try_once(backend, wish)
         left = give_up_at - anyio.current_time()
         if found is not Outcome.CLAIMED or left <= 0:
@@ -54,7 +55,7 @@ async def claim(backend: Backend, wish: ClaimWish) -> WaitClaim | None:
         await anyio.sleep(min(left, pause(attempt)))
         attempt += 1
     if isinstance(found, Claimed):
-        return WaitClaim(backend, found, wish.lease, wish.delivery)
+        return WaitClaim(backend, found, wish.lease, wish.delivery, asked_at)
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
     if found is Outcome.CLAIMED:
@@ -81,11 +82,6 @@ async def _try_once(backend: Backend, wish: ClaimWish) -> Claimed | Unreadable |
         raise
 
 
-def pause(attempt: int) -> float:
-    """How long to leave others the way before the next attempt, in seconds."""
-    return _random.between(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(attempt, 10)))
-
-
 @asynccontextmanager
 async def holding(claim: WaitClaim) -> AsyncGenerator[None, None]:
     """Renew the claim while a block runs; complete it if the block ends well, else release it."""
@@ -95,7 +91,7 @@ async def holding(claim: WaitClaim) -> AsyncGenerator[None, None]:
 
     async def renew() -> None:
         nonlocal lost
-        lost = await _renew_until_lost(claim)
+        lost = await renew_until_lost(claim)
         block.cancel()
 
     try:
@@ -110,35 +106,32 @@ async def holding(claim: WaitClaim) -> AsyncGenerator[None, None]:
                 failure = error
             tasks.cancel_scope.cancel()
     except BaseException:
-        await _end(claim.release, quietly=True)
+        await end(claim.release, quiet=True)
         raise
     if failure is not None:
-        await _end(claim.release, quietly=True)
+        await end(claim.release, quiet=True)
         raise failure
     if lost is not None:
         raise lost
-    await _end(claim.complete, quietly=False)
+    await end(claim.complete, quiet=False)
 
 
-async def _renew_until_lost(claim: WaitClaim) -> ClaimLostError:
-    seconds = claim.lease.total_seconds()
-    lease_end = anyio.current_time() + seconds
+async def renew_until_lost(claim: WaitClaim) -> ClaimLostError:
+    """Renew the claim, three times in the time of its lease, for as long as it is held."""
     while True:
-        await anyio.sleep(seconds / _RENEWALS)
-        begun = anyio.current_time()
+        await anyio.sleep(claim.lease.total_seconds() / _RENEWALS)
         try:
-            with anyio.move_on_after(lease_end - begun):
+            with anyio.move_on_after(claim.seconds_left):
                 await claim.renew()
-                lease_end = begun + seconds
         except ClaimLostError as error:
             return error
         except SessionStoreError:
             _logger.warning("a claim could not be renewed; trying again", exc_info=True)
-        if anyio.current_time() >= lease_end:
+        if claim.lost:
             return claim_lost()
 
 
-async def _end(end: Callable[[], Awaitable[object]], *, quietly: bool) -> None:
+async def end(act: Callable[[], Awaitable[object]], *, quiet: bool) -> None:
     """Complete or release a claim, also if the caller is cancelled.
 
     Where asyncio itself cancels a task, as its time-outs do, no shield of anyio holds: then the
@@ -146,17 +139,17 @@ async def _end(end: Callable[[], Awaitable[object]], *, quietly: bool) -> None:
     """
     with anyio.CancelScope(shield=True):
         try:
-            await (_quietly(end) if quietly else end())
+            await (_quietly(act) if quiet else act())
         except anyio.get_cancelled_exc_class():
-            await _quietly(end)
+            await _quietly(act)
             raise
 
 
-async def _quietly(end: Callable[[], Awaitable[object]]) -> None:
+async def _quietly(act: Callable[[], Awaitable[object]]) -> None:
     """End a claim if that is possible: why it ends matters more."""
     with anyio.move_on_after(_CLEAN_UP_TIMEOUT, shield=True):
         try:
-            await end()
+            await act()
         except ClaimLostError:
             pass  # It is ended already.
         except SessionStoreError:

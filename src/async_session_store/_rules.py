@@ -20,6 +20,7 @@ from async_session_store.models import (
     ReplyScope,
     SessionData,
     SessionKey,
+    SessionRecord,
     TenantCtx,
     UserId,
 )
@@ -155,6 +156,13 @@ def deadline_change(ttl: TimeToLive) -> int | None:
     if ttl is None:
         raise InvalidInputError("ttl: give a timedelta, seconds, or NEVER")
     return milliseconds("ttl", ttl)
+
+
+def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData] | None:
+    """The wait of a user who has one at most (W9)."""
+    if len(records) > 1:
+        raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
+    return (records[0].key, records[0].data) if records else None
 
 
 # --- Owners -----------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import anyio
 from typing_extensions import Self, deprecated
 
 from async_session_store import _codec, _random, _rules, _urls
-from async_session_store._claiming import ClaimWish, claim, holding, pause
+from async_session_store._backoff import edit_pauses
+from async_session_store._claiming import ClaimWish, claim, holding
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
@@ -22,6 +23,7 @@ from async_session_store.abc import (
     Registration,
     Unreadable,
 )
+from async_session_store.bridge import for_this_loop
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
@@ -46,8 +48,6 @@ __all__ = ["AsyncSessionStore"]
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_LEASE: Final = 30.0  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60.0  # seconds
-
-_EDIT_ATTEMPTS: Final = 20
 
 _logger = logging.getLogger("async_session_store")
 
@@ -150,7 +150,6 @@ class AsyncSessionStore:
         Raises like :meth:`from_url`.
         """
         settings = _urls.settings_from_env()
-        _rules.milliseconds("SESSION_WAIT_TTL_SECS", settings.wait_ttl_seconds)
         return cls.from_url(
             settings.url,
             namespace=settings.namespace,
@@ -167,6 +166,7 @@ class AsyncSessionStore:
         if self._state is not _State.NEW:
             raise StoreUnavailableError("this store was opened before, or closed; make a new one")
         self._state = _State.OPENING
+        self._storage = for_this_loop(self._storage)
         try:
             await self._storage.open(max_document_bytes=self._max_document_bytes)
         except BaseException:
@@ -290,7 +290,8 @@ class AsyncSessionStore:
         comes out. So ``fn`` should have no effects. Raises like :meth:`update_session`, and what
         ``fn`` raises.
         """
-        for attempt in range(_EDIT_ATTEMPTS):
+        pauses = edit_pauses()
+        while True:
             record = await self.get_record(key, ctx=ctx)
             if record is None:
                 raise SessionNotFoundError(key)
@@ -298,12 +299,9 @@ class AsyncSessionStore:
             try:
                 await self.update_session(key, data, ctx=ctx, if_match=record.etag)
             except ConflictError:
-                await anyio.sleep(pause(attempt))
+                await anyio.sleep(next(pauses))
             else:
                 return data
-        raise ConflictError(
-            f"others changed the session {_EDIT_ATTEMPTS} times in a row; try again later"
-        )
 
     async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
         """Remove a session, readable or not, and its wait.
@@ -478,10 +476,7 @@ class AsyncSessionStore:
 
         Raises ``InvalidInputError`` if there are several.
         """
-        records = await self.list_wait_records(ctx, user_id)
-        if len(records) > 1:
-            raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
-        return (records[0].key, records[0].data) if records else None
+        return _rules.only_wait(await self.list_wait_records(ctx, user_id))
 
     # --- Claims -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from async_session_store import _rules
 from async_session_store.abc import Backend
 from async_session_store.errors import InvalidInputError
 
@@ -22,6 +23,7 @@ class Settings:
 
 
 def settings_from_env() -> Settings:
+    """Raises ``InvalidInputError`` for a time to live that is none."""
     url = os.environ.get("SESSION_STORE_URL") or os.environ.get("SESSION_REDIS_URL")
     return Settings(
         url=url or "memory://",
@@ -76,9 +78,11 @@ def _seconds(variable: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError as error:
         raise InvalidInputError(f"{variable}: must be a number of seconds") from error
+    _rules.milliseconds(variable, seconds)
+    return seconds
 
 
 _BACKENDS: Final[dict[str, Callable[[str, str | None], Backend]]] = {

@@ -128,6 +128,9 @@ class Backend(ABC):
     is decided before anything else (F5). A viewer of None sees every session.
     """
 
+    asyncio_only: bool = False
+    """Whether it needs asyncio. Under trio, a store then runs it in an asyncio loop of its own."""
+
     @abstractmethod
     async def open(self, *, max_document_bytes: int) -> None:
         """Connect, and check that the storage answers.

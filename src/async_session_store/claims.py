@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 from async_session_store import _rules
@@ -20,7 +21,12 @@ class WaitClaim:
     """
 
     def __init__(
-        self, backend: Backend, claimed: Claimed, lease: int, delivery: Delivery | None
+        self,
+        backend: Backend,
+        claimed: Claimed,
+        lease: int,
+        delivery: Delivery | None,
+        asked_at: float,
     ) -> None:
         self._backend = backend
         self._claim = claimed.claim
@@ -28,6 +34,7 @@ class WaitClaim:
         self._lease = lease
         self._lease_ends_at = claimed.lease_ends_at
         self._delivery = delivery
+        self._held_until = asked_at + lease / 1000
 
     @property
     def record(self) -> SessionRecord:
@@ -48,6 +55,19 @@ class WaitClaim:
     def lease_ends_at(self) -> datetime:
         """When the lease ends, in UTC, on the storage's clock."""
         return self._lease_ends_at
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the lease lasts yet, at least; 0 if it may have ended.
+
+        On this process's monotonic clock, from before the claim or its renewal was asked for.
+        """
+        return max(0.0, self._held_until - time.monotonic())
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
+        return self.seconds_left == 0
 
     async def complete(self) -> bool:
         """End the claim and remove the wait and its session; whether they were removed.
@@ -72,9 +92,12 @@ class WaitClaim:
         Raises ``ClaimLostError``. The deadline of the wait stays as it is.
         """
         milliseconds = self._lease if lease is None else _rules.duration("lease", lease)
+        asked_at = time.monotonic()
         ends_at = await self._backend.renew_claim(self._claim, milliseconds)
         if ends_at is None:
+            self._held_until = asked_at
             raise claim_lost()
+        self._held_until = asked_at + milliseconds / 1000
         self._lease_ends_at = ends_at
 
 

@@ -72,6 +72,8 @@ class RedisBackend(Backend):
         namespace: Stands before every key, with a colon after it.
     """
 
+    asyncio_only = True
+
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
             raise InvalidInputError("client: give a redis.asyncio.Redis")

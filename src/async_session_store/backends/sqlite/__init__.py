@@ -54,6 +54,8 @@ class SqliteBackend(Backend):
         clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
     """
 
+    asyncio_only = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -1,0 +1,220 @@
+"""Backends that need asyncio, for apps that run on trio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+from typing_extensions import ParamSpec, override
+
+from async_session_store._portal import CUT_OFF, PortalThread, ended
+from async_session_store.abc import (
+    Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
+    Found,
+    Outcome,
+    Registration,
+    Unreadable,
+)
+from async_session_store.errors import StoreUnavailableError
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+
+__all__ = ["AsyncioBridge"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class AsyncioBridge(Backend):
+    """A backend that runs another one, which needs asyncio, in an asyncio loop on a thread.
+
+    ``AsyncSessionStore`` puts it in by itself when it is opened under trio. Each operation crosses
+    to the thread and back once. Cancelling a call cancels it there and waits for its end, and its
+    errors come out as they are.
+
+    Args:
+        backend: The backend to run. The bridge opens and closes it, in its own loop.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._thread: PortalThread | None = None
+
+    @override
+    async def open(self, *, max_document_bytes: int) -> None:
+        thread = PortalThread("async_session_store bridge")
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(thread.start)
+        try:
+            await _cross(thread, self._backend.open, max_document_bytes=max_document_bytes)
+        except BaseException:
+            await _stop(thread)
+            raise
+        self._thread = thread
+
+    @override
+    async def aclose(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await _cross(thread, self._backend.aclose)
+            finally:
+                await _stop(thread)
+
+    @override
+    async def ping(self) -> None:
+        await self._call(self._backend.ping)
+
+    @override
+    async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
+        await self._call(self._backend.insert, key, data, ttl)
+
+    @override
+    async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
+        return await self._call(self._backend.read, key)
+
+    @override
+    async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
+        return await self._call(self._backend.read_record, key)
+
+    @override
+    async def replace(
+        self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
+    ) -> Outcome:
+        return await self._call(self._backend.replace, key, data, viewer=viewer, if_match=if_match)
+
+    @override
+    async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
+        return await self._call(self._backend.delete, key, viewer=viewer)
+
+    @override
+    async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
+        return await self._call(self._backend.touch, key, ttl, viewer=viewer)
+
+    @override
+    async def put_wait(
+        self,
+        owner: Owner,
+        scope_hash: str,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        *,
+        only_if_absent: bool,
+    ) -> Registration:
+        return await self._call(
+            self._backend.put_wait,
+            owner,
+            scope_hash,
+            key,
+            data,
+            ttl,
+            only_if_absent=only_if_absent,
+        )
+
+    @override
+    async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
+        return await self._call(self._backend.find_wait, owner, scope_hashes)
+
+    @override
+    async def read_wait(
+        self, owner: Owner, scope_hashes: Sequence[str]
+    ) -> SessionRecord | Unreadable | None:
+        return await self._call(self._backend.read_wait, owner, scope_hashes)
+
+    @override
+    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+        return await self._call(self._backend.list_waits, owner)
+
+    @override
+    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+        return await self._call(self._backend.list_wait_records, owner)
+
+    @override
+    async def delete_wait(
+        self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
+    ) -> bool:
+        return await self._call(
+            self._backend.delete_wait, owner, scope_hash, session_key=session_key
+        )
+
+    @override
+    async def delete_waits(self, owner: Owner) -> int:
+        return await self._call(self._backend.delete_waits, owner)
+
+    @override
+    async def claim_wait(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        *,
+        token: str,
+        lease: int,
+        delivery_id: str | None,
+    ) -> Claimed | Unreadable | Outcome:
+        return await self._call(
+            self._backend.claim_wait,
+            owner,
+            scope_hashes,
+            token=token,
+            lease=lease,
+            delivery_id=delivery_id,
+        )
+
+    @override
+    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+        return await self._call(self._backend.complete_claim, claim, delivery=delivery)
+
+    @override
+    async def release_claim(self, claim: ClaimKey) -> Outcome:
+        return await self._call(self._backend.release_claim, claim)
+
+    @override
+    async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
+        return await self._call(self._backend.renew_claim, claim, lease)
+
+    @override
+    async def purge(self, limit: int) -> int:
+        return await self._call(self._backend.purge, limit)
+
+    async def _call(
+        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        if self._thread is None:
+            raise StoreUnavailableError("this backend is not open")
+        return await _cross(self._thread, method, *args, **kwargs)
+
+
+def for_this_loop(backend: Backend) -> Backend:
+    """The backend, or a bridge to it if it needs asyncio and something else runs here."""
+    # Not asyncio.get_running_loop: trio may run as the guest of an asyncio loop.
+    on_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
+    return AsyncioBridge(backend) if backend.asyncio_only and not on_asyncio else backend
+
+
+async def _cross(
+    thread: PortalThread,
+    method: Callable[_P, Awaitable[_T]],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
+) -> _T:
+    try:
+        reply = await thread.portal.call_async(ended, partial(method, *args, **kwargs))
+    except (CancelledError, RuntimeError) as error:  # the portal was stopped, or is being stopped
+        raise StoreUnavailableError(CUT_OFF) from error
+    return reply.result()
+
+
+async def _stop(thread: PortalThread) -> None:
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(thread.stop)

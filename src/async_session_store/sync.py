@@ -1,0 +1,391 @@
+"""The store for callers that are not async: each call waits in its thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Lock
+from types import TracebackType
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal
+from typing_extensions import ParamSpec, Self, deprecated
+
+from async_session_store import _rules, _urls
+from async_session_store._backoff import edit_pauses
+from async_session_store._crossing import Crossing, refuse_event_loop
+from async_session_store._rules import TimeToLive
+from async_session_store._store import (
+    DEFAULT_DEDUPE_TTL,
+    DEFAULT_LEASE,
+    DEFAULT_MAX_DOCUMENT_BYTES,
+    AsyncSessionStore,
+)
+from async_session_store.abc import Backend
+from async_session_store.errors import (
+    ConflictError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
+from async_session_store.models import (
+    ReplyScope,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantCtx,
+    UserId,
+)
+from async_session_store.sync_claims import ClaimedRecord, SyncWaitClaim, holding
+
+__all__ = ["ClaimedRecord", "SessionStore", "SyncWaitClaim"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class SessionStore:
+    """``AsyncSessionStore`` for callers that are not async: the same methods without ``await``.
+
+    Open it with ``with``, or with :meth:`open` and :meth:`close`. Threads may share it. The calls
+    run in an asyncio loop on a thread of its own, or in the loop of the ``portal`` that is given,
+    so that several stores share one thread.
+
+    Each method promises and raises what that of ``AsyncSessionStore`` does. A thread that runs an
+    event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop; so does
+    a process that was forked off after the store was opened: it opens a store of its own. When a
+    ``KeyboardInterrupt`` ends the waiting, the call is cancelled. At the interpreter's exit a
+    store that is still open is let go of.
+
+    Args:
+        backend: Where sessions are stored. The store opens and closes it.
+        default_wait_ttl: The time to live of a wait that is registered without one.
+        default_session_ttl: The time to live of a session that is created without one.
+        max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
+        portal: An anyio portal to an asyncio loop, which must run until the store is closed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        default_wait_ttl: TimeToLive | None = None,
+        default_session_ttl: TimeToLive | None = None,
+        max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
+        portal: BlockingPortal | None = None,
+    ) -> None:
+        self._store = AsyncSessionStore(
+            backend,
+            default_wait_ttl=default_wait_ttl,
+            default_session_ttl=default_session_ttl,
+            max_document_bytes=max_document_bytes,
+        )
+        self._portal = portal
+        self._crossing: Crossing | None = None
+        self._closed = False
+        self._opening = Lock()
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        namespace: str | None = None,
+        default_wait_ttl: TimeToLive | None = None,
+        default_session_ttl: TimeToLive | None = None,
+        max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
+        portal: BlockingPortal | None = None,
+    ) -> Self:
+        """A store for a URL, as in :meth:`AsyncSessionStore.from_url`."""
+        return cls(
+            _urls.backend(url, namespace=namespace),
+            default_wait_ttl=default_wait_ttl,
+            default_session_ttl=default_session_ttl,
+            max_document_bytes=max_document_bytes,
+            portal=portal,
+        )
+
+    @classmethod
+    def from_env(cls, *, portal: BlockingPortal | None = None) -> Self:
+        """A store configured by the environment, as in :meth:`AsyncSessionStore.from_env`."""
+        settings = _urls.settings_from_env()
+        return cls.from_url(
+            settings.url,
+            namespace=settings.namespace,
+            default_wait_ttl=settings.wait_ttl_seconds,
+            portal=portal,
+        )
+
+    # --- Opening and closing ------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Connect, and check that the storage answers.
+
+        A store is opened once; if that fails, it may be tried again.
+        """
+        refuse_event_loop()
+        with self._opening:
+            if self._closed or self._crossing is not None:
+                raise StoreUnavailableError(
+                    "this store was opened before, or closed; make a new one"
+                )
+            crossing = Crossing(self._portal)
+            try:
+                crossing.call(self._store.open)
+            except BaseException:
+                crossing.close()
+                raise
+            self._crossing = crossing
+        return self
+
+    def close(self) -> None:
+        """Finish the calls that are under way and let go of the storage, in at most 30 seconds.
+
+        Closing twice, or closing a store that was never opened, does nothing; nor does closing a
+        store that a fork brought along.
+        """
+        if self._crossing is not None and self._crossing.is_forked:
+            return
+        refuse_event_loop()
+        with self._opening:
+            was_open, self._closed = not self._closed, True
+            if self._crossing is None or not was_open:
+                return
+            try:
+                self._crossing.call(self._store.aclose)
+            finally:
+                self._crossing.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ping(self) -> None:
+        """Check that the storage answers; raise ``StoreUnavailableError`` if not."""
+        self._call(self._store.ping)
+
+    # --- Sessions -----------------------------------------------------------------------------
+
+    def create_session(
+        self, ctx: TenantCtx, data: SessionData, *, ttl: TimeToLive | None = None
+    ) -> SessionKey:
+        """Store a session under a fresh key and return the key. It waits nowhere."""
+        return self._call(self._store.create_session, ctx, data, ttl=ttl)
+
+    def get_session(
+        self, key: SessionKey | str, *, ctx: TenantCtx | None = None
+    ) -> SessionData | None:
+        """The data of a session, or None if it is missing or expired."""
+        return self._call(self._store.get_session, key, ctx=ctx)
+
+    def get_record(
+        self, key: SessionKey | str, *, ctx: TenantCtx | None = None
+    ) -> SessionRecord | None:
+        """Like :meth:`get_session`, with the etag and the deadline."""
+        return self._call(self._store.get_record, key, ctx=ctx)
+
+    def update_session(
+        self,
+        key: SessionKey | str,
+        data: SessionData,
+        *,
+        ctx: TenantCtx | None = None,
+        if_match: str | None = None,
+    ) -> None:
+        """Replace the data of a session; its wait and its deadline stay."""
+        self._call(self._store.update_session, key, data, ctx=ctx, if_match=if_match)
+
+    def edit_session(
+        self,
+        key: SessionKey | str,
+        fn: Callable[[SessionData], SessionData],
+        *,
+        ctx: TenantCtx | None = None,
+    ) -> SessionData:
+        """Read a session, write what ``fn`` makes of its data, and return that.
+
+        ``fn`` runs in the caller's thread. If someone else writes in between, it is called again.
+        """
+        pauses = edit_pauses()
+        while True:
+            record = self.get_record(key, ctx=ctx)
+            if record is None:
+                raise SessionNotFoundError(key)
+            data = fn(record.data)
+            try:
+                self.update_session(key, data, ctx=ctx, if_match=record.etag)
+            except ConflictError:
+                time.sleep(next(pauses))
+            else:
+                return data
+
+    def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
+        """Remove a session, readable or not, and its wait."""
+        self._call(self._store.remove_session, key, ctx=ctx)
+
+    def touch_session(
+        self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
+    ) -> None:
+        """Set the deadline of a session and of its wait to ``ttl`` from now; NEVER removes it."""
+        self._call(self._store.touch_session, key, ttl, ctx=ctx)
+
+    # --- Waits --------------------------------------------------------------------------------
+
+    def register_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        session_key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None = None,
+    ) -> SessionKey | None:
+        """Store a session and route the scope to it, in one step; the key it detached, or None."""
+        return self._call(self._store.register_wait, ctx, user_id, scope, session_key, data, ttl)
+
+    def register_wait_if_absent(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        session_key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None = None,
+    ) -> bool:
+        """Like :meth:`register_wait`, if no live wait is at the scope; whether it did."""
+        return self._call(
+            self._store.register_wait_if_absent, ctx, user_id, scope, session_key, data, ttl
+        )
+
+    def find_wait_by_scope(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+    ) -> SessionKey | None:
+        """The key of the live session that waits at the scope, or None."""
+        return self._call(self._store.find_wait_by_scope, ctx, user_id, scope)
+
+    def get_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+    ) -> SessionRecord | None:
+        """Like :meth:`find_wait_by_scope`, but the whole record, still in one step."""
+        return self._call(self._store.get_wait, ctx, user_id, scope)
+
+    def list_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionKey]:
+        """The keys of all live waits of the user, sorted."""
+        return self._call(self._store.list_waits_for_user, ctx, user_id)
+
+    def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
+        """The records of all live waits of the user, sorted by key, in one step."""
+        return self._call(self._store.list_wait_records, ctx, user_id)
+
+    def clear_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope,
+        *,
+        session_key: SessionKey | str | None = None,
+    ) -> bool:
+        """Remove the wait at the scope and its session; whether something was removed."""
+        return self._call(self._store.clear_wait, ctx, user_id, scope, session_key=session_key)
+
+    def clear_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> int:
+        """Remove all waits of the user and their sessions, in one step; how many there were."""
+        return self._call(self._store.clear_waits_for_user, ctx, user_id)
+
+    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    def find_by_user(
+        self, ctx: TenantCtx, user_id: UserId | str
+    ) -> tuple[SessionKey, SessionData] | None:
+        """The only wait of the user, or None."""
+        return _rules.only_wait(self.list_wait_records(ctx, user_id))
+
+    # --- Claims -------------------------------------------------------------------------------
+
+    def claim_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = 0,
+        delivery_id: str | None = None,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> SyncWaitClaim | None:
+        """Claim the wait at the scope, so that no other worker resumes it; None if none is live."""
+        claim = self._call(
+            self._store.claim_wait,
+            ctx,
+            user_id,
+            scope,
+            lease=lease,
+            wait=wait,
+            delivery_id=delivery_id,
+            dedupe_ttl=dedupe_ttl,
+        )
+        return None if claim is None else SyncWaitClaim(claim, self._open_crossing())
+
+    @contextmanager
+    def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = 0,
+        delivery_id: str | None = None,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> Generator[ClaimedRecord | None, None, None]:
+        """Claim the wait at the scope for the length of a block, which gets its record or None.
+
+        As in :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
+        is lost, the record's ``lost`` becomes True, and ``ClaimLostError`` is raised where the
+        block ends well.
+        """
+        crossing = self._open_crossing()
+        claim = crossing.call(
+            self._store.claim_wait,
+            ctx,
+            user_id,
+            scope,
+            lease=lease,
+            wait=wait,
+            delivery_id=delivery_id,
+            dedupe_ttl=dedupe_ttl,
+        )
+        if claim is None:
+            yield None
+            return
+        with holding(claim, crossing) as record:
+            yield record
+
+    # --- Upkeep -------------------------------------------------------------------------------
+
+    def purge_expired(self, limit: int = 1000) -> int:
+        """Reclaim storage of at most ``limit`` expired sessions; how many were reclaimed."""
+        return self._call(self._store.purge_expired, limit)
+
+    # --- Inside -------------------------------------------------------------------------------
+
+    def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self._open_crossing().call(method, *args, **kwargs)
+
+    def _open_crossing(self) -> Crossing:
+        if self._crossing is None:
+            raise StoreUnavailableError("this store is not open; use 'with' or 'open()'")
+        return self._crossing

@@ -1,0 +1,100 @@
+"""The right of one worker to resume one wait, for callers that are not async."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from async_session_store._claiming import end, renew_until_lost
+from async_session_store._crossing import Crossing
+from async_session_store.claims import WaitClaim
+from async_session_store.errors import SessionStoreError
+from async_session_store.models import SessionRecord
+
+__all__ = ["ClaimedRecord", "SyncWaitClaim"]
+
+
+class SyncWaitClaim:
+    """A claim on a wait, from ``SessionStore.claim_wait``: ``WaitClaim`` without ``await``."""
+
+    def __init__(self, claim: WaitClaim, crossing: Crossing) -> None:
+        self._claim = claim
+        self._crossing = crossing
+
+    @property
+    def record(self) -> SessionRecord:
+        """The session that waits, as it was when it was claimed."""
+        return self._claim.record
+
+    @property
+    def token(self) -> str:
+        """What tells this claim from all others."""
+        return self._claim.token
+
+    @property
+    def lease(self) -> timedelta:
+        """How long the claim is held without being renewed."""
+        return self._claim.lease
+
+    @property
+    def lease_ends_at(self) -> datetime:
+        """When the lease ends, in UTC, on the storage's clock."""
+        return self._claim.lease_ends_at
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the lease lasts yet, at least; 0 if it may have ended."""
+        return self._claim.seconds_left
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
+        return self._claim.lost
+
+    def complete(self) -> bool:
+        """End the claim and remove the wait and its session; whether they were removed.
+
+        As :meth:`WaitClaim.complete`. Raises ``ClaimLostError``.
+        """
+        return self._crossing.call(self._claim.complete)
+
+    def release(self) -> None:
+        """End the claim and give the wait back, as it is. Raises ``ClaimLostError``."""
+        self._crossing.call(self._claim.release)
+
+    def renew(self, lease: timedelta | float | None = None) -> None:
+        """Let the lease end ``lease`` from now: as long as at first, unless told otherwise.
+
+        Raises ``ClaimLostError``. The deadline of the wait stays as it is.
+        """
+        self._crossing.call(self._claim.renew, lease)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClaimedRecord(SessionRecord):
+    """The record of the wait that a block of ``SessionStore.resume_wait`` resumes."""
+
+    _claim: WaitClaim
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease may have ended, and another worker may resume the wait."""
+        return self._claim.lost
+
+
+@contextmanager
+def holding(claim: WaitClaim, crossing: Crossing) -> Generator[ClaimedRecord, None, None]:
+    """Renew the claim while a block runs; complete it if the block ends well, else release it."""
+    record = claim.record
+    renewal = crossing.begin(renew_until_lost, claim)
+    try:
+        yield ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
+    except BaseException:
+        with suppress(SessionStoreError):  # what the block raised matters more
+            crossing.call(end, claim.release, quiet=True)
+        raise
+    finally:
+        renewal.cancel()
+    crossing.call(end, claim.complete, quiet=False)
