@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import redis
 from redis.asyncio import Redis
@@ -18,11 +16,6 @@ from redis_server import RedisServer
 from stored_keys import stored_keys
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class TestRedis(SharedStorageSuite):
     @pytest.fixture(autouse=True)
     def storage(self, redis_server: RedisServer, redis_client: redis.Redis, namespace: str) -> None:
@@ -31,9 +24,8 @@ class TestRedis(SharedStorageSuite):
         self.namespace = namespace
 
     @pytest.fixture
-    async def backend(self) -> AsyncIterator[Backend]:
-        async with Redis.from_url(self.url) as client:
-            yield RedisBackend(client, namespace=self.namespace)
+    def backend(self) -> Backend:
+        return RedisBackend.from_url(self.url, namespace=self.namespace)
 
     @override
     async def advance(self, backend: Backend, seconds: float) -> None:
@@ -96,6 +88,7 @@ class TestRedis(SharedStorageSuite):
         await claimed.release()
         assert stored_keys(self.behind, self.namespace) == before
 
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_r6_a_callers_client_stays_open(self) -> None:
         async with Redis.from_url(self.url) as client:
             async with AsyncSessionStore(RedisBackend(client, namespace=self.namespace)) as store:

@@ -35,11 +35,6 @@ STORED = (
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class TestSqlite(SharedStorageSuite):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Backend:

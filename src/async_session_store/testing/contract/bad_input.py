@@ -265,6 +265,6 @@ class BadInput(Hooks):
     @pytest.mark.parametrize("size", [0, -1, 1.5, True, None, "1"])
     async def test_s6_a_bad_size_is_refused(self, backend: Backend, size: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^max_document_bytes: ") as caught:
-            AsyncSessionStore(backend, max_document_bytes=size)
+            self.store_class(backend, max_document_bytes=size)
         assert isinstance(caught.value, ValueError)
         assert caught.value.code is ErrorCode.INVALID_INPUT

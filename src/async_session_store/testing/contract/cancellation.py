@@ -219,7 +219,7 @@ class Cancellation(Hooks):
         await self.advance(backend, 6)
 
     async def test_r3_opening_may_be_cancelled(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         with anyio.CancelScope() as scope:
             scope.cancel()
             await store.open()
@@ -232,7 +232,7 @@ class Cancellation(Hooks):
         await store.aclose()
 
     async def test_r3_closing_is_not_interrupted(self, backend: Backend) -> None:
-        store = await AsyncSessionStore(backend).open()
+        store = await self.store_class(backend).open()
         with anyio.CancelScope() as scope:
             scope.cancel()
             await store.aclose()

@@ -105,9 +105,9 @@ class Deadlines(Hooks):
     @bad_ttls
     async def test_t1_a_bad_default_is_refused(self, backend: Backend, ttl: TimeToLive) -> None:
         with pytest.raises(InvalidInputError, match="default_wait_ttl: "):
-            AsyncSessionStore(backend, default_wait_ttl=ttl)
+            self.store_class(backend, default_wait_ttl=ttl)
         with pytest.raises(InvalidInputError, match="default_session_ttl: "):
-            AsyncSessionStore(backend, default_session_ttl=ttl)
+            self.store_class(backend, default_session_ttl=ttl)
 
     async def test_t1_a_touch_needs_a_ttl(self, backend: Backend, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
@@ -143,7 +143,7 @@ class Deadlines(Hooks):
         await assert_gone(store, "k", A)
 
     async def test_t2_the_default_holds_where_no_ttl_is_given(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend, default_wait_ttl=60) as store:
+        async with self.store_class(backend, default_wait_ttl=60) as store:
             await register(store, "by default", A)
             await register(store, "longer", B, ttl=90)
             await register(store, "for ever", C, ttl=NEVER)

@@ -17,6 +17,7 @@ class Hooks(ABC):
     """The hooks for any backend."""
 
     pytestmark: ClassVar[pytest.MarkDecorator] = pytest.mark.anyio
+    store_class: ClassVar[type[AsyncSessionStore]] = AsyncSessionStore
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -41,7 +42,7 @@ class Hooks(ABC):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[AsyncSessionStore]:
         """Give an open store on the backend."""
-        async with AsyncSessionStore(backend) as store:
+        async with self.store_class(backend) as store:
             yield store
 
     @asynccontextmanager
@@ -72,5 +73,5 @@ class SharedHooks(Hooks):
     @pytest.fixture
     async def other(self, backend: Backend) -> AsyncIterator[AsyncSessionStore]:
         """Give another open store on the same storage."""
-        async with AsyncSessionStore(self.peer(backend)) as other:
+        async with self.store_class(self.peer(backend)) as other:
             yield other

@@ -47,32 +47,32 @@ class Lifecycle(Hooks):
     """R5: a store before, while and after it is open."""
 
     async def test_r5_before_it_is_opened_every_call_says_so(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         for call in EVERY_CALL.values():
             with pytest.raises(StoreUnavailableError, match="not open") as caught:
                 await call(store)
             assert caught.value.code is ErrorCode.UNAVAILABLE
 
     async def test_r5_after_it_is_closed_every_call_says_so(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend) as store:
+        async with self.store_class(backend) as store:
             pass
         for call in EVERY_CALL.values():
             with pytest.raises(StoreUnavailableError, match="closed"):
                 await call(store)
 
     async def test_r5_entering_gives_the_store(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         async with store as entered:
             assert entered is store
             await store.ping()
 
     async def test_r5_open_gives_the_store(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         assert await store.open() is store
         await store.aclose()
 
     async def test_r5_a_store_is_opened_once(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         async with store:
             with pytest.raises(StoreUnavailableError, match="opened before"):
                 await store.open()
@@ -85,7 +85,7 @@ class Lifecycle(Hooks):
             await store.open()
 
     async def test_r5_of_two_tasks_that_open_it_at_once_one_does(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         opened: list[bool] = []
 
         async def task() -> None:
@@ -104,7 +104,7 @@ class Lifecycle(Hooks):
         await store.aclose()
 
     async def test_r5_closed_while_it_opens_it_ends_closed(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
 
         async def task() -> None:
             with suppress(StoreUnavailableError):
@@ -120,21 +120,21 @@ class Lifecycle(Hooks):
     async def test_r5_closing_again_or_closing_what_was_never_open_does_nothing(
         self, backend: Backend
     ) -> None:
-        async with AsyncSessionStore(backend) as store:
+        async with self.store_class(backend) as store:
             await store.aclose()
             await store.aclose()
         await store.aclose()
-        await AsyncSessionStore(backend).aclose()
+        await self.store_class(backend).aclose()
 
     async def test_r5_open_and_close_may_run_in_different_tasks(self, backend: Backend) -> None:
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         for step in (store.open, lambda: register(store, "k", A), store.aclose):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(step)
 
     async def test_r5_an_error_in_the_block_comes_out_as_it_is(self, backend: Backend) -> None:
         error = LookupError("mine")
-        store = AsyncSessionStore(backend)
+        store = self.store_class(backend)
         with pytest.raises(LookupError) as caught:
             async with store:
                 raise error
@@ -143,7 +143,7 @@ class Lifecycle(Hooks):
             await store.ping()
 
     async def test_r5_closing_lets_calls_finish_or_refuses_them(self, backend: Backend) -> None:
-        store = await AsyncSessionStore(backend).open()
+        store = await self.store_class(backend).open()
         finished: list[bool] = []
 
         async def task(number: int) -> None:

@@ -73,7 +73,7 @@ class Sessions(Hooks):
     async def test_s1_default_session_ttl_holds_unless_told_otherwise(
         self, backend: Backend
     ) -> None:
-        async with AsyncSessionStore(backend, default_session_ttl=60, default_wait_ttl=10) as store:
+        async with self.store_class(backend, default_session_ttl=60, default_wait_ttl=10) as store:
             by_default = await store.create_session(CTX, data())
             longer = await store.create_session(CTX, data(), ttl=90)
             for_ever = await store.create_session(CTX, data(), ttl=NEVER)
@@ -201,14 +201,14 @@ class Sessions(Hooks):
         assert await self.leftovers(backend) == []
 
     async def test_s6_a_document_of_the_largest_size_is_stored(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend, max_document_bytes=5000) as store:
+        async with self.store_class(backend, max_document_bytes=5000) as store:
             await register(store, "k", A, of_size(5000))
             assert await context_of(store, "k") == of_size(5000)
             assert len(await store.list_wait_records(CTX, "u1")) == 1
             await store.update_session("k", data(of_size(5000)))
 
     async def test_s6_a_larger_document_is_refused(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend, max_document_bytes=5000) as store:
+        async with self.store_class(backend, max_document_bytes=5000) as store:
             await register(store, "k", A, "small")
             for large in (of_size(5001), "\x00" * 1000):
                 async with self.refused(backend, InvalidInputError, "data: .*5000.*S6"):

@@ -76,10 +76,10 @@ class SharedStorage(SharedHooks):
         assert await store.get_session("k") is None
 
     async def test_w1_sessions_outlive_the_store(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend) as store:
+        async with self.store_class(backend) as store:
             await register(store, "k", A, "state", ttl=600)
             before = await store.get_record("k")
-        async with AsyncSessionStore(self.peer(backend)) as other:
+        async with self.store_class(self.peer(backend)) as other:
             assert await find(other, A) == "k"
             assert before is not None
             after = await other.get_record("k")
@@ -252,10 +252,10 @@ class SharedStorage(SharedHooks):
         assert await current.complete()
 
     async def test_k2_a_claim_outlives_the_store(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend) as store:
+        async with self.store_class(backend) as store:
             await register(store, "k", A)
             held = await claim(store, A)
-        async with AsyncSessionStore(self.peer(backend)) as other:
+        async with self.store_class(self.peer(backend)) as other:
             with pytest.raises(WaitClaimedError):
                 await try_claim(other, A)
             await self.advance(backend, 31)
@@ -339,7 +339,7 @@ class SharedStorage(SharedHooks):
         assert state[1] == ("k2" if state[0] == "k1" else "k1")
 
     async def test_r3_what_closing_let_finish_is_there(self, backend: Backend) -> None:
-        store = await AsyncSessionStore(backend).open()
+        store = await self.store_class(backend).open()
         finished: list[str] = []
 
         async def task(number: int) -> None:
@@ -351,14 +351,14 @@ class SharedStorage(SharedHooks):
             for number in range(20):
                 tasks.start_soon(task, number)
         await store.aclose()
-        async with AsyncSessionStore(self.peer(backend)) as other:
+        async with self.store_class(self.peer(backend)) as other:
             assert await listed(other) == sorted(finished)
 
     async def test_r5_closing_one_store_leaves_the_other_open(
         self, backend: Backend, other: AsyncSessionStore
     ) -> None:
         await register(other, "k", A)
-        async with AsyncSessionStore(self.peer(backend)) as third:
+        async with self.store_class(self.peer(backend)) as third:
             assert await find(third, A) == "k"
         assert await find(other, A) == "k"
         await other.ping()

@@ -327,7 +327,7 @@ class Unreadable(SharedHooks):
     ) -> None:
         await register(store, "spoilt", A, "x" * 1000)
         await register(store, "sound", B, "state")
-        async with AsyncSessionStore(self.peer(backend), max_document_bytes=1000) as strict:
+        async with self.store_class(self.peer(backend), max_document_bytes=1000) as strict:
             with pytest.raises(CorruptSessionError, match="max_document_bytes"):
                 await strict.get_session("spoilt")
             with pytest.raises(CorruptSessionError):

@@ -285,7 +285,7 @@ class Waits(Hooks):
         assert await register_if_absent(store, "last", A)
 
     async def test_w7_takes_the_default_ttl(self, backend: Backend) -> None:
-        async with AsyncSessionStore(backend, default_wait_ttl=60) as store:
+        async with self.store_class(backend, default_wait_ttl=60) as store:
             await register_if_absent(store, "k", A)
             await self.advance(backend, 61)
             assert await find(store, A) is None
