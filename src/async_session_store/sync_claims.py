@@ -6,6 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
+
+from typing_extensions import override
 
 from async_session_store._claiming import end, renew_until_lost
 from async_session_store._crossing import Crossing
@@ -14,6 +18,8 @@ from async_session_store.errors import SessionStoreError
 from async_session_store.models import SessionRecord
 
 __all__ = ["ClaimedRecord", "SyncWaitClaim"]
+
+_STATE: Final = attrgetter("key", "data", "etag", "expires_at")
 
 
 class SyncWaitClaim:
@@ -82,6 +88,13 @@ class ClaimedRecord(SessionRecord):
     def lost(self) -> bool:
         """Whether the lease may have ended, and another worker may resume the wait."""
         return self._claim.lost
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """A record equals another one of the same state, claimed or not."""
+        return isinstance(other, SessionRecord) and _STATE(self) == _STATE(other)
+
+    __hash__ = SessionRecord.__hash__
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from typing_extensions import override
+from backend_hooks import MemoryHooks
 
 from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
@@ -20,23 +20,7 @@ from async_session_store.testing.contract.claims import claim
 from clock import Clock
 
 
-class TestMemory(BackendSuite):
-    @pytest.fixture
-    def backend(self) -> Backend:
-        self.clock = Clock()
-        return MemoryBackend(clock=self.clock)
-
-    @override
-    async def advance(self, backend: Backend, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-    @override
-    async def leftovers(self, backend: Backend) -> list[str]:
-        assert isinstance(backend, MemoryBackend)
-        waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
-        expiring = [*backend._claims._entries, *backend._deliveries._entries]
-        return [*map(str, backend._sessions), *map(str, waits), *map(str, expiring)]
-
+class TestMemory(MemoryHooks, BackendSuite):
     async def test_t6_a_session_lives_to_its_last_millisecond(self) -> None:
         clock = Clock(lambda: 0.0)
         async with AsyncSessionStore(MemoryBackend(clock=clock)) as store:

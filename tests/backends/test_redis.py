@@ -1,52 +1,18 @@
 from __future__ import annotations
 
 import pytest
-import redis
+from backend_hooks import RedisHooks
 from redis.asyncio import Redis
-from typing_extensions import override
 
 from async_session_store import AsyncSessionStore
-from async_session_store.abc import Backend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
 from async_session_store.testing.contract.claims import claim
-from clock import shorten_deadlines
-from redis_server import RedisServer
 from stored_keys import stored_keys
 
 
-class TestRedis(SharedStorageSuite):
-    @pytest.fixture(autouse=True)
-    def storage(self, redis_server: RedisServer, redis_client: redis.Redis, namespace: str) -> None:
-        self.url = redis_server.unix_url
-        self.behind = redis_client
-        self.namespace = namespace
-
-    @pytest.fixture
-    def backend(self) -> Backend:
-        return RedisBackend.from_url(self.url, namespace=self.namespace)
-
-    @override
-    async def advance(self, backend: Backend, seconds: float) -> None:
-        shorten_deadlines(self.behind, self.namespace, seconds)
-
-    @override
-    async def leftovers(self, backend: Backend) -> list[str]:
-        names: list[str] = []
-        for name, (value, _) in stored_keys(self.behind, self.namespace).items():
-            members = value if isinstance(value, set) else {}
-            names += [name, *(f"{name} {member}" for member in members)]
-        return names
-
-    @override
-    def peer(self, backend: Backend) -> Backend:
-        return RedisBackend.from_url(self.url, namespace=self.namespace)
-
-    @override
-    async def overwrite(self, backend: Backend, key: str, document: bytes) -> None:
-        assert self.behind.set(f"{self.namespace}:session:{key}", document, xx=True, keepttl=True)
-
+class TestRedis(RedisHooks, SharedStorageSuite):
     @pytest.mark.parametrize("team", [None, "blue"])
     async def test_9_the_layout_is_that_of_the_rust_crate(
         self, store: AsyncSessionStore, team: str | None

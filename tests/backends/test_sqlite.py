@@ -3,16 +3,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from typing_extensions import override
+from backend_hooks import SqliteHooks
 
 from async_session_store import AsyncSessionStore, DuplicateDeliveryError
-from async_session_store.abc import Backend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import (
@@ -28,48 +26,8 @@ from async_session_store.testing.contract.builders import (
 from async_session_store.testing.contract.claims import claim, is_claimed
 from clock import Clock
 
-STORED = (
-    "SELECT key FROM sessions",
-    "SELECT scope_hash, token FROM claims",
-    "SELECT scope_hash, delivery_id FROM deliveries",
-)
 
-
-class TestSqlite(SharedStorageSuite):
-    @pytest.fixture
-    def backend(self, tmp_path: Path) -> Backend:
-        self.path = tmp_path / "sessions.db"
-        self.clock = Clock(time.time)
-        return SqliteBackend(self.path, clock=self.clock)
-
-    @override
-    async def advance(self, backend: Backend, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-    @override
-    async def leftovers(self, backend: Backend) -> list[str]:
-        if not self.path.exists():
-            return []
-        with self._behind() as database:
-            return [str(row) for select in STORED for row in database.execute(select)]
-
-    @override
-    def peer(self, backend: Backend) -> Backend:
-        return SqliteBackend(self.path, clock=self.clock)
-
-    @override
-    async def overwrite(self, backend: Backend, key: str, document: bytes) -> None:
-        with self._behind() as database:
-            changed = database.execute(
-                "UPDATE sessions SET document = CAST(? AS TEXT) WHERE key = ?", (document, key)
-            )
-            assert changed.rowcount == 1
-
-    @contextmanager
-    def _behind(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
-            yield database
-
+class TestSqlite(SqliteHooks, SharedStorageSuite):
     async def test_t6_a_session_lives_to_its_last_millisecond(self, tmp_path: Path) -> None:
         clock = Clock(lambda: 1_700_000_000.0)
         async with AsyncSessionStore(SqliteBackend(tmp_path / "exact.db", clock=clock)) as store:
@@ -84,7 +42,7 @@ class TestSqlite(SharedStorageSuite):
     ) -> None:
         of = ctx(team="blue")
         await register(store, "k", A, '{"a": "\x00"}', of=of)
-        with self._behind() as database:
+        with self.behind() as database:
             (row,) = database.execute(
                 "SELECT key, env, tenant, team, user, scope_hash, deadline, document, context_json"
                 " FROM sessions"

@@ -2,6 +2,7 @@
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.cancellation import Cancellation
+from async_session_store.testing.contract.cancelled_blocks import CancelledBlocks
 from async_session_store.testing.contract.claims import Claims
 from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
@@ -33,6 +34,7 @@ class BackendSuite(
     Claims,
     Deliveries,
     Resuming,
+    CancelledBlocks,
     ConditionalWrites,
     Concurrency,
     Cancellation,

@@ -90,8 +90,7 @@ async def find_by_user(
 ) -> tuple[SessionKey, SessionData] | None:
     """Call the deprecated method, and check that it says so."""
     with pytest.warns(DeprecationWarning, match="find_wait_by_scope"):
-        call = store.find_by_user(by, user)  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
-    return await call
+        return await store.find_by_user(by, user)  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
 
 
 async def context_of(store: AsyncSessionStore, key: str) -> str | None:

@@ -16,7 +16,6 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     DuplicateDeliveryError,
-    WaitClaim,
     WaitClaimedError,
 )
 from async_session_store.abc import Backend
@@ -211,77 +210,6 @@ class Resuming(Hooks):
         with pytest.raises(ClaimLostError):
             await held.complete()
 
-    async def test_k4_a_lost_lease_cancels_the_block(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A, "state")
-        others: list[WaitClaim] = []
-        with anyio.fail_after(10), pytest.raises(ClaimLostError):
-            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE, delivery_id="event"):
-                await self.advance(backend, 1)
-                others.append(await claim(store, A))
-                await anyio.sleep(60)
-                pytest.fail("it went on")
-        assert await context_of(store, "k") == "state"
-        assert await is_claimed(store, A)
-        assert await others[0].complete()
-
-    async def test_k4_a_lost_lease_ends_a_block_that_catches_cancellation(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        caught: list[BaseException] = []
-        with anyio.fail_after(10), pytest.raises(ClaimLostError):
-            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                await self.advance(backend, 1)
-                try:
-                    await anyio.sleep(60)
-                except anyio.get_cancelled_exc_class() as error:
-                    caught.append(error)
-        assert len(caught) == 1
-        assert await find(store, A) == "k"
-        assert not await is_claimed(store, A)
-
-    async def test_k4_what_a_cancelled_block_raises_comes_out(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        with anyio.fail_after(10), pytest.raises(_BlockError):
-            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                await self.advance(backend, 1)
-                try:
-                    await anyio.sleep(60)
-                finally:
-                    raise _BlockError
-        assert await find(store, A) == "k"
-
-    async def test_k4_a_lost_lease_cancels_the_tasks_of_the_block(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-
-        async def fail_when_cancelled() -> None:
-            try:
-                await anyio.sleep(60)
-            finally:
-                raise _BlockError
-
-        with anyio.fail_after(10), pytest.raises(ClaimLostError):
-            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                await self.advance(backend, 1)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(anyio.sleep, 60)
-                    await anyio.sleep(60)
-        with anyio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
-            async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                await self.advance(backend, 1)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(fail_when_cancelled)
-                    tasks.start_soon(anyio.sleep, 60)
-                    await anyio.sleep(60)
-        assert caught.group_contains(_BlockError)
-        assert await find(store, A) == "k"
-
     async def test_k4_a_block_that_was_faster_than_its_lost_lease_is_told(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -291,78 +219,6 @@ class Resuming(Hooks):
                 await self.advance(backend, 31)
         assert await find(store, A) == "k"
         assert await (await claim(store, A, delivery_id="event")).complete()
-
-    async def test_k4_a_block_that_is_cancelled_releases_the_wait(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A, "state", ttl=600)
-        before = sorted(await self.leftovers(backend)), await store.get_record("k")
-        with anyio.move_on_after(0.05) as scope:
-            async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
-                await anyio.sleep(60)
-        assert scope.cancelled_caught
-        assert (sorted(await self.leftovers(backend)), await store.get_record("k")) == before
-        assert await (await claim(store, A, delivery_id="event")).complete()
-
-    async def test_k4_a_block_in_a_task_group_that_fails_releases_the_wait(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        entered = anyio.Event()
-
-        async def resume() -> None:
-            async with store.resume_wait(CTX, "u1", A):
-                entered.set()
-                await anyio.sleep(60)
-
-        async def fail() -> None:
-            await entered.wait()
-            raise _BlockError
-
-        with pytest.raises(ExceptionGroup) as caught:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(resume)
-                tasks.start_soon(fail)
-        assert [type(error) for error in caught.value.exceptions] == [_BlockError]
-        assert await find(store, A) == "k"
-        assert not await is_claimed(store, A)
-
-    @pytest.mark.parametrize("turns", range(25))
-    async def test_k4_r3_cancelled_after_any_number_of_turns(
-        self, backend: Backend, store: AsyncSessionStore, turns: int
-    ) -> None:
-        await register(store, "k", A)
-        ran = 0
-
-        async def resume() -> None:
-            nonlocal ran
-            async with store.resume_wait(CTX, "u1", A, wait=30):
-                ran += 1
-                await checkpoint()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(resume)
-            for _ in range(turns):
-                await checkpoint()
-            tasks.cancel_scope.cancel()
-        if await find(store, A) is None:
-            assert ran == 1
-        else:
-            assert await (await claim(store, A)).complete()
-        assert await self.leftovers(backend) == []
-
-    async def test_k4_a_cancellation_that_the_block_catches_is_not_forgotten(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        with anyio.move_on_after(0.05) as scope:
-            async with store.resume_wait(CTX, "u1", A):
-                with suppress(anyio.get_cancelled_exc_class()):
-                    await anyio.sleep(60)
-            await checkpoint()
-            pytest.fail("it went on")
-        assert scope.cancelled_caught
-        assert await find(store, A) is None or not await is_claimed(store, A)
 
     async def test_k4_the_next_question_stays(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "first", ttl=60)

@@ -1,0 +1,64 @@
+"""The conformance suite through ``SessionStore``: all that does not rest on cancellation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from backend_hooks import MemoryHooks, RedisHooks, SqliteHooks
+from threaded_store import ThreadedStore
+
+from async_session_store.testing.contract.bad_input import BadInput
+from async_session_store.testing.contract.claims import Claims
+from async_session_store.testing.contract.concurrency import Concurrency
+from async_session_store.testing.contract.conditional_writes import ConditionalWrites
+from async_session_store.testing.contract.deadlines import Deadlines
+from async_session_store.testing.contract.deliveries import Deliveries
+from async_session_store.testing.contract.lifecycle import Lifecycle
+from async_session_store.testing.contract.lookup import Lookup
+from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
+from async_session_store.testing.contract.owners import Owners
+from async_session_store.testing.contract.records import Records
+from async_session_store.testing.contract.resuming import Resuming
+from async_session_store.testing.contract.sessions import Sessions
+from async_session_store.testing.contract.shared_storage import SharedStorage
+from async_session_store.testing.contract.stored_data import StoredData
+from async_session_store.testing.contract.unreadable import Unreadable
+from async_session_store.testing.contract.waits import Waits
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class SyncForm(
+    StoredData,
+    Owners,
+    Sessions,
+    Waits,
+    Lookup,
+    Records,
+    Deadlines,
+    Claims,
+    Deliveries,
+    Resuming,
+    ConditionalWrites,
+    Concurrency,
+    Lifecycle,
+    BadInput,
+    NotAsInRust,
+):
+    store_class: ClassVar = ThreadedStore
+
+
+class TestMemory(MemoryHooks, SyncForm):
+    pass
+
+
+class TestSqlite(SqliteHooks, SyncForm, SharedStorage, Unreadable):
+    pass
+
+
+class TestRedis(RedisHooks, SyncForm, SharedStorage, Unreadable):
+    pass

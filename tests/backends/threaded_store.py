@@ -1,0 +1,77 @@
+"""The sync store behind the async methods, so that one suite tests both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from typing_extensions import Self
+
+from async_session_store import SessionRecord, SessionStore, SyncWaitClaim
+from async_session_store.abc import Backend
+
+THREADS = 100
+"""As many calls at once as a test of the suite makes."""
+
+
+async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = THREADS
+    return await to_thread.run_sync(partial(call, *args, **kwargs))
+
+
+class ThreadedStore:
+    """Each call of the ``SessionStore`` is made in a worker thread."""
+
+    def __init__(self, backend: Backend, **options: Any) -> None:
+        self._store = SessionStore(backend, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        return partial(in_thread, getattr(self._store, name))
+
+    async def open(self) -> Self:
+        await in_thread(self._store.open)
+        return self
+
+    async def aclose(self) -> None:
+        await in_thread(self._store.close)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def claim_wait(self, *args: Any, **kwargs: Any) -> ThreadedClaim | None:
+        claim = await in_thread(self._store.claim_wait, *args, **kwargs)
+        return None if claim is None else ThreadedClaim(claim)
+
+    @asynccontextmanager
+    async def resume_wait(
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncGenerator[SessionRecord | None, None]:
+        block = self._store.resume_wait(*args, **kwargs)
+        record = await in_thread(block.__enter__)
+        try:
+            yield record
+        except BaseException:
+            if not await in_thread(block.__exit__, *sys.exc_info()):
+                raise
+        else:
+            await in_thread(block.__exit__, None, None, None)
+
+
+class ThreadedClaim:
+    """Each call of the ``SyncWaitClaim`` is made in a worker thread."""
+
+    def __init__(self, claim: SyncWaitClaim) -> None:
+        self._claim = claim
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._claim, name)
+        return partial(in_thread, value) if callable(value) else value
