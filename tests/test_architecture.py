@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "_rules": TYPES | {"abc"},
     "_codec": TYPES,
     "_random": set(),
+    "channels": TYPES,
+    "explanations": TYPES | {"abc"},
     "claims": TYPES | {"abc", "_rules"},
     "_claiming": TYPES | {"abc", "claims", "_random"},
     "backends._batches": {"errors"},
@@ -34,9 +36,10 @@ MAY_IMPORT = {
     "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches"},
     "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches"},
     "_urls": TYPES | {"abc", "backends"},
-    "_store": TYPES | {"abc", "claims", "_claiming", "_codec", "_random", "_rules", "_urls"},
+    "_store": TYPES
+    | {"abc", "claims", "_claiming", "_codec", "_random", "_rules", "_urls", "explanations"},
     "testing": TYPES | {"__init__", "abc"},
-    "__init__": TYPES | {"keys", "claims", "_rules", "_store"},
+    "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations"},
 }
 
 
@@ -136,6 +139,7 @@ def test_nothing_imports_the_tests() -> None:
         (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
         (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),
+        (f"{PACKAGE}.channels", {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
         (f"{PACKAGE}.testing", {"redis", "aiosqlite", "trio", "hypothesis"}),
     ],
 )

@@ -19,6 +19,7 @@ def test_the_public_names() -> None:
         "DuplicateDeliveryError",
         "EnvId",
         "ErrorCode",
+        "Explanation",
         "FlowId",
         "Impersonation",
         "InvalidInputError",
@@ -26,6 +27,7 @@ def test_the_public_names() -> None:
         "Never",
         "PackId",
         "ReplyScope",
+        "ScopeReport",
         "SessionCursor",
         "SessionData",
         "SessionKey",
@@ -42,6 +44,7 @@ def test_the_public_names() -> None:
         "UserId",
         "WaitClaim",
         "WaitClaimedError",
+        "WaitStatus",
         "canonical_session_key",
         "derive_session_key",
         "telegram_update_to_session_key",
@@ -56,6 +59,7 @@ def test_the_methods_of_a_store() -> None:
         *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
+        "explain",
     }
 
 
