@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import pytest
 
 import async_session_store
-from async_session_store import AsyncSessionStore, WaitClaim, abc, testing
+from async_session_store import AsyncSessionStore, WaitClaim, abc, channels, testing
 from async_session_store.backends import memory, redis, sqlite
 
 
@@ -52,6 +53,16 @@ def test_the_public_names() -> None:
     ]
 
 
+def test_the_public_names_of_channels() -> None:
+    assert channels.__all__ == [
+        *("Inbound", "discord", "slack", "split_whatsapp", "teams", "telegram", "webchat"),
+        *("webex", "whatsapp"),
+    ]
+    members = {name for name in dir(channels.Inbound) if not name.startswith("_")}
+    fields = {field.name for field in dataclasses.fields(channels.Inbound)}
+    assert members - fields == {"scope", "scopes", "expecting"}
+
+
 def test_the_methods_of_a_store() -> None:
     assert {name for name in vars(AsyncSessionStore) if not name.startswith("_")} == {
         *("from_url", "from_env", "open", "aclose", "ping", "purge_expired"),
@@ -77,7 +88,9 @@ def test_a_backend_is_found_in_its_module(module: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [async_session_store, abc, memory, sqlite, redis, testing], ids=lambda m: m.__name__
+    "module",
+    [async_session_store, abc, channels, memory, sqlite, redis, testing],
+    ids=lambda m: m.__name__,
 )
 def test_every_public_name_is_there_and_documented(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]
@@ -87,7 +100,9 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [AsyncSessionStore, WaitClaim, abc.Backend], ids=lambda owner: owner.__name__
+    "owner",
+    [AsyncSessionStore, WaitClaim, abc.Backend, channels.Inbound],
+    ids=lambda owner: owner.__name__,
 )
 def test_every_public_method_is_documented(owner: type) -> None:
     for name, value in vars(owner).items():
