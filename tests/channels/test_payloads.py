@@ -437,7 +437,7 @@ def test_x1_an_id_that_is_none_is_refused_by_name(value: object, rule: str) -> N
     with pytest.raises(InvalidInputError, match=r"^update\.message\.chat\.id: ") as caught:
         telegram(update, bot_id=4242)
     assert rule in str(caught.value)
-    assert caught.value.__cause__ is None
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_x1_an_argument_that_is_no_id_is_refused_by_name() -> None:

@@ -6,6 +6,7 @@ A refusal never shows the value. A field that is null is as one that is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, cast
 
 from typing_extensions import Self
@@ -31,11 +32,9 @@ def identifier(field: str, value: object) -> str:
 
 def encoded(field: str, value: str) -> bytes:
     """A text in UTF-8."""
-    try:
+    with suppress(UnicodeEncodeError):  # which holds the value, so it must not be the context
         return value.encode()
-    except UnicodeEncodeError:
-        # Without its cause, whose text shows the value.
-        raise InvalidInputError(f"{field}: must be valid Unicode") from None
+    raise InvalidInputError(f"{field}: must be valid Unicode")
 
 
 class Payload:
