@@ -13,6 +13,7 @@ from async_session_store.testing.contract.builders import (
     B,
     C,
     clear,
+    ctx,
     data,
     find,
     listed,
@@ -35,6 +36,7 @@ READS: Final[dict[str, Call]] = {
     "find_wait_by_scope": lambda store: find(store, A),
     "get_wait": lambda store: store.get_wait(CTX, "u1", A),
     "list_waits_for_user": listed,
+    "explain": lambda store: store.explain(CTX, "u1", [B, A]),
     "list_wait_records": lambda store: store.list_wait_records(CTX, "u1"),
 }
 GROWING: Final[dict[str, Call]] = {
@@ -63,6 +65,7 @@ CALLS: Final[dict[str, Call]] = {
 SEVERAL_SCOPES: Final[dict[str, Call]] = {
     "find_wait_by_scope": lambda store: find(store, C, B, A),
     "get_wait": lambda store: store.get_wait(CTX, "u1", [C, B, A]),
+    "explain": lambda store: store.explain(ctx("u1", team="blue"), "u1", [C, B, A]),
 }
 MORE_REGISTRATIONS: Final[dict[str, Call]] = {
     "register at a taken scope": lambda store: register(store, "new", A),

@@ -28,6 +28,8 @@ MAY_IMPORT = {
     "_codec": TYPES,
     "_random": set(),
     "_backoff": {"errors", "_random"},
+    "channels": TYPES,
+    "explanations": TYPES | {"abc"},
     "claims": TYPES | {"abc", "_rules"},
     "_claiming": TYPES | {"abc", "claims", "_backoff", "_random"},
     "_portal": {"errors"},
@@ -39,11 +41,13 @@ MAY_IMPORT = {
     "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
-    | {"abc", "claims", "bridge", "_backoff", "_claiming", "_codec", "_random", "_rules", "_urls"},
+    | {"abc", "claims", "explanations", "bridge", "_backoff", "_claiming", "_codec", "_random"}
+    | {"_rules", "_urls"},
     "sync_claims": TYPES | {"claims", "_claiming", "_crossing"},
-    "sync": TYPES | {"abc", "sync_claims", "_backoff", "_crossing", "_rules", "_store", "_urls"},
+    "sync": TYPES
+    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_rules", "_store", "_urls"},
     "testing": TYPES | {"__init__", "abc"},
-    "__init__": TYPES | {"keys", "claims", "_rules", "_store", "sync"},
+    "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
 }
 
 
@@ -143,6 +147,7 @@ def test_nothing_imports_the_tests() -> None:
         (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
         (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),
+        (f"{PACKAGE}.channels", {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
         (f"{PACKAGE}.testing", {"redis", "aiosqlite", "trio", "hypothesis"}),
     ],
 )

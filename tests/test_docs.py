@@ -23,7 +23,7 @@ from typing import NamedTuple
 import pytest
 
 import async_session_store
-from async_session_store import AsyncSessionStore
+from async_session_store import AsyncSessionStore, channels
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
@@ -165,6 +165,9 @@ def test_the_reference_has_each_method_with_its_parameters() -> None:
     classes = (AsyncSessionStore, MemoryBackend, SqliteBackend, RedisBackend)
     public |= {made.__name__: made for made in classes}
     public["RedisBackend.from_url"] = RedisBackend.from_url
+    functions = inspect.getmembers(channels, inspect.isfunction)
+    public |= {name: made for name, made in functions if name in channels.__all__}
+    public["expecting"] = channels.Inbound.expecting
     for name, made in public.items():
         parameters = ", ".join(written(inspect.signature(made).parameters.values()))
         assert f"`{name}({parameters})`" in PAGES["docs/reference/api.md"]
@@ -188,7 +191,7 @@ def value(default: object) -> str:
     return json.dumps(default) if isinstance(default, str) else repr(default)
 
 
-@pytest.mark.parametrize("name", async_session_store.__all__)
+@pytest.mark.parametrize("name", [*async_session_store.__all__, *channels.__all__])
 def test_the_reference_names_each_public_name(name: str) -> None:
     pages = (text for page, text in PAGES.items() if page.startswith("docs/reference/"))
     assert any(re.search(rf"`{name}\b", text) for text in pages)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import pytest
@@ -13,6 +14,7 @@ from async_session_store import (
     WaitClaim,
     abc,
     bridge,
+    channels,
     testing,
 )
 from async_session_store.backends import memory, redis, sqlite
@@ -29,6 +31,7 @@ def test_the_public_names() -> None:
         "DuplicateDeliveryError",
         "EnvId",
         "ErrorCode",
+        "Explanation",
         "FlowId",
         "Impersonation",
         "InvalidInputError",
@@ -36,6 +39,7 @@ def test_the_public_names() -> None:
         "Never",
         "PackId",
         "ReplyScope",
+        "ScopeReport",
         "SessionCursor",
         "SessionData",
         "SessionKey",
@@ -54,11 +58,22 @@ def test_the_public_names() -> None:
         "UserId",
         "WaitClaim",
         "WaitClaimedError",
+        "WaitStatus",
         "canonical_session_key",
         "derive_session_key",
         "telegram_update_to_session_key",
         "webhook_to_session_key",
     ]
+
+
+def test_the_public_names_of_channels() -> None:
+    assert channels.__all__ == [
+        *("Inbound", "discord", "slack", "split_whatsapp", "teams", "telegram", "webchat"),
+        *("webex", "whatsapp"),
+    ]
+    members = {name for name in dir(channels.Inbound) if not name.startswith("_")}
+    fields = {field.name for field in dataclasses.fields(channels.Inbound)}
+    assert members - fields == {"scope", "scopes", "expecting"}
 
 
 def test_the_methods_of_a_store() -> None:
@@ -68,6 +83,7 @@ def test_the_methods_of_a_store() -> None:
         *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
+        "explain",
     }
 
 
@@ -112,7 +128,7 @@ def test_a_backend_is_found_in_its_module(module: object) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [async_session_store, abc, bridge, memory, sqlite, redis, testing],
+    [async_session_store, abc, bridge, channels, memory, sqlite, redis, testing],
     ids=lambda m: m.__name__,
 )
 def test_every_public_name_is_there_and_documented(module: object) -> None:
@@ -124,7 +140,10 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
 
 @pytest.mark.parametrize(
     "owner",
-    [AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ClaimedRecord, abc.Backend],
+    [
+        *(AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ClaimedRecord),
+        *(abc.Backend, channels.Inbound),
+    ],
     ids=lambda owner: owner.__name__,
 )
 def test_every_public_method_is_documented(owner: type) -> None:

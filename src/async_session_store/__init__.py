@@ -21,6 +21,7 @@ from async_session_store.errors import (
     TenantMismatchError,
     WaitClaimedError,
 )
+from async_session_store.explanations import Explanation, ScopeReport, WaitStatus
 from async_session_store.keys import (
     canonical_session_key,
     derive_session_key,
@@ -55,6 +56,7 @@ __all__ = [
     "DuplicateDeliveryError",
     "EnvId",
     "ErrorCode",
+    "Explanation",
     "FlowId",
     "Impersonation",
     "InvalidInputError",
@@ -62,6 +64,7 @@ __all__ = [
     "Never",
     "PackId",
     "ReplyScope",
+    "ScopeReport",
     "SessionCursor",
     "SessionData",
     "SessionKey",
@@ -80,6 +83,7 @@ __all__ = [
     "UserId",
     "WaitClaim",
     "WaitClaimedError",
+    "WaitStatus",
     "canonical_session_key",
     "derive_session_key",
     "telegram_update_to_session_key",

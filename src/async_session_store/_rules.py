@@ -229,6 +229,11 @@ def readable(ctx: TenantCtx, user: UserId) -> Owner | None:
     return Owner(calling.env, calling.tenant, calling.team, user)
 
 
+def with_and_without_team(owner: Owner) -> tuple[Owner, ...]:
+    """The owner, and if it has a team the one that it is without: both are the caller's to ask."""
+    return (owner,) if owner.team is None else (owner, owner._replace(team=None))
+
+
 def writable(ctx: TenantCtx, user: UserId) -> Owner:
     """The owner whose waits the caller may change (F4)."""
     owner = readable(ctx, user)

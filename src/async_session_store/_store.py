@@ -33,6 +33,7 @@ from async_session_store.errors import (
     SessionStoreError,
     StoreUnavailableError,
 )
+from async_session_store.explanations import Explanation, explained, explained_nothing
 from async_session_store.models import (
     Owner,
     ReplyScope,
@@ -441,6 +442,26 @@ class AsyncSessionStore:
         found = await self._backend.list_wait_records(owner)
         _warn_unreadable(found.unreadable)
         return list(found.items)
+
+    async def explain(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scopes: ReplyScope | Sequence[ReplyScope],
+    ) -> Explanation:
+        """Why a look-up of these scopes finds what it finds: what is at each of them, in one step.
+
+        It tells of the waits of ``user_id`` alone: for the team of ``ctx`` and, if it has one, also
+        without a team, which is a common mistake. A ``ctx`` with another user than ``user_id`` is
+        told nothing. Nothing is changed, and an unreadable document raises no error.
+        """
+        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        scope_hashes = _rules.scope_hashes(scopes)
+        asked = [scopes] if isinstance(scopes, ReplyScope) else list(scopes)
+        if owner is None:
+            return explained_nothing(_rules.owner_of(ctx), asked)
+        owners = _rules.with_and_without_team(owner)
+        return explained(owners, asked, await self._backend.inspect_waits(owners, scope_hashes))
 
     async def clear_wait(
         self,

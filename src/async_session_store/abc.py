@@ -25,6 +25,7 @@ __all__ = [
     "Owner",
     "Registration",
     "Unreadable",
+    "WaitState",
 ]
 
 _T = TypeVar("_T")
@@ -96,6 +97,20 @@ class Delivery:
 
     id: str
     ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitState:
+    """What is at a scope: the live session that waits there, and until when a claim is held.
+
+    ``key`` is None if nothing waits, ``expires_at`` if it has no deadline, ``claimed_until`` if no
+    claim is held; both times are in UTC. A claim may outlive the wait that was claimed.
+    """
+
+    key: SessionKey | None = None
+    readable: bool = True
+    expires_at: datetime | None = None
+    claimed_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +237,15 @@ class Backend(ABC):
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
         """Like :meth:`find_wait`, with the record (W8)."""
+
+    @abstractmethod
+    async def inspect_waits(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        """What is at each scope of each owner (X4): all scopes of the first owner, then the next.
+
+        It changes nothing at all, also where another read would mend what it finds.
+        """
 
     @abstractmethod
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:

@@ -23,6 +23,7 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
+    WaitState,
 )
 from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
@@ -131,6 +132,12 @@ class AsyncioBridge(Backend):
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
         return await self._call(self._backend.read_wait, owner, scope_hashes)
+
+    @override
+    async def inspect_waits(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        return await self._call(self._backend.inspect_waits, owners, scope_hashes)
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:

@@ -29,6 +29,7 @@ from async_session_store.errors import (
     SessionNotFoundError,
     StoreUnavailableError,
 )
+from async_session_store.explanations import Explanation
 from async_session_store.models import (
     ReplyScope,
     SessionData,
@@ -290,6 +291,15 @@ class SessionStore:
     def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
         """The records of all live waits of the user, sorted by key, in one step."""
         return self._call(self._store.list_wait_records, ctx, user_id)
+
+    def explain(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scopes: ReplyScope | Sequence[ReplyScope],
+    ) -> Explanation:
+        """What is at each of these scopes, and so why a look-up finds what it finds."""
+        return self._call(self._store.explain, ctx, user_id, scopes)
 
     def clear_wait(
         self,

@@ -14,7 +14,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from async_session_store import NEVER, AsyncSessionStore, SessionStoreError, TenantCtx, WaitClaim
+from async_session_store import (
+    NEVER,
+    AsyncSessionStore,
+    ScopeReport,
+    SessionStoreError,
+    TenantCtx,
+    WaitClaim,
+)
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
@@ -128,7 +135,14 @@ async def state_of(store: AsyncSessionStore) -> list[object]:
             state.append(await store.find_wait_by_scope(caller, user, [C, A, B]))
             records = await store.list_wait_records(caller, user)
             state.append([(record.key, record.data) for record in records])
+            found = await store.explain(caller, user, [C, A, B])
+            state.append((found.same_user, [told(report) for report in found.reports]))
     return state
+
+
+def told(report: ScopeReport) -> tuple[object, ...]:
+    claimed, endless = report.claimed_until is not None, report.expires_at is None
+    return report.scope, report.team, report.status, report.session_key, claimed, endless
 
 
 async def replay(

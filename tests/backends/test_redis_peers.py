@@ -23,6 +23,7 @@ from async_session_store import (
     TenantCtx,
     TenantMismatchError,
     WaitClaimedError,
+    WaitStatus,
 )
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -259,6 +260,25 @@ async def test_t3_a_touched_wait_keeps_its_deadline(
     rust.update("k")
     assert await find(store, A) == "k"
     assert 590_000 < rust.milliseconds("k") <= 600_000
+
+
+async def test_x4_an_explanation_tells_of_what_rust_left_and_mends_nothing(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    rust.register("of rust", A, ttl=60)
+    rust.update("of rust")
+    await register(store, "removed", B)
+    rust.remove("removed")
+    rust.register("of another", C)
+    rust.register("of another", ReplyScope(conversation="elsewhere"), of=OTHER)
+    before = stored_keys(redis_client, namespace)
+    of_rust, removed, of_another = (await store.explain(CTX, "u1", [A, B, C])).reports
+    assert (of_rust.status, of_rust.session_key) == (WaitStatus.LIVE, "of rust")
+    assert of_rust.expires_at is not None
+    for report in (removed, of_another):
+        assert (report.status, report.session_key) == (WaitStatus.NOTHING, None)
+    assert stored_keys(redis_client, namespace) == before
+    assert rust.milliseconds("of rust") == -1
 
 
 # --- Its remove leaves the scope, its move the old scope --------------------------------------

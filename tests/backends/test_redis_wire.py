@@ -108,7 +108,7 @@ async def test_w1_a_call_is_one_command_in_one_round_trip(
 
 
 @pytest.mark.parametrize("name", SEVERAL_SCOPES)
-async def test_w4_w8_several_scopes_are_looked_up_in_one_round_trip(
+async def test_w4_w8_x5_several_scopes_are_looked_up_in_one_round_trip(
     name: str, proxy: TcpProxy, watched: AsyncSessionStore, store: AsyncSessionStore
 ) -> None:
     await register(store, "k", A)

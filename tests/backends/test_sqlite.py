@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from backend_hooks import SqliteHooks
+from typing_extensions import override
 
 from async_session_store import AsyncSessionStore, DuplicateDeliveryError
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -36,6 +38,22 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert await store.get_session(key) is not None
             clock.advance(0.001)
             assert await store.get_session(key) is None
+
+    async def test_x5_an_explanation_is_one_read_transaction(self, tmp_path: Path) -> None:
+        writes: list[bool] = []
+
+        class Watched(SqliteBackend):
+            @override
+            async def _submit(self, operation: Operation) -> object:
+                writes.append(operation.writes)
+                return await super()._submit(operation)
+
+        async with AsyncSessionStore(Watched(tmp_path / "watched.db")) as store:
+            await register(store, "k", A)
+            writes.clear()
+            found = await store.explain(ctx(team="blue"), "u1", [B, A])
+        assert [report.session_key for report in found.reports] == [None, None, None, "k"]
+        assert writes == [False]
 
     async def test_m1_the_document_is_stored_beside_its_context(
         self, store: AsyncSessionStore

@@ -16,11 +16,13 @@ from async_session_store import (
     CorruptSessionError,
     DuplicateDeliveryError,
     ErrorCode,
+    Explanation,
     FlowId,
     Impersonation,
     InvalidInputError,
     InvocationDeadline,
     ReplyScope,
+    ScopeReport,
     SessionCursor,
     SessionData,
     SessionKey,
@@ -33,6 +35,7 @@ from async_session_store import (
     UserId,
     WaitClaim,
     WaitClaimedError,
+    WaitStatus,
     canonical_session_key,
     derive_session_key,
     telegram_update_to_session_key,
@@ -42,6 +45,17 @@ from async_session_store.abc import Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.channels import (
+    Inbound,
+    discord,
+    slack,
+    split_whatsapp,
+    teams,
+    telegram,
+    webchat,
+    webex,
+    whatsapp,
+)
 
 ctx = TenantCtx(env="prod", tenant_id="acme", user_id="u1")
 full = TenantCtx(
@@ -119,6 +133,39 @@ async def waits(store: AsyncSessionStore, ttl: TimeToLive) -> None:
     assert_type(await store.clear_waits_for_user(ctx, "u1"), int)
     await store.clear_wait(ctx, "u1", [scope])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await store.find_by_user(ctx, "u1")  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
+
+
+async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -> None:
+    inbound = telegram(payload, bot_id=4242)
+    assert_type(inbound, Inbound)
+    assert_type(inbound.user_id, UserId)
+    assert_type(inbound.scope, ReplyScope)
+    assert_type(inbound.scopes(), tuple[ReplyScope, ...])
+    assert_type(inbound.expecting(reply_to=78), ReplyScope)
+    assert_type(inbound.delivery_id, str)
+    assert_type(inbound.text, str | None)
+    for one in split_whatsapp(payload):
+        assert_type(whatsapp(one), Inbound)
+    for other in (slack(payload), teams(payload), webex(payload), webex(payload, payload)):
+        assert_type(other, Inbound)
+    discord(payload, bot_id="7")
+    webchat(payload, bot_id="orders", conversation_id="c", user_id="u")
+    async with store.resume_wait(
+        ctx, inbound.user_id, inbound.scopes(), delivery_id=inbound.delivery_id
+    ) as record:
+        assert_type(record, SessionRecord | None)
+    telegram(payload)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    telegram(b"{}", bot_id=4242)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    inbound.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def explaining(store: AsyncSessionStore) -> None:
+    found = await store.explain(ctx, "u1", [scope, scope])
+    assert_type(found, Explanation)
+    assert_type(found.same_user, bool)
+    assert_type(found.reports, tuple[ScopeReport, ...])
+    assert_type(found.reports[0].status, WaitStatus)
+    assert_type(found.reports[0].claimed_until, datetime | None)
 
 
 async def claims(store: AsyncSessionStore) -> None:

@@ -21,6 +21,7 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
+    WaitState,
 )
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
@@ -181,6 +182,13 @@ class MemoryBackend(Backend):
         return None if session is None else self._record(session)
 
     @override
+    async def inspect_waits(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        now = self._clock()
+        return tuple(self._state(owner, one, now) for owner in owners for one in scope_hashes)
+
+    @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
         return Found(tuple(session.key for session in self._all_waiting(owner)))
 
@@ -305,6 +313,15 @@ class MemoryBackend(Backend):
 
     def _wall_time(self, deadline: float) -> datetime:
         return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
+
+    def _state(self, owner: Owner, scope_hash: str, now: float) -> WaitState:
+        claim_ends = self._claims.deadline((owner, scope_hash), now)
+        claimed_until = None if claim_ends is None else self._wall_time(claim_ends)
+        session = self._waiting(owner, scope_hash, now)
+        if session is None:
+            return WaitState(claimed_until=claimed_until)
+        expires_at = self._record(session).expires_at
+        return WaitState(session.key, expires_at=expires_at, claimed_until=claimed_until)
 
     def _held(self, claim: ClaimKey, now: float) -> _Claim | None:
         held = self._claims.get((claim.owner, claim.scope_hash), now)

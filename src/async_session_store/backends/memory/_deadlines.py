@@ -65,6 +65,10 @@ class Expiring(Generic[_K, _V]):
         entry = self._entries.get(key)
         return entry[0] if entry is not None and entry[1] > now else None
 
+    def deadline(self, key: _K, now: float) -> float | None:
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and entry[1] > now else None
+
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
         for expired in self._deadlines.due(now):
             del self._entries[expired]

@@ -20,6 +20,7 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
+    WaitState,
 )
 from async_session_store.backends._batches import BatchWorker, RunBatch
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
@@ -209,6 +210,16 @@ class RedisBackend(Backend):
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
         return self._record(await self._look_up("read_wait", owner, scope_hashes))
+
+    @override
+    async def inspect_waits(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        places = [(owner, scope_hash) for owner in owners for scope_hash in scope_hashes]
+        keys = [self._keys.scope(owner, scope_hash) for owner, scope_hash in places]
+        named = [text for owner, scope_hash in places for text in (owner_text(owner), scope_hash)]
+        reply = await self._run("inspect_waits", keys, *named)
+        return tuple(map(_replies.state, cast("list[object]", reply)))
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final, cast
 
 from async_session_store import _codec
-from async_session_store.abc import Outcome, Unreadable
+from async_session_store.abc import Outcome, Unreadable, WaitState
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -58,6 +58,16 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     if isinstance(found, Unreadable):
         return found
     return SessionRecord(key, found, _codec.etag(document), None if expiry < 0 else moment(expiry))
+
+
+def state(reply: object) -> WaitState:
+    """What is at a scope, from one item of what ``inspect_waits.lua`` returns."""
+    raw_key, readable, expiry, claim_end = cast("tuple[bytes | None, int, int, int]", reply)
+    claimed_until = None if claim_end < 0 else moment(claim_end)
+    key = optional_key(raw_key)
+    if key is None:
+        return WaitState(claimed_until=claimed_until)
+    return WaitState(key, readable == 1, None if expiry < 0 else moment(expiry), claimed_until)
 
 
 def server_version(information: object) -> tuple[int, ...]:

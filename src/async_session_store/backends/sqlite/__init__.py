@@ -22,6 +22,7 @@ from async_session_store.abc import (
     Outcome,
     Registration,
     Unreadable,
+    WaitState,
 )
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends.sqlite._database import Operation, Settings, Tables
@@ -152,6 +153,12 @@ class SqliteBackend(Backend):
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
         return await self._reading(lambda tables: tables.sessions.read_wait(owner, scope_hashes))
+
+    @override
+    async def inspect_waits(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        return await self._reading(lambda tables: tables.claims.inspect(owners, scope_hashes))
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from async_session_store.abc import Claimed, ClaimKey, Delivery, Outcome, Unreadable
+from async_session_store.abc import Claimed, ClaimKey, Delivery, Outcome, Unreadable, WaitState
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._table import (
     OWNER,
@@ -17,7 +17,8 @@ from async_session_store.backends.sqlite._table import (
 from async_session_store.models import Owner
 
 _SWEEP: Final = 4  # expired claims, and expired deliveries, deleted with each claim
-_CLAIM: Final = f"{OWNER} AND scope_hash = :scope_hash AND token = :token AND deadline > :now"
+_HELD: Final = f"{OWNER} AND scope_hash = :scope_hash AND deadline > :now"
+_CLAIM: Final = f"{_HELD} AND token = :token"
 
 
 class ClaimTable:
@@ -47,8 +48,7 @@ class ClaimTable:
         if isinstance(record, Unreadable):
             return record
         place = owner_columns(owner) | {"scope_hash": row.scope_hash, "now": self._clock.now()}
-        held = f"{OWNER} AND scope_hash = :scope_hash AND deadline > :now"
-        if self._execute(f"SELECT 1 FROM claims WHERE {held}", place).fetchone():
+        if self._execute(f"SELECT 1 FROM claims WHERE {_HELD}", place).fetchone():
             return Outcome.CLAIMED
         deadline = self._clock.after(lease)
         self._execute(
@@ -85,6 +85,25 @@ class ClaimTable:
             self._columns(claim) | {"deadline": deadline},
         ).rowcount
         return self._clock.utc(deadline) if renewed else None
+
+    def inspect(
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str]
+    ) -> tuple[WaitState, ...]:
+        return tuple(self._state(owner, one) for owner in owners for one in scope_hashes)
+
+    def _state(self, owner: Owner, scope_hash: str) -> WaitState:
+        claimed_until = self._claimed_until(owner, scope_hash)
+        row = self._sessions.first_waiting(owner, [scope_hash])
+        if row is None:
+            return WaitState(claimed_until=claimed_until)
+        readable = not isinstance(self._sessions.record(row), Unreadable)
+        expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
+        return WaitState(row.key, readable, expires_at, claimed_until)
+
+    def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
+        place = owner_columns(owner) | {"scope_hash": scope_hash, "now": self._clock.now()}
+        row = self._execute(f"SELECT deadline FROM claims WHERE {_HELD}", place).fetchone()
+        return None if row is None else self._clock.utc(row[0])
 
     def _columns(self, claim: ClaimKey) -> dict[str, object]:
         return owner_columns(claim.owner) | {

@@ -8,6 +8,7 @@ from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
+from async_session_store.testing.contract.explaining import Explaining
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
@@ -29,6 +30,7 @@ class BackendSuite(
     Sessions,
     Waits,
     Lookup,
+    Explaining,
     Records,
     Deadlines,
     Claims,

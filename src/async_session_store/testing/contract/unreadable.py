@@ -179,6 +179,19 @@ class Unreadable(SharedHooks):
             await store.remove_session("spoilt")
 
     @unreadable_documents
+    async def test_x4_r2_an_explanation_says_so(
+        self, backend: Backend, store: AsyncSessionStore, document: bytes
+    ) -> None:
+        await self._spoil(backend, store, document)
+        before = sorted(await self.leftovers(backend))
+        found = await store.explain(CTX, "u1", [A, B, C])
+        statuses = [report.status.value for report in found.reports]
+        assert statuses == ["unreadable", "live", "nothing"]
+        assert [report.session_key for report in found.reports] == ["spoilt", "sound", None]
+        assert "secret" not in f"{found} {found!r}"
+        assert sorted(await self.leftovers(backend)) == before
+
+    @unreadable_documents
     async def test_r2_others_are_not_affected(
         self, backend: Backend, store: AsyncSessionStore, document: bytes
     ) -> None:

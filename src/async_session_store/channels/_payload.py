@@ -1,0 +1,114 @@
+"""Reading what a platform sent: each value is checked, and a refusal names its field.
+
+A refusal never shows the value. A field that is null is as one that is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, cast
+
+from typing_extensions import Self
+
+from async_session_store.errors import InvalidInputError
+
+_MAX_ID_BYTES: Final = 1024
+_MAX_ID_BITS: Final = 64
+
+
+def identifier(field: str, value: object) -> str:
+    """An id as text: a text that is not empty, or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value.bit_length() > _MAX_ID_BITS:
+            raise InvalidInputError(f"{field}: must have at most {_MAX_ID_BITS} bits")
+        return str(int(value))
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field}: must be a text or a whole number")
+    if not 0 < len(encoded(field, value)) <= _MAX_ID_BYTES:
+        raise InvalidInputError(f"{field}: must not be empty, and at most {_MAX_ID_BYTES} bytes")
+    return value
+
+
+def encoded(field: str, value: str) -> bytes:
+    """A text in UTF-8."""
+    with suppress(UnicodeEncodeError):  # which holds the value, so it must not be the context
+        return value.encode()
+    raise InvalidInputError(f"{field}: must be valid Unicode")
+
+
+class Payload:
+    """A JSON object, and the name of the field that it stands in."""
+
+    def __init__(self, field: str, value: object) -> None:
+        if not isinstance(value, Mapping):
+            raise InvalidInputError(f"{field}: must be a JSON object")
+        self._field = field
+        self.values = cast("Mapping[str, object]", value)
+
+    def refusal(self, name: str, rule: str) -> InvalidInputError:
+        """The error for a field that cannot be used."""
+        return InvalidInputError(f"{self._name(name)}: {rule}")
+
+    def has(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+    def id(self, name: str) -> str:
+        """An id that must be there."""
+        return identifier(self._name(name), self._required(name))
+
+    def optional_id(self, name: str) -> str | None:
+        """An id, or None if it is absent or empty."""
+        return None if self.values.get(name) in (None, "") else self.id(name)
+
+    def text(self, name: str) -> str | None:
+        """What a user wrote, or None if it is absent or empty."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise self.refusal(name, "must be a text")
+        encoded(self._name(name), value)
+        return value or None
+
+    def flag(self, name: str) -> bool:
+        """A boolean, which is false if it is absent."""
+        value = self.values.get(name)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise self.refusal(name, "must be true or false")
+
+    def part(self, name: str) -> Self:
+        """An object that must be there."""
+        return type(self)(self._name(name), self._required(name))
+
+    def optional_part(self, name: str) -> Self | None:
+        return self.part(name) if self.has(name) else None
+
+    def parts(self, name: str) -> list[Self]:
+        """The objects in a list; none if it is absent."""
+        items = self.values.get(name)
+        if items is None:
+            return []
+        if not isinstance(items, list):
+            raise self.refusal(name, "must be a list")
+        numbered = enumerate(cast("list[object]", items))
+        return [type(self)(f"{self._name(name)}[{index}]", item) for index, item in numbered]
+
+    def first_id(self, name: str) -> str | None:
+        """The first id in a list, or None if the list is absent or empty."""
+        items = self.values.get(name)
+        if items is None or items == []:
+            return None
+        if not isinstance(items, list):
+            raise self.refusal(name, "must be a list")
+        return identifier(f"{self._name(name)}[0]", cast("list[object]", items)[0])
+
+    def _required(self, name: str) -> object:
+        value = self.values.get(name)
+        if value is None:
+            raise self.refusal(name, "is missing")
+        return value
+
+    def _name(self, name: str) -> str:
+        return f"{self._field}.{name}"

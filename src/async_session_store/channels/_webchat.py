@@ -1,0 +1,55 @@
+"""Web chat: an activity of the Direct Line protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from async_session_store.channels._payload import Payload, identifier
+from async_session_store.channels.inbound import Inbound
+from async_session_store.models import UserId
+
+
+def webchat(
+    activity: Mapping[str, object],
+    *,
+    bot_id: str | int,
+    conversation_id: str | int | None = None,
+    user_id: str | int | None = None,
+) -> Inbound:
+    """A message of a web chat, as a Direct Line client sends it.
+
+    ``conversation_id`` is for a host that has it from the URL; else it is ``conversation.id``.
+    ``user_id`` is whom the host has authenticated. Without it the user is ``from.id``, which the
+    client chose: trust it only if it comes from a token, or whoever knows another user's id and
+    conversation answers in their place. Raises ``InvalidInputError`` for any other activity, and
+    for a bot's.
+    """
+    bot, fields = identifier("bot_id", bot_id), Payload("activity", activity)
+    if fields.id("type") != "message":
+        raise fields.refusal("type", "is not message")
+    sender = fields.optional_part("from")
+    if sender is not None and sender.optional_id("role") == "bot":
+        raise sender.refusal("role", "is bot, so a bot sent the message")
+    delivery_id = _delivery_id(fields)
+    return Inbound(
+        provider="webchat",
+        bot_id=bot,
+        user_id=UserId.encode(_given_or_sent("user_id", user_id, fields, "from")),
+        conversation=_given_or_sent("conversation_id", conversation_id, fields, "conversation"),
+        reply_to=fields.optional_id("replyToId"),
+        message_id=fields.optional_id("id"),
+        delivery_id=delivery_id,
+        text=fields.text("text"),
+    )
+
+
+def _given_or_sent(name: str, given: str | int | None, activity: Payload, sent: str) -> str:
+    return activity.part(sent).id("id") if given is None else identifier(name, given)
+
+
+def _delivery_id(activity: Payload) -> str:
+    """The activity's id; a client that posts one has only an id of its own yet."""
+    found, data = activity.optional_id("id"), activity.optional_part("channelData")
+    if found is None and data is not None:
+        found = data.optional_id("clientActivityID")
+    return found or activity.id("id")

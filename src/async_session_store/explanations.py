@@ -1,0 +1,108 @@
+"""Why a look-up finds what it finds, for logs and support."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from async_session_store.abc import WaitState
+from async_session_store.models import Owner, ReplyScope, SessionKey, TeamId
+
+__all__ = ["Explanation", "ScopeReport", "WaitStatus"]
+
+
+class WaitStatus(str, Enum):
+    """What a look-up meets at a scope."""
+
+    NOTHING = "nothing"
+    """No live wait: never registered, expired, moved, resumed or cleared."""
+    LIVE = "live"
+    """A live wait that nobody has claimed."""
+    CLAIMED = "claimed"
+    """A live wait that a worker has claimed."""
+    UNREADABLE = "unreadable"
+    """A live wait whose document cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeReport:
+    """What is at one scope, for one team or for none.
+
+    ``session_key`` is None if nothing waits there, ``expires_at`` if what waits has no deadline,
+    ``claimed_until`` if no claim is held. Both times are in UTC. A claim may be held where nothing
+    waits any more.
+    """
+
+    scope: ReplyScope
+    team: TeamId | None
+    status: WaitStatus
+    session_key: SessionKey | None
+    expires_at: datetime | None
+    claimed_until: datetime | None
+
+    def __str__(self) -> str:
+        """One line without a payload, a user, a conversation or a session key."""
+        parts = [f"{_named(self.scope)}, team {self.team or '-'}: {self.status.value}"]
+        if self.claimed_until is not None:
+            parts.append(f"claim held until {self.claimed_until.isoformat()}")
+        if self.expires_at is not None:
+            parts.append(f"expires {self.expires_at.isoformat()}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is at each scope that a look-up tries, from ``explain``.
+
+    ``reports`` has all scopes as they were given, for the team of the ``ctx``; and then, if it has
+    one, all of them again without a team. If ``same_user`` is False, the ``ctx`` has another user
+    than the one asked for: such a look-up finds nothing, and nothing was looked at.
+    """
+
+    reports: tuple[ScopeReport, ...]
+    same_user: bool = True
+
+    def __str__(self) -> str:
+        """One line for a log, without a payload, a user, a conversation or a session key."""
+        if not self.same_user:
+            return "ctx has another user than user_id, so it finds nothing (F4)"
+        return "; ".join(map(str, self.reports))
+
+
+def explained(
+    owners: Iterable[Owner], scopes: Sequence[ReplyScope], states: Iterable[WaitState]
+) -> Explanation:
+    """The explanation for states that come owner by owner, scope by scope."""
+    places = [(owner, scope) for owner in owners for scope in scopes]
+    reports = (
+        _report(owner, scope, state) for (owner, scope), state in zip(places, states, strict=True)
+    )
+    return Explanation(tuple(reports))
+
+
+def explained_nothing(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanation:
+    """The explanation for a caller that asks for another user (F4)."""
+    reports = (_report(calling, scope, WaitState()) for scope in scopes)
+    return Explanation(tuple(reports), same_user=False)
+
+
+def _report(owner: Owner, scope: ReplyScope, state: WaitState) -> ScopeReport:
+    return ScopeReport(
+        scope, owner.team, _status(state), state.key, state.expires_at, state.claimed_until
+    )
+
+
+def _status(state: WaitState) -> WaitStatus:
+    if state.key is None:
+        return WaitStatus.NOTHING
+    if not state.readable:
+        return WaitStatus.UNREADABLE
+    return WaitStatus.LIVE if state.claimed_until is None else WaitStatus.CLAIMED
+
+
+def _named(scope: ReplyScope) -> str:
+    """Which fields a scope has: their values may be private."""
+    fields = {"thread": scope.thread, "reply_to": scope.reply_to, "correlation": scope.correlation}
+    return " + ".join(["conversation", *(name for name, value in fields.items() if value)])

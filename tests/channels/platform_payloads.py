@@ -1,0 +1,83 @@
+"""The payloads in the folder beside this file, and how each is handed over."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from async_session_store.channels import (
+    Inbound,
+    discord,
+    slack,
+    teams,
+    telegram,
+    webchat,
+    webex,
+    whatsapp,
+)
+
+FOLDER: Final = Path(__file__).parent / "payloads"
+PAYLOADS: Final[dict[str, Any]] = {
+    path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
+}
+BOT: Final = "700000000000000001"
+
+Parse = Callable[[Any], Inbound]
+
+PARSERS: Final[dict[str, Parse]] = {
+    "telegram": lambda payload: telegram(payload, bot_id=4242),
+    "slack": slack,
+    "teams": teams,
+    "whatsapp": whatsapp,
+    "webex": webex,
+    "discord": lambda payload: discord(payload, bot_id=BOT),
+    "webchat": lambda payload: webchat(payload, bot_id="orders", conversation_id="abc123"),
+}
+WEBEX_PAIRS: Final = {
+    "webex_message_fetched": "webex_message",
+    "webex_thread_fetched": "webex_message",
+    "webex_card_action_fetched": "webex_card_action",
+}
+"""What was fetched, and the webhook that told of it."""
+
+
+def payload(name: str, /, **changes: object) -> Any:
+    """Give a copy of a payload; ``a__b=1`` changes the field b of the object a, None drops it."""
+    changed = copy.deepcopy(PAYLOADS[name])
+    for path, value in changes.items():
+        *outer, last = path.split("__")
+        holder = changed
+        for step in outer:
+            holder = holder[int(step) if step.isdigit() else step]
+        if value is None:
+            del holder[last]
+        else:
+            holder[last] = value
+    return changed
+
+
+def parser(name: str) -> Parse:
+    """Give the function for a payload, whose name opens with that of its platform."""
+    platform, _, _ = name.partition("_")
+    return PARSERS[platform]
+
+
+def parse(name: str) -> Inbound:
+    """Hand over a payload of the folder, a fetched one with its webhook."""
+    if name in WEBEX_PAIRS:
+        return webex(PAYLOADS[WEBEX_PAIRS[name]], PAYLOADS[name])
+    return parser(name)(PAYLOADS[name])
+
+
+def paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Give the way to every value within a JSON value, itself included."""
+    yield path
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from paths(item, (*path, name))
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from paths(item, (*path, index))

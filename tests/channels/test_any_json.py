@@ -1,0 +1,104 @@
+"""X1: whatever JSON comes, an Inbound or InvalidInputError comes out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from platform_payloads import PARSERS, PAYLOADS, WEBEX_PAIRS, parser, paths
+
+from async_session_store import InvalidInputError, ReplyScope
+from async_session_store.channels import Inbound, split_whatsapp, webex
+
+SURROGATES = st.text(st.characters(), max_size=5)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), SURROGATES)
+NAMES = sorted({str(step) for one in PAYLOADS.values() for path in paths(one) for step in path})
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+TURNS = sorted(set(PAYLOADS) - set(WEBEX_PAIRS))
+
+quickly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+
+
+def check(parse: Any, *arguments: object) -> None:
+    try:
+        inbound = parse(*arguments)
+    except InvalidInputError:
+        return
+    assert isinstance(inbound, Inbound)
+    assert all(isinstance(scope, ReplyScope) for scope in (*inbound.scopes(), inbound.scope))
+
+
+def replaced(value: Any, path: tuple[str | int, ...], new: object) -> Any:
+    """Give a copy with another value at the end of a path; one to nowhere drops the field."""
+    if not path:
+        return new
+    changed = copy.deepcopy(value)
+    holder = changed
+    for step in path[:-1]:
+        holder = holder[step]
+    if new is ...:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = new
+    return changed
+
+
+@pytest.mark.parametrize("platform", PARSERS)
+@quickly
+@given(JSON)
+def test_x1_any_json_is_taken_or_refused(platform: str, value: object) -> None:
+    check(PARSERS[platform], value)
+
+
+@pytest.mark.parametrize("name", TURNS)
+@quickly
+@given(st.data())
+def test_x1_a_payload_with_anything_in_it_is_taken_or_refused(
+    name: str, draw: st.DataObject
+) -> None:
+    payload = PAYLOADS[name]
+    for _ in range(draw.draw(st.integers(1, 2))):
+        path = draw.draw(st.sampled_from(sorted(paths(payload), key=str)))
+        payload = replaced(payload, path, draw.draw(JSON))
+    check(parser(name), payload)
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_x1_a_payload_that_lacks_any_field_is_taken_or_refused(name: str) -> None:
+    payload = PAYLOADS[name]
+    for path in paths(payload):
+        if path:
+            check(parser(name), replaced(payload, path, ...))
+            for value in (None, True, 1.5, "", "\udc80", [], {}, "\n", 2**80):
+                check(parser(name), replaced(payload, path, value))
+
+
+@pytest.mark.parametrize("name", WEBEX_PAIRS)
+@quickly
+@given(st.data())
+def test_x1_what_was_fetched_from_webex_may_be_anything(name: str, draw: st.DataObject) -> None:
+    fetched = PAYLOADS[name]
+    path = draw.draw(st.sampled_from(sorted(paths(fetched), key=str)))
+    check(webex, PAYLOADS[WEBEX_PAIRS[name]], replaced(fetched, path, draw.draw(JSON)))
+
+
+@quickly
+@given(st.data())
+def test_x1_a_webhook_of_whatsapp_is_split_or_refused(draw: st.DataObject) -> None:
+    batch = PAYLOADS["whatsapp_batch"]
+    path = draw.draw(st.sampled_from(sorted(paths(batch), key=str)))
+    try:
+        parts = split_whatsapp(replaced(batch, path, draw.draw(JSON)))
+    except InvalidInputError:
+        return
+    for part in parts:
+        check(PARSERS["whatsapp"], part)

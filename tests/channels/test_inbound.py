@@ -1,0 +1,211 @@
+"""X2, X3: scopes that never meet, and a ladder that finds what was registered."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from platform_payloads import parse
+
+from async_session_store import (
+    AsyncSessionStore,
+    InvalidInputError,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    TenantCtx,
+    UserId,
+)
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.channels import Inbound
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+AWKWARD = st.one_of(TEXT, st.text("/:%\n2FA", min_size=1, max_size=5))
+PLACES = st.tuples(AWKWARD, AWKWARD, st.none() | AWKWARD, AWKWARD)
+
+
+def inbound(**more: Any) -> Inbound:
+    fields: dict[str, Any] = {
+        "provider": "irc",
+        "bot_id": "bot",
+        "user_id": UserId("ann"),
+        "conversation": "#lunch",
+        "delivery_id": "1",
+    }
+    return Inbound(**{**fields, **more})
+
+
+def at(place: tuple[str, str, str | None, str]) -> Inbound:
+    provider, bot_id, account, conversation = place
+    return inbound(provider=provider, bot_id=bot_id, account=account, conversation=conversation)
+
+
+@given(PLACES, PLACES)
+def test_x2_two_places_never_share_a_scope(
+    one: tuple[str, str, str | None, str], other: tuple[str, str, str | None, str]
+) -> None:
+    assert (at(one).scope == at(other).scope) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a/b", "c", None, "d"), ("a", "b/c", None, "d")),
+        (("a", "b", None, "c/d"), ("a", "b", "c", "d")),
+        (("a", "b", None, "c%2Fd"), ("a", "b", None, "c/d")),
+        (("a:b", "c", None, "d"), ("a", "b:c", None, "d")),
+        (("a", "b", None, "c\nd"), ("a", "b", None, "c%0Ad")),
+    ],
+)
+def test_x2_what_separates_the_parts_may_be_in_them(
+    one: tuple[str, str, str | None, str], other: tuple[str, str, str | None, str]
+) -> None:
+    assert at(one).scope.scope_hash() != at(other).scope.scope_hash()
+
+
+def test_x2_two_bots_platforms_and_accounts_with_equal_ids_never_meet() -> None:
+    inbounds = [
+        inbound(),
+        inbound(provider="slack"),
+        inbound(bot_id="other"),
+        inbound(account="business"),
+    ]
+    for one, other in itertools.combinations(inbounds, 2):
+        assert not {scope.scope_hash() for scope in one.scopes()} & {
+            scope.scope_hash() for scope in other.scopes()
+        }
+
+
+def test_x2_a_scope_can_be_read() -> None:
+    assert parse("teams_channel_reply").scope == ReplyScope(
+        conversation=(
+            "msteams/28:e58eef39-fbb7-4a72-9e9d-7d5e83ffcab8/"
+            "19:60f98ff1f9524d6d8df6bf80cfe094b3@thread.tacv2"
+        ),
+        thread="1767225601000",
+    )
+
+
+def test_x3_the_ladder_goes_from_the_most_to_the_least_specific() -> None:
+    place = "irc/bot/%23lunch"
+    full = inbound(thread="t", reply_to="r", correlation="c")
+    assert full.scopes() == (
+        ReplyScope(conversation=place, correlation="c"),
+        ReplyScope(conversation=place, reply_to="r"),
+        ReplyScope(conversation=place, thread="t"),
+        ReplyScope(conversation=place),
+    )
+    assert full.scope == ReplyScope(conversation=place, thread="t")
+    assert inbound().scopes() == (inbound().scope,) == (ReplyScope(conversation=place),)
+
+
+def test_x3_a_number_is_expected_as_its_text() -> None:
+    assert inbound().expecting(reply_to=78) == inbound().expecting(reply_to="78")
+
+
+@given(AWKWARD, AWKWARD)
+def test_x3_a_correlation_may_be_any_text(sent: str, came_back: str) -> None:
+    expected = inbound().expecting(correlation=sent)
+    assert (expected in inbound(correlation=came_back).scopes()) == (sent == came_back)
+
+
+def test_x3_one_answer_is_expected_at_a_time() -> None:
+    assert inbound(thread="t").expecting() == inbound(thread="t").scope
+    with pytest.raises(InvalidInputError, match=r"^thread and reply_to: give one of them"):
+        inbound().expecting(thread="t", reply_to="r")
+    with pytest.raises(InvalidInputError, match=r"^correlation: must not be empty"):
+        inbound().expecting(correlation="")
+    with pytest.raises(InvalidInputError, match=r"^reply_to: must be a text or a whole number"):
+        inbound().expecting(reply_to=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"conversation": ""}, "conversation: must not be empty"),
+        ({"conversation": 7}, "conversation: must be a text"),
+        ({"delivery_id": "x" * 1025}, "delivery_id: .* at most 1024 bytes"),
+        ({"thread": "\udc80"}, "thread: must be valid Unicode"),
+        ({"thread": ""}, "thread: must not be empty"),
+        ({"text": "\udc80"}, "text: must be valid Unicode"),
+        ({"text": 7}, "text: must be a text"),
+        ({"user_id": "ann"}, "user_id: give a UserId"),
+    ],
+)
+def test_x1_an_inbound_of_ones_own_is_checked(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        inbound(**fields)
+
+
+# What is registered, by which turn, is found by which other one: (asked by, expected, answered by).
+FOUND = [
+    ("telegram_message", {}, "telegram_photo"),
+    ("telegram_topic", {}, "telegram_callback"),
+    ("telegram_topic", {"reply_to": 78}, "telegram_callback"),
+    ("telegram_topic", {"reply_to": 78}, "telegram_callback_old"),
+    ("telegram_topic", {"correlation": "size:large"}, "telegram_callback_old"),
+    ("telegram_business", {"reply_to": 79}, "telegram_callback_business"),
+    ("slack_message", {"thread": "1767225601.000100"}, "slack_thread"),
+    ("slack_message", {"reply_to": "1767225601.000100"}, "slack_thread"),
+    ("slack_message", {}, "slack_thread"),
+    ("slack_thread", {}, "slack_block_action"),
+    ("slack_message", {"reply_to": "1767225602.000200"}, "slack_block_action"),
+    ("slack_message", {"correlation": "size"}, "slack_ephemeral_select"),
+    ("teams_channel_root", {}, "teams_channel_reply"),
+    ("teams_personal", {"reply_to": "1767225602000"}, "teams_card_action"),
+    ("whatsapp_text", {}, "whatsapp_button_reply"),
+    ("whatsapp_text", {"reply_to": "wamid.ASKED"}, "whatsapp_reply"),
+    ("whatsapp_text", {"correlation": "size-large"}, "whatsapp_list_reply"),
+    ("webex_message", {}, "webex_thread_fetched"),
+    ("webex_message", {"reply_to": "Y2lzY29zcGFyazovL3VzLMESSAGE"}, "webex_card_action"),
+    ("discord_message", {"reply_to": "1100000000000000000"}, "discord_reply"),
+    ("discord_message", {"correlation": "size-large"}, "discord_button"),
+    ("webchat_message", {"reply_to": "0001|0000000"}, "webchat_post_back"),
+]
+NOT_FOUND = [
+    ("telegram_topic", {}, "telegram_reply"),  # another topic
+    ("telegram_message", {}, "telegram_business"),  # equal chat ids, another account
+    ("telegram_message", {"reply_to": 10}, "telegram_photo"),  # no reply at all
+    ("slack_message", {"reply_to": "1767225602.000200"}, "slack_thread"),
+    ("slack_thread", {}, "slack_message"),
+    ("discord_message", {"correlation": "size-small"}, "discord_button"),
+    ("whatsapp_text", {"reply_to": "wamid.OTHER"}, "whatsapp_reply"),
+    ("whatsapp_text", {}, "whatsapp_without_number"),  # another user
+]
+
+
+async def is_found(asked: Inbound, scope: ReplyScope, answered: Inbound) -> bool:
+    """Register for the one turn, and resume with the other."""
+    async with AsyncSessionStore(MemoryBackend()) as store:
+        ctx = TenantCtx(env="prod", tenant_id="acme", user_id=asked.user_id)
+        data = SessionData(
+            tenant_ctx=ctx,
+            flow_id="order",
+            cursor=SessionCursor(node_pointer="size"),
+            context_json="{}",
+        )
+        await store.register_wait(ctx, asked.user_id, scope, "k", data)
+        answering = TenantCtx(env="prod", tenant_id="acme", user_id=answered.user_id)
+        async with store.resume_wait(
+            answering, answered.user_id, answered.scopes(), delivery_id=answered.delivery_id
+        ) as wait:
+            return wait is not None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("asked", "expected", "answered"), FOUND)
+async def test_x3_a_wait_is_found_by_its_answer(
+    asked: str, expected: dict[str, Any], answered: str
+) -> None:
+    assert await is_found(parse(asked), parse(asked).expecting(**expected), parse(answered))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("asked", "expected", "answered"), NOT_FOUND)
+async def test_x3_a_wait_is_not_found_by_another_message(
+    asked: str, expected: dict[str, Any], answered: str
+) -> None:
+    assert not await is_found(parse(asked), parse(asked).expecting(**expected), parse(answered))
