@@ -14,6 +14,21 @@ _READ: Final[dict[bytes, Callable[[redis.Redis, bytes], Any]]] = {
     b"list": lambda client, key: client.lrange(key, 0, -1),
 }
 
+BLANKS: Final = b"\t\n\r "
+
+
+def documents(found: dict[str, tuple[Any, bool]]) -> dict[str, tuple[Any, bool]]:
+    """The same keys, where each document of ours is without the stamp that it ends in."""
+    return {key: (_unstamped(key, value), expires) for key, (value, expires) in found.items()}
+
+
+def _unstamped(key: str, value: Any) -> Any:
+    if not key.startswith("session:"):
+        return value
+    document: bytes = value.rstrip(BLANKS)
+    assert len(value) - len(document) == 32, key
+    return document
+
 
 def stored_keys(client: redis.Redis, namespace: str) -> dict[str, tuple[Any, bool]]:
     """Every key under the namespace, without it: its value, and whether it has a deadline."""

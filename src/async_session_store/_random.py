@@ -17,6 +17,11 @@ def token() -> str:
     return secrets.token_hex(16)
 
 
+def stamp() -> str:
+    """64 bits in hex, to tell one write from all others. It is no secret."""
+    return f"{random.getrandbits(64):016x}"  # it keeps nothing secret
+
+
 def between(low: float, high: float) -> float:
     """A number between the two, for spreading what would happen at once."""
     return random.uniform(low, high)  # noqa: S311  # it spreads load, and keeps nothing secret

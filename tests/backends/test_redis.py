@@ -9,7 +9,7 @@ from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
 from async_session_store.testing.contract.claims import claim
-from stored_keys import stored_keys
+from stored_keys import documents, stored_keys
 
 
 class TestRedis(RedisHooks, SharedStorageSuite):
@@ -23,7 +23,7 @@ class TestRedis(RedisHooks, SharedStorageSuite):
         found = stored_keys(self.behind, self.namespace)
         del found["meta:k"]
         document = data('{"a": 1}', of=of).model_dump_json().encode()
-        assert found == {
+        assert documents(found) == {
             "session:k": (document, True),
             f"waits:user:{owner}": ({b"k"}, False),
             f"waits:scope:{owner}:{A.scope_hash()}": (b"k", True),

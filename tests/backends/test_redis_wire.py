@@ -15,7 +15,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from async_session_store import (
     NEVER,
     AsyncSessionStore,
+    ConflictError,
     ReplyScope,
+    SessionData,
     SessionNotFoundError,
     StoreUnavailableError,
 )
@@ -36,7 +38,7 @@ from async_session_store.testing.contract.builders import (
 )
 from calls import CALLS, SEVERAL_SCOPES, Call
 from redis_server import RedisServer
-from stored_keys import stored_keys
+from stored_keys import BLANKS, documents, stored_keys
 from tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.anyio
@@ -333,11 +335,46 @@ async def test_a_wait_is_stored_in_the_layout_of_the_rust_crate(
     keys = stored_keys(redis_client, namespace)
     assert keys.pop("meta:k:é")[1]  # nobody else's business but its deadline
     document = data("state", of=owner).model_dump_json().encode()
-    assert keys == {
+    assert documents(keys) == {
         "session:k:é": (document, True),
         scope: ("k:é".encode(), True),
         f"waits:user:{text}": ({"k:é".encode()}, False),
     }
+
+
+async def test_e1_each_document_of_ours_ends_in_a_stamp_of_its_own(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A)
+    key, stamps, etags = f"{namespace}:session:k", set(), set()
+    for _ in range(10):
+        document = redis_client.get(key)
+        assert SessionData.model_validate_json(document) == data()
+        record = await store.get_record("k")
+        assert record is not None
+        stamps.add(document[-32:])
+        etags.add(record.etag)
+        await store.update_session("k", data(), if_match=record.etag)
+    assert len(stamps) == len(etags) == 10
+    assert {stamp.strip(BLANKS) for stamp in stamps} == {b""}
+    assert all(len(etag) == 16 and int(etag, 16) >= 0 for etag in etags)
+
+
+async def test_e2_a_document_without_our_stamp_has_an_etag_too(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A)
+    ours = await store.get_record("k")
+    redis_client.set(f"{namespace}:session:k", data("theirs").model_dump_json())
+    theirs = await store.get_record("k")
+    assert ours is not None
+    assert theirs is not None
+    with pytest.raises(ConflictError):
+        await store.update_session("k", data("lost"), if_match=ours.etag)
+    await store.update_session("k", data("new"), if_match=theirs.etag)
+    with pytest.raises(ConflictError):
+        await store.update_session("k", data("lost"), if_match=theirs.etag)
+    assert await context_of(store, "k") == "new"
 
 
 async def test_t6_session_scope_and_meta_have_one_deadline(
@@ -397,10 +434,10 @@ async def test_s1_a_session_that_waits_nowhere_is_one_key(
 ) -> None:
     key = await store.create_session(CTX, data("state"), ttl=60)
     document = data("state").model_dump_json().encode()
-    assert stored_keys(redis_client, namespace) == {f"session:{key}": (document, True)}
+    assert documents(stored_keys(redis_client, namespace)) == {f"session:{key}": (document, True)}
     await store.update_session(key, data("new"))
     document = data("new").model_dump_json().encode()
-    assert stored_keys(redis_client, namespace) == {f"session:{key}": (document, True)}
+    assert documents(stored_keys(redis_client, namespace)) == {f"session:{key}": (document, True)}
     await store.remove_session(key)
     assert stored_keys(redis_client, namespace) == {}
 
@@ -430,4 +467,4 @@ async def test_w3_a_detached_session_is_one_key(
     await register(store, "new", A)
     await clear(store, A)
     document = data("state").model_dump_json().encode()
-    assert stored_keys(redis_client, namespace) == {"session:old": (document, False)}
+    assert documents(stored_keys(redis_client, namespace)) == {"session:old": (document, False)}

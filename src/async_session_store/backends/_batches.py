@@ -56,8 +56,9 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     Args:
         connect: Opens the connection and gives the function that runs a batch on it. That
-            function settles each job; an exception from it fails all that it left unsettled.
-        largest: The largest batch; further callers wait for their turn.
+            function settles each job, and may :meth:`take` more while it runs; an exception from
+            it fails all that it left unsettled.
+        largest: How many operations are under way at most; further callers wait for their turn.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._connect = connect
         self._largest = largest
         self._waiting: deque[Job[_Operation, _Reply]] = deque()
+        self._under_way: list[Job[_Operation, _Reply]] = []
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -93,6 +95,19 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._waiting.append(Job(operation, future))
         self._roused.set()
         return await future
+
+    def take(self) -> list[Job[_Operation, _Reply]]:
+        """What waits to be run, in the order it came."""
+        if not self._waiting:
+            return []
+        self._under_way = [job for job in self._under_way if not job.settled]
+        taken: list[Job[_Operation, _Reply]] = []
+        while self._waiting and len(self._under_way) + len(taken) < self._largest:
+            job = self._waiting.popleft()
+            if not job.settled:
+                taken.append(job)
+        self._under_way += taken
+        return taken
 
     async def aclose(self) -> None:
         """Run what is waiting, then close the connection; after 30 seconds, end what still runs.
@@ -128,32 +143,24 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     async def _serve(self, run: RunBatch[_Operation, _Reply]) -> None:
         while True:
-            batch = self._next_batch()
-            if batch:
-                await _settle(run, batch)
+            if batch := self.take():
+                await self._run(run, batch)
             elif self._closing:
                 return
             else:
                 self._roused.clear()
                 await self._roused.wait()
 
-    def _next_batch(self) -> list[Job[_Operation, _Reply]]:
-        batch: list[Job[_Operation, _Reply]] = []
-        while self._waiting and len(batch) < self._largest:
-            job = self._waiting.popleft()
-            if not job.settled:
-                batch.append(job)
-        return batch
-
-
-async def _settle(run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]) -> None:
-    try:
-        await run(batch)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
-        _fail_all(batch, error)
-    except asyncio.CancelledError:
-        _fail_all(batch, StoreUnavailableError(_CUT_OFF))
-        raise
+    async def _run(
+        self, run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]
+    ) -> None:
+        try:
+            await run(batch)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
+            _fail_all(self._under_way, error)
+        except asyncio.CancelledError:
+            _fail_all(self._under_way, StoreUnavailableError(_CUT_OFF))
+            raise
 
 
 async def _outlast(task: asyncio.Task[None], seconds: float) -> None:

@@ -35,8 +35,13 @@ except ImportError as _missing:
         "the Redis backend needs redis-py; install async-session-store[redis]"
     ) from _missing
 
-from async_session_store.backends.redis import _replies
-from async_session_store.backends.redis._connection import Argument, Command, CommandRunner
+from async_session_store.backends.redis import _replies, _stamps
+from async_session_store.backends.redis._connection import (
+    Argument,
+    Command,
+    CommandJob,
+    CommandRunner,
+)
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._scripts import script
 
@@ -133,8 +138,9 @@ class RedisBackend(Backend):
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
+        document = _codec.encode(data) + _stamps.fresh().encode()
         deadline = () if ttl is None else ("PX", ttl)
-        await self._call("SET", self._keys.session(key), _codec.encode(data), *deadline)
+        await self._call("SET", self._keys.session(key), document, *deadline)
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -151,16 +157,16 @@ class RedisBackend(Backend):
     async def replace(
         self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        owner, document = owner_text(data.tenant_ctx.owner), _codec.encode(data)
+        owner, stamp = owner_text(data.tenant_ctx.owner), _stamps.fresh()
         reply = await self._run(
             "replace",
             [self._keys.session(key)],
             key,
             _viewer(viewer),
             owner,
-            document,
-            _codec.etag(document),
-            if_match or _NOTHING,
+            _codec.encode(data) + stamp.encode(),
+            stamp,
+            _NOTHING if if_match is None else _stamps.as_stored(if_match),
         )
         return _replies.outcome(reply)
 
@@ -185,18 +191,17 @@ class RedisBackend(Backend):
         *,
         only_if_absent: bool,
     ) -> Registration:
-        document = _codec.encode(data)
+        stamp = _stamps.fresh()
         reply = await self._run(
             "put_wait",
             [self._keys.session(key), self._keys.scope(owner, scope_hash)],
             key,
             owner_text(owner),
             scope_hash,
-            document,
-            _codec.etag(document),
+            _codec.encode(data) + stamp.encode(),
+            stamp,
             _ttl(ttl),
             int(only_if_absent),
-            _random.unique_id(),
         )
         outcome, detached = cast("list[object]", reply)
         return Registration(_replies.outcome(outcome), _replies.optional_key(detached))
@@ -322,12 +327,18 @@ class RedisBackend(Backend):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[RunBatch[Command, object], None]:
-        pool = self._client.connection_pool
+        runner = CommandRunner(
+            self._client.connection_pool, self._timeout, self._waiting, keep=self._owns_client
+        )
         try:
-            yield CommandRunner(pool, self._timeout).run_batch
+            yield runner.run_batch
         finally:
+            await runner.aclose()
             if self._owns_client:
                 await self._client.aclose()
+
+    def _waiting(self) -> list[CommandJob]:
+        return [] if self._worker is None else self._worker.take()
 
     async def _check_version(self) -> None:
         version = _replies.server_version(await self._call("INFO", "server"))

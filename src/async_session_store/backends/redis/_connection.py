@@ -1,12 +1,14 @@
-"""Commands on a pooled connection: a batch of them in one round trip, none of them sent twice."""
+"""Commands on one connection: what is waiting goes out in one write, and nothing is sent twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import anyio
+import hiredis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from async_session_store.backends._batches import Job
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 Argument: TypeAlias = "bytes | str | int"
+
+# What redis-py raises, and what comes of a connection whose event loop has ended.
+_FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,93 +38,115 @@ CommandJob: TypeAlias = "Job[Command, object]"
 
 
 class CommandRunner:
-    """Runs batches of commands, each batch on one connection of the pool.
+    """Runs commands on one connection of a pool at a time.
 
     Args:
-        pool: Where connections come from. It connects, authenticates and replaces what is broken.
-        timeout: How long connecting, and answering a batch, may take, in seconds.
+        pool: Where the connection comes from. It connects and authenticates it.
+        timeout: How long connecting, and answering a command, may take, in seconds.
+        more: Gives the commands that have come meanwhile.
+        keep: Whether to keep the connection, where no one else uses the pool.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout: float) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        timeout: float,
+        more: Callable[[], list[CommandJob]],
+        *,
+        keep: bool,
+    ) -> None:
         self._pool = pool
         self._timeout = timeout
+        self._more = more
+        self._keep = keep
+        self._held: AbstractConnection | None = None
         self._known: set[str] = set()
 
     async def run_batch(self, jobs: list[CommandJob]) -> None:
-        """Send all commands in one write and settle each job with its reply."""
+        """Run the commands, and those that come while answers are awaited."""
         try:
-            with anyio.fail_after(self._timeout):
-                connection = await self._connection()
-        except (RedisError, OSError) as error:
+            connection = await self._connection()
+            await self._converse(connection, jobs)
+        except _FAULTS as error:
             _fail(jobs, not_sent, error)
-            return
-        try:
-            unknown = await self._exchange(connection, jobs, self._by_sha)
-            # The server lost these scripts, so they did not run. What a cancelled caller left
-            # must not run now: later calls in this batch have run already.
-            wanted = [job for job in unknown if not job.settled]
-            if wanted:
-                await self._exchange(connection, wanted, _by_source)
         finally:
-            await self._pool.release(connection)
+            if not self._keep:
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the connection back to the pool."""
+        held, self._held = self._held, None
+        if held is not None:
+            await self._pool.release(held)
 
     async def _connection(self) -> AbstractConnection:
-        connection: AbstractConnection
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        try:
-            if await _is_closed(connection):
-                await connection.disconnect()
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-        except BaseException:
-            await self._pool.release(connection)
-            raise
-        return connection
+        if self._held is not None and await _is_usable(self._held):
+            return self._held
+        with anyio.fail_after(self._timeout):
+            if self._held is None:
+                self._held = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+            if not await _is_usable(self._held):
+                await self._held.disconnect()
+                await self._held.connect()
+        return self._held
 
-    async def _exchange(
-        self,
-        connection: AbstractConnection,
-        jobs: list[CommandJob],
-        packable: Callable[[Command], Sequence[Argument]],
-    ) -> list[CommandJob]:
-        """Settle the jobs, but for those whose script the server does not know; return those."""
-        unknown: list[CommandJob] = []
-        commands = [packable(job.operation) for job in jobs]
+    async def _converse(self, connection: AbstractConnection, jobs: list[CommandJob]) -> None:
+        """Send commands and settle them with their replies, which come in the same order."""
+        under_way: deque[tuple[CommandJob, float]] = deque()
         try:
-            with anyio.fail_after(self._timeout):
-                await connection.send_packed_command(connection.pack_commands(commands))
-                for job in jobs:
+            with anyio.fail_after(self._timeout) as scope:
+                while jobs or under_way:
+                    if jobs:
+                        deadline = anyio.current_time() + self._timeout
+                        under_way.extend((job, deadline) for job in jobs)
+                        packed = [self._packed(job.operation) for job in jobs]
+                        await connection.send_packed_command(packed, check_health=False)
+                    job, deadline = under_way[0]
+                    if scope.deadline != deadline:
+                        scope.deadline = deadline
                     reply = await _reply(connection)
+                    under_way.popleft()
+                    jobs = self._more()
                     if isinstance(reply, NoScriptError):
-                        unknown.append(job)
-                    elif isinstance(reply, ResponseError) and not _is_wrong_type(job, reply):
-                        _fail([job], refused, reply)
+                        jobs = [*self._again(job), *jobs]
                     else:
-                        job.succeed(reply)
-        except (RedisError, OSError) as error:
+                        _settle(job, reply)
+        except _FAULTS as error:
             await connection.disconnect(nowait=True)
-            _fail(jobs, lost, error)
-        return unknown
+            _fail((job for job, _ in under_way), lost, error)
 
-    def _by_sha(self, command: Command) -> Sequence[Argument]:
-        """A script by its source at first, and then by its SHA-1."""
+    def _again(self, job: CommandJob) -> list[CommandJob]:
+        """The job whose script the server has lost, so that it did not run.
+
+        What a cancelled caller left must not run now: later calls may have run already.
+        """
+        self._known.clear()
+        return [] if job.settled else [job]
+
+    def _packed(self, command: Command) -> bytes:
+        """A command as it is sent; a script by its source at first, and then by its SHA-1."""
         script = command.script
-        if script is None or script.sha not in self._known:
-            self._known |= {script.sha} if script is not None else set()
-            return _by_source(command)
-        return ("EVALSHA", script.sha, *map(_utf_8, command.arguments))
+        if script is None:
+            return _pack(*command.arguments)
+        if script.sha in self._known:
+            return _pack("EVALSHA", script.sha, *command.arguments)
+        self._known.add(script.sha)
+        return _pack("EVAL", script.source, *command.arguments)
 
 
-def _by_source(command: Command) -> Sequence[Argument]:
-    arguments = tuple(map(_utf_8, command.arguments))
-    return arguments if command.script is None else ("EVAL", command.script.source, *arguments)
+def _pack(*arguments: Argument) -> bytes:
+    # Its types know tuples of one item only.
+    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # see above
 
 
-async def _is_closed(connection: AbstractConnection) -> bool:
-    """Whether the server closed it, which the pool overlooks where it expects notifications."""
+async def _is_usable(connection: AbstractConnection) -> bool:
+    """Whether it is connected still: the server may have closed it, or asked for another one."""
+    if not connection.is_connected or connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's
+        return False
     try:
-        return await connection.can_read()
+        return not await connection.can_read()
     except (RedisError, OSError):
-        return True
+        return False
 
 
 async def _reply(connection: AbstractConnection) -> object:
@@ -130,9 +157,11 @@ async def _reply(connection: AbstractConnection) -> object:
         return error
 
 
-def _utf_8(argument: Argument) -> bytes | int:
-    """Encoded here, as a caller's client may have been told another encoding."""
-    return argument.encode() if isinstance(argument, str) else argument
+def _settle(job: CommandJob, reply: object) -> None:
+    if isinstance(reply, ResponseError) and not _is_wrong_type(job, reply):
+        job.fail(refused(reply))
+    else:
+        job.succeed(reply)
 
 
 def _is_wrong_type(job: CommandJob, error: ResponseError) -> bool:
@@ -141,7 +170,7 @@ def _is_wrong_type(job: CommandJob, error: ResponseError) -> bool:
 
 
 def _fail(
-    jobs: list[CommandJob],
+    jobs: Iterable[CommandJob],
     translate: Callable[[Exception], SessionStoreError],
     error: Exception,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
+from async_session_store.backends.redis import _stamps
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -39,7 +40,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
     if not isinstance(document, bytes):
         return Unreadable(key, None, "it is no text")
     try:
-        return _codec.decode(document, maximum)
+        return _codec.decode(document, maximum + len(document) - _stamps.size(document))
     except _codec.UnreadableDocumentError as error:
         return Unreadable(key, _codec.stored_owner(document), str(error))
 
@@ -57,7 +58,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
-    return SessionRecord(key, found, _codec.etag(document), None if expiry < 0 else moment(expiry))
+    return SessionRecord(key, found, _stamps.etag(document), None if expiry < 0 else moment(expiry))
 
 
 def state(reply: object) -> WaitState:

@@ -15,8 +15,10 @@ local owner, token, fresh, lease, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6],
 -- The identity of a wait. One that a Rust process wrote becomes ours to know, as it is.
 local function identity(key, session, scope)
   if session.wait and session.scope == scope and untouched(key, session) then return session.wait end
-  local digest = redis.sha1hex(session.document)
-  redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest, 'wait', fresh)
+  redis.call('HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh)
+  if not session.ours then
+    redis.call('HSET', meta_key(key), 'digest', redis.sha1hex(document_of(key)))
+  end
   local left = redis.call('PTTL', session_key(key))
   if left == -1 then
     redis.call('PERSIST', meta_key(key))

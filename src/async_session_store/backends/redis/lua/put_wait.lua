@@ -6,16 +6,24 @@
 -- ARGV[4]  the owner of the document and of the wait
 -- ARGV[5]  the hash of the scope
 -- ARGV[6]  the document
--- ARGV[7]  its SHA-1
+-- ARGV[7]  the stamp that it ends in, which is the identity of the wait too
 -- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
 -- ARGV[9]  1 to register only if no live wait is at the scope
--- ARGV[10] the identity of the wait
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
 -- How many members of the user's set are looked at, to drop those whose session is gone.
 local SAMPLE = 32
 
-local key, owner, scope, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local function drop_stale(owner, members)
+  local keys = {}
+  for index, member in ipairs(members) do keys[index] = session_key(member) end
+  if #keys == 0 or redis.call('EXISTS', unpack(keys)) == #keys then return end
+  for index, member in ipairs(members) do
+    if redis.call('EXISTS', keys[index]) == 0 then redis.call('SREM', user_key(owner), member) end
+  end
+end
+
+local key, owner, scope, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local deadline, only_if_absent = deadline_after(ARGV[8]), ARGV[9] == '1'
 
 local before = read(key)
@@ -36,13 +44,8 @@ if detached then
   unroute(detached, held)
 end
 set(scope_key(owner, scope), key, deadline)
-redis.call('HSET', meta_key(key), 'scope', scope, 'owner', owner, 'digest', digest, 'wait', ARGV[10])
-set_deadline(meta_key(key), deadline)
-
-for _, member in ipairs(redis.call('SRANDMEMBER', user_key(owner), SAMPLE)) do
-  if redis.call('EXISTS', session_key(member)) == 0 then
-    redis.call('SREM', user_key(owner), member)
-  end
-end
+redis.call('HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp)
+if deadline then redis.call('PEXPIREAT', meta_key(key), deadline) end
+drop_stale(owner, redis.call('SRANDMEMBER', user_key(owner), SAMPLE))
 redis.call('SADD', user_key(owner), key)
 return {'DONE', detached or false}

@@ -7,5 +7,5 @@
 local key = ARGV[3]
 local session = read(key)
 if not session then return false end
-restore_deadline(key, session, route_to(key, session))
+restore_deadline(key, session)
 return record(key, session)

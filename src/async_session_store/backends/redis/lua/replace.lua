@@ -5,17 +5,25 @@
 -- ARGV[4]  the viewer, or nothing
 -- ARGV[5]  the owner of the new document
 -- ARGV[6]  the new document
--- ARGV[7]  its SHA-1
--- ARGV[8]  only if this is the SHA-1 of the stored document, or nothing
+-- ARGV[7]  the stamp that it ends in
+-- ARGV[8]  only if the stored document ends in this stamp or has this SHA-1, or nothing
 -- returns  DONE, MISSING, FOREIGN, UNREADABLE or CHANGED
 
-local key, viewer, owner, document, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local key, viewer, owner, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local expected = ARGV[8]
+
+local function is_expected()
+  return expected == '' or expected == ending(key, #stamp)
+    or expected == redis.sha1hex(document_of(key))
+end
+
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
-if ARGV[8] ~= '' and ARGV[8] ~= redis.sha1hex(session.document) then return 'CHANGED' end
-restore_deadline(key, session, route_to(key, session))
+if not is_expected() then return 'CHANGED' end
+restore_deadline(key, session)
+local is_known = untouched(key, session)
 redis.call('SET', session_key(key), document, 'KEEPTTL')
-if session.ours then redis.call('HSET', meta_key(key), 'digest', digest) end
+if is_known then redis.call('HSET', meta_key(key), 'stamp', stamp) end
 return 'DONE'

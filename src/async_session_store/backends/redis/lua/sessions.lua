@@ -4,13 +4,16 @@
 -- ARGV[2]  the largest document, in bytes
 --
 -- A session is a table:
---   document   its document; nil if it is larger than ARGV[2], or no text
+--   fits       whether its document is a text that is not larger than ARGV[2]
+--   ours       whether we wrote the document: it ends in the stamp that stands in our meta key
 --   owner      its owner, as the document tells; nil if it does not
 --   readable   whether readers can read the document
---   ours       whether the document is one that we wrote
---   known      its owner, as our meta key tells; false if there is none
---   scope      the hash of the scope where it waits, as our meta key tells; false if there is none
---   wait       the identity of the wait, as our meta key tells; false if there is none
+--   and what our meta key tells, false where it does not:
+--   known      its owner
+--   scope      the hash of the scope where it waits
+--   wait       the identity of the wait
+--   stamp      the blanks that our document ends in; no one else ends one so
+--   digest     the SHA-1 of a document of a Rust process that has been claimed
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
@@ -29,25 +32,30 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest', 'wait')
-  return {known = meta[1], scope = meta[2], digest = meta[3], wait = meta[4]}
+  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'digest')
+  return {known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], digest = meta[5]}
 end
 
--- The live session under a key, or nil. A document that has the digest in our meta key is ours, so
--- its owner stands there too.
+local function document_of(key) return redis.call('GET', session_key(key)) end
+
+local function ending(key, length) return redis.call('GETRANGE', session_key(key), -length, -1) end
+
+-- The live session under a key, or nil.
 local function read(key)
   local size = redis.pcall('STRLEN', session_key(key))
+  if size == 0 and redis.call('EXISTS', session_key(key)) == 0 then return nil end
   if type(size) == 'table' and not string.find(size.err, 'WRONGTYPE') then error(size.err) end
-  local fits = type(size) == 'number' and size <= largest
-  local document = fits and redis.call('GET', session_key(key))
-  if fits and not document then return nil end
   local session = known(key)
-  if not document then return session end
-  session.document = document
-  if session.digest == redis.sha1hex(document) then
-    session.owner, session.readable, session.ours = session.known, true, true
+  if type(size) ~= 'number' then return session end
+  if session.stamp and ending(key, #session.stamp) == session.stamp then
+    session.ours, size = true, size - #session.stamp
+  end
+  if size > largest then return session end
+  session.fits = true
+  if session.ours then
+    session.owner, session.readable = session.known, true
   else
-    session.owner, session.readable = examine(document)
+    session.owner, session.readable = examine(document_of(key))
   end
   return session
 end
@@ -101,11 +109,12 @@ end
 
 -- Stop all routing to a session, as far as our meta key and its owner tell of it.
 local function unroute(key, session)
-  local route = route_to(key, session)
-  if route then redis.call('DEL', route) end
-  if session.known then redis.call('SREM', user_key(session.known), key) end
-  if session.owner then redis.call('SREM', user_key(session.owner), key) end
-  redis.call('DEL', meta_key(key))
+  local known, owner = session.known, session.owner
+  if known then
+    redis.call('DEL', meta_key(key), route_to(key, session) or meta_key(key))
+    redis.call('SREM', user_key(known), key)
+  end
+  if owner and owner ~= known then redis.call('SREM', user_key(owner), key) end
 end
 
 -- Remove a wait of an owner, and its session unless that may be another's.
@@ -117,14 +126,18 @@ end
 
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
 local function restore_deadline(key, session, route)
-  if not route or not session.owner or redis.call('PTTL', session_key(key)) ~= -1 then return end
+  if session.ours or not session.owner then return end
+  route = route or route_to(key, session)
+  if not route or redis.call('PTTL', session_key(key)) ~= -1 then return end
   local left = redis.call('PTTL', route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
 
--- Whether we wrote a session last, as far as its document and its deadline tell.
+-- Whether no one but us wrote a session since we last knew it. A document that a Rust process wrote
+-- is known by its digest, and by its deadline if it was written again just as it was.
 local function untouched(key, session)
-  if not session.ours then return false end
+  if session.ours then return true end
+  if not session.digest or session.digest ~= redis.sha1hex(document_of(key)) then return false end
   local left, ours_left = redis.call('PTTL', session_key(key)), redis.call('PTTL', meta_key(key))
   return math.abs(left - ours_left) <= CLOCK_TICKS
 end
@@ -163,7 +176,7 @@ local function all_waiting(owner)
     if not session or not may_be_of(owner, session) then
       redis.pcall('SREM', user_key(owner), key)
     else
-      restore_deadline(key, session, route_to(key, session))
+      restore_deadline(key, session)
       waits[#waits + 1] = {key = key, session = session}
     end
   end
@@ -184,5 +197,5 @@ end
 
 -- {key, document or nothing, when it expires in milliseconds since the epoch or -1}
 local function record(key, session)
-  return {key, session.document or false, expiry(session_key(key))}
+  return {key, session.fits and document_of(key) or false, expiry(session_key(key))}
 end
