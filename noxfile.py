@@ -21,7 +21,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 SDIST_TOP_LEVEL = {
     *(".gitignore", "PKG-INFO", "pyproject.toml"),  # hatchling adds these
     *("CHANGELOG.md", "LICENSE", "README.md"),
-    *("docs", "examples", "src", "tests"),
+    *("benchmarks", "docs", "examples", "src", "tests"),
 }
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 

@@ -15,7 +15,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -23,11 +23,20 @@ from typing import NamedTuple
 import pytest
 
 import async_session_store
-from async_session_store import AsyncSessionStore, channels
+from async_session_store import (
+    AsyncSessionStore,
+    ClaimedRecord,
+    SessionRecord,
+    SessionStore,
+    SyncWaitClaim,
+    WaitClaim,
+    channels,
+)
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import _OLDEST_SQLITE
+from async_session_store.bridge import AsyncioBridge
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
@@ -160,17 +169,56 @@ def test_each_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_the_reference_has_each_method_with_its_parameters() -> None:
-    methods = inspect.getmembers(AsyncSessionStore, callable)
-    public = {name: method for name, method in methods if not name.startswith("_")}
-    classes = (AsyncSessionStore, MemoryBackend, SqliteBackend, RedisBackend)
-    public |= {made.__name__: made for made in classes}
-    public["RedisBackend.from_url"] = RedisBackend.from_url
+    classes = (AsyncSessionStore, SessionStore)
+    backends = (MemoryBackend, SqliteBackend, RedisBackend, AsyncioBridge)
+    public = [*methods(AsyncSessionStore), *methods(SessionStore)]
+    public += [(made.__name__, made) for made in (*classes, *backends)]
+    public += [("RedisBackend.from_url", RedisBackend.from_url)]
     functions = inspect.getmembers(channels, inspect.isfunction)
-    public |= {name: made for name, made in functions if name in channels.__all__}
-    public["expecting"] = channels.Inbound.expecting
-    for name, made in public.items():
-        parameters = ", ".join(written(inspect.signature(made).parameters.values()))
-        assert f"`{name}({parameters})`" in PAGES["docs/reference/api.md"]
+    public += [(name, made) for name, made in functions if name in channels.__all__]
+    public += [("expecting", channels.Inbound.expecting)]
+    for name, made in public:
+        assert f"`{call(name, made)}`" in PAGES["docs/reference/api.md"]
+
+
+def test_the_reference_has_each_member_of_a_claim() -> None:
+    members = inspect.getmembers(WaitClaim, lambda member: isinstance(member, property))
+    names = [name for name, _ in members if not name.startswith("_")]
+    names += [f"await {call(name, method)}" for name, method in methods(WaitClaim)]
+    rows = re.findall(r"^\| `(.*?)` \|", section("### `WaitClaim`"), re.MULTILINE)
+    assert sorted(rows) == sorted(names)
+
+
+def test_a_sync_claim_has_the_members_of_an_async_one() -> None:
+    assert public_names(SyncWaitClaim) == public_names(WaitClaim)
+    for name, method in methods(SyncWaitClaim):
+        assert f"`{call(name, method)}`" in section("### `SyncWaitClaim`")
+
+
+def test_a_claimed_record_has_what_a_record_has_and_more() -> None:
+    for name in public_names(ClaimedRecord) - public_names(SessionRecord):
+        assert f"`{name}`" in section("### `ClaimedRecord`")
+
+
+def section(heading: str) -> str:
+    page = PAGES["docs/reference/api.md"]
+    return re.split(r"^#", page.partition(f"{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def public_names(of: type) -> set[str]:
+    return {name for name in dir(of) if not name.startswith("_")}
+
+
+def methods(of: type) -> list[tuple[str, Callable[..., object]]]:
+    return [
+        (name, method)
+        for name, method in inspect.getmembers(of, inspect.isroutine)
+        if not name.startswith("_")
+    ]
+
+
+def call(name: str, made: Callable[..., object]) -> str:
+    return f"{name}({', '.join(written(inspect.signature(made).parameters.values()))})"
 
 
 def written(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
@@ -199,18 +247,33 @@ def test_the_reference_names_each_public_name(name: str) -> None:
 
 @pytest.mark.parametrize("backend", ["redis", "sqlite"])
 def test_the_error_texts_are_those_of_the_program(backend: str) -> None:
-    sources = (ROOT / "src/async_session_store/backends" / backend).glob("*.py")
-    texts = {
+    texts = texts_of((ROOT / "src/async_session_store/backends" / backend).glob("*.py"))
+    table = PAGES[f"docs/how-to/{backend}.md"].partition("## What errors mean")[2]
+    assert_each_is_in_a_text(re.findall(r"^\| (?:.*: )?(.*?) \|", table, re.MULTILINE)[1:], texts)
+
+
+def test_the_texts_on_stores_that_are_not_to_be_used_are_those_of_the_program() -> None:
+    package = ROOT / "src/async_session_store"
+    sources = [*package.glob("*.py"), package / "backends/_batches.py"]
+    page = PAGES["docs/reference/errors.md"]
+    table = page.partition("## When the store is not to be used")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)[1:]
+    assert_each_is_in_a_text(rows, texts_of(sources))
+
+
+def assert_each_is_in_a_text(rows: list[str], texts: set[str]) -> None:
+    assert len(rows) > 5
+    for row in rows:
+        assert any(row in text for text in texts), row
+
+
+def texts_of(sources: Iterable[Path]) -> set[str]:
+    return {
         node.value
         for source in sources
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    section = PAGES[f"docs/how-to/{backend}.md"].partition("## What errors mean")[2]
-    rows = re.findall(r"^\| (?:.*: )?(.*?) \|", section, re.MULTILINE)[1:]
-    assert len(rows) > 5
-    for row in rows:
-        assert any(row in text for text in texts), row
 
 
 def test_the_oldest_versions_are_those_that_opening_checks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,43 @@ def test_two_workers_fail_if_nothing_is_shared() -> None:
     assert done.stderr.splitlines()[-1] == (
         "one worker should have been killed and one have finished; exit codes: [1, 1]"
     )
+
+
+def assert_each_flow_was_resumed(done: subprocess.CompletedProcess[str], kind: str) -> None:
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, *lines, _, last = done.stdout.splitlines()
+    assert first == f"3 people in one chat, one nursery, {kind}"
+    for person, pizza, size in (
+        ("alice", "margherita", "large"),
+        ("bob", "funghi", "small"),
+        ("carol", "diavola", "large"),
+    ):
+        story = [re.sub(r"  +", " | ", line) for line in lines if person in line]
+        assert story == [
+            f"{person} | hi",
+            f"bot to {person} | Which pizza? | paused at take_pizza",
+            f"{person} | {pizza}",
+            f"bot to {person} | Small or large? | paused at take_size",
+            f"{person} | {size}",
+            f"bot to {person} | One {size} {pizza}. | done",
+        ]
+    writers = [line.split()[0] for line in lines if not line.startswith("bot")]
+    assert len(writers) == 9
+    assert len(list(groupby(writers))) > 3  # they talk at once
+    assert last == (
+        "every flow paused twice, was resumed by another task, and ended with the right pizza"
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("--url", "memory://")], ids=["sqlite", "memory"])
+def test_trio_app_resumes_each_flow(arguments: tuple[str, ...]) -> None:
+    done = run("trio_app.py", *arguments)
+    assert_each_flow_was_resumed(done, "memory" if arguments else "sqlite")
+
+
+def test_trio_app_resumes_each_flow_on_redis(redis_server: RedisServer) -> None:
+    done = run("trio_app.py", "--url", redis_server.url)
+    assert_each_flow_was_resumed(done, "redis")
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

@@ -1,7 +1,7 @@
 """Pause a bot's flow in one process and resume it in another.
 
-An async session store on memory, SQLite and Redis, after the Rust trait ``SessionStore`` of
-``greentic-session``.
+A session store on memory, SQLite and Redis, for asyncio, trio and programs that are not async;
+after the Rust trait ``SessionStore`` of ``greentic-session``.
 """
 
 from async_session_store._rules import NEVER, Never, TimeToLive
