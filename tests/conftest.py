@@ -1,15 +1,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from redis_server import RedisServer
+from rust_process import RustProcess
+
+INTEROP = Path(__file__).parent / "interop"
+INTEROP_SECONDS = 1800  # one test may be thousands of generated examples
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None)
+settings.register_profile("nightly", deadline=None, max_examples=2000)
 settings.load_profile("default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them."""
+    for item in items:
+        if INTEROP in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+        if item.get_closest_marker("interop"):
+            item.add_marker(pytest.mark.timeout(INTEROP_SECONDS))
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -22,3 +38,10 @@ def redis_server() -> Iterator[RedisServer]:
     """Run one server for all tests of this worker: a test keeps to a namespace of its own."""
     with RedisServer.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def rust_process() -> Iterator[RustProcess]:
+    """Build and run one process with the Rust crate for all tests of this worker."""
+    with RustProcess.start() as process:
+        yield process
