@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from hypothesis import settings
 
 from redis_server import RedisServer
@@ -38,6 +40,22 @@ def redis_server() -> Iterator[RedisServer]:
     """Run one server for all tests of this worker: a test keeps to a namespace of its own."""
     with RedisServer.start() as server:
         yield server
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Give a client that looks behind the API."""
+    with redis.Redis.from_url(redis_server.unix_url) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(redis_client: redis.Redis) -> Iterator[str]:
+    """Give a namespace that is empty, now and in the end."""
+    namespace = f"test:{uuid.uuid4().hex}"
+    yield namespace
+    for key in redis_client.scan_iter(f"{namespace}:*", count=1000):
+        redis_client.delete(key)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,11 +16,10 @@ from hypothesis import strategies as st
 from sides import PythonStore, Side, clear, find, find_by_user, listed, refusal
 from wire_values import identifiers, scopes, sessions, texts
 
-from async_session_store import AsyncSessionStore, ReplyScope, SessionData, TenantCtx
+from async_session_store import ReplyScope, SessionData, TenantCtx
 from async_session_store.testing.contract.builders import CTX, A, B, C, ctx, data
 from clock import shorten_deadlines
-from redis_server import RedisServer
-from rust_process import RustProcess, RustStore
+from rust_process import RustStore
 
 OTHER = ctx("u2")
 RIVAL = ctx(tenant="rival")
@@ -60,37 +57,16 @@ class Both(NamedTuple):
             assert getattr(side, call)(*arguments) == result
 
 
-@pytest.fixture
-def namespace() -> str:
-    return f"test:{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def python(redis_server: RedisServer, namespace: str) -> Iterator[PythonStore]:
-    store = AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace)
-    with PythonStore.opened(store) as side:
-        yield side
-
-
-@pytest.fixture
-def rust(
-    rust_process: RustProcess, redis_server: RedisServer, namespace: str
-) -> Iterator[RustStore]:
-    with closing(rust_process.redis_store(redis_server.url, namespace)) as store:
-        yield store
-
-
 @pytest.fixture(params=["python acts", "rust acts"])
 def both(
     request: pytest.FixtureRequest,
     python: PythonStore,
     rust: RustStore,
-    redis_server: RedisServer,
+    redis_client: redis.Redis,
     namespace: str,
-) -> Iterator[Both]:
+) -> Both:
     sides = (python, rust) if request.param == "python acts" else (rust, python)
-    with redis.Redis.from_url(redis_server.unix_url) as client:
-        yield Both(*sides, client, namespace)
+    return Both(*sides, redis_client, namespace)
 
 
 # --- The nine operations ----------------------------------------------------------------------
