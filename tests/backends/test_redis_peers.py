@@ -28,6 +28,7 @@ from async_session_store import (
     SessionStoreError,
     TenantCtx,
     TenantMismatchError,
+    TimeToLive,
     WaitClaimedError,
 )
 from async_session_store.testing.contract.builders import (
@@ -324,6 +325,45 @@ async def test_t3_a_touched_wait_keeps_its_deadline(
     rust.update("k")
     assert await find(store, A) == "k"
     assert 590_000 < rust.milliseconds("k") <= 600_000
+
+
+def milliseconds_of_scope(client: redis.Redis, rust: RustPeer, scope: ReplyScope) -> int:
+    return client.pttl(rust.scope(scope, CTX))
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "update"])
+@pytest.mark.parametrize(("ttl", "seconds"), [(NEVER, None), (600, 600), (30, 30)])
+async def test_t3_a_wait_that_rust_registered_is_touched(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    ttl: TimeToLive,
+    seconds: int | None,
+    meanwhile: str,
+) -> None:
+    rust.register("k", A, ttl=60)
+    await store.touch_session("k", ttl)
+    if meanwhile == "update":
+        await store.update_session("k", data("new"))
+    assert await find(store, A) == rust.find(A) == "k"
+    for left in (rust.milliseconds("k"), milliseconds_of_scope(redis_client, rust, A)):
+        assert left == -1 if seconds is None else seconds - 10 < left / 1000 <= seconds
+    # Once the scope key has the deadline, a Rust update that drops it is mended as ever.
+    rust.update("k")
+    assert await find(store, A) == "k"
+    assert (rust.milliseconds("k") == -1) == (seconds is None)
+    await store.remove_session("k")
+    await find(store, A)
+    assert stored_keys(redis_client, namespace) == {}
+
+
+async def test_t3_what_waits_nowhere_is_touched_without_a_trace(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    key = await store.create_session(CTX, data())
+    await store.touch_session(key, 60)
+    assert set(stored_keys(redis_client, namespace)) == {f"session:{key}"}
 
 
 # --- Its remove leaves the scope, its move the old scope --------------------------------------

@@ -18,4 +18,5 @@ if ARGV[8] ~= '' and ARGV[8] ~= redis.sha1hex(session.document) then return 'CHA
 restore_deadline(key, session, route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if session.ours then redis.call('HSET', meta_key(key), 'digest', digest) end
+if has_new_deadline(session) then redis.call('HSET', meta_key(key), 'new_deadline', digest) end
 return 'DONE'

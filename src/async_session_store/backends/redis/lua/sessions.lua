@@ -11,6 +11,8 @@
 --   known      its owner, as our meta key tells; false if there is none
 --   scope      the hash of the scope where it waits, as our meta key tells; false if there is none
 --   wait       the identity of the wait, as our meta key tells; false if there is none
+--   new_deadline  the digest of the document whose deadline was set when its route was not known, as
+--              our meta key tells; false if there is none
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
@@ -29,8 +31,10 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest', 'wait')
-  return {known = meta[1], scope = meta[2], digest = meta[3], wait = meta[4]}
+  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'digest', 'wait', 'new_deadline')
+  return {
+    known = meta[1], scope = meta[2], digest = meta[3], wait = meta[4], new_deadline = meta[5],
+  }
 end
 
 -- The live session under a key, or nil. A document that has the digest in our meta key is ours, so
@@ -115,9 +119,24 @@ local function clear(key, session, owner)
   if (session.owner or session.known) == owner then redis.call('DEL', session_key(key)) end
 end
 
+-- Whether the deadline of a session was set when its route was not known, and no one wrote it since.
+local function has_new_deadline(session)
+  return session.new_deadline and session.new_deadline == redis.sha1hex(session.document)
+end
+
+-- Let a route expire with its session.
+local function follow_deadline(key, session, route)
+  local left = redis.call('PTTL', session_key(key))
+  if left == -1 then redis.pcall('PERSIST', route) else redis.pcall('PEXPIRE', route, left) end
+  redis.pcall('HDEL', meta_key(key), 'new_deadline')
+  session.new_deadline = false
+end
+
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
 local function restore_deadline(key, session, route)
-  if not route or not session.owner or redis.call('PTTL', session_key(key)) ~= -1 then return end
+  if not route or not session.owner then return end
+  if has_new_deadline(session) then return follow_deadline(key, session, route) end
+  if redis.call('PTTL', session_key(key)) ~= -1 then return end
   local left = redis.call('PTTL', route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
