@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from redis_server import RedisServer
 from rust_process import RustProcess
@@ -15,8 +15,8 @@ INTEROP = Path(__file__).parent / "interop"
 INTEROP_SECONDS = 1800  # one test may be thousands of generated examples
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("default", deadline=None)
-settings.register_profile("nightly", deadline=None, max_examples=2000)
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile("default")
 
 

@@ -25,7 +25,10 @@ OTHER = ctx("u2")
 RIVAL = ctx(tenant="rival")
 MINUTE = timedelta(minutes=1)
 
-generated = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+generated = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=100,
+)
 
 
 class Both(NamedTuple):

@@ -325,7 +325,7 @@ class Histories(RuleBasedStateMachine):
         if here == there:
             return False
         reason = self._reason(*call, here)
-        assert reason in DIFFERENCES, f"{call}: {here!r} here, {there!r} in Rust"
+        assert reason is not None, f"{call}: {here!r} here, {there!r} in Rust"
         self._differ(reason)
         return True
 
@@ -407,6 +407,7 @@ class Histories(RuleBasedStateMachine):
         return dict(zip(calls, side.answers(calls.values()), strict=True))
 
     def _differ(self, reason: tuple[str, str]) -> None:
+        assert reason in DIFFERENCES
         self._tally[reason] += 1
         self._expired = None
         self._state = self._look(self._ours)
