@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -48,6 +49,31 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the installed package."""
     session.install(".[all]", *group("test"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """Run the tests beside the Rust crate; ``-- --hypothesis-profile nightly`` runs far more.
+
+    Not by default: it needs cargo, and the network when it first builds.
+    """
+    check_cargo(session)
+    session.install(".[all]", *group("test"))
+    session.run("pytest", "-m", "interop", *session.posargs)
+
+
+@nox.session(default=False)
+def rust_vectors(session: nox.Session) -> None:
+    """Record what the Rust crate writes; fail if that is not what is recorded."""
+    check_cargo(session)
+    session.install(".[all]", *group("test"))
+    session.run("python", "tests/interop/record_vectors.py")
+
+
+def check_cargo(session: nox.Session) -> None:
+    """Fail, and say so, where there is no Rust."""
+    if shutil.which("cargo") is None:
+        session.error("cargo is missing: install Rust, see https://rust-lang.org/tools/install")
 
 
 @nox.session

@@ -1,15 +1,33 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
+import redis
+from hypothesis import HealthCheck, settings
 
 from redis_server import RedisServer
+from rust_process import RustProcess
+
+INTEROP = Path(__file__).parent / "interop"
+INTEROP_SECONDS = 1800  # one test may be thousands of generated examples
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile("default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them."""
+    for item in items:
+        if INTEROP in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+        if item.get_closest_marker("interop"):
+            item.add_marker(pytest.mark.timeout(INTEROP_SECONDS))
 
 
 @pytest.fixture(
@@ -28,3 +46,26 @@ def redis_server() -> Iterator[RedisServer]:
     """Run one server for all tests of this worker: a test keeps to a namespace of its own."""
     with RedisServer.start() as server:
         yield server
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Give a client that looks behind the API."""
+    with redis.Redis.from_url(redis_server.unix_url) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(redis_client: redis.Redis) -> Iterator[str]:
+    """Give a namespace that is empty, now and in the end."""
+    namespace = f"test:{uuid.uuid4().hex}"
+    yield namespace
+    for key in redis_client.scan_iter(f"{namespace}:*", count=1000):
+        redis_client.delete(key)
+
+
+@pytest.fixture(scope="session")
+def rust_process() -> Iterator[RustProcess]:
+    """Build and run one process with the Rust crate for all tests of this worker."""
+    with RustProcess.start() as process:
+        yield process

@@ -38,6 +38,7 @@ from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import _OLDEST_SQLITE
 from async_session_store.bridge import AsyncioBridge
 from redis_server import RedisServer
+from rust_differences import DIFFERENCES
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -286,6 +287,22 @@ def test_the_oldest_versions_are_those_that_opening_checks() -> None:
         ("docs/how-to/redis.md", f"Redis {redis} or newer"),
     ):
         assert text in PAGES[page]
+
+
+def test_the_page_on_greentic_lists_each_difference_and_the_versions() -> None:
+    page = PAGES["docs/how-to/beside-greentic.md"]
+    table = page.partition("## Deliberate differences")[2]
+    rows = re.findall(r"^\| ([A-Z]\d+) \| (\w+) \| (.*) \|$", table, re.MULTILINE)
+    assert rows == [(*place, what) for place, what in DIFFERENCES.items()]
+    versions = json.loads((ROOT / "tests/rust_vectors.json").read_text())["versions"]
+    for crate, version in versions.items():
+        assert f"`{crate}` {version}" in page
+
+
+def test_each_difference_from_rust_is_shown_with_the_crate() -> None:
+    source = (ROOT / "tests/interop/test_rust_differences.py").read_text()
+    for guarantee, where in DIFFERENCES:
+        assert f"def test_{guarantee}_{where}_".lower() in source
 
 
 def test_each_guarantee_has_a_test_that_quotes_it() -> None:

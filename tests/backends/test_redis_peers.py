@@ -1,12 +1,17 @@
-"""What processes with the Rust crate ``greentic-session`` leave behind in a shared namespace."""
+"""What processes with the Rust crate ``greentic-session`` leave behind in a shared namespace.
+
+Each test runs with the commands that the crate sends to Redis, and, under the mark ``interop``,
+with the crate itself.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,10 +23,12 @@ from async_session_store import (
     CorruptSessionError,
     DuplicateDeliveryError,
     ReplyScope,
+    SessionData,
     SessionNotFoundError,
     SessionStoreError,
     TenantCtx,
     TenantMismatchError,
+    TimeToLive,
     WaitClaimedError,
     WaitStatus,
 )
@@ -42,6 +49,7 @@ from async_session_store.testing.contract.builders import (
 from async_session_store.testing.contract.claims import claim
 from calls import CALLS, Call
 from redis_server import RedisServer
+from rust_process import RustError, RustProcess, RustStore
 from stored_keys import documents, stored_keys
 
 pytestmark = pytest.mark.anyio
@@ -126,9 +134,67 @@ def _owner(of: TenantCtx) -> str:
     return f"{of.env}:{of.tenant_id}:{of.team_id or of.team or '-'}:{of.user_id or of.user}"
 
 
+class CratePeer(RustPeer):
+    """Lets the crate itself do it."""
+
+    def __init__(self, client: redis.Redis, namespace: str, store: RustStore) -> None:
+        super().__init__(client, namespace)
+        self._store = store
+
+    def register(
+        self,
+        key: str,
+        scope: ReplyScope,
+        document: bytes | str = "",
+        *,
+        of: TenantCtx = CTX,
+        ttl: int | None = None,
+    ) -> None:
+        written = SessionData.model_validate_json(document) if document else data("rust", of=of)
+        until = None if ttl is None else timedelta(seconds=ttl)
+        self._store.register_wait(of, _user(of), scope, key, written, until)
+
+    def update(self, key: str, *, of: TenantCtx = CTX) -> None:
+        self._store.update_session(key, data("rust", of=of))
+
+    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:  # noqa: ARG002  # it reads the owner
+        self._store.remove_session(key)
+
+    def clear(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> None:
+        self._store.clear_wait(of, _user(of), scope)
+
+    def find(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> str | None:
+        return self._store.find_wait_by_scope(of, _user(of), scope)
+
+    def listed(self, *, of: TenantCtx = CTX) -> list[str]:
+        return sorted(self._store.list_waits_for_user(of, _user(of)))
+
+
+def _user(of: TenantCtx) -> str:
+    assert of.owner.user is not None
+    return of.owner.user
+
+
 @pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
+def layout(redis_client: redis.Redis, namespace: str) -> RustPeer:
+    """Give the commands, for what the crate would not write."""
     return RustPeer(redis_client, namespace)
+
+
+@pytest.fixture(params=["commands", pytest.param("crate", marks=pytest.mark.interop)])
+def rust(
+    request: pytest.FixtureRequest,
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    layout: RustPeer,
+) -> Iterator[RustPeer]:
+    if request.param == "commands":
+        yield layout
+        return
+    process: RustProcess = request.getfixturevalue("rust_process")
+    with closing(process.redis_store(redis_server.url, namespace)) as store:
+        yield CratePeer(redis_client, namespace, store)
 
 
 def scopes_of(owner: TenantCtx, stored: dict[str, Any]) -> list[str]:
@@ -279,6 +345,45 @@ async def test_x4_an_explanation_tells_of_what_rust_left_and_mends_nothing(
         assert (report.status, report.session_key) == (WaitStatus.NOTHING, None)
     assert stored_keys(redis_client, namespace) == before
     assert rust.milliseconds("of rust") == -1
+
+
+def milliseconds_of_scope(client: redis.Redis, rust: RustPeer, scope: ReplyScope) -> int:
+    return client.pttl(rust.scope(scope, CTX))
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "update"])
+@pytest.mark.parametrize(("ttl", "seconds"), [(NEVER, None), (600, 600), (30, 30)])
+async def test_t3_a_wait_that_rust_registered_is_touched(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    ttl: TimeToLive,
+    seconds: int | None,
+    meanwhile: str,
+) -> None:
+    rust.register("k", A, ttl=60)
+    await store.touch_session("k", ttl)
+    if meanwhile == "update":
+        await store.update_session("k", data("new"))
+    assert await find(store, A) == rust.find(A) == "k"
+    for left in (rust.milliseconds("k"), milliseconds_of_scope(redis_client, rust, A)):
+        assert left == -1 if seconds is None else seconds - 10 < left / 1000 <= seconds
+    # Once the scope key has the deadline, a Rust update that drops it is mended as ever.
+    rust.update("k")
+    assert await find(store, A) == "k"
+    assert (rust.milliseconds("k") == -1) == (seconds is None)
+    await store.remove_session("k")
+    await find(store, A)
+    assert stored_keys(redis_client, namespace) == {}
+
+
+async def test_t3_what_waits_nowhere_is_touched_without_a_trace(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    key = await store.create_session(CTX, data())
+    await store.touch_session(key, 60)
+    assert set(stored_keys(redis_client, namespace)) == {f"session:{key}"}
 
 
 # --- Its remove leaves the scope, its move the old scope --------------------------------------
@@ -691,18 +796,26 @@ async def act_here(store: AsyncSessionStore, chance: random.Random, of: TenantCt
     return f"{_owner(of)}: {name} {key} {scope.conversation}"
 
 
+# What the crate refuses: a session that is missing, or another owner's.
+REFUSED_IN_RUST = {("update", "not_found"), ("update", "invalid_input"), ("remove", "not_found")}
+
+
 def act_in_rust(rust: RustPeer, chance: random.Random, of: TenantCtx) -> str:
     key, scope = chance.choice(KEYS), chance.choice(SCOPES)
     name = chance.choice(["register", "register", "update", "remove", "clear"])
-    match name:
-        case "register":
-            rust.register(key, scope, of=of, ttl=chance.choice([None, 600]))
-        case "update":
-            rust.update(key, of=of)
-        case "remove":
-            rust.remove(key, of=of)
-        case _:
-            rust.clear(scope, of=of)
+    ttl = chance.choice([None, 600])
+    calls: dict[str, Callable[[], None]] = {
+        "register": lambda: rust.register(key, scope, of=of, ttl=ttl),
+        "update": lambda: rust.update(key, of=of),
+        "remove": lambda: rust.remove(key, of=of),
+        "clear": lambda: rust.clear(scope, of=of),
+    }
+    try:
+        calls[name]()
+    except RustError as error:
+        if (name, error.code) not in REFUSED_IN_RUST:
+            raise
+        name += ", refused"
     return f"{_owner(of)}: rust {name} {key} {scope.conversation}"
 
 
@@ -838,11 +951,11 @@ def as_bytes(found: bytes | dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("stored", READABLE.values(), ids=READABLE)
 async def test_m3_documents_that_rust_or_a_newer_peer_may_write_are_read(
     store: AsyncSessionStore,
-    rust: RustPeer,
+    layout: RustPeer,
     redis_client: redis.Redis,
     stored: bytes | dict[str, Any],
 ) -> None:
-    rust.register("k", A, as_bytes(stored))
+    layout.register("k", A, as_bytes(stored))
     record = await store.get_wait(CTX, "u1", A)
     assert record is not None
     assert record.data.tenant_ctx.owner == CTX.owner
@@ -851,7 +964,7 @@ async def test_m3_documents_that_rust_or_a_newer_peer_may_write_are_read(
     # Writing back what was read changes nothing but the form; null fields are left out.
     await store.update_session("k", record.data, ctx=CTX)
     expected = record.data.model_dump(mode="json")
-    assert json.loads(redis_client.get(rust.session("k")) or b"") == expected
+    assert json.loads(redis_client.get(layout.session("k")) or b"") == expected
     for name in {"new", "cursor_2"} & json.loads(as_bytes(stored)).keys():
         assert expected[name] == json.loads(as_bytes(stored))[name]
     assert await register(store, "k", B) is None
@@ -871,7 +984,7 @@ REFUSED_IF_UNREADABLE: list[Call] = [
 @pytest.mark.parametrize("stored", UNREADABLE.values(), ids=UNREADABLE)
 async def test_r2_documents_that_cannot_be_read_spoil_only_themselves(
     store: AsyncSessionStore,
-    rust: RustPeer,
+    layout: RustPeer,
     redis_client: redis.Redis,
     namespace: str,
     stored: bytes | dict[str, Any],
@@ -879,8 +992,8 @@ async def test_r2_documents_that_cannot_be_read_spoil_only_themselves(
 ) -> None:
     await register(store, "theirs", A, of=OTHER)
     await register(store, "sound", B)
-    rust.register("k", A, "placeholder")
-    redis_client.set(rust.session("k"), as_bytes(stored))
+    layout.register("k", A, "placeholder")
+    redis_client.set(layout.session("k"), as_bytes(stored))
     before = stored_keys(redis_client, namespace)
     for call in REFUSED_IF_UNREADABLE:
         with pytest.raises(CorruptSessionError) as caught:

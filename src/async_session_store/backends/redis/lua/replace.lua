@@ -12,18 +12,15 @@
 local key, viewer, owner, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local expected = ARGV[8]
 
-local function is_expected()
-  return expected == '' or expected == ending(key, #stamp)
-    or expected == redis.sha1hex(document_of(key))
-end
-
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
-if not is_expected() then return 'CHANGED' end
+if expected ~= '' and not is_document(key, expected) then return 'CHANGED' end
 restore_deadline(key, session)
 local is_known = untouched(key, session)
+local has_new_deadline = session.new_deadline and is_document(key, session.new_deadline)
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if is_known then redis.call('HSET', meta_key(key), 'stamp', stamp) end
+if has_new_deadline then redis.call('HSET', meta_key(key), 'new_deadline', stamp) end
 return 'DONE'

@@ -14,6 +14,8 @@
 --   wait       the identity of the wait
 --   stamp      the blanks that our document ends in; no one else ends one so
 --   digest     the SHA-1 of a document of a Rust process that has been claimed
+--   new_deadline  the SHA-1, or the stamp, of a document whose deadline was set when its route was
+--              not known
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
@@ -32,8 +34,13 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'digest')
-  return {known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], digest = meta[5]}
+  local meta = redis.call(
+    'HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'digest', 'new_deadline'
+  )
+  return {
+    known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], digest = meta[5],
+    new_deadline = meta[6],
+  }
 end
 
 local function document_of(key) return redis.call('GET', session_key(key)) end
@@ -124,11 +131,28 @@ local function clear(key, session, owner)
   if (session.owner or session.known) == owner then redis.call('DEL', session_key(key)) end
 end
 
+-- Whether a document ends in this stamp or has this SHA-1.
+local function is_document(key, mark)
+  return mark == ending(key, #mark) or mark == redis.sha1hex(document_of(key))
+end
+
+-- Let a route expire with its session.
+local function follow_deadline(key, route)
+  local left = redis.call('PTTL', session_key(key))
+  if left == -1 then redis.pcall('PERSIST', route) else redis.pcall('PEXPIRE', route, left) end
+  redis.pcall('HDEL', meta_key(key), 'new_deadline')
+end
+
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
 local function restore_deadline(key, session, route)
   if session.ours or not session.owner then return end
   route = route or route_to(key, session)
-  if not route or redis.call('PTTL', session_key(key)) ~= -1 then return end
+  if not route then return end
+  if session.new_deadline and is_document(key, session.new_deadline) then
+    session.new_deadline = false
+    return follow_deadline(key, route)
+  end
+  if redis.call('PTTL', session_key(key)) ~= -1 then return end
   local left = redis.call('PTTL', route)
   if left > 0 then redis.pcall('PEXPIRE', session_key(key), left) end
 end
