@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -8,6 +9,10 @@ from uuid import uuid4
 
 import pytest
 import redis
+
+# At the end: slack_bolt.py has the name of its framework.
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
+
 from platform_server import Platform
 from scenarios import Bot, Chat
 
