@@ -12,41 +12,44 @@ Write to the app: it asks for a name, for a date, and for a yes. End it with Ctr
 messages, start it again, and answer: it goes on. "help" is answered at any time.
 """
 
-import os
 import sys
-from functools import partial
 from pathlib import Path
 
 # This file has the name of the framework, which would be looked for here first.
 sys.path.sort(key=str(Path(__file__).parent).__eq__)
 
 from aiohttp import web
-from slack_bolt.async_app import AsyncApp, AsyncSay
+from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
 
 
-def new_app(client: AsyncWebClient, signing_secret: str, store: AsyncSessionStore) -> AsyncApp:
-    # Acknowledged when it is done, so what fails is delivered again. Slack waits for 3 seconds.
-    app = AsyncApp(client=client, signing_secret=signing_secret, process_before_response=True)
+def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
+    # A message is acknowledged when it has been answered: if that fails, Slack delivers it again.
+    app = AsyncApp(process_before_response=True, **options)
 
     @app.event("message")
-    async def on_message(body: dict[str, object], say: AsyncSay) -> None:
+    async def on_message(body: dict[str, object], client: AsyncWebClient) -> None:
         try:
             inbound = channels.slack(body)
         except InvalidInputError:
             return  # an edit, a join, another bot: it answers nothing
-        await booking.handle(store, inbound, partial(say, thread_ts=inbound.thread))
+
+        async def send(text: str) -> None:
+            await client.chat_postMessage(
+                channel=inbound.conversation, thread_ts=inbound.thread, text=text
+            )
+
+        await booking.handle(store, inbound, send)
 
     return app
 
 
 def main() -> None:
     store = AsyncSessionStore.from_env()
-    client = AsyncWebClient(os.environ["SLACK_BOT_TOKEN"])
-    server = new_app(client, os.environ["SLACK_SIGNING_SECRET"], store).web_app()
+    server = new_app(store).web_app()  # Bolt reads the token and the secret
     server.on_startup.append(lambda _: store.open())
     server.on_cleanup.append(lambda _: store.aclose())
     web.run_app(server, port=3000)

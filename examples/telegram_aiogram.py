@@ -40,7 +40,8 @@ def new_dispatcher(store: AsyncSessionStore) -> Dispatcher:
 async def main() -> None:
     bot = Bot(os.environ["TELEGRAM_TOKEN"])
     async with AsyncSessionStore.from_env() as store:
-        await new_dispatcher(store).start_polling(bot)
+        # One message after the other: Telegram hears that it was handled when it was.
+        await new_dispatcher(store).start_polling(bot, handle_as_tasks=False)
 
 
 if __name__ == "__main__":
