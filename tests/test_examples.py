@@ -109,3 +109,8 @@ def test_two_workers_fail_if_nothing_is_shared() -> None:
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_says_how_to_run_it(example: Path) -> None:
     assert f"python examples/{example.name}" in example.read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_example_is_in_the_table(example: Path) -> None:
+    assert f"\n| `{example.name}` | " in (EXAMPLES / "README.md").read_text()
