@@ -77,6 +77,13 @@ def check_cargo(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """Run the tests of the examples that need a chat platform's framework."""
+    session.install(".[all]", *group("examples"))
+    session.run("pytest", *(session.posargs or ["tests/chat"]))
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the source's types, the API's as a user meets them, and that none is missing."""
     session.install(".[all]", *group("types"))

@@ -43,7 +43,10 @@ from rust_differences import DIFFERENCES
 ROOT = Path(__file__).parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for path in [
+        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "examples/README.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
 }
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",

@@ -147,3 +147,8 @@ def test_trio_app_resumes_each_flow_on_redis(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_says_how_to_run_it(example: Path) -> None:
     assert f"python examples/{example.name}" in example.read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_example_is_in_the_table(example: Path) -> None:
+    assert f"\n| `{example.name}` | " in (EXAMPLES / "README.md").read_text()

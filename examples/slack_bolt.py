@@ -1,0 +1,59 @@
+"""A Slack app with Bolt that books a table, and goes on where it was when it is restarted.
+
+Make a Slack app with the bot scopes chat:write and im:history, subscribe it to message.im, and let
+its Request URL, https://your-host/slack/events, lead to port 3000 here. From the root of the
+repository:
+
+    pip install . slack-bolt aiohttp
+    export SLACK_BOT_TOKEN=xoxb-... SLACK_SIGNING_SECRET=... SESSION_STORE_URL=sqlite:///booking.db
+    python examples/slack_bolt.py
+
+Write to the app: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
+messages, start it again, and answer: it goes on. "help" is answered at any time.
+"""
+
+import sys
+from pathlib import Path
+
+# This file has the name of the framework, which would be looked for here first.
+sys.path.sort(key=str(Path(__file__).parent).__eq__)
+
+from aiohttp import web
+from slack_bolt.async_app import AsyncApp
+from slack_sdk.web.async_client import AsyncWebClient
+
+import booking
+from async_session_store import AsyncSessionStore, InvalidInputError, channels
+
+
+def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
+    # A message is acknowledged when it has been answered: if that fails, Slack delivers it again.
+    app = AsyncApp(process_before_response=True, **options)
+
+    @app.event("message")
+    async def on_message(body: dict[str, object], client: AsyncWebClient) -> None:
+        try:
+            inbound = channels.slack(body)
+        except InvalidInputError:
+            return  # an edit, a join, another bot: it answers nothing
+
+        async def send(text: str) -> None:
+            await client.chat_postMessage(
+                channel=inbound.conversation, thread_ts=inbound.thread, text=text
+            )
+
+        await booking.handle(store, inbound, send)
+
+    return app
+
+
+def main() -> None:
+    store = AsyncSessionStore.from_env()
+    server = new_app(store).web_app()  # Bolt reads the token and the secret
+    server.on_startup.append(lambda _: store.open())
+    server.on_cleanup.append(lambda _: store.aclose())
+    web.run_app(server, port=3000)
+
+
+if __name__ == "__main__":
+    main()
