@@ -106,3 +106,20 @@ async def ended(call: Callable[[], Awaitable[_T]]) -> Ended[_T]:
         raise
     except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
         return Ended(error=error)
+
+
+async def ended_in_task(call: Callable[[], Awaitable[_T]]) -> Ended[_T]:
+    """Make a call in a task of its own, which is cancelled once, however its caller is.
+
+    A scope of anyio would cancel each ``await`` of its clean-up too; asyncio's libraries do not
+    reckon with that.
+    """
+    task = asyncio.create_task(ended(call))
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+        raise
+    return task.result()
