@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "_store": TYPES
     | {"abc", "claims", "bridge", "_backoff", "_claiming", "_codec", "_random", "_rules", "_urls"},
     "sync_claims": TYPES | {"claims", "_claiming", "_crossing"},
-    "sync": TYPES | {"abc", "sync_claims", "_backoff", "_crossing", "_rules", "_store", "_urls"},
+    "sync": TYPES
+    | {"abc", "sync_claims", "_backoff", "_crossing", "_portal", "_rules", "_store", "_urls"},
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES | {"keys", "claims", "_rules", "_store", "sync"},
 }

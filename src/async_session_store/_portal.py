@@ -77,7 +77,8 @@ def check_process(process: int) -> None:
     """Raise if a fork brought us here: the threads that would answer stayed in the parent."""
     if os.getpid() != process:
         raise StoreUnavailableError(
-            "this store was opened before a fork, in the parent process; open a new one in this one"
+            "this store is from before a fork, and its thread stayed in the parent process; "
+            "open a new one in this one"
         )
 
 
