@@ -18,10 +18,15 @@ from worker_processes import Storage
 from redis_server import RedisServer
 
 PROGRAM = Path(trap_process.__file__)
-SECONDS = 10
-"""Less than anything would wait by itself, but for what is to be quick."""
+SECONDS = 25
+"""A process begins, does its thing and exits within them; it would wait for 30 and more."""
 
 MEMORY = Storage("memory://")
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Storage:
+    return Storage(f"sqlite:///{tmp_path / 'bot.db'}")
 
 
 class Process:
@@ -29,7 +34,6 @@ class Process:
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
-        self._begun = time.monotonic()
 
     def expect(self, line: str) -> None:
         assert self._popen.stdout is not None
@@ -48,7 +52,6 @@ class Process:
     def exits(self, code: int = 0) -> None:
         output, errors = self._popen.communicate(timeout=SECONDS)
         assert (self._popen.returncode, output, errors) == (code, "", "")
-        assert time.monotonic() - self._begun < SECONDS
 
 
 @contextmanager
@@ -70,12 +73,12 @@ def process(trap: str, storage: Storage) -> Iterator[Process]:
 
 
 def test_a_process_exits_with_an_open_store_in_memory() -> None:
-    with process("exit_with_an_open_store", MEMORY) as one:
+    with process("exit_with_an_open_store_and_block", MEMORY) as one:
         one.exits()
 
 
 def test_a_process_exits_with_an_open_store(storage: Storage) -> None:
-    with process("exit_with_an_open_store", storage) as one:
+    with process("exit_with_an_open_store_and_block", storage) as one:
         one.exits()
 
 
@@ -89,16 +92,8 @@ def test_a_process_exits_while_a_daemon_thread_is_in_a_call(storage: Storage) ->
         one.exits()
 
 
-@pytest.mark.parametrize(
-    "trap",
-    [
-        "exit_with_an_open_block",
-        "exit_through_a_close_that_comes_late",
-        "exit_through_a_close_that_comes_in_time",
-    ],
-)
-def test_a_process_exits_quietly(trap: str, tmp_path: Path) -> None:
-    with process(trap, Storage(f"sqlite:///{tmp_path / 'bot.db'}")) as one:
+def test_a_process_exits_through_close(sqlite: Storage) -> None:
+    with process("exit_through_close", sqlite) as one:
         one.exits()
 
 
@@ -115,19 +110,15 @@ def test_r7_a_forked_process_exits_with_the_store_it_brought_along(storage: Stor
         one.exits()
 
 
-@pytest.mark.parametrize("trap", ["fork_within_a_block", "fork_while_other_threads_call"])
-def test_r7_a_fork_takes_nothing_from_its_parent(trap: str, tmp_path: Path) -> None:
-    with process(trap, Storage(f"sqlite:///{tmp_path / 'bot.db'}")) as one:
+def test_r7_a_fork_takes_nothing_from_its_parent(sqlite: Storage) -> None:
+    with process("fork_within_a_block,fork_while_other_threads_call", sqlite) as one:
         one.exits()
 
 
-def test_r7_a_forked_process_is_refused_the_portal_of_its_parent() -> None:
-    with process("fork_and_use_the_parents_portal", MEMORY) as one:
-        one.exits()
-
-
-def test_r7_a_process_forked_under_trio_is_refused(tmp_path: Path) -> None:
-    with process("fork_and_use_the_bridge", Storage(f"sqlite:///{tmp_path / 'bot.db'}")) as one:
+def test_r7_a_forked_process_is_refused_the_portal_and_the_bridge_of_its_parent(
+    sqlite: Storage,
+) -> None:
+    with process("fork_and_use_the_parents_portal,fork_and_use_the_bridge", sqlite) as one:
         one.exits()
 
 
@@ -141,8 +132,8 @@ def test_r3_ctrl_c_cancels_the_call_that_it_interrupts(storage: Storage) -> None
         one.exits()
 
 
-def test_k4_ctrl_c_in_a_block_gives_the_wait_back(tmp_path: Path) -> None:
-    with process("interrupt_a_block", Storage(f"sqlite:///{tmp_path / 'bot.db'}")) as one:
+def test_k4_ctrl_c_in_a_block_gives_the_wait_back(sqlite: Storage) -> None:
+    with process("interrupt_a_block", sqlite) as one:
         one.expect("ready")
         one.send(signal.SIGINT)
         one.exits()
@@ -166,8 +157,8 @@ def test_r3_ctrl_c_ends_a_call_to_a_server_that_does_not_answer() -> None:
         one.exits()
 
 
-def test_r3_a_signal_handler_may_exit_within_a_call(storage: Storage) -> None:
-    with process("exit_from_a_handler", storage) as one:
+def test_r3_a_signal_handler_may_exit_within_a_call(sqlite: Storage) -> None:
+    with process("exit_from_a_handler", sqlite) as one:
         one.expect("ready")
         one.send(signal.SIGTERM)
         one.exits(7)
