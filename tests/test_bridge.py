@@ -373,12 +373,12 @@ async def test_r5_a_loop_that_a_callback_ended_fails_all_calls_and_hangs_none() 
 
 
 async def test_r5_a_failing_open_leaves_nothing_and_may_be_tried_again(tmp_path: Path) -> None:
-    before = threads()
+    before = Belongings()
     store = AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'missing' / 'bot.db'}")
     for _ in range(2):
         with pytest.raises(StoreUnavailableError):
             await store.open()
-        assert threads() == before
+        before.assert_all_that_is_left()
     (tmp_path / "missing").mkdir()
     async with store:
         await store.ping()

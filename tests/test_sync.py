@@ -397,10 +397,10 @@ def test_r5_a_loop_that_a_callback_ended_fails_all_calls_and_hangs_none(
         assert backend.reading.wait(5)
         calls.append(pool.submit(store.get_session, "end"))
         errors = [call.exception(timeout=5) for call in calls]
-    errors.append(error_of(lambda: store.get_session("later")))
-    assert [type(error) for error in errors] == [StoreUnavailableError] * 7
     while [thread for thread in threads() if thread.name == "async_session_store"]:
         time.sleep(0.01)
+    errors.append(error_of(lambda: store.get_session("later")))
+    assert [type(error) for error in errors] == [StoreUnavailableError] * 7
     store.close()
 
 
@@ -643,11 +643,11 @@ async def count_tasks() -> int:
 
 def test_r6_a_failing_open_leaves_the_portal_alone(tmp_path: Path) -> None:
     with start_blocking_portal() as portal:
-        before = threads()
+        before = Belongings()
         store = SessionStore.from_url(f"sqlite:///{tmp_path / 'missing' / 'bot.db'}", portal=portal)
         with pytest.raises(StoreUnavailableError):
             store.open()
-        assert threads() == before
+        before.assert_all_that_is_left()
         (tmp_path / "missing").mkdir()
         with store:
             store.ping()
