@@ -45,7 +45,8 @@ MAY_IMPORT = {
     | {"_rules", "_urls"},
     "sync_claims": TYPES | {"claims", "_claiming", "_crossing"},
     "sync": TYPES
-    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_rules", "_store", "_urls"},
+    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_portal", "_rules", "_store"}
+    | {"_urls"},
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
 }

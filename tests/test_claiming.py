@@ -153,3 +153,18 @@ async def test_k4_a_failing_completion_comes_out(backend: Faulty, store: AsyncSe
             pass
     assert await find(store, A) == "k"
     assert await is_claimed(store, A)
+
+
+async def test_r5_who_waits_for_a_turn_hears_that_the_store_was_closed(
+    store: AsyncSessionStore,
+) -> None:
+    await store.claim_wait(CTX, "u1", A)
+    async with anyio.create_task_group() as tasks:
+
+        async def wait_for_a_turn() -> None:
+            with pytest.raises(StoreUnavailableError, match="closed"):
+                await store.claim_wait(CTX, "u1", A, wait=60)
+
+        tasks.start_soon(wait_for_a_turn)
+        await anyio.sleep(0.02)
+        await store.aclose()

@@ -42,11 +42,15 @@ class ClaimWish:
     delivery: Delivery | None
 
 
-async def claim(backend: Backend, wish: ClaimWish) -> WaitClaim | None:
-    """Claim a wait, or wait for a turn; None if none is live."""
+async def claim(storage: Callable[[], Backend], wish: ClaimWish) -> WaitClaim | None:
+    """Claim a wait, or wait for a turn; None if none is live.
+
+    The storage is asked for at each attempt, as the store may be closed meanwhile.
+    """
     give_up_at = anyio.current_time() + wish.patience
     attempt = 0
     while True:
+        backend = storage()
         asked_at = time.monotonic()
         found = await _try_once(backend, wish)
         left = give_up_at - anyio.current_time()

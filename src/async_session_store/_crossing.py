@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, TimeoutError, wait  # noqa: A004  # in 3.10 not the built-in
 from contextlib import suppress
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Final, Generic, TypeVar
 
 from anyio.from_thread import BlockingPortal
@@ -19,6 +19,7 @@ from async_session_store._portal import CUT_OFF, Ended, PortalThread, check_proc
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
+_PULSE: Final = 1.0  # seconds
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -28,6 +29,7 @@ class Call(Generic[_T]):
     """A call that runs as a task in a loop, for the thread that began it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[_T]]) -> None:
+        self._process = os.getpid()
         self._loop = loop
         self._call = call
         self._task: asyncio.Task[Ended[_T]] | None = None
@@ -43,17 +45,29 @@ class Call(Generic[_T]):
     def result(self) -> _T:
         """Wait for its end. If the thread is interrupted meanwhile, it is cancelled first."""
         try:
-            reply = self._reply.result()
+            reply = self._await_reply()
         except BaseException:
             self.cancel()
             raise
         return reply.result()
 
     def cancel(self) -> None:
-        """Cancel it, and wait for its end: at most 10 seconds."""
+        """Cancel it, and wait for its end: at most 10 seconds, and not where a loop runs."""
+        if os.getpid() != self._process:
+            return  # it stayed in the parent
         with suppress(RuntimeError):  # the loop has ended, and the call before it
             self._loop.call_soon_threadsafe(self._cancel)
-        wait([self._reply], CANCEL_TIMEOUT)
+        # The garbage collector can bring any thread here, also the one that runs the loop.
+        if self._loop.is_running() and not _runs_event_loop():
+            wait([self._reply], CANCEL_TIMEOUT)
+
+    def _await_reply(self) -> Ended[_T]:
+        while True:
+            try:
+                return self._reply.result(_PULSE)
+            except TimeoutError:
+                if not self._loop.is_running():  # it never began what it was handed at its end
+                    return _cut_off()
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(ended(self._call))
@@ -64,8 +78,7 @@ class Call(Generic[_T]):
             self._task.cancel()
 
     def _end(self, task: asyncio.Task[Ended[_T]]) -> None:
-        cut_off: Ended[_T] = Ended(error=StoreUnavailableError(CUT_OFF))
-        self._reply.set_result(cut_off if task.cancelled() else task.result())
+        self._reply.set_result(_cut_off() if task.cancelled() else task.result())
 
 
 class Crossing:
@@ -84,12 +97,17 @@ class Crossing:
             portal = self._thread.portal
         self._loop = _loop_of(portal)
         self._open = True
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may call, wherever its thread is
 
     @property
     def is_forked(self) -> bool:
         """Whether this process was forked off the one that has the loop."""
         return os.getpid() != self._process
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its loop has not ended yet."""
+        return self._loop.is_running()
 
     def call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Make a call in the loop, and give what it gives or raises."""
@@ -113,6 +131,10 @@ class Crossing:
             self._open = False
         if self._thread is not None:
             self._thread.stop()
+
+
+def _cut_off() -> Ended[_T]:
+    return Ended(error=StoreUnavailableError(CUT_OFF))
 
 
 def refuse_event_loop() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Thread
 from typing import Final, Generic, TypeVar, cast
+from weakref import WeakSet
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -33,6 +34,8 @@ class PortalThread:
 
     def __init__(self, name: str) -> None:
         self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks_left_behind: set[asyncio.Task[object]] = set()
         self._started: Future[BlockingPortal] = Future()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
@@ -59,6 +62,16 @@ class PortalThread:
                 portal.call(partial(portal.stop, cancel_remaining=True))
             self._thread.join(_STOP_TIMEOUT)
 
+    def keep_tasks(self) -> None:
+        """Called in a forked process: keep all that its copy of the loop has from its end.
+
+        Ending there, a task would close its connection, and the selector that both processes
+        share would forget that of the parent. What this object refers to never ends: it is in
+        use on the stack of the thread, which stayed in the parent, so nothing unwinds it.
+        """
+        if self._loop is not None:
+            self._tasks_left_behind = asyncio.all_tasks(self._loop)
+
     def _run(self) -> None:
         try:
             anyio.run(self._serve)
@@ -68,16 +81,31 @@ class PortalThread:
             self._started.set_exception(error)
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        _portal_threads.add(self)
         async with BlockingPortal() as portal:
             self._started.set_result(portal)
             await portal.sleep_until_stopped()
+
+
+_portal_threads: Final[WeakSet[PortalThread]] = WeakSet()
+
+
+def _keep_tasks() -> None:
+    for thread in _portal_threads:
+        thread.keep_tasks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_tasks)
 
 
 def check_process(process: int) -> None:
     """Raise if a fork brought us here: the threads that would answer stayed in the parent."""
     if os.getpid() != process:
         raise StoreUnavailableError(
-            "this store was opened before a fork, in the parent process; open a new one in this one"
+            "this store is from before a fork, and its thread stayed in the parent process; "
+            "open a new one in this one"
         )
 
 
@@ -106,3 +134,20 @@ async def ended(call: Callable[[], Awaitable[_T]]) -> Ended[_T]:
         raise
     except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
         return Ended(error=error)
+
+
+async def ended_in_task(call: Callable[[], Awaitable[_T]]) -> Ended[_T]:
+    """Make a call in a task of its own, which is cancelled once, however its caller is.
+
+    A scope of anyio would cancel each ``await`` of its clean-up too; asyncio's libraries do not
+    reckon with that.
+    """
+    task = asyncio.create_task(ended(call))
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+        raise
+    return task.result()

@@ -533,7 +533,7 @@ class AsyncSessionStore:
             patience=_rules.patience(wait),
             delivery=_rules.delivery(delivery_id, dedupe_ttl),
         )
-        return await claim(self._backend, wish)
+        return await claim(lambda: self._backend, wish)
 
     @asynccontextmanager
     async def resume_wait(

@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import ParamSpec, override
 
-from async_session_store._portal import CUT_OFF, PortalThread, ended
+from async_session_store._portal import CUT_OFF, PortalThread, ended_in_task
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -52,8 +52,7 @@ class AsyncioBridge(Backend):
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         thread = PortalThread("async_session_store bridge")
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(thread.start)
+        thread.start()  # here, for a millisecond: awaiting it could be cancelled, and leave it
         try:
             await _cross(thread, self._backend.open, max_document_bytes=max_document_bytes)
         except BaseException:
@@ -216,7 +215,7 @@ async def _cross(
     **kwargs: _P.kwargs,
 ) -> _T:
     try:
-        reply = await thread.portal.call_async(ended, partial(method, *args, **kwargs))
+        reply = await thread.portal.call_async(ended_in_task, partial(method, *args, **kwargs))
     except (CancelledError, RuntimeError) as error:  # the portal was stopped, or is being stopped
         raise StoreUnavailableError(CUT_OFF) from error
     return reply.result()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from typing_extensions import ParamSpec, Self, deprecated
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
 from async_session_store._crossing import Crossing, refuse_event_loop
+from async_session_store._portal import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
@@ -82,10 +84,11 @@ class SessionStore:
             default_session_ttl=default_session_ttl,
             max_document_bytes=max_document_bytes,
         )
+        self._process = os.getpid()
         self._portal = portal
         self._crossing: Crossing | None = None
         self._closed = False
-        self._opening = Lock()
+        self._opening = RLock()  # a signal handler may close, wherever its thread is
 
     @classmethod
     def from_url(
@@ -126,18 +129,20 @@ class SessionStore:
         A store is opened once; if that fails, it may be tried again.
         """
         refuse_event_loop()
+        if self._portal is not None:
+            check_process(self._process)
         with self._opening:
             if self._closed or self._crossing is not None:
                 raise StoreUnavailableError(
                     "this store was opened before, or closed; make a new one"
                 )
-            crossing = Crossing(self._portal)
+            self._crossing = crossing = Crossing(self._portal)
             try:
                 crossing.call(self._store.open)
             except BaseException:
+                self._crossing = None
                 crossing.close()
                 raise
-            self._crossing = crossing
         return self
 
     def close(self) -> None:
@@ -154,7 +159,8 @@ class SessionStore:
             if self._crossing is None or not was_open:
                 return
             try:
-                self._crossing.call(self._store.aclose)
+                if self._crossing.is_running:  # else the storage went with the loop
+                    self._crossing.call(self._store.aclose)
             finally:
                 self._crossing.close()
 
