@@ -661,6 +661,11 @@ def test_r5_a_portal_that_was_stopped_is_a_clear_error() -> None:
         SessionStore(MemoryBackend(), portal=portal).open()
 
 
+def test_what_is_no_portal_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="portal"):
+        SessionStore(MemoryBackend(), portal=start_blocking_portal())  # type: ignore[arg-type]
+
+
 def test_a_portal_of_trio_is_refused() -> None:
     with start_blocking_portal("trio") as portal:
         with pytest.raises(InvalidInputError, match="portal"):

@@ -28,6 +28,7 @@ from async_session_store._store import (
 from async_session_store.abc import Backend
 from async_session_store.errors import (
     ConflictError,
+    InvalidInputError,
     SessionNotFoundError,
     StoreUnavailableError,
 )
@@ -85,6 +86,8 @@ class SessionStore:
             max_document_bytes=max_document_bytes,
         )
         self._process = os.getpid()
+        if not isinstance(portal, (BlockingPortal, type(None))):
+            raise InvalidInputError("portal: give a BlockingPortal of anyio")
         self._portal = portal
         self._crossing: Crossing | None = None
         self._closed = False
