@@ -1,0 +1,137 @@
+"""What each chat example must do, whatever its framework.
+
+A test module says how its framework gets a message, in a fixture ``bot``, and has a class:
+``class TestMyFramework(Scenarios)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+
+from async_session_store import AsyncSessionStore
+from booking import HELP, TIME_TO_ANSWER
+
+ASK_NAME = "Which name is the table for?"
+ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
+ASK_DATE_AGAIN = "That is no date. Write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-01: yes or no?"
+BOOKED = "Booked for Ann on 2030-05-01."
+
+FLOW = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM, "yes": BOOKED}
+
+
+class Bot(Protocol):
+    """An example, and the platform that it talks to."""
+
+    async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
+        """Make the bot's objects anew, and feed a user's message to them.
+
+        ``number`` tells one message from another: it is the same for one that comes again.
+        """
+
+    def sent(self) -> list[str]:
+        """All texts that the bot has sent so far."""
+
+
+class Chat:
+    """One user's chat with a bot that is started anew for each message."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        new_store: Callable[[], AsyncSessionStore],
+        advance: Callable[[timedelta], None],
+    ) -> None:
+        self.advance = advance
+        self._bot = bot
+        self._new_store = new_store
+        self._number = 1000
+
+    async def say(self, text: str) -> list[str]:
+        """Write a message; what the bot sends."""
+        return await self.say_at_once(text)
+
+    async def say_at_once(self, *texts: str) -> list[str]:
+        """Write several messages, each to a bot of its own; what they send."""
+        numbers = [self._number + more for more, _ in enumerate(texts, 1)]
+        self._number = numbers[-1]
+        return await self._heard(map(self._deliver, texts, numbers))
+
+    async def repeat(self, text: str, times: int = 1) -> list[str]:
+        """Deliver the last message again; what the bots send."""
+        return await self._heard(self._deliver(text, self._number) for _ in range(times))
+
+    async def _heard(self, deliveries: Iterable[Awaitable[None]]) -> list[str]:
+        before = len(self._bot.sent())
+        await asyncio.gather(*deliveries)
+        return self._bot.sent()[before:]
+
+    async def _deliver(self, text: str, number: int) -> None:
+        async with self._new_store() as store:
+            await self._bot.receive(store, text, number)
+
+
+@pytest.mark.anyio
+class Scenarios:
+    """The tests. They take the fixture ``chat``, which takes the fixture ``bot``."""
+
+    async def test_it_goes_on_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
+        for text, answer in FLOW.items():
+            assert await chat.say(text) == [answer]
+
+    async def test_it_begins_anew_when_a_flow_has_ended(self, chat: Chat) -> None:
+        for text in FLOW:
+            await chat.say(text)
+        assert await chat.say("hi") == [ASK_NAME]
+
+    async def test_it_answers_a_message_that_comes_again_once(self, chat: Chat) -> None:
+        for text, answer in FLOW.items():
+            assert await chat.say(text) == [answer]
+            assert await chat.repeat(text, times=2) == []
+
+    async def test_it_answers_a_command_that_comes_again_once(self, chat: Chat) -> None:
+        assert await chat.say("help") == [HELP]
+        assert await chat.repeat("help") == []
+
+    async def test_it_begins_one_flow_for_two_first_messages_at_once(self, chat: Chat) -> None:
+        answers = await chat.say_at_once("Ann", "Ann")
+        assert answers == [ASK_NAME, ASK_DATE]
+
+    async def test_it_begins_one_flow_for_a_first_message_that_comes_twice_at_once(
+        self, chat: Chat
+    ) -> None:
+        assert await chat.repeat("hi", times=2) == [ASK_NAME]
+        assert await chat.say("Ann") == [ASK_DATE]
+
+    @pytest.mark.parametrize("answered", range(1, len(FLOW)))
+    async def test_it_begins_anew_when_a_reply_comes_too_late(
+        self, chat: Chat, answered: int
+    ) -> None:
+        texts = list(FLOW)
+        for text in texts[:answered]:
+            await chat.say(text)
+        chat.advance(TIME_TO_ANSWER)
+        assert await chat.say(texts[answered]) == [ASK_NAME]
+
+    async def test_it_goes_on_when_a_reply_comes_just_in_time(self, chat: Chat) -> None:
+        for text, answer in FLOW.items():
+            assert await chat.say(text) == [answer]
+            chat.advance(TIME_TO_ANSWER - timedelta(minutes=1))
+
+    async def test_it_answers_a_command_in_between_and_goes_on(self, chat: Chat) -> None:
+        for text, answer in FLOW.items():
+            assert await chat.say("help") == [HELP]
+            assert await chat.say(text) == [answer]
+
+    async def test_it_asks_again_for_what_it_cannot_read(self, chat: Chat) -> None:
+        await chat.say("hi")
+        await chat.say("Ann")
+        assert await chat.say("tomorrow") == [ASK_DATE_AGAIN]
+        assert await chat.say("2030-05-01") == [CONFIRM]
+        assert await chat.say("perhaps") == ["Please write yes or no."]
+        assert await chat.say("no") == ["Nothing is booked."]
