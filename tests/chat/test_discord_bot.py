@@ -16,7 +16,8 @@ from yarl import URL
 from async_session_store import AsyncSessionStore
 from booking import HELP
 
-with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it needs audioop
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # discord.py imports audioop
     from discord.gateway import DiscordWebSocket
     from discord.http import Route
 
