@@ -1,0 +1,52 @@
+"""A Discord bot with discord.py that books a table, and goes on where it was when it is restarted.
+
+Discord's developer portal gives you a token; no privileged intent is needed. From the root of the
+repository:
+
+    pip install . discord.py
+    export DISCORD_TOKEN=... SESSION_STORE_URL=sqlite:///booking.db
+    python examples/discord_bot.py
+
+Write to the bot in a direct message: it asks for a name, for a date, and for a yes. End it with
+Ctrl-C between any two messages, start it again, and answer: it goes on. /help is answered at any
+time.
+"""
+
+import asyncio
+import json
+import os
+
+import discord
+
+import booking
+from async_session_store import AsyncSessionStore, InvalidInputError, channels
+
+
+class BookingBot(discord.Client):
+    def __init__(self, store: AsyncSessionStore) -> None:
+        intents = discord.Intents(guilds=True, dm_messages=True)
+        super().__init__(intents=intents, enable_debug_events=True)  # which has the raw events
+        self.store = store
+
+    async def on_socket_raw_receive(self, received: str) -> None:
+        event = json.loads(received)
+        if event["t"] == "MESSAGE_CREATE":
+            await self.on_raw_message(event["d"])
+
+    async def on_raw_message(self, message: dict[str, object]) -> None:
+        try:
+            inbound = channels.discord(message, bot_id=self.application_id)
+        except InvalidInputError:
+            return  # what this bot wrote itself, say: it answers nothing
+        channel = self.get_partial_messageable(int(inbound.conversation))
+        await booking.handle(self.store, inbound, channel.send)
+
+
+async def main() -> None:
+    discord.utils.setup_logging()
+    async with AsyncSessionStore.from_env() as store, BookingBot(store) as bot:
+        await bot.start(os.environ["DISCORD_TOKEN"])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

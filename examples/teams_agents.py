@@ -1,0 +1,67 @@
+"""A Teams bot with the Microsoft 365 Agents SDK that books a table, and survives its own restart.
+
+Let it trust anyone, to talk to it with a test tool at http://localhost:3978/api/messages. From the
+root of the repository:
+
+    pip install . microsoft-agents-hosting-aiohttp microsoft-agents-authentication-msal
+    export CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED=True
+    export SESSION_STORE_URL=sqlite:///booking.db
+    python examples/teams_agents.py
+
+For Teams, set ...__CLIENTID, ...__CLIENTSECRET and ...__TENANTID of an Azure Bot instead of
+...__ANONYMOUS_ALLOWED, and let its endpoint lead here.
+
+Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
+messages, start it again, and answer: it goes on. /help is answered at any time.
+"""
+
+import os
+
+from aiohttp import web
+from microsoft_agents.activity import load_configuration_from_env
+from microsoft_agents.authentication.msal import MsalConnectionManager
+from microsoft_agents.hosting.aiohttp import (
+    CloudAdapter,
+    jwt_authorization_middleware,
+    start_agent_process,
+)
+from microsoft_agents.hosting.core import AgentApplication, MemoryStorage, TurnContext, TurnState
+
+import booking
+from async_session_store import AsyncSessionStore, InvalidInputError, channels
+
+
+def new_app(store: AsyncSessionStore) -> web.Application:
+    connections = MsalConnectionManager(**load_configuration_from_env(os.environ))
+    adapter = CloudAdapter(connection_manager=connections)
+    adapter.on_turn_error = None  # it shows the user the error, and acknowledges the message
+    # The storage is for the SDK's own state; this flow has none there.
+    agent = AgentApplication[TurnState](storage=MemoryStorage(), connection_manager=connections)
+
+    @agent.activity("message")
+    async def on_message(context: TurnContext, _state: TurnState) -> None:
+        activity = context.activity.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            inbound = channels.teams(activity)
+        except InvalidInputError:
+            return  # another bot, say: it answers nothing
+        await booking.handle(store, inbound, context.send_activity)
+
+    async def on_post(request: web.Request) -> web.Response:
+        return await start_agent_process(request, agent, adapter)
+
+    app = web.Application(middlewares=[jwt_authorization_middleware])
+    app["agent_configuration"] = connections.get_default_connection_configuration()
+    app.router.add_post("/api/messages", on_post)
+    return app
+
+
+def main() -> None:
+    app = new_app(store := AsyncSessionStore.from_env())
+    app.on_startup.append(lambda _: store.open())
+    app.on_cleanup.append(lambda _: store.aclose())
+    web.run_app(app, port=int(os.environ.get("PORT", "3978")))
+
+
+if __name__ == "__main__":
+    main()
