@@ -16,7 +16,7 @@ let pause = FIRST_PAUSE;
 // --- Bookings ---
 
 function openBooking(id, title, messages = []) {
-  const booking = { id, title, messages, element: copy("booking") };
+  const booking = { id, title, messages, element: copy("booking"), waitElement: copy("wait") };
   bookings.set(id, booking);
   const { element } = booking;
   element.dataset.id = id;
@@ -27,6 +27,7 @@ function openBooking(id, title, messages = []) {
   find(".remove", element).setAttribute("aria-label", `Remove ${title}`);
   find(".remove", element).addEventListener("click", () => removeBooking(booking));
   find("form", element).addEventListener("submit", (event) => submit(event, booking));
+  find("button", booking.waitElement).addEventListener("click", () => goTo(booking));
   find("#bookings").append(element);
   show(booking);
   return booking;
@@ -197,25 +198,30 @@ function showEmpty() {
 
 function showWaits() {
   waits.sort((one, other) => one.endsAt - other.endsAt);
-  find("#waits").replaceChildren(...waits.map(waitOf));
+  waits.forEach(showWait);
+  arrange(find("#waits"), waits.map(({ booking }) => booking.waitElement));
   find("#no-waits").hidden = waits.length > 0;
   bookings.forEach((booking) => booking.element.classList.toggle("is-awaited", isAwaited(booking)));
   showTimes();
 }
 
-function waitOf({ booking, waitsFor }) {
-  const item = copy("wait");
-  find(".what", item).textContent = `The bot waits for ${waitsFor}`;
-  find(".where", item).textContent = `from you, in ${booking.title}`;
-  find("button", item).addEventListener("click", () => goTo(booking));
-  return item;
+function showWait({ booking, waitsFor }) {
+  find(".what", booking.waitElement).textContent = `The bot waits for ${waitsFor}`;
+  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}`;
+}
+
+// An element that is moved loses the focus, so what is in its place stays there.
+function arrange(list, elements) {
+  const same = list.children.length === elements.length
+    && elements.every((element, index) => list.children[index] === element);
+  if (!same) list.replaceChildren(...elements);
 }
 
 function showTimes() {
   const now = performance.now();
-  waits.forEach(({ endsAt }, index) => {
+  waits.forEach(({ booking, endsAt }) => {
     const seconds = Math.max(0, Math.ceil((endsAt - now) / 1000));
-    const left = find("#waits").children[index].querySelector(".left");
+    const left = find(".left", booking.waitElement);
     left.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
     left.classList.toggle("soon", seconds <= 60);
   });
