@@ -75,6 +75,7 @@ function say(booking, text) {
 function hear({ conversation, replyToId, text, inputHint, suggestedActions }) {
   const booking = bookings.get(conversation.id);
   if (!booking) return;
+  showConnection("connected", "Connected");
   const question = booking.messages.find(({ id }) => id === replyToId);
   if (question) question.answered = true;
   const asks = inputHint === "expectingInput";
@@ -107,6 +108,7 @@ function sendAll() {
 }
 
 function sendLater() {
+  showConnection("connecting", "Trying again…");
   underWay.clear();
   setTimeout(sendAll, LONGEST_PAUSE);
 }

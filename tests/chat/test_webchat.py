@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -69,6 +70,16 @@ class Server:
         self.process.stderr.close()
 
 
+@contextmanager
+def running(settings: dict[str, str]) -> Iterator[Server]:
+    server = Server(settings, free_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -84,10 +95,8 @@ def settings_of(request: pytest.FixtureRequest, storage: str) -> dict[str, str]:
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    server = Server(settings_of(request, getattr(request, "param", "sqlite")), free_port())
-    server.start()
-    yield server
-    server.kill()
+    with running(settings_of(request, getattr(request, "param", "sqlite"))) as server:
+        yield server
 
 
 # --- The page ---------------------------------------------------------------------------------
@@ -164,25 +173,30 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@contextmanager
 def visit(server: Server, browser: Browser, **options: object) -> Iterator[Visitor]:
     context = browser.new_context(**options)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server.url)
-    yield Visitor(page)
-    context.close()
+    try:
+        yield Visitor(page)
+    finally:
+        context.close()
     assert errors == []
 
 
 @pytest.fixture
 def ann(server: Server, browser: Browser) -> Iterator[Visitor]:
-    yield from visit(server, browser)
+    with visit(server, browser) as visitor:
+        yield visitor
 
 
 @pytest.fixture
 def bob(server: Server, browser: Browser) -> Iterator[Visitor]:
-    yield from visit(server, browser)
+    with visit(server, browser) as visitor:
+        yield visitor
 
 
 # --- What it shows ----------------------------------------------------------------------------
@@ -352,6 +366,36 @@ def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
     booking.shows(BEGIN, ASK_NAME, "Ann", ASK_DATE, "2030-05-17", CONFIRM)
 
 
+def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> None:
+    with (
+        RedisServer.start() as redis,
+        running({"SESSION_STORE_URL": redis.url}) as server,
+        visit(server, browser) as visitor,
+    ):
+        booking = visitor.open()
+        os.kill(redis.pid, signal.SIGSTOP)
+        booking.say("Ann")
+        visitor.is_told("Trying again…")
+        os.kill(redis.pid, signal.SIGCONT)
+        booking.has_heard(ASK_DATE)
+        booking.shows(BEGIN, ASK_NAME, "Ann", ASK_DATE)
+        visitor.is_told("Connected")
+
+
+def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
+    booking = ann.open()
+    remove = booking.region.get_by_role("button", name="Remove Booking 1")
+    expect(remove).to_be_hidden()  # the bot still waits there
+    booking.tell("Ann", ASK_DATE)
+    booking.tell("2030-05-17", CONFIRM)
+    booking.tell("no", "Nothing is booked.")
+    remove.click()
+    expect(ann.page.get_by_role("button", name="Book a table")).to_be_focused()
+    ann.page.reload()
+    ann.is_told("Connected")
+    expect(ann.page.get_by_role("region")).to_have_count(0)
+
+
 def test_a_question_that_was_not_answered_in_time_is_over(server: Server, ann: Visitor) -> None:
     server.kill()
     server.settings["SESSION_WAIT_TTL_SECS"] = "2"
@@ -366,7 +410,7 @@ def test_a_question_that_was_not_answered_in_time_is_over(server: Server, ann: V
 def test_the_page_fits_and_every_control_has_a_name(
     server: Server, browser: Browser, width: int
 ) -> None:
-    for visitor in visit(server, browser, viewport={"width": width, "height": 800}):
+    with visit(server, browser, viewport={"width": width, "height": 800}) as visitor:
         booking = visitor.open()
         booking.tell("Donaudampfschifffahrtsgesellschaft" * 4, "For which date?")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") == width
