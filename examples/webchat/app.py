@@ -1,0 +1,275 @@
+"""A web chat: bookings side by side in one page, and a list of what waits for whom, and how long.
+
+Run it from the root of the repository, and open http://127.0.0.1:8000 in a browser:
+
+    pip install starlette uvicorn websockets
+    python examples/webchat/app.py
+
+Let the bot ask, kill the server, start it again, and answer: the flow goes on. The waits are in
+webchat.db, or where SESSION_STORE_URL says, for 30 minutes or SESSION_WAIT_TTL_SECS.
+
+Who writes is told by a cookie that the server hands out, never by a message. The page keeps what
+was said so far; the store keeps where each flow paused, and the bot's last words.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from async_session_store import (
+    AsyncSessionStore,
+    DuplicateDeliveryError,
+    InvalidInputError,
+    SessionCursor,
+    SessionData,
+    SessionRecord,
+    SessionStoreError,
+    TenantCtx,
+    UserId,
+    channels,
+)
+
+sys.path.append(str(Path(__file__).parents[1]))
+import booking
+
+HERE = Path(__file__).parent
+LEASE = 3  # seconds: after a crash, a message that comes again waits as long for its turn
+BEGINNING = "ask_name"
+WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
+CHOICES = {"confirm": ["yes", "no"]}
+
+COOKIE = "webchat_user"
+COOKIE_LENGTH = len(secrets.token_urlsafe())
+COOKIE_SECONDS = 365 * 24 * 60 * 60
+MAX_FRAME_BYTES = 64 * 1024
+HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'self'"}
+
+Memory = dict[str, str]
+Frame = dict[str, object]
+
+logger = logging.getLogger("uvicorn.error")
+
+
+# --- The flow ---------------------------------------------------------------------------------
+
+
+async def answer(store: AsyncSessionStore, inbound: channels.Inbound) -> Frame:
+    """Take a user's turn, and tell what the bot says to it: the same if the turn comes again."""
+    try:
+        paused = await take_turn(store, inbound)
+    except DuplicateDeliveryError:
+        record = await store.get_wait(ctx_of(inbound.user_id), inbound.user_id, inbound.scope)
+        return reply(inbound, record.data if record else None)
+    return reply(inbound, paused)
+
+
+async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> SessionData:
+    """Resume the flow that this turn answers; if there is none, let one begin."""
+    ctx = ctx_of(inbound.user_id)
+    while True:
+        async with store.resume_wait(
+            ctx,
+            inbound.user_id,
+            inbound.scopes(),
+            lease=LEASE,
+            wait=3 * LEASE,
+            delivery_id=inbound.delivery_id,
+        ) as wait:
+            if wait is not None:
+                paused = go_on(inbound, wait)
+                await store.register_wait(ctx, inbound.user_id, inbound.scope, wait.key, paused)
+                return paused
+        # A flow begins with a wait, so that of two first messages at once only one begins it.
+        start = paused_at(inbound, BEGINNING, {})
+        await store.register_wait_if_absent(ctx, inbound.user_id, inbound.scope, uuid4().hex, start)
+
+
+def go_on(inbound: channels.Inbound, wait: SessionRecord) -> SessionData:
+    """Take one step, and remember what the bot says to it, in case that does not arrive."""
+    memory = json.loads(wait.data.context_json)
+    if memory["answered"] == inbound.delivery_id:
+        return wait.data  # the server died after this step, before it noted the delivery
+    said, node = booking.step(wait.data.cursor.node_pointer, memory, inbound.text or "")
+    if node is None:  # the flow has ended, and the next one begins where it was
+        return paused_at(inbound, BEGINNING, {}, inbound.delivery_id, said)
+    return paused_at(inbound, node, memory, inbound.delivery_id, said)
+
+
+def paused_at(
+    inbound: channels.Inbound, node: str, memory: Memory, answered: str = "", said: str = ""
+) -> SessionData:
+    noted = {"conversation": inbound.conversation, "answered": answered, "said": said}
+    return SessionData(
+        tenant_ctx=ctx_of(inbound.user_id),
+        flow_id="booking",
+        cursor=SessionCursor(node_pointer=node),
+        context_json=json.dumps(memory | noted),
+    )
+
+
+def ctx_of(user: UserId) -> TenantCtx:
+    return TenantCtx(env="demo", tenant_id="webchat", user_id=user)
+
+
+# --- What the page is told --------------------------------------------------------------------
+
+
+def reply(inbound: channels.Inbound, paused: SessionData | None) -> Frame:
+    """The bot's activity. ``paused`` is None if the turn was answered too long ago."""
+    node = paused.cursor.node_pointer if paused else BEGINNING
+    said = json.loads(paused.context_json)["said"] if paused else "I have taken that in before."
+    return {
+        "type": "message",
+        "from": {"role": "bot"},
+        "conversation": {"id": inbound.conversation},
+        "replyToId": inbound.delivery_id,
+        "text": said,
+        "inputHint": "expectingInput" if node in WAITS_FOR else "acceptingInput",
+        "suggestedActions": {
+            "actions": [
+                {"type": "imBack", "title": choice, "value": choice}
+                for choice in CHOICES.get(node, [])
+            ]
+        },
+    }
+
+
+async def waits(store: AsyncSessionStore, user: UserId) -> Frame:
+    records = await store.list_wait_records(ctx_of(user), user)
+    shown = [record for record in records if record.data.cursor.node_pointer in WAITS_FOR]
+    return {"type": "waits", "waits": [wait_of(record) for record in shown]}
+
+
+def wait_of(record: SessionRecord) -> Frame:
+    memory = json.loads(record.data.context_json)
+    return {
+        "conversation": {"id": memory["conversation"]},
+        "question": memory["said"],
+        "replyToId": memory["answered"],
+        "waitsFor": WAITS_FOR[record.data.cursor.node_pointer],
+        "secondsLeft": (record.expires_at - datetime.now(timezone.utc)).total_seconds(),
+    }
+
+
+# --- The server -------------------------------------------------------------------------------
+
+
+async def page(request: Request) -> Response:
+    response = FileResponse(HERE / "page.html", headers=HEADERS)
+    response.set_cookie(
+        COOKIE,
+        cookie_of(request) or secrets.token_urlsafe(),
+        max_age=COOKIE_SECONDS,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+async def asset(request: Request) -> Response:
+    return FileResponse(HERE / request.url.path.lstrip("/"), headers=HEADERS)
+
+
+async def chat(websocket: WebSocket) -> None:
+    """One socket carries all conversations of the page; their turns run side by side."""
+    cookie = cookie_of(websocket)
+    if cookie is None or not comes_from_our_page(websocket):
+        await websocket.close()
+        return
+    await websocket.accept()
+    # The store may be read by others, so it does not hold what would let them in.
+    line = Line(websocket, UserId(hashlib.sha256(cookie.encode()).hexdigest()))
+    with suppress(WebSocketDisconnect):
+        await line.show_waits()
+    async with anyio.create_task_group() as turns:
+        async for frame in websocket.iter_json():
+            turns.start_soon(line.take, frame)
+        turns.cancel_scope.cancel()  # what was not finished, the page sends again
+
+
+class Line:
+    """The connection to one page of one user."""
+
+    def __init__(self, websocket: WebSocket, user: UserId) -> None:
+        self._websocket = websocket
+        self._store: AsyncSessionStore = websocket.state.store
+        self._user = user
+        self._lock = anyio.Lock()  # a list never overtakes an answer that is newer
+
+    async def take(self, frame: Mapping[str, object]) -> None:
+        with suppress(WebSocketDisconnect):
+            try:
+                if frame != {"type": "waits"}:
+                    await self._answer(frame)
+                await self.show_waits()
+            except InvalidInputError as error:
+                logger.warning("refused: %s", error)
+            except SessionStoreError:
+                logger.exception("the page will send this again")
+                await self._websocket.send_json({"type": "later"})
+
+    async def show_waits(self) -> None:
+        async with self._lock:
+            await self._websocket.send_json(await waits(self._store, self._user))
+
+    async def _answer(self, activity: Mapping[str, object]) -> None:
+        inbound = channels.webchat(activity, bot_id="trattoria", user_id=self._user)
+        answered = await answer(self._store, inbound)
+        async with self._lock:
+            await self._websocket.send_json(answered)
+
+
+def cookie_of(connection: HTTPConnection) -> str | None:
+    cookie = connection.cookies.get(COOKIE, "")
+    return cookie if len(cookie) == COOKIE_LENGTH else None
+
+
+def comes_from_our_page(websocket: WebSocket) -> bool:
+    """A browser sends the cookie with a socket that another site opens, too."""
+    origin = urlsplit(websocket.headers.get("origin", ""))
+    return origin.netloc == websocket.headers["host"]
+
+
+@asynccontextmanager
+async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
+    async with AsyncSessionStore.from_env() as store:
+        await store.purge_expired()
+        yield {"store": store}
+
+
+app = Starlette(
+    lifespan=lifespan,
+    routes=[
+        Route("/", page),
+        *(Route(f"/{name}", asset) for name in ("style.css", "chat.js", "icon.svg")),
+        WebSocketRoute("/chat", chat),
+    ],
+)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    os.environ.setdefault("SESSION_STORE_URL", "sqlite:///webchat.db")
+    os.environ.setdefault("SESSION_WAIT_TTL_SECS", "1800")
+    uvicorn.run(app, port=options.port, ws_max_size=MAX_FRAME_BYTES)
