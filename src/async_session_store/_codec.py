@@ -8,11 +8,13 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from async_session_store._wire import LARGEST_ESCAPE
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import Owner, SessionData, TenantCtx
 
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
+_NO_CONTEXT: Final = b',"context_json":""}'
 
 
 class UnreadableDocumentError(Exception):
@@ -41,10 +43,11 @@ def decode(document: bytes, maximum: int) -> SessionData:
 
 def decode_split(head: bytes, context_json: str, maximum: int) -> SessionData:
     """The data of a document stored in two parts. Raises ``UnreadableDocumentError``."""
-    data = decode(head[:-1] + b',"context_json":""}', maximum)
+    data = decode(head[:-1] + _NO_CONTEXT, maximum)
     # No one else holds the object yet; this spares escaping and parsing its largest field.
     vars(data)["context_json"] = context_json
-    if exceeds(data, maximum):
+    ceiling = len(head) + len(_NO_CONTEXT) + LARGEST_ESCAPE * len(context_json)
+    if ceiling > maximum and exceeds(data, maximum):
         raise UnreadableDocumentError("it is larger than max_document_bytes")
     return data
 

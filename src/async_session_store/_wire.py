@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NoReturn, TypeVar, cast
 
@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self, override
 
-_LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
+LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
 _PUNCTUATION: Final = 6  # bytes of quotes, brackets, comma and colon around one value
 _NULL_SIZE: Final = 5  # bytes of null and a comma
 _NAMES_CEILING: Final = 512  # bytes of the names of all fields of the largest model
@@ -64,7 +64,11 @@ class ValidatedText(str):
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         text = core_schema.str_schema()
-        return core_schema.no_info_after_validator_function(cls._from_text, text)
+        return core_schema.no_info_after_validator_function(cls._validator(), text)
+
+    @classmethod
+    def _validator(cls) -> Callable[[str], Self]:
+        return cls._from_text
 
 
 class FrozenDict(dict[str, _V]):
@@ -181,7 +185,7 @@ def _size_ceiling(value: object) -> int:
     if value is None:
         return _NULL_SIZE
     if isinstance(value, str):
-        return len(value) * _LARGEST_ESCAPE + _PUNCTUATION
+        return len(value) * LARGEST_ESCAPE + _PUNCTUATION
     if isinstance(value, WireModel):
         return value.size_ceiling
     if isinstance(value, Mapping):

@@ -141,12 +141,12 @@ class SessionTable:
         holder = self._waiting(owner, scope_hash)
         if holder is not None and only_if_absent:
             return Registration(Outcome.TAKEN)
-        self._execute(
-            f"UPDATE sessions SET scope_hash = NULL WHERE {OWNER} AND scope_hash = :scope_hash",
-            owner_columns(owner) | {"scope_hash": scope_hash},
-        )
-        self._write(key, document, ttl, scope_hash)
         detached = None if holder is None or holder.key == key else holder.key
+        if detached is not None:
+            self._execute(
+                "UPDATE sessions SET scope_hash = NULL WHERE key = :key", {"key": detached}
+            )
+        self._write(key, document, ttl, scope_hash)
         return Registration(Outcome.DONE, detached)
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -257,6 +257,7 @@ class SessionTable:
     def _write(
         self, key: SessionKey, document: Document, ttl: int | None, scope_hash: str | None
     ) -> None:
+        """Write a session, in place of one with its key, and of an expired one at the scope."""
         self._execute(
             "INSERT OR REPLACE INTO sessions"
             " (key, env, tenant, team, user, scope_hash, wait_id, deadline, document, context_json)"
