@@ -14,7 +14,7 @@ from cycle import DISK
 from harness import Step, compare, on_asyncio
 from report import with_targets
 from results import save
-from targets import FEW, MANY
+from targets import FEW, MANY, MILLION
 from workload import fill, user_ctx
 
 from async_session_store import AsyncSessionStore
@@ -54,13 +54,14 @@ def measure(storage: str, backend: Callable[[str], Backend], many: int, **versio
         for name, sessions in ((MANY, many), (FEW, 1_000))
     ]
     table = compare(f"listing-{storage.lower()}", f"{storage}, list a user's 3 waits", arms)
-    save(table, **versions)
+    if many == MILLION:
+        save(table, **versions)
     print(with_targets(table), end="\n\n", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--sessions", type=int, default=MILLION)
     many = parser.parse_args().sessions
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:

@@ -23,9 +23,10 @@ BRIDGED = "AsyncSessionStore on trio"
 FACADE = "SessionStore"
 THREADSAFE = "run_coroutine_threadsafe"
 
-MANY = "among 1,000,000"
+MILLION = 1_000_000  # what is smaller is tried, not saved
+MANY = f"among {MILLION:,}"
 FEW = "among 1,000"
-PURGE = "while 10,000 are purged"
+PURGE = f"while {MILLION // 100:,} are purged"
 NOTHING = "while nothing happens"
 IMPORT = "import async_session_store"
 PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
