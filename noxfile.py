@@ -24,6 +24,7 @@ SDIST_TOP_LEVEL = {
     *("CHANGELOG.md", "LICENSE", "README.md"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
+BENCHMARKS = ("cycle", "crossing", "listing", "purge", "import_time", "report", "plot")
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
 # Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
@@ -100,11 +101,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session(default=False)
+@nox.session(default=False, python="3.13")
 def benchmarks(session: nox.Session) -> None:
-    """Measure, and print tables; ``nox -s benchmarks -- listing`` runs one script."""
-    session.install(".[all]", *group("benchmark"))
-    for script in session.posargs or ("memory", "listing"):
+    """Measure all, and write tables and plot; ``nox -s benchmarks -- purge`` runs one script."""
+    session.install(".[all]", *group("benchmark", "peers"))
+    for script in session.posargs or BENCHMARKS:
         session.run("python", f"benchmarks/{script}.py", env={"PYTHONPATH": "tests"})
 
 

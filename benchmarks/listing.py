@@ -6,10 +6,15 @@ import argparse
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from harness import Arm, compare, table
+from cycle import DISK
+from harness import Step, compare, on_asyncio
+from report import with_targets
+from results import save
+from targets import FEW, MANY, MILLION
 from workload import fill, user_ctx
 
 from async_session_store import AsyncSessionStore
@@ -19,8 +24,18 @@ from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
 
-FEW = 1_000
 FILLERS = 64
+USER = "user-7"
+
+
+@asynccontextmanager
+async def listing(backend: Callable[[], Backend], sessions: int) -> AsyncIterator[Step[str]]:
+    async def list_waits(user: str) -> bool:
+        return len(await store.list_waits_for_user(ctx, user)) == 3
+
+    ctx = user_ctx(USER)
+    async with filled(backend(), sessions) as store:
+        yield list_waits
 
 
 @asynccontextmanager
@@ -33,33 +48,28 @@ async def filled(backend: Backend, sessions: int) -> AsyncIterator[AsyncSessionS
         yield store
 
 
-def listing(name: str, store: AsyncSessionStore) -> Arm:
-    ctx = user_ctx("user-7")
-
-    async def run(repeats: int) -> None:
-        for _ in range(repeats):
-            assert len(await store.list_waits_for_user(ctx, "user-7")) == 3
-
-    return Arm(name, run)
-
-
-async def measure(title: str, backend: Callable[[str], Backend], many: int) -> None:
-    async with AsyncExitStack() as stack:
-        few = await stack.enter_async_context(filled(backend("few"), FEW))
-        more = await stack.enter_async_context(filled(backend("many"), many))
-        arms = [listing(f"among {FEW:,}", few), listing(f"among {many:,}", more)]
-        print(table(f"{title}: list 3 waits", await compare(arms, repeats=1_000)), end="\n\n")
+def measure(storage: str, backend: Callable[[str], Backend], many: int, **versions: str) -> None:
+    arms = [
+        on_asyncio(name, partial(listing, partial(backend, name), sessions), [USER])
+        for name, sessions in ((MANY, many), (FEW, 1_000))
+    ]
+    table = compare(f"listing-{storage.lower()}", f"{storage}, list a user's 3 waits", arms)
+    if many == MILLION:
+        save(table, **versions)
+    print(with_targets(table), end="\n\n", flush=True)
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--sessions", type=int, default=MILLION)
     many = parser.parse_args().sessions
-    with tempfile.TemporaryDirectory() as folder, RedisServer.start() as server:
-        await measure("memory", lambda _: MemoryBackend(), many)
-        await measure("SQLite", lambda name: SqliteBackend(Path(folder) / f"{name}.db"), many)
-        await measure("Redis", lambda name: RedisBackend.from_url(server.url, namespace=name), many)
+    DISK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
+        measure("Memory", lambda _: MemoryBackend(), many)
+        measure("SQLite", lambda name: SqliteBackend(Path(folder, f"{name}.db")), many)
+        redis = partial(RedisBackend.from_url, server.url)
+        measure("Redis", lambda name: redis(namespace=name), many, Redis=server.version)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,31 +1,19 @@
-"""The memory backend against bare dicts with the same indexes."""
+"""Bare dicts with the same indexes as the memory backend."""
 
 from __future__ import annotations
 
-import asyncio
 import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 
-from harness import Arm, compare, table
-from workload import TTL, session, user_ctx
+from harness import Step
+from workload import TTL, Caller
 
-from async_session_store import (
-    AsyncSessionStore,
-    ReplyScope,
-    SessionData,
-    SessionKey,
-    TenantCtx,
-    UserId,
-)
+from async_session_store import ReplyScope, SessionData, TenantCtx
 
 Owner = tuple[str, str, str | None, str]
 Place = tuple[str, str | None, str | None, str | None]
-
-CTX = user_ctx("u1")
-USER = UserId("u1")
-SCOPE = ReplyScope(conversation="chat", thread="topic")
-KEY = SessionKey("key")
-DATA = session(CTX)
 
 
 class BareDicts:
@@ -83,29 +71,17 @@ class BareDicts:
         return True
 
 
-async def main() -> None:
-    bare = BareDicts()
-    async with AsyncSessionStore.from_url("memory://") as store:
+@asynccontextmanager
+async def bare_dicts() -> AsyncIterator[Step[Caller]]:
+    dicts = BareDicts()
 
-        async def with_dicts(repeats: int) -> None:
-            for _ in range(repeats):
-                await bare.register(CTX, USER, SCOPE, KEY, DATA, TTL)
-                await bare.find(CTX, USER, SCOPE)
-                await bare.get(KEY)
-                await bare.update(KEY, DATA)
-                await bare.clear(CTX, USER, SCOPE)
+    async def cycle(caller: Caller) -> SessionData | None:
+        ctx, user, scope, key = caller.ctx, caller.user, caller.scope, caller.key
+        await dicts.register(ctx, user, scope, key, caller.data, TTL)
+        await dicts.find(ctx, user, scope)
+        data = await dicts.get(key)
+        await dicts.update(key, caller.data)
+        await dicts.clear(ctx, user, scope)
+        return data
 
-        async def with_store(repeats: int) -> None:
-            for _ in range(repeats):
-                await store.register_wait(CTX, USER, SCOPE, KEY, DATA, TTL)
-                await store.find_wait_by_scope(CTX, USER, SCOPE)
-                await store.get_session(KEY)
-                await store.update_session(KEY, DATA)
-                await store.clear_wait(CTX, USER, SCOPE)
-
-        arms = [Arm("bare dicts", with_dicts), Arm("MemoryBackend", with_store)]
-        print(table("register, find, get, update, clear", await compare(arms, repeats=20_000)))
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+    yield cycle

@@ -1,0 +1,152 @@
+"""What it costs to reach the store from trio, over the bridge, and from threads.
+
+Each arm does the cycle of ``cycle.py``. On trio, each round has a run and a store of its own: a
+run of trio cannot stand still between rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+import trio
+from arms.store import cycle, store
+from cycle import DISK
+from harness import ROUNDS, SECONDS, Arm, Run, compare, on_asyncio, seconds_of
+from report import with_targets
+from results import save
+from targets import BRIDGED, FACADE, NATIVE, THREADSAFE
+from workload import KIBIBYTE, TTL, Caller, callers
+
+from async_session_store import AsyncSessionStore, SessionData, SessionStore
+from async_session_store.abc import Backend
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.sqlite import SqliteBackend
+from redis_server import RedisServer
+
+
+@contextmanager
+def on_trio(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
+    """The store on trio, which puts in a bridge."""
+
+    async def run(repeats: int) -> float:
+        async with AsyncSessionStore(backend()) as opened:
+            step = partial(cycle, opened)
+            await seconds_of(step, called_by, 1)
+            return await seconds_of(step, called_by, repeats)
+
+    yield partial(trio.run, run)
+
+
+@contextmanager
+def in_threads(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
+    """The blocking store, which all threads share."""
+    with SessionStore(backend()) as opened, ThreadPoolExecutor(len(called_by)) as pool:
+        yield partial(_seconds_in, pool, partial(_cycle, opened), called_by)
+
+
+@contextmanager
+def threadsafe(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
+    """The async store in a thread's loop, and each call handed to it by asyncio's own means."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    opened = AsyncSessionStore(backend())
+    asyncio.run_coroutine_threadsafe(opened.open(), loop).result()
+    try:
+        with ThreadPoolExecutor(len(called_by)) as pool:
+            yield partial(_seconds_in, pool, partial(_handed_over, opened, loop), called_by)
+    finally:
+        asyncio.run_coroutine_threadsafe(opened.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _seconds_in(
+    pool: ThreadPoolExecutor,
+    step: Callable[[Caller], object],
+    called_by: Sequence[Caller],
+    repeats: int,
+) -> float:
+    begun = time.perf_counter()
+    for done in [pool.submit(_repeat, step, caller, repeats) for caller in called_by]:
+        done.result()
+    return time.perf_counter() - begun
+
+
+def _repeat(step: Callable[[Caller], object], caller: Caller, repeats: int) -> None:
+    for _ in range(repeats):
+        step(caller)
+
+
+def _cycle(opened: SessionStore, caller: Caller) -> SessionData | None:
+    ctx, user, scope, key = caller.ctx, caller.user, caller.scope, caller.key
+    opened.register_wait(ctx, user, scope, key, caller.data, TTL)
+    opened.find_wait_by_scope(ctx, user, scope)
+    data = opened.get_session(key)
+    opened.update_session(key, caller.data)
+    opened.clear_wait(ctx, user, scope)
+    return data
+
+
+def _handed_over(
+    opened: AsyncSessionStore, loop: asyncio.AbstractEventLoop, caller: Caller
+) -> SessionData | None:
+    hand_over = asyncio.run_coroutine_threadsafe
+    ctx, user, scope, key = caller.ctx, caller.user, caller.scope, caller.key
+    hand_over(opened.register_wait(ctx, user, scope, key, caller.data, TTL), loop).result()
+    hand_over(opened.find_wait_by_scope(ctx, user, scope), loop).result()
+    data = hand_over(opened.get_session(key), loop).result()
+    hand_over(opened.update_session(key, caller.data), loop).result()
+    hand_over(opened.clear_wait(ctx, user, scope), loop).result()
+    return data
+
+
+def arms(backend: Callable[[str], Backend], called_by: Sequence[Caller]) -> Iterator[Arm]:
+    yield Arm(BRIDGED, lambda: on_trio(partial(backend, "bridged"), called_by))
+    yield Arm(FACADE, lambda: in_threads(partial(backend, "facade"), called_by))
+    yield Arm(THREADSAFE, lambda: threadsafe(partial(backend, "threadsafe"), called_by))
+    yield on_asyncio(NATIVE, partial(store, partial(backend, "native")), called_by)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
+    asked = parser.parse_args()
+    DISK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
+        redis = partial(RedisBackend.from_url, server.url)
+        backends: dict[str, Callable[[str], Backend]] = {
+            "Memory": lambda _: MemoryBackend(),
+            "SQLite": lambda name: SqliteBackend(Path(folder, f"{name}.db"), synchronous="NORMAL"),
+            "Redis": lambda name: redis(namespace=name),
+        }
+        for storage, backend in backends.items():
+            for count in asked.callers:
+                table = compare(
+                    f"crossing-{storage.lower()}-{count}",
+                    f"{storage}, crossing, {count} {'caller' if count == 1 else 'callers'}",
+                    list(arms(backend, callers(count, KIBIBYTE))),
+                    base=NATIVE,
+                    callers=count,
+                    rounds=asked.rounds,
+                    seconds=asked.seconds,
+                )
+                save(table, Redis=server.version)
+                print(with_targets(table), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

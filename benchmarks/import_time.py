@@ -1,0 +1,51 @@
+"""What an import costs a fresh interpreter."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness import Arm, Run, Table, compare
+from report import with_targets
+from results import save
+from targets import IMPORT, PYDANTIC_AND_ASYNCIO
+
+PROGRAMS = {
+    IMPORT: "import async_session_store",
+    PYDANTIC_AND_ASYNCIO: "import asyncio; from pydantic import BaseModel",
+    "nothing": "",
+}
+
+
+def fresh(name: str, program: str) -> Arm:
+    """An arm whose step is to run a program in an interpreter of its own."""
+
+    def run(repeats: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(repeats):
+            subprocess.run([sys.executable, "-c", program], check=True)
+        return time.perf_counter() - begun
+
+    @contextmanager
+    def opened() -> Iterator[Run]:
+        yield run
+
+    return Arm(name, opened)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=31)
+    rounds = parser.parse_args().rounds
+    arms = [fresh(name, program) for name, program in PROGRAMS.items()]
+    table: Table = compare("import", "Import", arms, rounds=rounds)
+    save(table)
+    print(with_targets(table))
+
+
+if __name__ == "__main__":
+    main()

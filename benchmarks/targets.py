@@ -1,0 +1,80 @@
+"""What is aimed at: the value of an arm, or its ratio to a reference in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness import Table
+
+OURS = "AsyncSessionStore"
+BARE_DICTS = "bare dicts"
+REDIS_PY = "redis-py, 5 calls"
+IN_THREAD = "sqlite3 in the loop's thread"
+AIOSQLITE = "aiosqlite, 5 hops"
+AIOGRAM = "aiogram"
+LITESTAR = "litestar"
+KEY_VALUE = "py-key-value"
+LANGGRAPH = "langgraph"
+AGENTS = "openai-agents"
+
+NATIVE = "AsyncSessionStore on asyncio"
+BRIDGED = "AsyncSessionStore on trio"
+FACADE = "SessionStore"
+THREADSAFE = "run_coroutine_threadsafe"
+
+MILLION = 1_000_000  # what is smaller is tried, not saved
+MANY = f"among {MILLION:,}"
+FEW = "among 1,000"
+PURGE = f"while {MILLION // 100:,} are purged"
+NOTHING = "while nothing happens"
+IMPORT = "import async_session_store"
+PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
+
+
+@dataclass(frozen=True)
+class Target:
+    """At most so much. ``why`` tells what stands in the way, where it is missed."""
+
+    table: str
+    arm: str
+    reference: str | None
+    at_most: float
+    why: str = ""
+
+    def measured(self, table: Table) -> float:
+        if self.reference is None:
+            return table.value(self.arm)
+        return table.ratio(self.arm, self.reference)
+
+
+def _cycle(storage: str, callers: int, kib: int, reference: str, at_most: float) -> Target:
+    return Target(f"{storage}-{callers}-{kib}", OURS, reference, at_most)
+
+
+TARGETS = (
+    _cycle("redis", 1, 1, REDIS_PY, 1.25),
+    _cycle("redis", 64, 1, REDIS_PY, 0.4),
+    _cycle("redis", 64, 16, REDIS_PY, 0.6),
+    _cycle("redis", 64, 1, AIOGRAM, 0.25),
+    _cycle("sqlite-normal", 1, 1, AIOSQLITE, 1.0),
+    _cycle("sqlite-normal", 64, 1, IN_THREAD, 1.3),
+    _cycle("sqlite-full", 64, 1, IN_THREAD, 0.5),
+    _cycle("sqlite-normal", 1, 1, KEY_VALUE, 0.6),
+    _cycle("sqlite-normal", 1, 16, KEY_VALUE, 1.2),
+    _cycle("memory", 1, 1, BARE_DICTS, 2.0),
+    _cycle("memory", 1, 1, AIOGRAM, 1.3),
+    Target("listing-memory", MANY, FEW, 1.5),
+    Target("listing-sqlite", MANY, FEW, 1.5),
+    Target("listing-redis", MANY, FEW, 1.5),
+    Target("purge-memory", PURGE, None, 10),
+    Target("purge-sqlite", PURGE, None, 10),
+    Target("purge-redis", PURGE, None, 10),
+    Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
+    Target("crossing-redis-1", BRIDGED, NATIVE, 2.5),
+    Target("crossing-redis-1", FACADE, THREADSAFE, 1.3),
+)
+
+
+def targets_of(table: str) -> Iterator[Target]:
+    return (target for target in TARGETS if target.table == table)
