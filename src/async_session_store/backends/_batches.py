@@ -1,13 +1,14 @@
 """One worker for many callers: calls that come while a batch is under way form the next one.
 
-The worker is an asyncio task that owns the connection: it opens it, runs one batch after the
-other on it, and closes it. So a cancelled caller can break nothing: its operation is dropped if
-it has not begun, and otherwise finishes, and later calls come after it.
+Tasks of the worker, not its callers, open the connection, run one batch after the other on it,
+and close it. So a cancelled caller can break nothing: its operation is dropped if it has not
+begun, and otherwise finishes, and later calls come after it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -71,10 +72,13 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._largest = largest
         self._waiting: deque[Job[_Operation, _Reply]] = deque()
         self._under_way: list[Job[_Operation, _Reply]] = []
+        self._run: RunBatch[_Operation, _Reply] | None = None
+        self._burst: asyncio.Task[None] | None = None
+        self._comes_alone = False
         self._closing = False
+        self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._roused = asyncio.Event()
         self._task = self._loop.create_task(self._work())
         self._watch = self._loop.create_task(self._end_with_the_loop())
 
@@ -93,7 +97,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
             raise StoreUnavailableError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
         self._waiting.append(Job(operation, future))
-        self._roused.set()
+        if self._burst is None and self._run is not None:
+            self._begin_burst(self._run)
         return await future
 
     def take(self) -> list[Job[_Operation, _Reply]]:
@@ -115,15 +120,16 @@ class BatchWorker(Generic[_Operation, _Reply]):
         Cancellation is raised only then.
         """
         self._closing = True
-        self._roused.set()
+        self._ending.set()
         with anyio.CancelScope(shield=True):
             await _outlast(self._task, CLOSE_TIMEOUT)
 
     async def _work(self) -> None:
         try:
-            async with self._connect() as run:
+            async with self._connect() as self._run:
                 self._ready.set_result(None)
-                await self._serve(run)
+                self._begin_burst(self._run)
+                await self._until_ended()
         except Exception as error:
             if self._ready.done():
                 raise
@@ -133,25 +139,45 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._watch.cancel()
             _fail_all(self._waiting, StoreUnavailableError("this store was closed meanwhile"))
 
+    async def _until_ended(self) -> None:
+        try:
+            await self._ending.wait()
+            if self._burst is not None:
+                await self._burst
+        except asyncio.CancelledError:
+            if self._burst is not None:
+                self._burst.cancel()
+                await asyncio.wait([self._burst])
+            raise
+
     async def _end_with_the_loop(self) -> None:
         """End the worker too when the loop ends: before Python 3.12 a driver can swallow that."""
         try:
             await self._loop.create_future()
         finally:
             self._closing = True
-            self._roused.set()
+            self._ending.set()
 
-    async def _serve(self, run: RunBatch[_Operation, _Reply]) -> None:
-        while True:
-            if batch := self.take():
-                await self._run(run, batch)
-            elif self._closing:
-                return
-            else:
-                self._roused.clear()
-                await self._roused.wait()
+    def _begin_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
+        """Run what waits, and what comes meanwhile.
 
-    async def _run(
+        At once, if the last call came alone; else with all that come in this turn of the loop.
+        """
+        if self._comes_alone and sys.version_info >= (3, 12):
+            burst = asyncio.Task(self._run_burst(run), loop=self._loop, eager_start=True)
+        else:
+            burst = self._loop.create_task(self._run_burst(run))
+        self._burst = None if burst.done() else burst
+
+    async def _run_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
+        try:
+            while batch := self.take():
+                self._comes_alone = len(batch) == 1
+                await self._run_batch(run, batch)
+        finally:
+            self._burst = None
+
+    async def _run_batch(
         self, run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]
     ) -> None:
         try:

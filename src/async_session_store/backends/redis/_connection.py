@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-import anyio
 import hiredis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from async_session_store.backends._batches import Job
 from async_session_store.backends.redis._faults import lost, not_sent, refused
 from async_session_store.backends.redis._scripts import Script
+from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.errors import SessionStoreError
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ class Command:
 
 
 CommandJob: TypeAlias = "Job[Command, object]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Commands that were sent together, and by when they must be answered."""
+
+    jobs: deque[CommandJob]
+    deadline: float
 
 
 class CommandRunner:
@@ -61,6 +70,8 @@ class CommandRunner:
         self._keep = keep
         self._held: AbstractConnection | None = None
         self._known: set[str] = set()
+        self._watchdog = Watchdog()
+        self._now = asyncio.get_running_loop().time
 
     async def run_batch(self, jobs: list[CommandJob]) -> None:
         """Run the commands, and those that come while answers are awaited."""
@@ -71,10 +82,14 @@ class CommandRunner:
             _fail(jobs, not_sent, error)
         finally:
             if not self._keep:
-                await self.aclose()
+                await self._let_go()
 
     async def aclose(self) -> None:
         """Give the connection back to the pool."""
+        self._watchdog.close()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         held, self._held = self._held, None
         if held is not None:
             await self._pool.release(held)
@@ -82,7 +97,8 @@ class CommandRunner:
     async def _connection(self) -> AbstractConnection:
         if self._held is not None and await _is_usable(self._held):
             return self._held
-        with anyio.fail_after(self._timeout):
+        with self._watchdog as watchdog:
+            watchdog.expect(self._now() + self._timeout)
             if self._held is None:
                 self._held = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
             if not await _is_usable(self._held):
@@ -92,28 +108,38 @@ class CommandRunner:
 
     async def _converse(self, connection: AbstractConnection, jobs: list[CommandJob]) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
-        under_way: deque[tuple[CommandJob, float]] = deque()
+        under_way: deque[_Sent] = deque()
         try:
-            with anyio.fail_after(self._timeout) as scope:
+            with self._watchdog as watchdog:
                 while jobs or under_way:
                     if jobs:
-                        deadline = anyio.current_time() + self._timeout
-                        under_way.extend((job, deadline) for job in jobs)
-                        packed = [self._packed(job.operation) for job in jobs]
-                        await connection.send_packed_command(packed, check_health=False)
-                    job, deadline = under_way[0]
-                    if scope.deadline != deadline:
-                        scope.deadline = deadline
-                    reply = await _reply(connection)
-                    under_way.popleft()
-                    jobs = self._more()
-                    if isinstance(reply, NoScriptError):
-                        jobs = [*self._again(job), *jobs]
-                    else:
-                        _settle(job, reply)
+                        under_way.append(_Sent(deque(jobs), self._now() + self._timeout))
+                    watchdog.expect(under_way[0].deadline)
+                    jobs = await self._exchange(connection, jobs, under_way)
         except _FAULTS as error:
             await connection.disconnect(nowait=True)
-            _fail((job for job, _ in under_way), lost, error)
+            _fail((job for sent in under_way for job in sent.jobs), lost, error)
+
+    async def _exchange(
+        self, connection: AbstractConnection, jobs: list[CommandJob], under_way: deque[_Sent]
+    ) -> list[CommandJob]:
+        """Send jobs; settle what was sent first, until all of it is or there is more to send."""
+        if jobs:
+            packed = [self._packed(job.operation) for job in jobs]
+            await connection.send_packed_command(packed, check_health=False)
+        first = under_way[0].jobs
+        while first:
+            reply = await _reply(connection)
+            job = first.popleft()
+            more = self._more()
+            if isinstance(reply, NoScriptError):
+                more = [*self._again(job), *more]
+            else:
+                _settle(job, reply)
+            if more:
+                return more
+        under_way.popleft()
+        return []
 
     def _again(self, job: CommandJob) -> list[CommandJob]:
         """The job whose script the server has lost, so that it did not run.

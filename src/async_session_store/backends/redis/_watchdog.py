@@ -1,0 +1,64 @@
+"""A bound on waiting that costs next to nothing while answers come in time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from types import TracebackType
+
+from typing_extensions import Self
+
+
+class Watchdog:
+    """Ends a wait that lasts too long, as ``asyncio.timeout`` does, with one timer for many waits.
+
+    A timer for each costs as much as all else that a command takes. This one is set anew only when
+    it goes off. In its block, :meth:`expect` says by when something must come; if it does not, the
+    task is cancelled and ``TimeoutError`` comes out of the block.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._has_bitten = False
+
+    def expect(self, deadline: float) -> None:
+        """From now on wait until the deadline, a time of the loop."""
+        self._deadline = deadline
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._look)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._has_bitten = False
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._deadline, task, self._task = math.inf, self._task, None
+        if not self._has_bitten or not isinstance(exc_value, asyncio.CancelledError):
+            return
+        if sys.version_info >= (3, 11) and task is not None and task.uncancel() > 0:
+            return  # someone else cancelled it too
+        raise TimeoutError from exc_value
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+        elif self._task is not None:
+            self._has_bitten = True
+            self._task.cancel()
