@@ -506,6 +506,9 @@ async def test_r4_a_cut_in_a_pipeline_reaches_all_its_callers(
             await behind_proxy.create_session(CTX, data())
         outcomes.append(str(caught.value))
 
+    async with anyio.create_task_group() as tasks:  # after calls in company none is sent alone
+        tasks.start_soon(behind_proxy.ping)
+        tasks.start_soon(behind_proxy.ping)
     proxy.fault = Fault.CUT_BEFORE
     async with anyio.create_task_group() as tasks:
         for _ in range(32):
