@@ -112,6 +112,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
             if not job.settled:
                 taken.append(job)
         self._under_way += taken
+        self._comes_alone = len(taken) == 1
         return taken
 
     async def aclose(self) -> None:
@@ -172,7 +173,6 @@ class BatchWorker(Generic[_Operation, _Reply]):
     async def _run_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
         try:
             while batch := self.take():
-                self._comes_alone = len(batch) == 1
                 await self._run_batch(run, batch)
         finally:
             self._burst = None
