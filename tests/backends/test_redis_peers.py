@@ -251,6 +251,15 @@ async def test_s4_w6_what_a_rust_process_registers_is_ended_here(
     assert (rust.find(A), rust.listed()) == (None, [])
 
 
+async def test_w4_a_wait_that_a_rust_process_moves_as_it_is_is_found_there(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A, "rust")
+    rust.register("k", B)  # with the document that it has, and no deadline either
+    assert await find(store, B) == rust.find(B) == "k"
+    assert await listed(store) == ["k"]
+
+
 async def test_w3_each_displaces_the_others_wait(store: AsyncSessionStore, rust: RustPeer) -> None:
     rust.register("theirs", A)
     assert await register(store, "ours", A) == "theirs"
