@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
+from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from async_session_store.abc import (
@@ -32,6 +33,7 @@ _REGISTERED: Final = Registration(Outcome.DONE)
 _FOREIGN: Final = Registration(Outcome.FOREIGN)
 _TAKEN: Final = Registration(Outcome.TAKEN)
 _SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or registered
+_PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 
 
 class _Session:
@@ -66,7 +68,8 @@ class MemoryBackend(Backend):
     """Sessions in this process's memory: gone when it ends, shared with no other store.
 
     Its calls never suspend, so they are no checkpoint: a loop of nothing but these calls does not
-    let other tasks run. Sessions are kept by reference, which is safe because they are immutable.
+    let other tasks run. Only a purge of many sessions does, after every few hundred. Sessions are
+    kept by reference, which is safe because they are immutable.
 
     Args:
         clock: Monotonic seconds. Tests hand in a clock that they can move.
@@ -273,7 +276,12 @@ class MemoryBackend(Backend):
 
     @override
     async def purge(self, limit: int) -> int:
-        return self._sweep(limit, self._clock())
+        now = self._clock()
+        purged = self._sweep(min(_PURGE_SLICE, limit), now)
+        while purged < limit and self._deadlines.is_due(now):
+            await checkpoint()
+            purged += self._sweep(min(_PURGE_SLICE, limit - purged), now)
+        return purged
 
     # --- Looking up ---------------------------------------------------------------------------
 
@@ -374,9 +382,7 @@ class MemoryBackend(Backend):
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        for session in self._deadlines.due(now):
+        for session in self._deadlines.due(now, limit):
             self._remove(session)
             removed += 1
-            if removed == limit:
-                break
         return removed
