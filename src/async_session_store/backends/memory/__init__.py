@@ -43,9 +43,9 @@ class _Session:
         *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
     )
 
-    def __init__(self, key: SessionKey, owner: Owner, data: SessionData, version: int) -> None:
+    def __init__(self, key: SessionKey, data: SessionData, version: int) -> None:
         self.key = key
-        self.owner = owner
+        self.owner = data.tenant_ctx.owner
         self.data = data
         self.version = self.wait_id = version
         self.deadline = math.inf
@@ -103,7 +103,8 @@ class MemoryBackend(Backend):
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         now = self._clock()
-        self._sweep(_SWEEP, now)
+        if self._deadlines.is_due(now):
+            self._sweep(_SWEEP, now)
         self._store(key, data, ttl, now)
 
     @override
@@ -160,7 +161,8 @@ class MemoryBackend(Backend):
         only_if_absent: bool,
     ) -> Registration:
         now = self._clock()
-        self._sweep(_SWEEP, now)
+        if self._deadlines.is_due(now):
+            self._sweep(_SWEEP, now)
         before = self._live(key, now)
         if before is not None and before.owner != owner:
             return _FOREIGN
@@ -300,10 +302,10 @@ class MemoryBackend(Backend):
         return session if session is not None and session.deadline > now else None
 
     def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Session | None:
-        now = self._clock()
+        now, waiting = self._clock(), self._waits.get(owner, _NOWHERE)
         for scope_hash in scope_hashes:
-            session = self._waiting(owner, scope_hash, now)
-            if session is not None:
+            session = waiting.get(scope_hash)
+            if session is not None and session.deadline > now:
                 return session
         return None
 
@@ -341,10 +343,9 @@ class MemoryBackend(Backend):
         before = self._sessions.get(key)
         if before is not None:
             self._remove(before)
-        session = self._sessions[key] = _Session(
-            key, data.tenant_ctx.owner, data, next(self._versions)
-        )
-        self._set_deadline(session, ttl, now)
+        session = self._sessions[key] = _Session(key, data, next(self._versions))
+        if ttl is not None:
+            self._set_deadline(session, ttl, now)
         return session
 
     def _remove(self, session: _Session) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 _SLACK: Final = 1024  # outdated entries that are kept, however few others there are
-_STEP: Final = 4  # entries that are looked at for each one that is added
+_STEP: Final = 16  # entries that are taken over with one that is added
+_DROPPED: Final = 4  # expired entries that are dropped with one that is set
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
@@ -45,9 +46,14 @@ class Deadlines(Generic[_T]):
         heap, outgrown = self._heap, self._outgrown
         return bool((heap and heap[0][0] <= now) or (outgrown and outgrown[0][0] <= now))
 
-    def due(self, now: float, most: int) -> Iterable[_T]:
+    def due(self, now: float, most: int) -> Iterator[_T]:
         """Take out at most so many entries whose deadline has come: the things of current ones."""
-        return self._take_due(now, most) if self.is_due(now) else ()
+        for heap in (self._heap, self._outgrown):
+            while most and heap and heap[0][0] <= now:
+                deadline, _, thing = heapq.heappop(heap)
+                most -= 1
+                if self._is_current(thing, deadline):
+                    yield thing
 
     def clear(self) -> None:
         self._heap.clear()
@@ -57,20 +63,13 @@ class Deadlines(Generic[_T]):
         return len(self._heap) + len(self._outgrown)
 
     def _take_over(self) -> None:
-        for _ in range(min(_STEP, len(self._outgrown))):
-            entry = self._outgrown.pop()  # its last: what is left is still a heap
+        taken = self._outgrown[-_STEP:]
+        del self._outgrown[-_STEP:]  # without its last entries, a heap is still one
+        for entry in taken:
             if self._is_current(entry[2], entry[0]):
                 heapq.heappush(self._heap, entry)
         if not self._outgrown:
             self._largest = 2 * len(self._heap) + _SLACK
-
-    def _take_due(self, now: float, most: int) -> Iterator[_T]:
-        for heap in (self._heap, self._outgrown):
-            while most and heap and heap[0][0] <= now:
-                deadline, _, thing = heapq.heappop(heap)
-                most -= 1
-                if self._is_current(thing, deadline):
-                    yield thing
 
 
 class Expiring(Generic[_K, _V]):
@@ -89,7 +88,7 @@ class Expiring(Generic[_K, _V]):
         return entry[1] if entry is not None and entry[1] > now else None
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
-        for expired in self._deadlines.due(now, _STEP):
+        for expired in self._deadlines.due(now, _DROPPED):
             del self._entries[expired]
         self._entries[key] = (value, deadline)
         self._deadlines.add(key, deadline)
