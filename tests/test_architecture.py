@@ -145,6 +145,7 @@ def test_nothing_imports_the_tests() -> None:
     ("module", "unwanted"),
     [
         (PACKAGE, {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
+        (PACKAGE, {f"{PACKAGE}.sync", f"{PACKAGE}.bridge", f"{PACKAGE}._portal"}),
         (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
         (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),

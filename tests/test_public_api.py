@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -64,6 +66,20 @@ def test_the_public_names() -> None:
         "telegram_update_to_session_key",
         "webhook_to_session_key",
     ]
+
+
+def test_names_that_are_imported_when_they_are_asked_for() -> None:
+    program = (
+        "import async_session_store as package, pickle;"
+        "assert {*package.__all__} <= {*dir(package)};"
+        "assert package.SessionStore is package.SessionStore is package.sync.SessionStore;"
+        "assert pickle.loads(pickle.dumps(package.SyncWaitClaim)) is package.SyncWaitClaim;"
+        "from async_session_store import *;"
+        "assert ClaimedRecord is package.ClaimedRecord"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'SessionStor'"):
+        _ = async_session_store.SessionStor  # type: ignore[attr-defined]
 
 
 def test_the_public_names_of_channels() -> None:

@@ -4,6 +4,8 @@ A session store on memory, SQLite and Redis, for asyncio, trio and programs that
 after the Rust trait ``SessionStore`` of ``greentic-session``.
 """
 
+from typing import TYPE_CHECKING
+
 from async_session_store._rules import NEVER, Never, TimeToLive
 from async_session_store._store import AsyncSessionStore
 from async_session_store.claims import WaitClaim
@@ -44,7 +46,23 @@ from async_session_store.models import (
     TenantId,
     UserId,
 )
-from async_session_store.sync import ClaimedRecord, SessionStore, SyncWaitClaim
+
+if TYPE_CHECKING:
+    from async_session_store.sync import ClaimedRecord, SessionStore, SyncWaitClaim
+else:
+
+    def __getattr__(name):
+        """Import what programs that are not async need when they first ask for it."""
+        if name not in ("ClaimedRecord", "SessionStore", "SyncWaitClaim"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from async_session_store import sync
+
+        value = globals()[name] = getattr(sync, name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "NEVER",

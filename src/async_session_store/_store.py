@@ -23,7 +23,6 @@ from async_session_store.abc import (
     Registration,
     Unreadable,
 )
-from async_session_store.bridge import for_this_loop
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
@@ -167,7 +166,7 @@ class AsyncSessionStore:
         if self._state is not _State.NEW:
             raise StoreUnavailableError("this store was opened before, or closed; make a new one")
         self._state = _State.OPENING
-        self._storage = for_this_loop(self._storage)
+        self._storage = _for_this_loop(self._storage)
         try:
             await self._storage.open(max_document_bytes=self._max_document_bytes)
         except BaseException:
@@ -614,6 +613,22 @@ class AsyncSessionStore:
         maximum = self._max_document_bytes
         if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
             raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")
+
+
+def _for_this_loop(backend: Backend) -> Backend:
+    """The backend, or a bridge to it if it needs asyncio and something else runs here."""
+    if not backend.asyncio_only or _runs_asyncio():
+        return backend
+    from async_session_store.bridge import AsyncioBridge
+
+    return AsyncioBridge(backend)
+
+
+def _runs_asyncio() -> bool:
+    import asyncio
+
+    # Not asyncio.get_running_loop: trio may run as the guest of an asyncio loop.
+    return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
@@ -199,13 +198,6 @@ class AsyncioBridge(Backend):
         if self._thread is None:
             raise StoreUnavailableError("this backend is not open")
         return await _cross(self._thread, method, *args, **kwargs)
-
-
-def for_this_loop(backend: Backend) -> Backend:
-    """The backend, or a bridge to it if it needs asyncio and something else runs here."""
-    # Not asyncio.get_running_loop: trio may run as the guest of an asyncio loop.
-    on_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
-    return AsyncioBridge(backend) if backend.asyncio_only and not on_asyncio else backend
 
 
 async def _cross(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from backend_hooks import MemoryHooks
 
 from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
 from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.memory._deadlines import Deadlines
 from async_session_store.testing import BackendSuite
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -46,6 +49,49 @@ class TestMemory(MemoryHooks, BackendSuite):
         for _ in range(5000):
             await store.touch_session("k", 600)
         assert len(backend._deadlines) < 2000
+
+    async def test_t5_keeping_deadlines_takes_no_long_turn(self) -> None:
+        live: set[int] = set()
+        looks = 0
+
+        def is_current(thing: int, _: float) -> bool:
+            nonlocal looks
+            looks += 1
+            return thing in live
+
+        deadlines = Deadlines(is_current)
+        for thing in range(20_000):
+            if thing < 5000:
+                live.add(thing)
+            looked_before = looks
+            deadlines.add(thing, 20_000 - thing)
+            assert looks - looked_before <= 16
+        assert len(deadlines) < 3 * 5000 + 2 * 1024
+        due: set[int] = set()
+        while deadlines.is_due(20_000):
+            due.update(deadlines.due(20_000, 100))
+        assert due == live
+
+    async def test_t5_purging_many_lets_other_tasks_run(self, store: AsyncSessionStore) -> None:
+        for number in range(1000):
+            await register(store, f"k{number}", A.model_copy(update={"thread": str(number)}))
+        for number in range(1000):
+            await store.touch_session(f"k{number}", 0.001)
+        await anyio.sleep(0.01)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                await checkpoint()
+                turns += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count_turns)
+            assert await store.purge_expired(limit=900) == 900
+            tasks.cancel_scope.cancel()
+        assert turns >= 2
+        assert await store.purge_expired() == 100
 
     async def test_9_claiming_and_ending_a_claim_never_suspend(
         self, store: AsyncSessionStore

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
+from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from async_session_store.abc import (
@@ -32,6 +33,7 @@ _REGISTERED: Final = Registration(Outcome.DONE)
 _FOREIGN: Final = Registration(Outcome.FOREIGN)
 _TAKEN: Final = Registration(Outcome.TAKEN)
 _SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or registered
+_PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 
 
 class _Session:
@@ -41,9 +43,9 @@ class _Session:
         *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
     )
 
-    def __init__(self, key: SessionKey, owner: Owner, data: SessionData, version: int) -> None:
+    def __init__(self, key: SessionKey, data: SessionData, version: int) -> None:
         self.key = key
-        self.owner = owner
+        self.owner = data.tenant_ctx.owner
         self.data = data
         self.version = self.wait_id = version
         self.deadline = math.inf
@@ -66,7 +68,8 @@ class MemoryBackend(Backend):
     """Sessions in this process's memory: gone when it ends, shared with no other store.
 
     Its calls never suspend, so they are no checkpoint: a loop of nothing but these calls does not
-    let other tasks run. Sessions are kept by reference, which is safe because they are immutable.
+    let other tasks run. Only a purge of many sessions does, after every few hundred. Sessions are
+    kept by reference, which is safe because they are immutable.
 
     Args:
         clock: Monotonic seconds. Tests hand in a clock that they can move.
@@ -100,7 +103,8 @@ class MemoryBackend(Backend):
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         now = self._clock()
-        self._sweep(_SWEEP, now)
+        if self._deadlines.is_due(now):
+            self._sweep(_SWEEP, now)
         self._store(key, data, ttl, now)
 
     @override
@@ -157,7 +161,8 @@ class MemoryBackend(Backend):
         only_if_absent: bool,
     ) -> Registration:
         now = self._clock()
-        self._sweep(_SWEEP, now)
+        if self._deadlines.is_due(now):
+            self._sweep(_SWEEP, now)
         before = self._live(key, now)
         if before is not None and before.owner != owner:
             return _FOREIGN
@@ -273,7 +278,12 @@ class MemoryBackend(Backend):
 
     @override
     async def purge(self, limit: int) -> int:
-        return self._sweep(limit, self._clock())
+        now = self._clock()
+        purged = self._sweep(min(_PURGE_SLICE, limit), now)
+        while purged < limit and self._deadlines.is_due(now):
+            await checkpoint()
+            purged += self._sweep(min(_PURGE_SLICE, limit - purged), now)
+        return purged
 
     # --- Looking up ---------------------------------------------------------------------------
 
@@ -292,10 +302,10 @@ class MemoryBackend(Backend):
         return session if session is not None and session.deadline > now else None
 
     def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Session | None:
-        now = self._clock()
+        now, waiting = self._clock(), self._waits.get(owner, _NOWHERE)
         for scope_hash in scope_hashes:
-            session = self._waiting(owner, scope_hash, now)
-            if session is not None:
+            session = waiting.get(scope_hash)
+            if session is not None and session.deadline > now:
                 return session
         return None
 
@@ -333,10 +343,9 @@ class MemoryBackend(Backend):
         before = self._sessions.get(key)
         if before is not None:
             self._remove(before)
-        session = self._sessions[key] = _Session(
-            key, data.tenant_ctx.owner, data, next(self._versions)
-        )
-        self._set_deadline(session, ttl, now)
+        session = self._sessions[key] = _Session(key, data, next(self._versions))
+        if ttl is not None:
+            self._set_deadline(session, ttl, now)
         return session
 
     def _remove(self, session: _Session) -> None:
@@ -374,9 +383,7 @@ class MemoryBackend(Backend):
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        for session in self._deadlines.due(now):
+        for session in self._deadlines.due(now, limit):
             self._remove(session)
             removed += 1
-            if removed == limit:
-                break
         return removed
