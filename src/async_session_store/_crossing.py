@@ -67,7 +67,7 @@ class Call(Generic[_T]):
                 return self._reply.result(_PULSE)
             except TimeoutError:
                 if not self._loop.is_running():  # it never began what it was handed at its end
-                    return _cut_off()
+                    return self._cut_off()
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(ended(self._call))
@@ -78,7 +78,10 @@ class Call(Generic[_T]):
             self._task.cancel()
 
     def _end(self, task: asyncio.Task[Ended[_T]]) -> None:
-        self._reply.set_result(_cut_off() if task.cancelled() else task.result())
+        self._reply.set_result(self._cut_off() if task.cancelled() else task.result())
+
+    def _cut_off(self) -> Ended[_T]:
+        return Ended(error=StoreUnavailableError(CUT_OFF))
 
 
 class Crossing:
@@ -131,10 +134,6 @@ class Crossing:
             self._open = False
         if self._thread is not None:
             self._thread.stop()
-
-
-def _cut_off() -> Ended[_T]:
-    return Ended(error=StoreUnavailableError(CUT_OFF))
 
 
 def refuse_event_loop() -> None:

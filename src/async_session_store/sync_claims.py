@@ -94,7 +94,9 @@ class ClaimedRecord(SessionRecord):
         """A record equals another one of the same state, claimed or not."""
         return isinstance(other, SessionRecord) and _STATE(self) == _STATE(other)
 
-    __hash__ = SessionRecord.__hash__
+    @override
+    def __hash__(self) -> int:
+        return hash(_STATE(self))
 
 
 @contextmanager
