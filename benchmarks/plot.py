@@ -1,4 +1,4 @@
-"""Draw the last results of ``cycle.py``, as an SVG for the documentation."""
+"""Draw the last results of ``cycle.py`` and ``rust.py``, as an SVG for the documentation."""
 
 from __future__ import annotations
 
@@ -60,11 +60,14 @@ def draw(axes: Axes, table: Table) -> None:
 
 
 def figure() -> Figure:
-    """A row for each storage, a column for each number of callers, at 1 KiB."""
-    tables = [[results.load(f"{storage}-{count}-1") for count in (1, 64)] for storage in STORAGES]
+    """A row for each storage and for the Rust crate, a column for each number of callers; 1 KiB."""
+    named = [[f"{row}-{count}-1" for count in (1, 64)] for row in (*STORAGES, "rust")]
+    tables = [row for names in named if any(row := [results.load(name) for name in names])]
     arms = [max(len(table.values) for table in row if table) for row in tables]
     drawn = Figure(figsize=(11, 0.32 * sum(arms) + 1.2 * len(arms)), layout="constrained")
-    grid = drawn.subplots(len(tables), 2, sharex="row", sharey="row", height_ratios=arms)
+    grid = drawn.subplots(
+        len(tables), 2, sharex="row", sharey="row", height_ratios=arms, squeeze=False
+    )
     for row, places in zip(tables, grid, strict=True):
         for table, axes in zip(row, places, strict=True):
             if table:

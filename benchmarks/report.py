@@ -49,9 +49,11 @@ def tables() -> Iterator[str]:
 
 
 def conditions() -> Iterator[str]:
-    """With what the last table was measured."""
-    newest = max(results.FOLDER.glob("*.json"), key=lambda file: file.stat().st_mtime)
-    yield ", ".join(f"{name} {found}" for name, found in results.measured_with(newest.stem).items())
+    """With what the tables were measured, the last one's word counting."""
+    used: dict[str, str] = {}
+    for file in sorted(results.FOLDER.glob("*.json"), key=lambda file: file.stat().st_mtime):
+        used |= results.measured_with(file.stem)
+    yield ", ".join(f"{name} {found}" for name, found in used.items())
 
 
 def write(page: Path) -> None:

@@ -17,6 +17,7 @@ LITESTAR = "litestar"
 KEY_VALUE = "py-key-value"
 LANGGRAPH = "langgraph"
 AGENTS = "openai-agents"
+RUST = "greentic-session"
 
 NATIVE = "AsyncSessionStore on asyncio"
 BRIDGED = "AsyncSessionStore on trio"
@@ -57,6 +58,10 @@ TARGETS = (
     _cycle("redis", 64, 1, REDIS_PY, 0.4),
     _cycle("redis", 64, 16, REDIS_PY, 0.6),
     _cycle("redis", 64, 1, AIOGRAM, 0.25),
+    _cycle("rust", 1, 1, RUST, 1.0),
+    _cycle("rust", 1, 16, RUST, 1.0),
+    _cycle("rust", 64, 1, RUST, 0.5),
+    _cycle("rust", 64, 16, RUST, 0.5),
     _cycle("sqlite-normal", 1, 1, AIOSQLITE, 1.0),
     _cycle("sqlite-normal", 64, 1, IN_THREAD, 1.3),
     _cycle("sqlite-full", 64, 1, IN_THREAD, 0.5),

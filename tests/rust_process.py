@@ -1,6 +1,7 @@
 """A process with the Rust crate ``greentic-session``: built with cargo, and driven line by line.
 
-The program is ours, in ``tests/interop/rust_peer``. Only tests with the mark ``interop`` start it.
+The program is ours, in ``tests/interop/rust_peer``. Only tests with the mark ``interop`` start it;
+beside it is one that the benchmarks start.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class RustError(Exception):
         self.message = message
 
 
-def build() -> Path:
-    """Build the program, which takes a minute at the first time, and give its path."""
+def build(program: str = "rust_peer") -> Path:
+    """Build the programs, which takes a minute at the first time, and give the path of one."""
     cargo = shutil.which("cargo")
     if cargo is None:
         raise RustPeerError("cargo is missing; the tests beside the Rust crate need it")
@@ -50,7 +51,7 @@ def build() -> Path:
     )
     if done.returncode != 0:
         raise RustPeerError(f"cargo build failed:\n{done.stdout.decode()}")
-    return TARGET / "release" / "rust_peer"
+    return TARGET / "release" / program
 
 
 def command(op: str, arguments: str = "{}", store: str = "") -> str:
