@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
@@ -32,12 +32,15 @@ class Tables:
     claims: ClaimTable
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What to do with the tables, and whether that changes them."""
+class Operation(NamedTuple):
+    """What to do with the tables, and whether that changes them.
+
+    One that is a ``single`` statement needs no transaction around it.
+    """
 
     run: Callable[[Tables], object]
     writes: bool
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class Database:
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
-        replies = self._run(operations)
+        if len(operations) == 1 and operations[0].single:
+            replies = [operations[0].run(self._tables)]
+        else:
+            replies = self._run(operations)
         self._file.check()
         return replies
 

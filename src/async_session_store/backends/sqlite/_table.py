@@ -22,6 +22,7 @@ from async_session_store.models import (
 )
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
+_SWEEP_PAUSE: Final = 100  # milliseconds, after a sweep that left nothing
 _REMEMBERED_OWNERS: Final = 1024
 
 Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
@@ -101,12 +102,13 @@ class SessionTable:
         self._execute = execute
         self._clock = clock
         self._max_document_bytes = max_document_bytes
+        self._swept_at = -_SWEEP_PAUSE
 
     def ping(self) -> None:
         self._execute("SELECT 1 FROM sessions LIMIT 1", ())
 
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
-        self.sweep(_SWEEP)
+        self._sweep_a_few()
         self._write(key, document, ttl, None)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -152,7 +154,7 @@ class SessionTable:
         *,
         only_if_absent: bool,
     ) -> Registration:
-        self.sweep(_SWEEP)
+        self._sweep_a_few()
         before = self._live(key)
         refusal = None if before is None else self._refusal(before, owner)
         if refusal is not None:
@@ -169,8 +171,9 @@ class SessionTable:
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
-            for (key,) in self._execute(_KEY_AT_SCOPE, columns):
-                return SessionKey(key)
+            row = self._execute(_KEY_AT_SCOPE, columns).fetchone()
+            if row is not None:
+                return SessionKey(row[0])
         return None
 
     def read_wait(
@@ -180,11 +183,13 @@ class SessionTable:
         return None if row is None else self.record(row)
 
     def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        keys = self._execute(_KEYS_WAITING, (*owner_columns(owner), self._clock.now()))
+        columns = (*owner_columns(owner), self._clock.now())
+        keys = self._execute(_KEYS_WAITING, columns).fetchall()
         return Found(tuple(SessionKey(key) for (key,) in keys))
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        rows = self._execute(_SELECT_WAITING, (*owner_columns(owner), self._clock.now()))
+        columns = (*owner_columns(owner), self._clock.now())
+        rows = self._execute(_SELECT_WAITING, columns).fetchall()
         found = [self.record(Row._make(values)) for values in rows]
         return Found(
             tuple(item for item in found if isinstance(item, SessionRecord)),
@@ -253,6 +258,13 @@ class SessionTable:
         return Outcome.UNREADABLE if isinstance(self._data(row), Unreadable) else None
 
     # --- Changing -----------------------------------------------------------------------------
+
+    def _sweep_a_few(self) -> None:
+        now = self._clock.now()
+        if self._swept_at <= now < self._swept_at + _SWEEP_PAUSE:
+            return
+        if self.sweep(_SWEEP) < _SWEEP:
+            self._swept_at = now
 
     def _write(
         self, key: SessionKey, document: Document, ttl: int | None, scope_hash: str | None
