@@ -145,7 +145,8 @@ class SqliteBackend(Backend):
         return await self._writing(
             lambda tables: tables.sessions.put_wait(
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
-            )
+            ),
+            shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
     @override
@@ -237,8 +238,15 @@ class SqliteBackend(Backend):
     async def _reading(self, run: Callable[[Tables], _T], *, single: bool = False) -> _T:
         return cast("_T", await self._submit(Operation(run, writes=False, single=single)))
 
-    async def _writing(self, run: Callable[[Tables], _T], *, single: bool = False) -> _T:
-        return cast("_T", await self._submit(Operation(run, writes=True, single=single)))
+    async def _writing(
+        self,
+        run: Callable[[Tables], _T],
+        *,
+        single: bool = False,
+        shortcut: Callable[[Tables], _T | None] | None = None,
+    ) -> _T:
+        operation = Operation(run, writes=True, single=single, shortcut=shortcut)
+        return cast("_T", await self._submit(operation))
 
     async def _submit(self, operation: Operation) -> object:
         if self._worker is None:

@@ -35,12 +35,14 @@ class Tables:
 class Operation(NamedTuple):
     """What to do with the tables, and whether that changes them.
 
-    One that is a ``single`` statement needs no transaction around it.
+    One that is a ``single`` statement needs no transaction around it. Another may have a
+    ``shortcut``: one statement that does it all, or else nothing, and then gives None.
     """
 
     run: Callable[[Tables], object]
     writes: bool
     single: bool = False
+    shortcut: Callable[[Tables], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,18 @@ class Database:
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
-        if len(operations) == 1 and operations[0].single:
-            replies = [operations[0].run(self._tables)]
-        else:
+        replies = self._run_single(operations[0]) if len(operations) == 1 else None
+        if replies is None:
             replies = self._run(operations)
         self._file.check()
         return replies
+
+    def _run_single(self, operation: Operation) -> list[object] | None:
+        """Run a single statement, which is its own transaction; None if that is not enough."""
+        if operation.single:
+            return [operation.run(self._tables)]
+        reply = operation.shortcut and operation.shortcut(self._tables)
+        return None if reply is None else [reply]
 
     def _run(self, operations: Sequence[Operation]) -> list[object]:
         writes = any(operation.writes for operation in operations)

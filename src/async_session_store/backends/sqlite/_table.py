@@ -45,11 +45,12 @@ _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
 _OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
 _KEY_AT_SCOPE: Final = f"SELECT key FROM sessions WHERE {_AT_SCOPE}"
 _KEYS_WAITING: Final = f"SELECT key FROM sessions WHERE {_WAITING} ORDER BY key"
-_INSERT: Final = (
-    "INSERT OR REPLACE INTO sessions"
+_COLUMNS: Final = (
     " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
 )
+_INSERT_OR_REPLACE: Final = f"INSERT OR REPLACE INTO sessions{_COLUMNS}"
+_INSERT_IF_FREE: Final = f"INSERT OR IGNORE INTO sessions{_COLUMNS}"
 _REPLACE: Final = "UPDATE sessions SET document = CAST(? AS TEXT), context_json = ? WHERE key = ?"
 _TOUCH: Final = f"UPDATE sessions SET deadline = ? WHERE {_AT_KEY}"
 _DETACH: Final = "UPDATE sessions SET scope_hash = NULL WHERE key = ?"
@@ -109,7 +110,7 @@ class SessionTable:
 
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
         self._sweep_a_few()
-        self._write(key, document, ttl, None)
+        self._write(_INSERT_OR_REPLACE, key, document, ttl, None)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
         row = self._live(key)
@@ -155,6 +156,9 @@ class SessionTable:
         only_if_absent: bool,
     ) -> Registration:
         self._sweep_a_few()
+        registered = self.put_new_wait(scope_hash, key, document, ttl)
+        if registered is not None:
+            return registered
         before = self._live(key)
         refusal = None if before is None else self._refusal(before, owner)
         if refusal is not None:
@@ -165,8 +169,18 @@ class SessionTable:
         detached = None if holder == key else holder
         if detached is not None:
             self._execute(_DETACH, (str(detached),))
-        self._write(key, document, ttl, scope_hash)
+        # In place of what has the key, and of an expired session at the scope.
+        self._write(_INSERT_OR_REPLACE, key, document, ttl, scope_hash)
         return Registration(Outcome.DONE, detached)
+
+    def put_new_wait(
+        self, scope_hash: str, key: SessionKey, document: Document, ttl: int | None
+    ) -> Registration | None:
+        """Register a wait if nothing has its key or its scope, and no sweep is due."""
+        if self._sweep_is_due():
+            return None
+        inserted = self._write(_INSERT_IF_FREE, key, document, ttl, scope_hash).rowcount
+        return Registration(Outcome.DONE) if inserted else None
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         for scope_hash in scope_hashes:
@@ -260,20 +274,24 @@ class SessionTable:
     # --- Changing -----------------------------------------------------------------------------
 
     def _sweep_a_few(self) -> None:
-        now = self._clock.now()
-        if self._swept_at <= now < self._swept_at + _SWEEP_PAUSE:
-            return
-        if self.sweep(_SWEEP) < _SWEEP:
-            self._swept_at = now
+        if self._sweep_is_due() and self.sweep(_SWEEP) < _SWEEP:
+            self._swept_at = self._clock.now()
+
+    def _sweep_is_due(self) -> bool:
+        return not 0 <= self._clock.now() - self._swept_at < _SWEEP_PAUSE
 
     def _write(
-        self, key: SessionKey, document: Document, ttl: int | None, scope_hash: str | None
-    ) -> None:
-        """Write a session, in place of one with its key, and of an expired one at the scope."""
+        self,
+        statement: str,
+        key: SessionKey,
+        document: Document,
+        ttl: int | None,
+        scope_hash: str | None,
+    ) -> sqlite3.Cursor:
         wait_id = None if scope_hash is None else _random.unique_id()
         place = (*owner_columns(document.owner), str(key), scope_hash, wait_id)
         content = (self._deadline(ttl), document.head, document.context_json)
-        self._execute(_INSERT, place + content)
+        return self._execute(statement, place + content)
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else self._clock.after(ttl)
