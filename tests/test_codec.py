@@ -40,6 +40,25 @@ def test_a_document_decodes_to_what_was_encoded(data: SessionData, unknown: dict
         assert "context_json" not in json.loads(head)
 
 
+def test_a_remembered_head_gives_documents_of_their_own() -> None:
+    head = _codec.encode_head(DATA)
+    one, two = (_codec.decode_split(head, text, MAXIMUM) for text in ("1", "2" * 9000))
+    assert one == DATA.model_copy(update={"context_json": "1"})
+    assert one.size_ceiling < len(two.context_json) < two.size_ceiling
+    with pytest.raises(_codec.UnreadableDocumentError, match="max_document_bytes"):
+        _codec.decode_split(head, "1", len(head))
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_head_that_was_changed_is_decoded_anew(size: int) -> None:
+    data = DATA.model_copy(update={"cursor": SessionCursor(node_pointer="x" * size)})
+    head = _codec.encode_head(data)
+    assert _codec.decode_split(head, data.context_json, MAXIMUM) == data
+    for _ in range(2):
+        with pytest.raises(_codec.UnreadableDocumentError, match="flow_id"):
+            _codec.decode_split(head.replace(b'"order"', b"7"), "", MAXIMUM)
+
+
 @given(sessions, unknown_fields)
 def test_s6_the_size_is_told_to_the_byte(data: SessionData, unknown: dict[str, Any]) -> None:
     for stored in (data, read(with_unknown_fields(unknown, data))):

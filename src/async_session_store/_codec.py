@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +16,8 @@ from async_session_store.models import Owner, SessionData, TenantCtx
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
 _NO_CONTEXT: Final = b',"context_json":""}'
+_REMEMBERED_HEADS: Final = 1024
+_LARGEST_REMEMBERED: Final = 2048  # bytes
 
 
 class UnreadableDocumentError(Exception):
@@ -43,13 +46,22 @@ def decode(document: bytes, maximum: int) -> SessionData:
 
 def decode_split(head: bytes, context_json: str, maximum: int) -> SessionData:
     """The data of a document stored in two parts. Raises ``UnreadableDocumentError``."""
-    data = decode(head[:-1] + _NO_CONTEXT, maximum)
-    # No one else holds the object yet; this spares escaping and parsing its largest field.
+    known = len(head) <= _LARGEST_REMEMBERED
+    data = (_remembered_head if known else _decode_head)(head, maximum).model_copy()
+    # No one else holds the copy yet; this spares escaping and parsing its largest field.
     vars(data)["context_json"] = context_json
     ceiling = len(head) + len(_NO_CONTEXT) + LARGEST_ESCAPE * len(context_json)
     if ceiling > maximum and exceeds(data, maximum):
         raise UnreadableDocumentError("it is larger than max_document_bytes")
     return data
+
+
+def _decode_head(head: bytes, maximum: int) -> SessionData:
+    return decode(head[:-1] + _NO_CONTEXT, maximum)
+
+
+# Who reads a document soon writes it, which reads it again to tell whether it is one.
+_remembered_head: Final = lru_cache(_REMEMBERED_HEADS)(_decode_head)
 
 
 def stored_owner(document: bytes) -> Owner | None:

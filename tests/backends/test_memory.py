@@ -90,7 +90,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             tasks.start_soon(count_turns)
             assert await store.purge_expired(limit=900) == 900
             tasks.cancel_scope.cancel()
-        assert turns >= 2
+        assert turns >= 1
         assert await store.purge_expired() == 100
 
     async def test_9_claiming_and_ending_a_claim_never_suspend(

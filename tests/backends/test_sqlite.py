@@ -11,7 +11,7 @@ import pytest
 from backend_hooks import SqliteHooks
 from typing_extensions import override
 
-from async_session_store import AsyncSessionStore, DuplicateDeliveryError
+from async_session_store import AsyncSessionStore, DuplicateDeliveryError, ReplyScope
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing import SharedStorageSuite
@@ -22,6 +22,7 @@ from async_session_store.testing.contract.builders import (
     context_of,
     ctx,
     data,
+    find,
     listed,
     register,
 )
@@ -54,6 +55,27 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             found = await store.explain(ctx(team="blue"), "u1", [B, A])
         assert [report.session_key for report in found.reports] == [None, None, None, "k"]
         assert writes == [False]
+
+    async def test_a_new_wait_takes_the_place_of_expired_ones(self, tmp_path: Path) -> None:
+        clock = Clock(lambda: 1_700_000_000.0)
+        async with AsyncSessionStore(SqliteBackend(tmp_path / "new.db", clock=clock)) as store:
+            await register(store, "k", A, "old", ttl=0.05)
+            await register(store, "gone", B, "old", ttl=0.05)
+            clock.advance(0.06)
+            await register(store, "k", B, "new")
+            assert await listed(store) == ["k"]
+            assert await context_of(store, "k") == "new"
+            assert await find(store, A) is None
+
+    async def test_t5_writes_reclaim_what_expired(self, tmp_path: Path) -> None:
+        clock, path = Clock(lambda: 1_700_000_000.0), tmp_path / "busy.db"
+        async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
+            for number in range(200):
+                await register(store, f"k{number}", ReplyScope(conversation=str(number)), ttl=0.01)
+                clock.advance(0.01)
+            with closing(sqlite3.connect(path)) as database:
+                (left,) = database.execute("SELECT count(*) FROM sessions").fetchone()
+        assert left <= 12
 
     async def test_m1_the_document_is_stored_beside_its_context(
         self, store: AsyncSessionStore

@@ -17,6 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -28,6 +29,7 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._database import Tables
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -568,6 +570,32 @@ async def test_w1_a_call_is_one_hop(hops: type[CountingQueue], path: Path) -> No
             hops.hops = 0
             await call(store)
             assert hops.hops == 1, name
+
+
+def watch(tables: Tables, statements: list[str]) -> None:
+    """Note each statement that the backend executes from now on."""
+    execute: Any = tables.sessions._execute
+    execute.__self__.set_trace_callback(statements.append)
+
+
+async def test_a_call_that_comes_alone_is_one_statement(path: Path) -> None:
+    statements: list[str] = []
+    backend = SqliteBackend(path, clock=lambda: 1_700_000_000.0)
+    async with AsyncSessionStore(backend) as store:
+        await register(store, "first", B)
+        await backend._reading(lambda tables: watch(tables, statements))
+        for call in (
+            lambda: register(store, "k", A, ttl=60),
+            lambda: find(store, A),
+            lambda: context_of(store, "k"),
+            lambda: store.get_wait(CTX, "u1", A),
+            lambda: listed(store),
+            lambda: clear(store, A, "k"),
+            lambda: clear(store, B),
+        ):
+            statements.clear()
+            assert await call() is not False
+            assert len(statements) == 1
 
 
 async def test_64_calls_at_once_share_hops(hops: type[CountingQueue], path: Path) -> None:

@@ -94,7 +94,7 @@ class SqliteBackend(Backend):
 
     @override
     async def ping(self) -> None:
-        await self._reading(lambda tables: tables.sessions.ping())
+        await self._reading(lambda tables: tables.sessions.ping(), single=True)
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
@@ -103,11 +103,11 @@ class SqliteBackend(Backend):
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        return await self._reading(lambda tables: tables.sessions.read(key))
+        return await self._reading(lambda tables: tables.sessions.read(key), single=True)
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        return await self._reading(lambda tables: tables.sessions.read_record(key))
+        return await self._reading(lambda tables: tables.sessions.read_record(key), single=True)
 
     @override
     async def replace(
@@ -120,11 +120,15 @@ class SqliteBackend(Backend):
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(lambda tables: tables.sessions.delete(key, viewer))
+        return await self._writing(
+            lambda tables: tables.sessions.delete(key, viewer), single=viewer is None
+        )
 
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(lambda tables: tables.sessions.touch(key, ttl, viewer))
+        return await self._writing(
+            lambda tables: tables.sessions.touch(key, ttl, viewer), single=viewer is None
+        )
 
     @override
     async def put_wait(
@@ -141,18 +145,25 @@ class SqliteBackend(Backend):
         return await self._writing(
             lambda tables: tables.sessions.put_wait(
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
-            )
+            ),
+            shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        return await self._reading(lambda tables: tables.sessions.find_wait(owner, scope_hashes))
+        return await self._reading(
+            lambda tables: tables.sessions.find_wait(owner, scope_hashes),
+            single=len(scope_hashes) == 1,
+        )
 
     @override
     async def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
-        return await self._reading(lambda tables: tables.sessions.read_wait(owner, scope_hashes))
+        return await self._reading(
+            lambda tables: tables.sessions.read_wait(owner, scope_hashes),
+            single=len(scope_hashes) == 1,
+        )
 
     @override
     async def inspect_waits(
@@ -162,23 +173,25 @@ class SqliteBackend(Backend):
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        return await self._reading(lambda tables: tables.sessions.list_waits(owner))
+        return await self._reading(lambda tables: tables.sessions.list_waits(owner), single=True)
 
     @override
     async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        return await self._reading(lambda tables: tables.sessions.list_wait_records(owner))
+        return await self._reading(
+            lambda tables: tables.sessions.list_wait_records(owner), single=True
+        )
 
     @override
     async def delete_wait(
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
         return await self._writing(
-            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key)
+            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key), single=True
         )
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(lambda tables: tables.sessions.delete_waits(owner))
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), single=True)
 
     @override
     async def claim_wait(
@@ -202,11 +215,11 @@ class SqliteBackend(Backend):
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        return await self._writing(lambda tables: tables.claims.release(claim))
+        return await self._writing(lambda tables: tables.claims.release(claim), single=True)
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        return await self._writing(lambda tables: tables.claims.renew(claim, lease))
+        return await self._writing(lambda tables: tables.claims.renew(claim, lease), single=True)
 
     @override
     async def purge(self, limit: int) -> int:
@@ -220,13 +233,20 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(lambda tables: tables.sessions.sweep(rows))
+        return await self._writing(lambda tables: tables.sessions.sweep(rows), single=True)
 
-    async def _reading(self, run: Callable[[Tables], _T]) -> _T:
-        return cast("_T", await self._submit(Operation(run, writes=False)))
+    async def _reading(self, run: Callable[[Tables], _T], *, single: bool = False) -> _T:
+        return cast("_T", await self._submit(Operation(run, writes=False, single=single)))
 
-    async def _writing(self, run: Callable[[Tables], _T]) -> _T:
-        return cast("_T", await self._submit(Operation(run, writes=True)))
+    async def _writing(
+        self,
+        run: Callable[[Tables], _T],
+        *,
+        single: bool = False,
+        shortcut: Callable[[Tables], _T | None] | None = None,
+    ) -> _T:
+        operation = Operation(run, writes=True, single=single, shortcut=shortcut)
+        return cast("_T", await self._submit(operation))
 
     async def _submit(self, operation: Operation) -> object:
         if self._worker is None:

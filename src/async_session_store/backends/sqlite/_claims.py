@@ -14,11 +14,34 @@ from async_session_store.backends.sqlite._table import (
     SessionTable,
     owner_columns,
 )
-from async_session_store.models import Owner
+from async_session_store.models import Owner, SessionKey
 
 _SWEEP: Final = 4  # expired claims, and expired deliveries, deleted with each claim
-_HELD: Final = f"{OWNER} AND scope_hash = :scope_hash AND deadline > :now"
-_CLAIM: Final = f"{_HELD} AND token = :token"
+_HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
+_CLAIM: Final = f"{_HELD} AND token = ?"
+_CLAIMED_UNTIL: Final = f"SELECT deadline FROM claims WHERE {_HELD}"
+_CLAIMED_WAIT: Final = f"SELECT wait_id FROM claims WHERE {_CLAIM}"
+_INSERT: Final = (
+    "INSERT OR REPLACE INTO claims"
+    " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END: Final = f"DELETE FROM claims WHERE {_CLAIM}"
+_RENEW: Final = f"UPDATE claims SET deadline = ? WHERE {_CLAIM}"
+_DELIVERED: Final = f"SELECT 1 FROM deliveries WHERE {_HELD} AND delivery_id = ?"
+_REMEMBER: Final = (
+    "INSERT OR REPLACE INTO deliveries"
+    " (env, tenant, team, user, scope_hash, delivery_id, deadline)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_DELETE_EXPIRED: Final = tuple(
+    f"DELETE FROM {table} WHERE ({key}) IN"
+    f" (SELECT {key} FROM {table} WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
+    for table, key in (
+        ("claims", "env, tenant, team, user, scope_hash"),
+        ("deliveries", "env, tenant, team, user, scope_hash, delivery_id"),
+    )
+)
 
 
 class ClaimTable:
@@ -47,43 +70,34 @@ class ClaimTable:
         record = self._sessions.record(row)
         if isinstance(record, Unreadable):
             return record
-        place = owner_columns(owner) | {"scope_hash": row.scope_hash, "now": self._clock.now()}
-        if self._execute(f"SELECT 1 FROM claims WHERE {_HELD}", place).fetchone():
+        if self._claimed_until(owner, row.scope_hash) is not None:
             return Outcome.CLAIMED
         deadline = self._clock.after(lease)
-        self._execute(
-            "INSERT OR REPLACE INTO claims"
-            " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
-            " VALUES (:env, :tenant, :team, :user, :scope_hash, :token, :wait_id, :deadline)",
-            place | {"token": token, "wait_id": row.wait_id, "deadline": deadline},
-        )
+        place = (*owner_columns(owner), row.scope_hash)
+        self._execute(_INSERT, (*place, token, row.wait_id, deadline))
         claim = ClaimKey(owner, row.scope_hash, token)
         return Claimed(claim, record, self._clock.utc(deadline))
 
     def complete(self, claim: ClaimKey, delivery: Delivery | None) -> Outcome:
         columns = self._columns(claim)
-        held = self._execute(f"SELECT wait_id FROM claims WHERE {_CLAIM}", columns).fetchone()
+        held = self._execute(_CLAIMED_WAIT, columns).fetchone()
         if held is None:
             return Outcome.LOST
-        self._execute(f"DELETE FROM claims WHERE {_CLAIM}", columns)
+        self._execute(_END, columns)
         if delivery is not None:
-            self._remember(columns, delivery)
+            self._remember(claim, delivery)
         row = self._sessions.first_waiting(claim.owner, [claim.scope_hash])
         if row is None or row.wait_id != held[0]:
             return Outcome.MISSING
-        return self._sessions.delete(row.key, viewer=None)
+        return self._sessions.delete(SessionKey(row.key), viewer=None)
 
     def release(self, claim: ClaimKey) -> Outcome:
-        columns = self._columns(claim)
-        ended = self._execute(f"DELETE FROM claims WHERE {_CLAIM}", columns).rowcount
+        ended = self._execute(_END, self._columns(claim)).rowcount
         return Outcome.DONE if ended else Outcome.LOST
 
     def renew(self, claim: ClaimKey, lease: int) -> datetime | None:
         deadline = self._clock.after(lease)
-        renewed = self._execute(
-            f"UPDATE claims SET deadline = :deadline WHERE {_CLAIM}",
-            self._columns(claim) | {"deadline": deadline},
-        ).rowcount
+        renewed = self._execute(_RENEW, (deadline, *self._columns(claim))).rowcount
         return self._clock.utc(deadline) if renewed else None
 
     def inspect(
@@ -98,46 +112,29 @@ class ClaimTable:
             return WaitState(claimed_until=claimed_until)
         readable = not isinstance(self._sessions.record(row), Unreadable)
         expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
-        return WaitState(row.key, readable, expires_at, claimed_until)
+        return WaitState(SessionKey(row.key), readable, expires_at, claimed_until)
 
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
-        place = owner_columns(owner) | {"scope_hash": scope_hash, "now": self._clock.now()}
-        row = self._execute(f"SELECT deadline FROM claims WHERE {_HELD}", place).fetchone()
+        place = (*owner_columns(owner), scope_hash, self._clock.now())
+        row = self._execute(_CLAIMED_UNTIL, place).fetchone()
         return None if row is None else self._clock.utc(row[0])
 
-    def _columns(self, claim: ClaimKey) -> dict[str, object]:
-        return owner_columns(claim.owner) | {
-            "scope_hash": claim.scope_hash,
-            "token": claim.token,
-            "now": self._clock.now(),
-        }
+    def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
+        return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token
 
     def _was_delivered(self, owner: Owner, scope_hashes: Sequence[str], delivery_id: str) -> bool:
-        columns = owner_columns(owner) | {"delivery_id": delivery_id, "now": self._clock.now()}
-        statement = (
-            f"SELECT 1 FROM deliveries WHERE {OWNER} AND scope_hash = :scope_hash"
-            " AND delivery_id = :delivery_id AND deadline > :now"
-        )
+        now = self._clock.now()
         return any(
-            self._execute(statement, columns | {"scope_hash": scope_hash}).fetchone()
+            self._execute(
+                _DELIVERED, (*owner_columns(owner), scope_hash, now, delivery_id)
+            ).fetchone()
             for scope_hash in scope_hashes
         )
 
-    def _remember(self, columns: dict[str, object], delivery: Delivery) -> None:
-        self._execute(
-            "INSERT OR REPLACE INTO deliveries"
-            " (env, tenant, team, user, scope_hash, delivery_id, deadline)"
-            " VALUES (:env, :tenant, :team, :user, :scope_hash, :delivery_id, :deadline)",
-            columns | {"delivery_id": delivery.id, "deadline": self._clock.after(delivery.ttl)},
-        )
+    def _remember(self, claim: ClaimKey, delivery: Delivery) -> None:
+        place = (*owner_columns(claim.owner), claim.scope_hash)
+        self._execute(_REMEMBER, (*place, delivery.id, self._clock.after(delivery.ttl)))
 
     def _sweep(self) -> None:
-        for table, key in (
-            ("claims", "(env, tenant, team, user, scope_hash)"),
-            ("deliveries", "(env, tenant, team, user, scope_hash, delivery_id)"),
-        ):
-            self._execute(
-                f"DELETE FROM {table} WHERE {key} IN (SELECT {key[1:-1]} FROM {table}"
-                " WHERE deadline <= :now ORDER BY deadline LIMIT :limit)",
-                {"now": self._clock.now(), "limit": _SWEEP},
-            )
+        for statement in _DELETE_EXPIRED:
+            self._execute(statement, (self._clock.now(), _SWEEP))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
@@ -32,12 +32,17 @@ class Tables:
     claims: ClaimTable
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What to do with the tables, and whether that changes them."""
+class Operation(NamedTuple):
+    """What to do with the tables, and whether that changes them.
+
+    One that is a ``single`` statement needs no transaction around it. Another may have a
+    ``shortcut``: one statement that does it all, or else nothing, and then gives None.
+    """
 
     run: Callable[[Tables], object]
     writes: bool
+    single: bool = False
+    shortcut: Callable[[Tables], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,18 @@ class Database:
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
-        replies = self._run(operations)
+        replies = self._run_single(operations[0]) if len(operations) == 1 else None
+        if replies is None:
+            replies = self._run(operations)
         self._file.check()
         return replies
+
+    def _run_single(self, operation: Operation) -> list[object] | None:
+        """Run a single statement, which is its own transaction; None if that is not enough."""
+        if operation.single:
+            return [operation.run(self._tables)]
+        reply = operation.shortcut and operation.shortcut(self._tables)
+        return None if reply is None else [reply]
 
     def _run(self, operations: Sequence[Operation]) -> list[object]:
         writes = any(operation.writes for operation in operations)

@@ -30,7 +30,7 @@ class FileIdentity:
     """The file that a connection opened. SQLite goes on writing to it after it was unlinked."""
 
     def __init__(self, path: str) -> None:
-        self._path = path if path == IN_MEMORY else Path(path).absolute()
+        self._path = None if path == IN_MEMORY else str(Path(path).absolute())
         self._opened = self._current()
 
     def check(self) -> None:
@@ -42,10 +42,10 @@ class FileIdentity:
             )
 
     def _current(self) -> tuple[int, int] | None:
-        if not isinstance(self._path, Path):
+        if self._path is None:
             return None
         try:
-            status = self._path.stat()
+            status = os.stat(self._path)  # noqa: PTH116  # half the time of a Path's
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino

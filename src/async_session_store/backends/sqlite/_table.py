@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
@@ -22,25 +22,49 @@ from async_session_store.models import (
 )
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
+_SWEEP_PAUSE: Final = 100  # milliseconds, after a sweep that left nothing
+_REMEMBERED_OWNERS: Final = 1024
 
-Execute: TypeAlias = "Callable[[str, dict[str, object]], sqlite3.Cursor]"
+Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
+OwnerColumns: TypeAlias = "tuple[str, str, str, str]"
+
+OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
+_LIVE: Final = "(deadline IS NULL OR deadline > ?)"
+_AT_KEY: Final = f"key = ? AND {_LIVE}"
+_AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
+_WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
 # As blobs, texts that are no UTF-8 can be read too (and then found to be no document).
 _SELECT: Final = (
     "SELECT key, env, tenant, team, user, scope_hash, wait_id, deadline,"
-    " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions "
+    " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions WHERE "
 )
-_LIVE: Final = "(deadline IS NULL OR deadline > :now)"
-OWNER: Final = "env = :env AND tenant = :tenant AND team = :team AND user = :user"
-
-
-_Columns: TypeAlias = (
-    "tuple[str, str, str, str, str, str | None, str | None, int | None, bytes | None, bytes | None]"
+_SELECT_AT_KEY: Final = _SELECT + _AT_KEY
+_SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
+_SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
+_OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
+_KEY_AT_SCOPE: Final = f"SELECT key FROM sessions WHERE {_AT_SCOPE}"
+_KEYS_WAITING: Final = f"SELECT key FROM sessions WHERE {_WAITING} ORDER BY key"
+_COLUMNS: Final = (
+    " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+)
+_INSERT_OR_REPLACE: Final = f"INSERT OR REPLACE INTO sessions{_COLUMNS}"
+_INSERT_IF_FREE: Final = f"INSERT OR IGNORE INTO sessions{_COLUMNS}"
+_REPLACE: Final = "UPDATE sessions SET document = CAST(? AS TEXT), context_json = ? WHERE key = ?"
+_TOUCH: Final = f"UPDATE sessions SET deadline = ? WHERE {_AT_KEY}"
+_DETACH: Final = "UPDATE sessions SET scope_hash = NULL WHERE key = ?"
+_DELETE_AT_KEY: Final = f"DELETE FROM sessions WHERE {_AT_KEY}"
+_DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_AT_SCOPE}"
+_DELETE_KEY_AT_SCOPE: Final = f"{_DELETE_AT_SCOPE} AND key = ?"
+_DELETE_WAITING: Final = f"DELETE FROM sessions WHERE {_WAITING}"
+_DELETE_EXPIRED: Final = (
+    "DELETE FROM sessions WHERE rowid IN"
+    " (SELECT rowid FROM sessions WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """Session data as it is stored."""
 
     owner: Owner
@@ -48,17 +72,22 @@ class Document:
     context_json: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A session as it is stored."""
 
-    key: SessionKey
-    owner: Owner
+    key: str
+    env: str
+    tenant: str
+    team: str
+    user: str
     scope_hash: str | None
     wait_id: str | None
     deadline: int | None
     head: bytes | None
     context_json: bytes | None
+
+    def belongs_to(self, owner: Owner) -> bool:
+        return (self.env, self.tenant, self.team, self.user) == owner_columns(owner)
 
 
 class SessionTable:
@@ -74,13 +103,14 @@ class SessionTable:
         self._execute = execute
         self._clock = clock
         self._max_document_bytes = max_document_bytes
+        self._swept_at = -_SWEEP_PAUSE
 
     def ping(self) -> None:
-        self._execute("SELECT 1 FROM sessions LIMIT 1", {})
+        self._execute("SELECT 1 FROM sessions LIMIT 1", ())
 
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
-        self.sweep(_SWEEP)
-        self._write(key, document, ttl, None)
+        self._sweep_a_few()
+        self._write(_INSERT_OR_REPLACE, key, document, ttl, None)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
         row = self._live(key)
@@ -93,35 +123,27 @@ class SessionTable:
     def replace(
         self, key: SessionKey, document: Document, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        row = self._visible(key, viewer)
-        if row is None:
+        row = self._live(key)
+        if row is None or (viewer is not None and not viewer.sees(_owner(row[1:5]))):
             return Outcome.MISSING
         refusal = self._refusal(row, document.owner)
         if refusal is not None:
             return refusal
         if if_match is not None and if_match != _etag(row):
             return Outcome.CHANGED
-        self._execute(
-            "UPDATE sessions SET document = CAST(:head AS TEXT), context_json = :context_json"
-            " WHERE key = :key",
-            {"key": key, "head": document.head, "context_json": document.context_json},
-        )
+        self._execute(_REPLACE, (document.head, document.context_json, str(key)))
         return Outcome.DONE
 
     def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
-        if self._visible(key, viewer) is None:
+        if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
-        self._delete(key)
-        return Outcome.DONE
+        return _done(self._execute(_DELETE_AT_KEY, (str(key), self._clock.now())))
 
     def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
-        if self._visible(key, viewer) is None:
+        if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
-        self._execute(
-            "UPDATE sessions SET deadline = :deadline WHERE key = :key",
-            {"key": key, "deadline": self._deadline(ttl)},
-        )
-        return Outcome.DONE
+        columns = (self._deadline(ttl), str(key), self._clock.now())
+        return _done(self._execute(_TOUCH, columns))
 
     def put_wait(
         self,
@@ -133,25 +155,40 @@ class SessionTable:
         *,
         only_if_absent: bool,
     ) -> Registration:
-        self.sweep(_SWEEP)
+        self._sweep_a_few()
+        registered = self.put_new_wait(scope_hash, key, document, ttl)
+        if registered is not None:
+            return registered
         before = self._live(key)
         refusal = None if before is None else self._refusal(before, owner)
         if refusal is not None:
             return Registration(refusal)
-        holder = self._waiting(owner, scope_hash)
+        holder = self.find_wait(owner, [scope_hash])
         if holder is not None and only_if_absent:
             return Registration(Outcome.TAKEN)
-        detached = None if holder is None or holder.key == key else holder.key
+        detached = None if holder == key else holder
         if detached is not None:
-            self._execute(
-                "UPDATE sessions SET scope_hash = NULL WHERE key = :key", {"key": detached}
-            )
-        self._write(key, document, ttl, scope_hash)
+            self._execute(_DETACH, (str(detached),))
+        # In place of what has the key, and of an expired session at the scope.
+        self._write(_INSERT_OR_REPLACE, key, document, ttl, scope_hash)
         return Registration(Outcome.DONE, detached)
 
+    def put_new_wait(
+        self, scope_hash: str, key: SessionKey, document: Document, ttl: int | None
+    ) -> Registration | None:
+        """Register a wait if nothing has its key or its scope, and no sweep is due."""
+        if self._sweep_is_due():
+            return None
+        inserted = self._write(_INSERT_IF_FREE, key, document, ttl, scope_hash).rowcount
+        return Registration(Outcome.DONE) if inserted else None
+
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        row = self.first_waiting(owner, scope_hashes)
-        return None if row is None else row.key
+        for scope_hash in scope_hashes:
+            columns = (*owner_columns(owner), scope_hash, self._clock.now())
+            row = self._execute(_KEY_AT_SCOPE, columns).fetchone()
+            if row is not None:
+                return SessionKey(row[0])
+        return None
 
     def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
@@ -160,146 +197,129 @@ class SessionTable:
         return None if row is None else self.record(row)
 
     def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        return Found(tuple(row.key for row in self._all_waiting(owner)))
+        columns = (*owner_columns(owner), self._clock.now())
+        keys = self._execute(_KEYS_WAITING, columns).fetchall()
+        return Found(tuple(SessionKey(key) for (key,) in keys))
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        found = [self.record(row) for row in self._all_waiting(owner)]
+        columns = (*owner_columns(owner), self._clock.now())
+        rows = self._execute(_SELECT_WAITING, columns).fetchall()
+        found = [self.record(Row._make(values)) for values in rows]
         return Found(
             tuple(item for item in found if isinstance(item, SessionRecord)),
             tuple(item.key for item in found if isinstance(item, Unreadable)),
         )
 
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
-        row = self._waiting(owner, scope_hash)
-        if row is None or session_key not in (None, row.key):
-            return False
-        self._delete(row.key)
-        return True
+        columns = (*owner_columns(owner), scope_hash, self._clock.now())
+        if session_key is None:
+            return self._execute(_DELETE_AT_SCOPE, columns).rowcount > 0
+        return self._execute(_DELETE_KEY_AT_SCOPE, (*columns, str(session_key))).rowcount > 0
 
     def delete_waits(self, owner: Owner) -> int:
-        return self._execute(
-            f"DELETE FROM sessions WHERE {OWNER} AND scope_hash IS NOT NULL AND {_LIVE}",
-            owner_columns(owner) | {"now": self._clock.now()},
-        ).rowcount
+        columns = (*owner_columns(owner), self._clock.now())
+        return self._execute(_DELETE_WAITING, columns).rowcount
 
     def sweep(self, limit: int) -> int:
         """Delete at most ``limit`` expired sessions; how many."""
-        return self._execute(
-            "DELETE FROM sessions WHERE rowid IN"
-            " (SELECT rowid FROM sessions WHERE deadline <= :now ORDER BY deadline LIMIT :limit)",
-            {"now": self._clock.now(), "limit": limit},
-        ).rowcount
+        return self._execute(_DELETE_EXPIRED, (self._clock.now(), limit)).rowcount
 
     # --- Looking up ---------------------------------------------------------------------------
 
     def _live(self, key: SessionKey) -> Row | None:
-        return self._first(f"WHERE key = :key AND {_LIVE}", {"key": key})
+        return self._first(_SELECT_AT_KEY, (str(key), self._clock.now()))
 
-    def _visible(self, key: SessionKey, viewer: Owner | None) -> Row | None:
-        row = self._live(key)
-        return row if row is None or viewer is None or viewer.sees(row.owner) else None
-
-    def _waiting(self, owner: Owner, scope_hash: str) -> Row | None:
-        return self._first(
-            f"WHERE {OWNER} AND scope_hash = :scope_hash AND {_LIVE}",
-            owner_columns(owner) | {"scope_hash": scope_hash},
-        )
+    def _sees(self, viewer: Owner, key: SessionKey) -> bool:
+        columns = self._execute(_OWNER_AT_KEY, (str(key), self._clock.now())).fetchone()
+        return columns is not None and viewer.sees(_owner(columns))
 
     def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
         for scope_hash in scope_hashes:
-            row = self._waiting(owner, scope_hash)
+            columns = (*owner_columns(owner), scope_hash, self._clock.now())
+            row = self._first(_SELECT_AT_SCOPE, columns)
             if row is not None:
                 return row
         return None
 
-    def _all_waiting(self, owner: Owner) -> list[Row]:
-        return self._all(
-            f"WHERE {OWNER} AND scope_hash IS NOT NULL AND {_LIVE} ORDER BY key",
-            owner_columns(owner),
-        )
-
-    def _first(self, condition: str, parameters: dict[str, object]) -> Row | None:
-        rows = self._all(condition, parameters)
-        return rows[0] if rows else None
-
-    def _all(self, condition: str, parameters: dict[str, object]) -> list[Row]:
-        cursor = self._execute(_SELECT + condition, parameters | {"now": self._clock.now()})
-        return list(map(_row, cursor))
+    def _first(self, statement: str, columns: tuple[object, ...]) -> Row | None:
+        values = self._execute(statement, columns).fetchone()
+        return None if values is None else Row._make(values)
 
     # --- Reading a row ------------------------------------------------------------------------
 
     def _data(self, row: Row) -> SessionData | Unreadable:
         if row.head is None or row.context_json is None:
-            return Unreadable(row.key, row.owner, "it is incomplete")
+            return _unreadable(row, "it is incomplete")
         try:
             return _codec.decode_split(
                 row.head, row.context_json.decode(), self._max_document_bytes
             )
         except UnicodeDecodeError:
-            return Unreadable(row.key, row.owner, "its context_json is no UTF-8")
+            return _unreadable(row, "its context_json is no UTF-8")
         except _codec.UnreadableDocumentError as error:
-            return Unreadable(row.key, row.owner, str(error))
+            return _unreadable(row, str(error))
 
     def record(self, row: Row) -> SessionRecord | Unreadable:
         data = self._data(row)
         if isinstance(data, Unreadable):
             return data
         expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
-        return SessionRecord(row.key, data, _etag(row), expires_at)
+        return SessionRecord(SessionKey(row.key), data, _etag(row), expires_at)
 
     def _refusal(self, row: Row, owner: Owner) -> Outcome | None:
-        if row.owner != owner:
+        if not row.belongs_to(owner):
             return Outcome.FOREIGN
         return Outcome.UNREADABLE if isinstance(self._data(row), Unreadable) else None
 
     # --- Changing -----------------------------------------------------------------------------
 
-    def _write(
-        self, key: SessionKey, document: Document, ttl: int | None, scope_hash: str | None
-    ) -> None:
-        """Write a session, in place of one with its key, and of an expired one at the scope."""
-        self._execute(
-            "INSERT OR REPLACE INTO sessions"
-            " (key, env, tenant, team, user, scope_hash, wait_id, deadline, document, context_json)"
-            " VALUES (:key, :env, :tenant, :team, :user, :scope_hash, :wait_id, :deadline,"
-            " CAST(:head AS TEXT), :context_json)",
-            owner_columns(document.owner)
-            | {
-                "key": key,
-                "scope_hash": scope_hash,
-                "wait_id": None if scope_hash is None else _random.unique_id(),
-                "deadline": self._deadline(ttl),
-                "head": document.head,
-                "context_json": document.context_json,
-            },
-        )
+    def _sweep_a_few(self) -> None:
+        if self._sweep_is_due() and self.sweep(_SWEEP) < _SWEEP:
+            self._swept_at = self._clock.now()
 
-    def _delete(self, key: SessionKey) -> None:
-        self._execute("DELETE FROM sessions WHERE key = :key", {"key": key})
+    def _sweep_is_due(self) -> bool:
+        return not 0 <= self._clock.now() - self._swept_at < _SWEEP_PAUSE
+
+    def _write(
+        self,
+        statement: str,
+        key: SessionKey,
+        document: Document,
+        ttl: int | None,
+        scope_hash: str | None,
+    ) -> sqlite3.Cursor:
+        wait_id = None if scope_hash is None else _random.unique_id()
+        place = (*owner_columns(document.owner), str(key), scope_hash, wait_id)
+        content = (self._deadline(ttl), document.head, document.context_json)
+        return self._execute(statement, place + content)
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else self._clock.after(ttl)
 
 
-def owner_columns(owner: Owner) -> dict[str, object]:
-    return {
-        "env": owner.env,
-        "tenant": owner.tenant,
-        "team": owner.team or "",
-        "user": owner.user or "",
-    }
+@lru_cache(_REMEMBERED_OWNERS)
+def owner_columns(owner: Owner) -> OwnerColumns:
+    """An owner as it is stored: as plain texts, which the driver binds faster than ids."""
+    return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
 
 
-def _row(values: _Columns) -> Row:
-    key, env, tenant, team, user, scope_hash, wait_id, deadline, head, context_json = values
+def _owner(columns: OwnerColumns) -> Owner:
+    env, tenant, team, user = columns
     # Compared, and never given away: so not validated.
-    owner = Owner(
+    return Owner(
         cast("EnvId", env),
         cast("TenantId", tenant),
         cast("TeamId | None", team or None),
         cast("UserId | None", user or None),
     )
-    return Row(SessionKey(key), owner, scope_hash, wait_id, deadline, head, context_json)
+
+
+def _unreadable(row: Row, reason: str) -> Unreadable:
+    return Unreadable(SessionKey(row.key), _owner(row[1:5]), reason)
+
+
+def _done(cursor: sqlite3.Cursor) -> Outcome:
+    return Outcome.DONE if cursor.rowcount else Outcome.MISSING
 
 
 def _etag(row: Row) -> str:
