@@ -17,6 +17,7 @@ from weakref import WeakSet
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from async_session_store._tasks import begun
 from async_session_store.errors import StoreUnavailableError
 
 CUT_OFF: Final = "the store was closed before the answer came; the outcome is unknown"
@@ -142,12 +143,11 @@ async def ended_in_task(call: Callable[[], Awaitable[_T]]) -> Ended[_T]:
     A scope of anyio would cancel each ``await`` of its clean-up too; asyncio's libraries do not
     reckon with that.
     """
-    task = asyncio.create_task(ended(call))
+    task = begun(ended(call))
     try:
-        await asyncio.wait([task])
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task])
         raise
-    return task.result()

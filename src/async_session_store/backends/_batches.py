@@ -8,7 +8,6 @@ begun, and otherwise finishes, and later calls come after it.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
+from async_session_store._tasks import begun
 from async_session_store.errors import StoreUnavailableError
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
@@ -164,10 +164,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
         At once, if the last call came alone; else with all that come in this turn of the loop.
         """
-        if self._comes_alone and sys.version_info >= (3, 12):
-            burst = asyncio.Task(self._run_burst(run), loop=self._loop, eager_start=True)
-        else:
-            burst = self._loop.create_task(self._run_burst(run))
+        begin = begun if self._comes_alone else self._loop.create_task
+        burst = begin(self._run_burst(run))
         self._burst = None if burst.done() else burst
 
     async def _run_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
