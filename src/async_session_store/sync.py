@@ -405,6 +405,8 @@ class SessionStore:
         return self._open_crossing().call(method, *args, **kwargs)
 
     def _open_crossing(self) -> Crossing:
+        if self._closed:
+            raise StoreUnavailableError("this store is closed")
         if self._crossing is None:
             raise StoreUnavailableError("this store is not open; use 'with' or 'open()'")
         return self._crossing
