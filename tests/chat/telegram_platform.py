@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from platform_server import Call, Platform
+
+from async_session_store import AsyncSessionStore
 
 TOKEN = "4242:AAF-a-token-that-looks-like-one"
 ANN = {"id": 5551, "is_bot": False, "first_name": "Ann"}
@@ -34,13 +37,20 @@ TOPIC = {
 }
 
 
-class TelegramPlatform:
-    """What the local server answers, and what it was told to send."""
+class TelegramPlatform(ABC):
+    """What the local server answers, and what it was told to send; a subclass has the bot."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         platform.answers["/getMe"] = lambda _: ok(BOT)
         platform.answers["/sendMessage"] = self._send_message
+
+    @abstractmethod
+    async def feed(self, store: AsyncSessionStore, update: dict[str, object]) -> None:
+        """Make the bot's objects anew, and feed a raw update to them."""
+
+    async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
+        await self.feed(store, message_update(number, text=text))
 
     def keep(self, *updates: dict[str, object]) -> asyncio.Event:
         """Keep updates for a bot that polls, until it acknowledges them all: then it is set."""

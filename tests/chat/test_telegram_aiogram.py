@@ -7,17 +7,17 @@ from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from platform_server import Platform
-from scenarios import ASK_DATE, ASK_NAME, Scenarios
-from telegram_platform import NOT_ANSWERED, TOKEN, TOPIC, TelegramPlatform, message_update
+from scenarios import ASK_DATE, ASK_NAME
+from telegram_platform import TOKEN, TelegramPlatform, message_update
+from telegram_scenarios import TelegramScenarios
+from typing_extensions import override
 
 import telegram_aiogram
 from async_session_store import AsyncSessionStore
 
 
 class AiogramBot(TelegramPlatform):
-    async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
-        await self.feed(store, message_update(number, text=text))
-
+    @override
     async def feed(self, store: AsyncSessionStore, update: dict[str, object]) -> None:
         dispatcher = telegram_aiogram.new_dispatcher(store)
         async with self.client() as client:
@@ -33,32 +33,8 @@ def bot(platform: Platform) -> AiogramBot:
     return AiogramBot(platform)
 
 
-class TestTelegramAiogram(Scenarios):
+class TestTelegramAiogram(TelegramScenarios):
     pass
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("update", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
-async def test_what_no_user_wrote_answers_nothing(
-    bot: AiogramBot, update: dict[str, object]
-) -> None:
-    async with AsyncSessionStore.from_url("memory://") as store:
-        await bot.receive(store, "hi", 1)
-        await bot.feed(store, update)
-        assert bot.sent() == [ASK_NAME]
-        await bot.receive(store, "Ann", 4)
-        assert bot.sent() == [ASK_NAME, ASK_DATE]
-
-
-@pytest.mark.anyio
-async def test_a_topic_is_answered_where_it_is(bot: AiogramBot) -> None:
-    async with AsyncSessionStore.from_url("memory://") as store:
-        await bot.feed(store, message_update(1, text="hi", **TOPIC))
-    (call,) = bot.messages()
-    assert (str(call.fields["chat_id"]), str(call.fields["message_thread_id"])) == (
-        "-1001234",
-        "77",
-    )
 
 
 @pytest.mark.anyio

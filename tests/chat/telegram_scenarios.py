@@ -1,0 +1,33 @@
+"""What every bot on Telegram does beside the common scenarios."""
+
+from __future__ import annotations
+
+import pytest
+from scenarios import ASK_DATE, ASK_NAME, Scenarios
+from telegram_platform import NOT_ANSWERED, TOPIC, TelegramPlatform, message_update
+
+from async_session_store import AsyncSessionStore
+
+
+class TelegramScenarios(Scenarios):
+    """They take the fixture ``bot`` too, which gives a :class:`TelegramPlatform`."""
+
+    @pytest.mark.parametrize("update", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
+    async def test_what_no_user_wrote_answers_nothing(
+        self, bot: TelegramPlatform, update: dict[str, object]
+    ) -> None:
+        async with AsyncSessionStore.from_url("memory://") as store:
+            await bot.receive(store, "hi", 1)
+            await bot.feed(store, update)
+            assert bot.sent() == [ASK_NAME]
+            await bot.receive(store, "Ann", 4)
+            assert bot.sent() == [ASK_NAME, ASK_DATE]
+
+    async def test_a_topic_is_answered_where_it_is(self, bot: TelegramPlatform) -> None:
+        async with AsyncSessionStore.from_url("memory://") as store:
+            await bot.feed(store, message_update(1, text="hi", **TOPIC))
+        (call,) = bot.messages()
+        assert (str(call.fields["chat_id"]), str(call.fields["message_thread_id"])) == (
+            "-1001234",
+            "77",
+        )
