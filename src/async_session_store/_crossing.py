@@ -15,8 +15,8 @@ from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import current_token
 from typing_extensions import ParamSpec
 
-from async_session_store._portal import CUT_OFF, Ended, PortalThread, check_process, ended
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store._portal import Ended, PortalThread, check_process, ended
+from async_session_store.errors import InvalidInputError, StoreUnavailableError, cut_off
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
 _PULSE: Final = 1.0  # seconds
@@ -81,7 +81,7 @@ class Call(Generic[_T]):
         self._reply.set_result(self._cut_off() if task.cancelled() else task.result())
 
     def _cut_off(self) -> Ended[_T]:
-        return Ended(error=StoreUnavailableError(CUT_OFF))
+        return Ended(error=cut_off())
 
 
 class Crossing:

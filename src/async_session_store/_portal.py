@@ -20,7 +20,6 @@ from anyio.from_thread import BlockingPortal
 from async_session_store._tasks import begun
 from async_session_store.errors import StoreUnavailableError
 
-CUT_OFF: Final = "the store was closed before the answer came; the outcome is unknown"
 _STOP_TIMEOUT: Final = 30.0  # seconds
 
 _T = TypeVar("_T")

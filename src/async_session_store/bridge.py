@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import ParamSpec, override
 
-from async_session_store._portal import CUT_OFF, PortalThread, ended_in_task
+from async_session_store._portal import PortalThread, ended_in_task
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -24,7 +24,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, cut_off
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["AsyncioBridge"]
@@ -209,7 +209,7 @@ async def _cross(
     try:
         reply = await thread.portal.call_async(ended_in_task, partial(method, *args, **kwargs))
     except (CancelledError, RuntimeError) as error:  # the portal was stopped, or is being stopped
-        raise StoreUnavailableError(CUT_OFF) from error
+        raise cut_off() from error
     return reply.result()
 
 

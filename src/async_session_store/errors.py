@@ -134,3 +134,10 @@ class CorruptSessionError(SessionStoreError):
 
     def __reduce__(self) -> tuple[type[CorruptSessionError], tuple[str, str]]:
         return type(self), (self.key, self.reason)
+
+
+def cut_off() -> StoreUnavailableError:
+    """The error for a call that was under way when its store was closed."""
+    return StoreUnavailableError(
+        "the store was closed before the answer came; the outcome is unknown"
+    )

@@ -17,10 +17,9 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import anyio
 
 from async_session_store._tasks import begun
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, cut_off
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
-_CUT_OFF: Final = "the store was closed before the answer came; the outcome is unknown"
 
 _Operation = TypeVar("_Operation")
 _Reply = TypeVar("_Reply")
@@ -183,7 +182,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
             _fail_all(self._under_way, error)
         except asyncio.CancelledError:
-            _fail_all(self._under_way, StoreUnavailableError(_CUT_OFF))
+            _fail_all(self._under_way, cut_off())
             raise
 
 

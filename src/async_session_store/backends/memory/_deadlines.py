@@ -80,12 +80,12 @@ class Expiring(Generic[_K, _V]):
         self._deadlines: Deadlines[_K] = Deadlines(self._has_deadline)
 
     def get(self, key: _K, now: float) -> _V | None:
-        entry = self._entries.get(key)
-        return entry[0] if entry is not None and entry[1] > now else None
+        entry = self._live(key, now)
+        return None if entry is None else entry[0]
 
     def deadline(self, key: _K, now: float) -> float | None:
-        entry = self._entries.get(key)
-        return entry[1] if entry is not None and entry[1] > now else None
+        entry = self._live(key, now)
+        return None if entry is None else entry[1]
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
         for expired in self._deadlines.due(now, _DROPPED):
@@ -99,6 +99,10 @@ class Expiring(Generic[_K, _V]):
     def clear(self) -> None:
         self._entries.clear()
         self._deadlines.clear()
+
+    def _live(self, key: _K, now: float) -> tuple[_V, float] | None:
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry[1] > now else None
 
     def _has_deadline(self, key: _K, deadline: float) -> bool:
         entry = self._entries.get(key)

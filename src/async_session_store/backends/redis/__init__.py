@@ -138,7 +138,7 @@ class RedisBackend(Backend):
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
-        document = _codec.encode(data) + _stamps.fresh().encode()
+        document = _codec.encode(data) + _stamps.fresh()
         deadline = () if ttl is None else ("PX", ttl)
         await self._call("SET", self._keys.session(key), document, *deadline)
 
@@ -164,7 +164,7 @@ class RedisBackend(Backend):
             key,
             _viewer(viewer),
             owner,
-            _codec.encode(data) + stamp.encode(),
+            _codec.encode(data) + stamp,
             stamp,
             _NOTHING if if_match is None else _stamps.as_stored(if_match),
         )
@@ -198,7 +198,7 @@ class RedisBackend(Backend):
             key,
             owner_text(owner),
             scope_hash,
-            _codec.encode(data) + stamp.encode(),
+            _codec.encode(data) + stamp,
             stamp,
             _ttl(ttl),
             int(only_if_absent),

@@ -40,7 +40,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
     if not isinstance(document, bytes):
         return Unreadable(key, None, "it is no text")
     try:
-        return _codec.decode(document, maximum + len(document) - _stamps.size(document))
+        return _codec.decode(document, maximum + _stamps.length(document))
     except _codec.UnreadableDocumentError as error:
         return Unreadable(key, _codec.stored_owner(document), str(error))
 

@@ -13,20 +13,21 @@ from typing import Final
 from async_session_store import _codec, _random
 
 _LENGTH: Final = 32  # bytes, for 64 bits
-_PAIRS: Final = tuple(map("".join, product("\t\n\r ", repeat=2)))
+_BLANK: Final = "\t\n\r "
+_PAIRS: Final = tuple(map("".join, product(_BLANK, repeat=2)))
 _BLANKS: Final = dict(zip("0123456789abcdef", _PAIRS, strict=True))
 _TO_BLANKS: Final = str.maketrans(_BLANKS)
 _TO_HEX: Final = {blanks.encode(): digit for digit, blanks in _BLANKS.items()}
 
 
-def fresh() -> str:
+def fresh() -> bytes:
     """A stamp that no document had before."""
-    return _random.stamp().translate(_TO_BLANKS)
+    return _random.stamp().translate(_TO_BLANKS).encode()
 
 
 def etag(document: bytes) -> str:
     """The stamp of a document in hex; for one that has none, the SHA-1 of its bytes."""
-    if not is_stamped(document):
+    if not length(document):
         return _codec.etag(document)
     ending = document[-_LENGTH:]
     pairs = (ending[index : index + 2] for index in range(0, _LENGTH, 2))
@@ -38,11 +39,8 @@ def as_stored(etag: str) -> str:
     return etag.translate(_TO_BLANKS) if len(etag) == _LENGTH // 2 else etag
 
 
-def size(document: bytes) -> int:
-    """The size of a document less its stamp, in bytes."""
-    return len(document) - (_LENGTH if is_stamped(document) else 0)
-
-
-def is_stamped(document: bytes) -> bool:
+def length(document: bytes) -> int:
+    """How many bytes of a document are its stamp: none, if it has none."""
     ending = document[-_LENGTH:]
-    return len(ending) == _LENGTH and not ending.strip(b"\t\n\r ")
+    is_stamped = len(ending) == _LENGTH and not ending.strip(_BLANK.encode())
+    return _LENGTH if is_stamped else 0

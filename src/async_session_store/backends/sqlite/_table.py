@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
@@ -183,12 +183,8 @@ class SessionTable:
         return Registration(Outcome.DONE) if inserted else None
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        for scope_hash in scope_hashes:
-            columns = (*owner_columns(owner), scope_hash, self._clock.now())
-            row = self._execute(_KEY_AT_SCOPE, columns).fetchone()
-            if row is not None:
-                return SessionKey(row[0])
-        return None
+        found = self._first_at(_KEY_AT_SCOPE, owner, scope_hashes)
+        return None if found is None else SessionKey(found[0])
 
     def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
@@ -227,23 +223,25 @@ class SessionTable:
     # --- Looking up ---------------------------------------------------------------------------
 
     def _live(self, key: SessionKey) -> Row | None:
-        return self._first(_SELECT_AT_KEY, (str(key), self._clock.now()))
+        return _row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
 
     def _sees(self, viewer: Owner, key: SessionKey) -> bool:
         columns = self._execute(_OWNER_AT_KEY, (str(key), self._clock.now())).fetchone()
         return columns is not None and viewer.sees(_owner(columns))
 
     def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
+        return _row(self._first_at(_SELECT_AT_SCOPE, owner, scope_hashes))
+
+    def _first_at(
+        self, statement: str, owner: Owner, scope_hashes: Sequence[str]
+    ) -> tuple[Any, ...] | None:
+        """What the statement selects at the first of the scopes where it selects something."""
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
-            row = self._first(_SELECT_AT_SCOPE, columns)
-            if row is not None:
-                return row
+            found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
+            if found is not None:
+                return found
         return None
-
-    def _first(self, statement: str, columns: tuple[object, ...]) -> Row | None:
-        values = self._execute(statement, columns).fetchone()
-        return None if values is None else Row._make(values)
 
     # --- Reading a row ------------------------------------------------------------------------
 
@@ -301,6 +299,10 @@ class SessionTable:
 def owner_columns(owner: Owner) -> OwnerColumns:
     """An owner as it is stored: as plain texts, which the driver binds faster than ids."""
     return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
+
+
+def _row(values: tuple[Any, ...] | None) -> Row | None:
+    return None if values is None else Row._make(values)
 
 
 def _owner(columns: OwnerColumns) -> Owner:
