@@ -44,20 +44,24 @@ def decode(document: bytes, maximum: int) -> SessionData:
         raise UnreadableDocumentError(_summary(error)) from error
 
 
-def decode_split(head: bytes, context_json: str, maximum: int) -> SessionData:
-    """The data of a document stored in two parts. Raises ``UnreadableDocumentError``."""
+def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> SessionData:
+    """The data of a document in two parts, of at most so many bytes if that was not checked yet.
+
+    Raises ``UnreadableDocumentError``.
+    """
     known = len(head) <= _LARGEST_REMEMBERED
-    data = (_remembered_head if known else _decode_head)(head, maximum).model_copy()
+    data = (_remembered_head if known else _decode_head)(head).model_copy()
     # No one else holds the copy yet; this spares escaping and parsing its largest field.
     vars(data)["context_json"] = context_json
     ceiling = len(head) + len(_NO_CONTEXT) + LARGEST_ESCAPE * len(context_json)
-    if ceiling > maximum and exceeds(data, maximum):
+    if maximum is not None and ceiling > maximum and exceeds(data, maximum):
         raise UnreadableDocumentError("it is larger than max_document_bytes")
     return data
 
 
-def _decode_head(head: bytes, maximum: int) -> SessionData:
-    return decode(head[:-1] + _NO_CONTEXT, maximum)
+def _decode_head(head: bytes) -> SessionData:
+    document = head[:-1] + _NO_CONTEXT
+    return decode(document, len(document))
 
 
 # Who reads a document soon writes it, which reads it again to tell whether it is one.

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from typing_extensions import Self, override
 
-from async_session_store import _codec, _random
+from async_session_store import _random
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -30,18 +30,19 @@ try:
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
+
+    from async_session_store.backends.redis import _documents, _replies, _stamps
+    from async_session_store.backends.redis._connection import (
+        Argument,
+        Command,
+        CommandJob,
+        CommandRunner,
+    )
 except ImportError as _missing:
     raise ImportError(
-        "the Redis backend needs redis-py; install async-session-store[redis]"
+        "the Redis backend needs redis-py, hiredis and orjson; install async-session-store[redis]"
     ) from _missing
 
-from async_session_store.backends.redis import _replies, _stamps
-from async_session_store.backends.redis._connection import (
-    Argument,
-    Command,
-    CommandJob,
-    CommandRunner,
-)
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._scripts import script
 
@@ -138,7 +139,7 @@ class RedisBackend(Backend):
 
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
-        document = _codec.encode(data) + _stamps.fresh()
+        document = _documents.encode(data, _stamps.fresh())
         deadline = () if ttl is None else ("PX", ttl)
         await self._call("SET", self._keys.session(key), document, *deadline)
 
@@ -164,7 +165,7 @@ class RedisBackend(Backend):
             key,
             _viewer(viewer),
             owner,
-            _codec.encode(data) + stamp,
+            _documents.encode(data, stamp),
             stamp,
             _NOTHING if if_match is None else _stamps.as_stored(if_match),
         )
@@ -198,7 +199,7 @@ class RedisBackend(Backend):
             key,
             owner_text(owner),
             scope_hash,
-            _codec.encode(data) + stamp,
+            _documents.encode(data, stamp),
             stamp,
             _ttl(ttl),
             int(only_if_absent),

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
-from async_session_store.backends.redis import _stamps
+from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -40,7 +40,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
     if not isinstance(document, bytes):
         return Unreadable(key, None, "it is no text")
     try:
-        return _codec.decode(document, maximum + _stamps.length(document))
+        return _documents.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
         return Unreadable(key, _codec.stored_owner(document), str(error))
 

@@ -1,14 +1,16 @@
-"""The Lua scripts. Each stands behind what all of them use."""
+"""The Lua scripts. A line ``-- include {file}`` in one stands for that file, once."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Final
 
-_COMMON: Final = ("documents", "sessions")
+_FOLDER: Final = files("async_session_store.backends.redis").joinpath("lua")
+_INCLUDE: Final = "-- include "
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,16 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """The script in ``lua/{name}.lua``."""
-    folder = files("async_session_store.backends.redis").joinpath("lua")
-    parts = [folder.joinpath(f"{part}.lua").read_bytes() for part in (*_COMMON, name)]
-    source = b"\n".join(parts)
+    source = "".join(_lines(f"{name}.lua", included=set())).encode()
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+
+
+def _lines(file: str, included: set[str]) -> Iterator[str]:
+    if file in included:
+        return
+    included.add(file)
+    for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.startswith(_INCLUDE):
+            yield from _lines(line.removeprefix(_INCLUDE).strip(), included)
+        else:
+            yield line

@@ -10,6 +10,8 @@
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
 --          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
 
+-- include sessions.lua
+
 local owner, token, fresh, lease, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
 -- The identity of a wait. One that a Rust process wrote becomes ours to know, as it is.

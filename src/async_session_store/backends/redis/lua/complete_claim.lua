@@ -8,6 +8,8 @@
 -- ARGV[7]  for how many milliseconds to remember it
 -- returns  DONE, MISSING if something else waits there or nothing, or LOST
 
+-- include sessions.lua
+
 local owner, scope, token, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
 if claim[1] ~= token then return 'LOST' end

@@ -5,6 +5,8 @@
 -- ARGV[4]  the viewer, or nothing
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
 
+-- include sessions.lua
+
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end

@@ -4,6 +4,8 @@
 -- ARGV[3]  the owner
 -- returns  how many there were
 
+-- include sessions.lua
+
 local owner = ARGV[3]
 local waits = all_waiting(owner)
 for _, wait in ipairs(waits) do clear(wait.key, wait.session, owner) end

@@ -6,6 +6,8 @@
 --          be read, when it expires, when the claim on the scope ends}; times in milliseconds since
 --          the epoch, negative if there is none
 
+-- include sessions.lua
+
 -- A Rust process that updates a session drops its deadline; the scope key still has it.
 local function wait_expiry(key, route)
   local own = expiry(session_key(key))

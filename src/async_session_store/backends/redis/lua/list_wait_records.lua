@@ -4,6 +4,8 @@
 -- ARGV[3]  the owner
 -- returns  a list of records (see sessions.lua)
 
+-- include sessions.lua
+
 local records = {}
 for _, wait in ipairs(all_waiting(ARGV[3])) do
   records[#records + 1] = record(wait.key, wait.session)

@@ -4,6 +4,8 @@
 -- ARGV[3]  the owner
 -- returns  {{key, ...}, {key of a session whose owner cannot be told, ...}}
 
+-- include sessions.lua
+
 local found, unreadable = {}, {}
 for _, wait in ipairs(all_waiting(ARGV[3])) do
   local keys = wait.session.owner and found or unreadable

@@ -5,6 +5,8 @@
 -- ARGV[4]  and so on: the members to look at
 -- returns  how many were dropped
 
+-- include names.lua
+
 local dropped = 0
 for index = 4, #ARGV do
   if dropped == tonumber(ARGV[3]) then break end

@@ -4,6 +4,8 @@
 -- ARGV[3]  how many to drop at most
 -- returns  how many were dropped
 
+-- include names.lua
+
 local meta_prefix = namespace .. ':meta:'
 local dropped = 0
 for _, route in ipairs(KEYS) do

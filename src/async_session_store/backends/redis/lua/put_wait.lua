@@ -11,6 +11,8 @@
 -- ARGV[9]  1 to register only if no live wait is at the scope
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
+-- include names.lua
+
 -- How many members of the user's set are looked at, to drop those whose session is gone.
 local SAMPLE = 32
 
@@ -25,6 +27,24 @@ end
 
 local key, owner, scope, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local deadline, only_if_absent = deadline_after(ARGV[8]), ARGV[9] == '1'
+
+-- What leads to the session, once its document is stored.
+local function route()
+  set(scope_key(owner, scope), key, deadline)
+  redis.call('HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp)
+  if deadline then redis.call('PEXPIREAT', meta_key(key), deadline) end
+  drop_stale(owner, redis.call('SRANDMEMBER', user_key(owner), SAMPLE))
+  redis.call('SADD', user_key(owner), key)
+end
+
+-- Mostly nothing is known of the key, and nothing waits at the scope.
+if redis.call('EXISTS', KEYS[1], KEYS[2], meta_key(key)) == 0 then
+  set(KEYS[1], document, deadline)
+  route()
+  return {'DONE', false}
+end
+
+-- include sessions.lua
 
 local before = read(key)
 if before then
@@ -43,9 +63,5 @@ if detached then
   restore_deadline(detached, held, scope_key(owner, scope))
   unroute(detached, held)
 end
-set(scope_key(owner, scope), key, deadline)
-redis.call('HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp)
-if deadline then redis.call('PEXPIREAT', meta_key(key), deadline) end
-drop_stale(owner, redis.call('SRANDMEMBER', user_key(owner), SAMPLE))
-redis.call('SADD', user_key(owner), key)
+route()
 return {'DONE', detached or false}

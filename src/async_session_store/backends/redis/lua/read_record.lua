@@ -4,6 +4,8 @@
 -- ARGV[3]  its key
 -- returns  a record (see sessions.lua), or nothing
 
+-- include sessions.lua
+
 local key = ARGV[3]
 local session = read(key)
 if not session then return false end

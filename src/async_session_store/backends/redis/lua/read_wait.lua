@@ -5,6 +5,8 @@
 -- ARGV[4]  and so on: the hashes of the scopes
 -- returns  a record (see sessions.lua), or nothing
 
+-- include sessions.lua
+
 for index = 4, #ARGV do
   local key, session = waiting(ARGV[3], ARGV[index])
   if key then return record(key, session) end

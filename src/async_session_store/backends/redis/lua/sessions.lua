@@ -1,7 +1,4 @@
--- Stands before every script, after documents.lua: sessions, and what routes to them.
---
--- ARGV[1]  the namespace
--- ARGV[2]  the largest document, in bytes
+-- Sessions, and what routes to them.
 --
 -- A session is a table:
 --   fits       whether its document is a text that is not larger than ARGV[2]
@@ -19,18 +16,15 @@
 --
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
+-- include names.lua
+-- include documents.lua
+
 local CLOCK_TICKS = 2 -- milliseconds that may pass within a script (Redis 6.2 does not stop the clock)
 
-local namespace, largest = ARGV[1], tonumber(ARGV[2])
-
-local function session_key(key) return namespace .. ':session:' .. key end
-local function meta_key(key) return namespace .. ':meta:' .. key end
-local function user_key(owner) return namespace .. ':waits:user:' .. owner end
 local function claim_key(owner, scope) return namespace .. ':claim:' .. owner .. ':' .. scope end
 local function delivery_key(owner, scope, id)
   return namespace .. ':delivery:' .. owner .. ':' .. scope .. ':' .. id
 end
-local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. owner .. ':' .. scope end
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)
@@ -73,24 +67,6 @@ local function sees(viewer, owner)
   local tenancy, user = string.match(viewer, '^(.*):(.-)$')
   local other_tenancy, other_user = string.match(owner, '^(.*):(.-)$')
   return tenancy == other_tenancy and (user == '' or other_user == '' or user == other_user)
-end
-
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
--- The deadline that a time to live in milliseconds gives; nil if it is empty.
-local function deadline_after(ttl)
-  return ttl ~= '' and string.format('%.0f', now() + tonumber(ttl)) or nil
-end
-
-local function set(key, value, deadline)
-  if deadline then
-    redis.call('SET', key, value, 'PXAT', deadline)
-  else
-    redis.call('SET', key, value)
-  end
 end
 
 local function set_deadline(key, deadline)

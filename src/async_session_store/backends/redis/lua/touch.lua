@@ -6,6 +6,8 @@
 -- ARGV[5]  the time to live in milliseconds, or nothing for no deadline
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
 
+-- include sessions.lua
+
 local key, viewer, deadline = ARGV[3], ARGV[4], deadline_after(ARGV[5])
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
