@@ -35,7 +35,7 @@ from async_session_store import (
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
-from async_session_store.backends.sqlite._database import _OLDEST_SQLITE
+from async_session_store.backends.sqlite._schema import OLDEST_SQLITE
 from async_session_store.bridge import AsyncioBridge
 from redis_server import RedisServer
 from rust_differences import DIFFERENCES
@@ -281,7 +281,7 @@ def texts_of(sources: Iterable[Path]) -> set[str]:
 
 
 def test_the_oldest_versions_are_those_that_opening_checks() -> None:
-    sqlite = ".".join(map(str, _OLDEST_SQLITE[:2]))
+    sqlite = ".".join(map(str, OLDEST_SQLITE[:2]))
     redis = ".".join(map(str, _OLDEST_REDIS))
     for page, text in (
         ("README.md", f"SQLite {sqlite} or newer"),

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import random
 import resource
 import sqlite3
@@ -14,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
+from sqlite_locks import locked
 
 from async_session_store import (
     AsyncSessionStore,
@@ -29,7 +28,6 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.sqlite import SqliteBackend
-from async_session_store.backends.sqlite._database import Tables
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -41,7 +39,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from calls import CALLS, GROWING, READS, SEVERAL_SCOPES, SHRINKING, Call
+from calls import GROWING, READS, SHRINKING, Call
 from loops import eventually, turn_loop
 
 pytestmark = pytest.mark.anyio
@@ -375,30 +373,6 @@ def test_many_processes_open_a_new_file_at_once(path: Path) -> None:
 # --- Locks ------------------------------------------------------------------------------------
 
 
-HOLD = """
-import sqlite3, sys
-database = sqlite3.connect(sys.argv[1], isolation_level=None)
-database.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.readline()
-database.execute("ROLLBACK")
-database.close()
-"""
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[Callable[[], None]]:
-    """Let another process hold the write lock; give what ends that early."""
-    command = [sys.executable, "-c", HOLD, path]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process.stdin.close
-
-
 @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
 async def test_r4_a_writer_waits_for_the_lock_until_its_time_is_over(
     path: Path, store: AsyncSessionStore, call: Call
@@ -543,79 +517,7 @@ async def test_r1_what_does_not_fit_leaves_the_rest_of_its_batch_alone(
         assert result is None or isinstance(result, StoreUnavailableError)
 
 
-# --- One hop ----------------------------------------------------------------------------------
-
-
-class CountingQueue(queue.SimpleQueue[object]):
-    """What aiosqlite hands to its thread."""
-
-    hops = 0
-
-    def put_nowait(self, item: object) -> None:
-        CountingQueue.hops += 1
-        super().put_nowait(item)
-
-
-@pytest.fixture
-def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
-    monkeypatch.setattr("aiosqlite.core.SimpleQueue", CountingQueue)
-    return CountingQueue
-
-
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
-async def test_w1_a_call_is_one_hop(hops: type[CountingQueue], path: Path) -> None:
-    async with open_store(path) as store:
-        for name, call in (*CALLS.items(), *SEVERAL_SCOPES.items()):
-            await register(store, "k", A)
-            hops.hops = 0
-            await call(store)
-            assert hops.hops == 1, name
-
-
-def watch(tables: Tables, statements: list[str]) -> None:
-    """Note each statement that the backend executes from now on."""
-    execute: Any = tables.sessions._execute
-    execute.__self__.set_trace_callback(statements.append)
-
-
-async def test_a_call_that_comes_alone_is_one_statement(path: Path) -> None:
-    statements: list[str] = []
-    backend = SqliteBackend(path, clock=lambda: 1_700_000_000.0)
-    async with AsyncSessionStore(backend) as store:
-        await register(store, "first", B)
-        await backend._reading(lambda tables: watch(tables, statements))
-        for call in (
-            lambda: register(store, "k", A, ttl=60),
-            lambda: find(store, A),
-            lambda: context_of(store, "k"),
-            lambda: store.get_wait(CTX, "u1", A),
-            lambda: listed(store),
-            lambda: clear(store, A, "k"),
-            lambda: clear(store, B),
-        ):
-            statements.clear()
-            assert await call() is not False
-            assert len(statements) == 1
-
-
-async def test_64_calls_at_once_share_hops(hops: type[CountingQueue], path: Path) -> None:
-    done: list[int] = []
-
-    async def use(store: AsyncSessionStore, number: int) -> None:
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        assert await register(store, key, scope, key) is None
-        assert await find(store, scope) == key
-        assert await context_of(store, key) == key
-        assert await clear(store, scope, key)
-        done.append(number)
-
-    async with open_store(path) as store:
-        hops.hops = 0
-        async with anyio.create_task_group() as tasks:
-            for number in range(64):
-                tasks.start_soon(use, store, number)
-        assert len(done) == 64
-        assert hops.hops <= 16
+# --- A call that fails ------------------------------------------------------------------------
 
 
 async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(

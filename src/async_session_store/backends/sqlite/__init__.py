@@ -25,7 +25,8 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker
-from async_session_store.backends.sqlite._database import Operation, Settings, Tables
+from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import Document
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
@@ -36,6 +37,7 @@ __all__ = ["SqliteBackend"]
 BUSY_TIMEOUT: Final = 5.0  # seconds
 _LARGEST_BATCH: Final = 256
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
+_LARGEST_SMALL: Final = 64 * 1024  # characters of a context
 
 _T = TypeVar("_T")
 
@@ -99,7 +101,9 @@ class SqliteBackend(Backend):
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         document = _document(data)
-        await self._writing(lambda tables: tables.sessions.insert(key, document, ttl))
+        await self._writing(
+            lambda tables: tables.sessions.insert(key, document, ttl), brief=_is_small(document)
+        )
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -115,7 +119,8 @@ class SqliteBackend(Backend):
     ) -> Outcome:
         document = _document(data)
         return await self._writing(
-            lambda tables: tables.sessions.replace(key, document, viewer, if_match)
+            lambda tables: tables.sessions.replace(key, document, viewer, if_match),
+            brief=_is_small(document),
         )
 
     @override
@@ -146,6 +151,7 @@ class SqliteBackend(Backend):
             lambda tables: tables.sessions.put_wait(
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
             ),
+            brief=_is_small(document),
             shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
@@ -173,12 +179,14 @@ class SqliteBackend(Backend):
 
     @override
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        return await self._reading(lambda tables: tables.sessions.list_waits(owner), single=True)
+        return await self._reading(
+            lambda tables: tables.sessions.list_waits(owner), brief=False, single=True
+        )
 
     @override
     async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
         return await self._reading(
-            lambda tables: tables.sessions.list_wait_records(owner), single=True
+            lambda tables: tables.sessions.list_wait_records(owner), brief=False, single=True
         )
 
     @override
@@ -191,7 +199,9 @@ class SqliteBackend(Backend):
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), single=True)
+        return await self._writing(
+            lambda tables: tables.sessions.delete_waits(owner), brief=False, single=True
+        )
 
     @override
     async def claim_wait(
@@ -233,19 +243,25 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(lambda tables: tables.sessions.sweep(rows), single=True)
+        return await self._writing(
+            lambda tables: tables.sessions.sweep(rows), brief=False, single=True
+        )
 
-    async def _reading(self, run: Callable[[Tables], _T], *, single: bool = False) -> _T:
-        return cast("_T", await self._submit(Operation(run, writes=False, single=single)))
+    async def _reading(
+        self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
+    ) -> _T:
+        operation = Operation(run, writes=False, brief=brief, single=single)
+        return cast("_T", await self._submit(operation))
 
     async def _writing(
         self,
         run: Callable[[Tables], _T],
         *,
+        brief: bool = True,
         single: bool = False,
         shortcut: Callable[[Tables], _T | None] | None = None,
     ) -> _T:
-        operation = Operation(run, writes=True, single=single, shortcut=shortcut)
+        operation = Operation(run, writes=True, brief=brief, single=single, shortcut=shortcut)
         return cast("_T", await self._submit(operation))
 
     async def _submit(self, operation: Operation) -> object:
@@ -256,6 +272,11 @@ class SqliteBackend(Backend):
 
 def _document(data: SessionData) -> Document:
     return Document(data.tenant_ctx.owner, _codec.encode_head(data), data.context_json)
+
+
+def _is_small(document: Document) -> bool:
+    """Whether it is written in microseconds."""
+    return len(document.context_json) <= _LARGEST_SMALL
 
 
 def _text_path(path: str | os.PathLike[str]) -> str:

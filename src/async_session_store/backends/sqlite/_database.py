@@ -1,27 +1,37 @@
-"""The database: opening its file, and running batches of operations in transactions.
+"""The database: its file, and operations on it in transactions.
 
-Everything here blocks, and runs in one thread.
+Everything here blocks. Threads may share it, but only one at a time may use it.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final, NamedTuple
 
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
-from async_session_store.backends.sqlite._file import FileIdentity, create_private
+from async_session_store.backends.sqlite._faults import is_locked
+from async_session_store.backends.sqlite._file import IN_MEMORY, FileIdentity, create_private
+from async_session_store.backends.sqlite._schema import SET_VERSION, Settings, check_sqlite, prepare
 from async_session_store.backends.sqlite._table import SessionTable
-from async_session_store.errors import StoreUnavailableError
 
-_OLDEST_SQLITE: Final = (3, 24, 0)
-_SCHEMA_VERSION: Final = 2
-_LOCK_PAUSE: Final = 0.005  # seconds
-_SCHEMA: Final = files("async_session_store.backends.sqlite").joinpath("schema")
+_LONG_LOG: Final = 1000  # pages
+_WRITES_AT_ONCE: Final = 64  # before one that may find the log too long
+
+
+class _Waiting(NamedTuple):
+    """What to wait for: a lock, and the disk when a commit finds the log long and empties it."""
+
+    busy_timeout: int
+    """How long to wait for a lock that another process holds, in milliseconds."""
+    long_log: int
+    """From how many pages on the log is long; 0 for never."""
+
+
+_NO_WAITING: Final = _Waiting(busy_timeout=0, long_log=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +45,16 @@ class Tables:
 class Operation(NamedTuple):
     """What to do with the tables, and whether that changes them.
 
-    One that is a ``single`` statement needs no transaction around it. Another may have a
-    ``shortcut``: one statement that does it all, or else nothing, and then gives None.
+    One that is ``brief`` takes microseconds, unless it must wait for a lock or for the disk. One
+    that is a ``single`` statement needs no transaction around it. Another may have a ``shortcut``:
+    one statement that does it all, or else nothing, and then gives None.
     """
 
     run: Callable[[Tables], object]
     writes: bool
+    brief: bool = True
     single: bool = False
     shortcut: Callable[[Tables], object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to open a database; times in seconds."""
-
-    path: str
-    synchronous: str
-    busy_timeout: float
-    clock: Callable[[], float]
-    max_document_bytes: int
 
 
 class _OperationFailedError(Exception):
@@ -68,17 +69,24 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        _check_version()
+        check_sqlite()
         create_private(settings.path)
         self._connection = sqlite3.connect(
-            settings.path, timeout=settings.busy_timeout, isolation_level=None
+            settings.path,
+            timeout=settings.busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
-            self._prepare(settings)
+            prepare(self._connection, settings)
         except BaseException:
             self._connection.close()
             raise
         self._file = FileIdentity(settings.path)
+        self._patience = _Waiting(round(settings.busy_timeout * 1000), _LONG_LOG)
+        self._waiting = self._patience
+        self._commits_wait = settings.synchronous == "FULL" and settings.path != IN_MEMORY
+        self._written_at_once = 0
         execute, clock = self._connection.execute, Clock(settings.clock)
         sessions = SessionTable(execute, clock, max_document_bytes=settings.max_document_bytes)
         self._tables = Tables(sessions, ClaimTable(execute, clock, sessions))
@@ -91,6 +99,43 @@ class Database:
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
+        self._wait_for(self._patience)
+        replies = self._run_all(operations)
+        if self._written_at_once and any(operation.writes for operation in operations):
+            self._begin_log_anew()
+        return replies
+
+    def run_at_once(self, operation: Operation) -> list[object]:
+        """Run an operation like a batch of one; or do nothing, if it would have to wait."""
+        if not operation.brief or (operation.writes and not self._may_write_at_once()):
+            return []
+        self._wait_for(_NO_WAITING)
+        try:
+            replies = self._run_all([operation])
+        except sqlite3.OperationalError as error:
+            if is_locked(error):
+                return []
+            raise
+        self._written_at_once += operation.writes
+        return [] if is_locked(replies[0]) else replies
+
+    def _may_write_at_once(self) -> bool:
+        return not self._commits_wait and self._written_at_once < _WRITES_AT_ONCE
+
+    def _wait_for(self, waiting: _Waiting) -> None:
+        if waiting == self._waiting:
+            return
+        self._connection.execute(f"PRAGMA busy_timeout = {waiting.busy_timeout}").close()
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {waiting.long_log}").close()
+        self._waiting = waiting
+
+    def _begin_log_anew(self) -> None:
+        """Write what is there already: the first write to an emptied log waits for the disk."""
+        self._written_at_once = 0
+        with suppress(sqlite3.OperationalError):
+            self._connection.execute(SET_VERSION)
+
+    def _run_all(self, operations: Sequence[Operation]) -> list[object]:
         replies = self._run_single(operations[0]) if len(operations) == 1 else None
         if replies is None:
             replies = self._run(operations)
@@ -154,67 +199,3 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise _OperationFailedError from error
         return replies
-
-    def _prepare(self, settings: Settings) -> None:
-        execute = self._connection.execute
-        execute("BEGIN")
-        version = self._check_schema()
-        execute("COMMIT")
-        self._switch_to_wal(settings.busy_timeout)
-        execute(f"PRAGMA synchronous = {settings.synchronous}")
-        if version < _SCHEMA_VERSION:
-            self._migrate()
-
-    def _switch_to_wal(self, busy_timeout: float) -> None:
-        """Switch the journal mode, for which SQLite itself does not wait."""
-        give_up_at = time.monotonic() + busy_timeout
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() >= give_up_at:
-                    raise
-                time.sleep(_LOCK_PAUSE)
-            else:
-                return
-
-    def _migrate(self) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        for version in range(self._check_schema() + 1, _SCHEMA_VERSION + 1):
-            migration = _SCHEMA.joinpath(f"{version}.sql").read_text(encoding="utf-8")
-            for statement in _statements(migration):
-                execute(statement)
-        execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        execute("COMMIT")
-
-    def _check_schema(self) -> int:
-        """The version of the schema, 0 for a new file, as a transaction sees it."""
-        execute = self._connection.execute
-        (version,) = execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            raise StoreUnavailableError(
-                "the SQLite file was written by a newer version of this library; update it here too"
-            )
-        if version == 0 and execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StoreUnavailableError(
-                "the SQLite file holds tables of another application; give this store its own file"
-            )
-        return int(version)
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _check_version() -> None:
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        oldest = ".".join(map(str, _OLDEST_SQLITE))
-        raise StoreUnavailableError(
-            f"SQLite {sqlite3.sqlite_version} is too old; this library needs {oldest} or newer"
-        )

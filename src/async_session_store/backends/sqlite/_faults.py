@@ -24,6 +24,11 @@ def unavailable(error: sqlite3.Error | OSError) -> StoreUnavailableError:
     return _because(error, _advice(error))
 
 
+def is_locked(fault: object) -> bool:
+    """Whether another connection holds a lock that was needed; then nothing was done."""
+    return isinstance(fault, sqlite3.OperationalError) and "locked" in str(fault)
+
+
 def _advice(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "the folder of the database file does not exist; create it first"

@@ -1,7 +1,12 @@
-"""The database in aiosqlite's thread: each batch of operations is one hop to it."""
+"""The database in aiosqlite's thread: each batch of operations is one hop to it.
+
+A hop takes the loop longer than most operations. So one that comes alone, and need not wait, runs
+in the loop's own thread.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +17,9 @@ import aiosqlite
 from typing_extensions import override
 
 from async_session_store.backends._batches import Job, RunBatch
-from async_session_store.backends.sqlite._database import Database, Operation, Settings
+from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
+from async_session_store.backends.sqlite._schema import Settings
 
 _T = TypeVar("_T")
 
@@ -41,18 +47,25 @@ async def _run_batch(
 ) -> None:
     operations = [job.operation for job in jobs]
     try:
-        replies = await _run(thread, partial(database.run_batch, operations))
+        at_once = database.run_at_once(operations[0]) if len(jobs) == 1 else []
+        replies = at_once or await _run(thread, partial(database.run_batch, operations))
     except (sqlite3.Error, OSError) as error:
         for job in jobs:
             job.fail(unavailable(error))
         return
     for job, reply in zip(jobs, replies, strict=True):
-        if isinstance(reply, sqlite3.Error):
-            job.fail(unavailable(reply))
-        elif isinstance(reply, Exception):
-            job.fail(reply)
-        else:
-            job.succeed(reply)
+        _settle(job, reply)
+    if at_once:
+        await asyncio.sleep(0)  # it is the turn of others, whose calls form the next batch
+
+
+def _settle(job: OperationJob, reply: object) -> None:
+    if isinstance(reply, sqlite3.Error):
+        job.fail(unavailable(reply))
+    elif isinstance(reply, Exception):
+        job.fail(reply)
+    else:
+        job.succeed(reply)
 
 
 async def _run(thread: aiosqlite.Connection, function: Callable[[], _T]) -> _T:

@@ -1,0 +1,102 @@
+"""A database file made ready: its journal mode and its tables, of the newest version."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from async_session_store.backends.sqlite._faults import is_locked
+from async_session_store.errors import StoreUnavailableError
+
+OLDEST_SQLITE: Final = (3, 24, 0)
+_VERSION: Final = 2
+_LOCK_PAUSE: Final = 0.005  # seconds
+_MIGRATIONS: Final = files("async_session_store.backends.sqlite").joinpath("schema")
+
+SET_VERSION: Final = f"PRAGMA user_version = {_VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to open a database; times in seconds."""
+
+    path: str
+    synchronous: str
+    busy_timeout: float
+    clock: Callable[[], float]
+    max_document_bytes: int
+
+
+def check_sqlite() -> None:
+    """Raise ``StoreUnavailableError`` if SQLite itself is too old."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreUnavailableError(
+            f"SQLite {sqlite3.sqlite_version} is too old; this library needs {oldest} or newer"
+        )
+
+
+def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
+    """Make a file that was opened ready for use.
+
+    Raises ``sqlite3.Error``, or ``StoreUnavailableError`` for a file that is not this library's,
+    which it leaves as it is.
+    """
+    connection.execute("BEGIN")
+    version = _check(connection)
+    connection.execute("COMMIT")
+    _switch_to_log(connection, settings.busy_timeout)
+    connection.execute(f"PRAGMA synchronous = {settings.synchronous}")
+    if version < _VERSION:
+        _migrate(connection)
+
+
+def _check(connection: sqlite3.Connection) -> int:
+    """The version of the tables, 0 for a new file, as a transaction sees it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        raise StoreUnavailableError(
+            "the SQLite file was written by a newer version of this library; update it here too"
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise StoreUnavailableError(
+            "the SQLite file holds tables of another application; give this store its own file"
+        )
+    return int(version)
+
+
+def _switch_to_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
+    """Switch to a write-ahead log, for which SQLite itself does not wait."""
+    give_up_at = time.monotonic() + busy_timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for version in range(_check(connection) + 1, _VERSION + 1):
+        migration = _MIGRATIONS.joinpath(f"{version}.sql").read_text(encoding="utf-8")
+        for statement in _statements(migration):
+            connection.execute(statement)
+    connection.execute(SET_VERSION)
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

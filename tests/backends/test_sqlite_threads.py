@@ -1,0 +1,254 @@
+"""Which calls run in the loop's own thread, and which in that of SQLite."""
+
+# tests may block
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import pytest
+from sqlite_locks import locked
+
+from async_session_store import AsyncSessionStore, ReplyScope, StoreUnavailableError
+from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._database import Tables
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    B,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+)
+from calls import CALLS, SEVERAL_SCOPES
+
+pytestmark = pytest.mark.anyio
+
+UNBOUNDED = {
+    *("list_waits_for_user", "list_wait_records", "clear_waits_for_user", "find_by_user"),
+}
+BRIEF_READS = {"get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"}
+
+
+class CountingQueue(queue.SimpleQueue[object]):
+    """What aiosqlite hands to its thread."""
+
+    hops = 0
+
+    def put_nowait(self, item: object) -> None:
+        CountingQueue.hops += 1
+        super().put_nowait(item)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
+    monkeypatch.setattr("aiosqlite.core.SimpleQueue", CountingQueue)
+    return CountingQueue
+
+
+def open_store(
+    path: Path | str, synchronous: Literal["FULL", "NORMAL"] = "NORMAL", busy_timeout: float = 5
+) -> AsyncSessionStore:
+    backend = SqliteBackend(path, synchronous=synchronous, busy_timeout=busy_timeout)
+    return AsyncSessionStore(backend)
+
+
+# --- Calls that come alone --------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.parametrize("path_of", [str, lambda _: ":memory:"], ids=["file", "memory"])
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+async def test_w1_a_call_is_one_hop_or_none(
+    hops: type[CountingQueue], path: Path, synchronous: Literal["FULL", "NORMAL"], path_of: Any
+) -> None:
+    async with open_store(path_of(path), synchronous) as store:
+        syncs = synchronous == "FULL" and path_of is str
+        for name, call in (*CALLS.items(), *SEVERAL_SCOPES.items()):
+            await register(store, "k", A)
+            hops.hops = 0
+            await call(store)
+            is_brief = name in BRIEF_READS or (not syncs and name not in UNBOUNDED)
+            assert hops.hops == (0 if is_brief else 1), name
+
+
+def watch(tables: Tables, statements: list[str]) -> None:
+    """Note each statement that the backend executes from now on."""
+    execute: Any = tables.sessions._execute
+    execute.__self__.set_trace_callback(statements.append)
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+async def test_a_call_that_comes_alone_is_one_statement(
+    path: Path, synchronous: Literal["FULL", "NORMAL"]
+) -> None:
+    statements: list[str] = []
+    clock = 1_700_000_000.0
+    backend = SqliteBackend(path, synchronous=synchronous, clock=lambda: clock)
+    async with AsyncSessionStore(backend) as store:
+        await register(store, "first", B)
+        await backend._reading(lambda tables: watch(tables, statements))
+        for call in (
+            lambda: register(store, "k", A, ttl=60),
+            lambda: find(store, A),
+            lambda: context_of(store, "k"),
+            lambda: store.get_wait(CTX, "u1", A),
+            lambda: listed(store),
+            lambda: clear(store, A, "k"),
+            lambda: clear(store, B),
+        ):
+            statements.clear()
+            assert await call() is not False
+            assert sum(not statement.startswith("PRAGMA") for statement in statements) == 1
+
+
+async def test_a_large_document_is_written_in_sqlites_thread(
+    hops: type[CountingQueue], path: Path
+) -> None:
+    async with open_store(path) as store:
+        for size, expected in ((64 * 1024, 0), (64 * 1024 + 1, 1)):
+            large = data("x" * size)
+            hops.hops = 0
+            await register(store, "k", A, "x" * size)
+            assert hops.hops == expected
+            await store.update_session("k", large)
+            assert hops.hops == 2 * expected
+            await store.create_session(CTX, large)
+            assert hops.hops == 3 * expected
+
+
+async def test_the_log_is_emptied_in_sqlites_thread(hops: type[CountingQueue], path: Path) -> None:
+    log = path.with_name("sessions.db-wal")
+    async with open_store(path) as store:
+        await register(store, "k", A)
+        hops.hops = 0
+        for number in range(650):
+            await store.update_session("k", data(f"{number}" + "x" * 16 * 1024))
+        assert hops.hops == 10
+        assert log.stat().st_size < 8 * 1024 * 1024
+        assert await context_of(store, "k") == "649" + "x" * 16 * 1024
+    assert not log.exists()
+
+
+async def test_a_caller_that_calls_on_and_on_lets_others_run(path: Path) -> None:
+    async with open_store(path) as store:
+        await register(store, "k", A)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.ensure_future(count())
+        for _ in range(100):
+            assert await find(store, A) == "k"
+        other.cancel()
+        assert turns >= 100
+
+
+# --- Calls that come with others --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+async def test_64_calls_at_once_share_hops(
+    hops: type[CountingQueue], path: Path, synchronous: Literal["FULL", "NORMAL"]
+) -> None:
+    done: list[int] = []
+
+    async def use(store: AsyncSessionStore, number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=str(number))
+        assert await register(store, key, scope, key) is None
+        assert await find(store, scope) == key
+        assert await context_of(store, key) == key
+        assert await clear(store, scope, key)
+        done.append(number)
+
+    async with open_store(path, synchronous) as store:
+        hops.hops = 0
+        async with anyio.create_task_group() as tasks:
+            for number in range(64):
+                tasks.start_soon(use, store, number)
+        assert len(done) == 64
+        assert 3 <= hops.hops <= 16
+
+
+async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Path) -> None:
+    async with open_store(path, "FULL") as store:
+        await register(store, "k", A, "0")
+        for number in range(100):
+            write = asyncio.ensure_future(store.update_session("k", data(str(number))))
+            await asyncio.sleep(0)
+            write.cancel()
+            await asyncio.wait([write])
+            seen = await context_of(store, "k")
+            await asyncio.sleep(0.001)
+            assert await context_of(store, "k") == seen
+
+
+# --- Locks ------------------------------------------------------------------------------------
+
+
+async def longest_pause(seconds: float) -> float:
+    """How long the loop stood still at most, in so many seconds."""
+    longest, end = 0.0, time.monotonic() + seconds
+    while (before := time.monotonic()) < end:
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.monotonic() - before)
+    return longest
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+async def test_r4_the_loop_goes_on_while_a_call_waits_for_a_lock(
+    path: Path, synchronous: Literal["FULL", "NORMAL"]
+) -> None:
+    async with open_store(path, synchronous, busy_timeout=20) as store:
+        await register(store, "k", A, "old")
+        with locked(path) as release:
+            write = asyncio.ensure_future(store.update_session("k", data("new")))
+            assert await longest_pause(0.5) < 0.25
+            assert not write.done()
+            release()
+            await write
+        assert await context_of(store, "k") == "new"
+
+
+async def test_r4_at_normal_too_a_writer_waits_for_the_lock_until_its_time_is_over(
+    path: Path,
+) -> None:
+    async with open_store(path, busy_timeout=0.2) as store:
+        await register(store, "k", A, "old")
+        held = await store.claim_wait(CTX, "u1", A)
+        assert held is not None
+        with locked(path):
+            for write in (
+                lambda: store.update_session("k", data("new")),
+                lambda: register(store, "new", B),
+                lambda: store.clear_wait(CTX, "u1", A),
+                held.complete,
+            ):
+                begun = time.monotonic()
+                with pytest.raises(StoreUnavailableError, match="nothing was written"):
+                    await write()
+                assert 0.2 <= time.monotonic() - begun < 2
+                assert await context_of(store, "k") == "old"
+        assert await held.complete()
