@@ -64,6 +64,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def crowded(session: nox.Session) -> None:
+    """Run the suite, cancellation and processes while 63 others call: so all goes in batches."""
+    session.install(".[all]", *group("test"))
+    session.run("pytest", "-m", "crowded", *session.posargs)
+
+
+@nox.session(default=False)
 def rust_vectors(session: nox.Session) -> None:
     """Record what the Rust crate writes; fail if that is not what is recorded."""
     check_cargo(session)

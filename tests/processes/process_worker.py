@@ -24,6 +24,7 @@ from async_session_store import (
     SessionNotFoundError,
     TenantCtx,
 )
+from crowded_store import CrowdedStore
 
 CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 SCOPES = [ReplyScope(conversation=f"scope-{number}") for number in range(4)]
@@ -39,7 +40,8 @@ def data(text: str) -> SessionData:
 
 
 def open_store(url: str, namespace: str) -> AsyncSessionStore:
-    return AsyncSessionStore.from_url(url, namespace=namespace or None)
+    store_class = CrowdedStore if os.environ.get("CROWDED") else AsyncSessionStore
+    return store_class.from_url(url, namespace=namespace or None)
 
 
 async def shuffle_waits(store: AsyncSessionStore, number: int) -> int:

@@ -43,6 +43,7 @@ async def test_s5_an_update_never_brings_a_removed_session_back(storage: Storage
 
 async def test_w1_a_killed_process_leaves_storage_whole(storage: Storage) -> None:
     task = [WORKER, "kill_while_registering", storage.url, storage.namespace, "0"]
-    result = await anyio.run_process([sys.executable, *task], stderr=None)
+    command = [sys.executable, *task]
+    result = await anyio.run_process(command, stderr=None, env=storage.environment)
     assert json.loads(result.stdout) > worker.KILLS / 4, "few kills hit a call that was under way"
     await worker.assert_whole(storage.url, storage.namespace)

@@ -8,13 +8,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from os import environ
 from pathlib import Path
+from typing import Final
+
+TESTS: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Storage:
+    """A storage that processes share. In each of them, a crowd may call all the time."""
+
     url: str
     namespace: str = ""
+    crowded: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the processes."""
+        crowd = {"CROWDED": "1"} if self.crowded else {}
+        return {**environ, "PYTHONPATH": str(TESTS), **crowd}
 
 
 class WorkerProcess:
@@ -53,6 +66,7 @@ def worker_process(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=storage.environment,
     ) as process:
         try:
             yield WorkerProcess(process)

@@ -45,8 +45,10 @@ _T = TypeVar("_T")
 class SqliteBackend(Backend):
     """Sessions in a SQLite file in WAL mode, which several processes may share.
 
-    All calls run in one thread. Calls that come while a transaction runs go together in the next
-    one, and are answered after it was committed. A file that is created gets the mode 0600.
+    Calls run in a thread of their own. Those that come while a transaction runs go together in the
+    next one, and are answered after it was committed. A call that comes alone runs at once in the
+    loop's thread, if it takes microseconds there: never if it had to wait for a lock, for a commit
+    that syncs, or for the log to be emptied. A file that is created gets the mode 0600.
 
     Args:
         path: The database file; its folder must exist. ``:memory:`` is a private database that

@@ -1,0 +1,61 @@
+"""A store that 63 others call all the time, so that each call goes with theirs in a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import suppress
+from typing import Final
+
+from typing_extensions import Self, override
+
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionNotFoundError,
+    StoreUnavailableError,
+    TenantCtx,
+)
+
+CROWD: Final = 63
+
+
+class CrowdedStore(AsyncSessionStore):
+    """What the others call for is never there, so they leave nothing behind."""
+
+    _crowd: tuple[asyncio.Task[None], ...] = ()
+
+    @override
+    async def open(self) -> Self:
+        await super().open()
+        self._crowd = tuple(asyncio.create_task(self._call_on(number)) for number in range(CROWD))
+        return self
+
+    @override
+    async def aclose(self) -> None:
+        crowd, self._crowd = self._crowd, ()
+        try:
+            await super().aclose()
+        finally:
+            for task in crowd:
+                task.cancel()
+
+    async def _call_on(self, number: int) -> None:
+        user, scope, key = f"crowd-{number}", ReplyScope(conversation="crowd"), f"crowd-{number}"
+        ctx = TenantCtx(env="test", tenant_id="acme", user_id=user)
+        cursor = SessionCursor(node_pointer="wait")
+        data = SessionData(tenant_ctx=ctx, flow_id="crowd", cursor=cursor, context_json="{}")
+        with suppress(StoreUnavailableError):
+            for turn in itertools.count(number):
+                match turn % 4:
+                    case 0:
+                        assert await self.find_wait_by_scope(ctx, user, scope) is None
+                    case 1:
+                        assert await self.get_session(key) is None
+                    case 2:
+                        assert not await self.clear_wait(ctx, user, scope)
+                    case _:
+                        with suppress(SessionNotFoundError):
+                            await self.update_session(key, data)
