@@ -49,14 +49,30 @@ def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> 
 
     Raises ``UnreadableDocumentError``.
     """
-    known = len(head) <= _LARGEST_REMEMBERED
-    data = (_remembered_head if known else _decode_head)(head).model_copy()
+    data = _head(head).model_copy()
     # No one else holds the copy yet; this spares escaping and parsing its largest field.
     vars(data)["context_json"] = context_json
-    ceiling = len(head) + len(_NO_CONTEXT) + LARGEST_ESCAPE * len(context_json)
-    if maximum is not None and ceiling > maximum and exceeds(data, maximum):
+    if maximum is not None and _may_exceed(head, context_json, maximum) and exceeds(data, maximum):
         raise UnreadableDocumentError("it is larger than max_document_bytes")
     return data
+
+
+def check_split(head: bytes, context_json: str, maximum: int) -> None:
+    """Raise what :func:`decode_split` would raise."""
+    if _may_exceed(head, context_json, maximum):
+        decode_split(head, context_json, maximum)
+    else:
+        _head(head)
+
+
+def _may_exceed(head: bytes, context_json: str, maximum: int) -> bool:
+    return len(head) + len(_NO_CONTEXT) + LARGEST_ESCAPE * len(context_json) > maximum
+
+
+def _head(head: bytes) -> SessionData:
+    """The data in a head, whose context is empty."""
+    known = len(head) <= _LARGEST_REMEMBERED
+    return (_remembered_head if known else _decode_head)(head)
 
 
 def _decode_head(head: bytes) -> SessionData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
@@ -27,6 +27,7 @@ _REMEMBERED_OWNERS: Final = 1024
 
 Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
 OwnerColumns: TypeAlias = "tuple[str, str, str, str]"
+_T = TypeVar("_T")
 
 OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
 _LIVE: Final = "(deadline IS NULL OR deadline > ?)"
@@ -246,12 +247,14 @@ class SessionTable:
     # --- Reading a row ------------------------------------------------------------------------
 
     def _data(self, row: Row) -> SessionData | Unreadable:
+        return self._examined(row, _codec.decode_split)
+
+    def _examined(self, row: Row, examine: Callable[[bytes, str, int], _T]) -> _T | Unreadable:
+        """What the function makes of a row's head and context."""
         if row.head is None or row.context_json is None:
             return _unreadable(row, "it is incomplete")
         try:
-            return _codec.decode_split(
-                row.head, row.context_json.decode(), self._max_document_bytes
-            )
+            return examine(row.head, row.context_json.decode(), self._max_document_bytes)
         except UnicodeDecodeError:
             return _unreadable(row, "its context_json is no UTF-8")
         except _codec.UnreadableDocumentError as error:
@@ -267,7 +270,8 @@ class SessionTable:
     def _refusal(self, row: Row, owner: Owner) -> Outcome | None:
         if not row.belongs_to(owner):
             return Outcome.FOREIGN
-        return Outcome.UNREADABLE if isinstance(self._data(row), Unreadable) else None
+        unreadable = self._examined(row, _codec.check_split)
+        return None if unreadable is None else Outcome.UNREADABLE
 
     # --- Changing -----------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class SessionTable:
         ttl: int | None,
         scope_hash: str | None,
     ) -> sqlite3.Cursor:
-        wait_id = None if scope_hash is None else _random.unique_id()
+        wait_id = None if scope_hash is None else _random.stamp()
         place = (*owner_columns(document.owner), str(key), scope_hash, wait_id)
         content = (self._deadline(ttl), document.head, document.context_json)
         return self._execute(statement, place + content)
