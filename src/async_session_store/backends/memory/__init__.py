@@ -79,7 +79,7 @@ class MemoryBackend(Backend):
         self._clock = clock
         self._sessions: dict[SessionKey, _Session] = {}
         self._waits: dict[Owner, dict[str, _Session]] = {}
-        self._deadlines = Deadlines(self._is_current)
+        self._deadlines = Deadlines(self._deadline_of)
         self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
         self._deliveries: Expiring[tuple[Owner, str, str], Delivery] = Expiring()
         self._versions = itertools.count(1)
@@ -375,15 +375,16 @@ class MemoryBackend(Backend):
             session.deadline = math.inf
             return
         session.deadline = now + ttl / 1000
-        self._deadlines.add(session, session.deadline)
+        self._deadlines.add(session.key, session.deadline)
 
-    def _is_current(self, session: _Session, deadline: float) -> bool:
-        return session.deadline == deadline and self._sessions.get(session.key) is session
+    def _deadline_of(self, key: SessionKey) -> float:
+        session = self._sessions.get(key)
+        return math.inf if session is None else session.deadline
 
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        for session in self._deadlines.due(now, limit):
-            self._remove(session)
+        for key in self._deadlines.due(now, limit):
+            self._remove(self._sessions[key])
             removed += 1
         return removed
