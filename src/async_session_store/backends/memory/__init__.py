@@ -163,14 +163,18 @@ class MemoryBackend(Backend):
         now = self._clock()
         if self._deadlines.is_due(now):
             self._sweep(_SWEEP, now)
-        before = self._live(key, now)
-        if before is not None and before.owner != owner:
+        before = self._sessions.get(key)
+        if before is not None and before.deadline > now and before.owner != owner:
             return _FOREIGN
-        holder = self._waiting(owner, scope_hash, now)
-        if holder is not None and only_if_absent:
+        holder = self._waits.get(owner, _NOWHERE).get(scope_hash)
+        if only_if_absent and holder is not None and holder.deadline > now:
             return _TAKEN
-        self._route(self._store(key, data, ttl, now), scope_hash)
-        if holder is None or holder is before:
+        session = self._store(key, data, ttl, now)
+        if holder is not None:
+            holder.scope_hash = None
+        self._waits.setdefault(owner, {})[scope_hash] = session
+        session.scope_hash = scope_hash
+        if holder is None or holder is before or holder.deadline <= now:
             return _REGISTERED
         return Registration(Outcome.DONE, detached=holder.key)
 
@@ -349,25 +353,12 @@ class MemoryBackend(Backend):
         return session
 
     def _remove(self, session: _Session) -> None:
-        self._unroute(session)
         del self._sessions[session.key]
-
-    def _route(self, session: _Session, scope_hash: str) -> None:
-        scopes = self._waits.setdefault(session.owner, {})
-        displaced = scopes.get(scope_hash)
-        if displaced is not None:
-            displaced.scope_hash = None
-        scopes[scope_hash] = session
-        session.scope_hash = scope_hash
-
-    def _unroute(self, session: _Session) -> None:
-        if session.scope_hash is None:
-            return
-        scopes = self._waits[session.owner]
-        del scopes[session.scope_hash]
-        if not scopes:
-            del self._waits[session.owner]
-        session.scope_hash = None
+        if session.scope_hash is not None:
+            waiting = self._waits[session.owner]
+            del waiting[session.scope_hash]
+            if not waiting:
+                del self._waits[session.owner]
 
     def _set_deadline(self, session: _Session, ttl: int | None, now: float) -> None:
         session.expires_at = None
