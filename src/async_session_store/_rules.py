@@ -181,7 +181,8 @@ def owner_of(ctx: TenantCtx, argument: str = "ctx") -> Owner:
         owner = ctx.owner
     except AttributeError:
         raise _built_around_validation(argument) from None
-    if owner.team == _NO_TEAM_MARK:
+    team = owner.team
+    if team is not None and team == _NO_TEAM_MARK:
         raise InvalidInputError(
             f"{argument}: the team '-' is the mark for no team; leave team_id out (F6)"
         )
