@@ -115,9 +115,7 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     """Whole milliseconds, at least one; or None for no deadline (T1)."""
     if ttl is None or ttl is NEVER:
         return None
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise _wrong_type(argument, "a timedelta, seconds, or NEVER", ttl)
+    seconds = _seconds(argument, ttl, "a timedelta, seconds, or NEVER")
     if 0 < seconds <= _MAX_SECONDS:
         return round(seconds * 1000) or 1
     if _MAX_SECONDS < seconds < math.inf:
@@ -143,11 +141,18 @@ def delivery(delivery_id: str | None, dedupe_ttl: timedelta | float) -> Delivery
 
 def patience(wait: timedelta | float) -> float:
     """Seconds to wait for a turn (K1)."""
-    seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise _wrong_type("wait", "a timedelta or seconds", wait)
+    seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
         raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
+    return seconds
+
+
+def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
+    if type(value) is int or type(value) is float:
+        return value  # the usual case, and by far the quickest to tell
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise _wrong_type(argument, wanted, value)
     return seconds
 
 
@@ -176,7 +181,8 @@ def owner_of(ctx: TenantCtx, argument: str = "ctx") -> Owner:
         owner = ctx.owner
     except AttributeError:
         raise _built_around_validation(argument) from None
-    if owner.team == _NO_TEAM_MARK:
+    team = owner.team
+    if team is not None and team == _NO_TEAM_MARK:
         raise InvalidInputError(
             f"{argument}: the team '-' is the mark for no team; leave team_id out (F6)"
         )

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import math
+import weakref
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from backend_hooks import MemoryHooks
+from hypothesis import given
+from hypothesis import strategies as st
 
 from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
@@ -50,27 +55,57 @@ class TestMemory(MemoryHooks, BackendSuite):
             await store.touch_session("k", 600)
         assert len(backend._deadlines) < 2000
 
+    async def test_t5_keys_that_come_and_go_do_not_make_it_grow(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        for number in range(5000):
+            await register(store, f"k{number}", A, ttl=600)
+            await clear(store, A)
+        assert len(backend._deadlines) < 2000
+
+    async def test_9_what_is_removed_is_let_go(self, store: AsyncSessionStore) -> None:
+        paused = data()
+        await store.register_wait(CTX, "u1", A, "k", paused, ttl=600)
+        gone = weakref.ref(paused)
+        del paused
+        await clear(store, A)
+        assert gone() is None
+
     async def test_t5_keeping_deadlines_takes_no_long_turn(self) -> None:
         live: set[int] = set()
         looks = 0
 
-        def is_current(thing: int, _: float) -> bool:
+        def deadline_of(key: int) -> float:
             nonlocal looks
             looks += 1
-            return thing in live
+            return 20_000 - key if key in live else math.inf
 
-        deadlines = Deadlines(is_current)
-        for thing in range(20_000):
-            if thing < 5000:
-                live.add(thing)
+        deadlines = Deadlines(deadline_of)
+        for key in range(20_000):
+            if key < 5000:
+                live.add(key)
             looked_before = looks
-            deadlines.add(thing, 20_000 - thing)
+            deadlines.add(key, 20_000 - key)
             assert looks - looked_before <= 16
         assert len(deadlines) < 3 * 5000 + 2 * 1024
         due: set[int] = set()
         while deadlines.is_due(20_000):
             due.update(deadlines.due(20_000, 100))
         assert due == live
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9) | st.just(math.inf))))
+    def test_t5_a_key_is_due_at_the_deadline_it_got_last(
+        self, changes: list[tuple[int, float]]
+    ) -> None:
+        last: dict[int, float] = {}
+        deadlines = Deadlines(last.__getitem__)
+        for key, deadline in changes:
+            last[key] = deadline
+            deadlines.add(key, deadline)
+        for now in range(10):
+            due = sorted(deadlines.due(now, most=100))
+            assert due == sorted(key for key in last if last[key] == now)
 
     async def test_t5_purging_many_lets_other_tasks_run(self, store: AsyncSessionStore) -> None:
         for number in range(1000):

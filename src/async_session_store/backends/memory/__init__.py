@@ -79,7 +79,7 @@ class MemoryBackend(Backend):
         self._clock = clock
         self._sessions: dict[SessionKey, _Session] = {}
         self._waits: dict[Owner, dict[str, _Session]] = {}
-        self._deadlines = Deadlines(self._is_current)
+        self._deadlines = Deadlines(self._deadline_of)
         self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
         self._deliveries: Expiring[tuple[Owner, str, str], Delivery] = Expiring()
         self._versions = itertools.count(1)
@@ -163,14 +163,18 @@ class MemoryBackend(Backend):
         now = self._clock()
         if self._deadlines.is_due(now):
             self._sweep(_SWEEP, now)
-        before = self._live(key, now)
-        if before is not None and before.owner != owner:
+        before = self._sessions.get(key)
+        if before is not None and before.deadline > now and before.owner != owner:
             return _FOREIGN
-        holder = self._waiting(owner, scope_hash, now)
-        if holder is not None and only_if_absent:
+        holder = self._waits.get(owner, _NOWHERE).get(scope_hash)
+        if only_if_absent and holder is not None and holder.deadline > now:
             return _TAKEN
-        self._route(self._store(key, data, ttl, now), scope_hash)
-        if holder is None or holder is before:
+        session = self._store(key, data, ttl, now)
+        if holder is not None:
+            holder.scope_hash = None
+        self._waits.setdefault(owner, {})[scope_hash] = session
+        session.scope_hash = scope_hash
+        if holder is None or holder is before or holder.deadline <= now:
             return _REGISTERED
         return Registration(Outcome.DONE, detached=holder.key)
 
@@ -349,25 +353,12 @@ class MemoryBackend(Backend):
         return session
 
     def _remove(self, session: _Session) -> None:
-        self._unroute(session)
         del self._sessions[session.key]
-
-    def _route(self, session: _Session, scope_hash: str) -> None:
-        scopes = self._waits.setdefault(session.owner, {})
-        displaced = scopes.get(scope_hash)
-        if displaced is not None:
-            displaced.scope_hash = None
-        scopes[scope_hash] = session
-        session.scope_hash = scope_hash
-
-    def _unroute(self, session: _Session) -> None:
-        if session.scope_hash is None:
-            return
-        scopes = self._waits[session.owner]
-        del scopes[session.scope_hash]
-        if not scopes:
-            del self._waits[session.owner]
-        session.scope_hash = None
+        if session.scope_hash is not None:
+            waiting = self._waits[session.owner]
+            del waiting[session.scope_hash]
+            if not waiting:
+                del self._waits[session.owner]
 
     def _set_deadline(self, session: _Session, ttl: int | None, now: float) -> None:
         session.expires_at = None
@@ -375,15 +366,16 @@ class MemoryBackend(Backend):
             session.deadline = math.inf
             return
         session.deadline = now + ttl / 1000
-        self._deadlines.add(session, session.deadline)
+        self._deadlines.add(session.key, session.deadline)
 
-    def _is_current(self, session: _Session, deadline: float) -> bool:
-        return session.deadline == deadline and self._sessions.get(session.key) is session
+    def _deadline_of(self, key: SessionKey) -> float:
+        session = self._sessions.get(key)
+        return math.inf if session is None else session.deadline
 
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""
         removed = 0
-        for session in self._deadlines.due(now, limit):
-            self._remove(session)
+        for key in self._deadlines.due(now, limit):
+            self._remove(self._sessions[key])
             removed += 1
         return removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
@@ -11,63 +12,83 @@ _STEP: Final = 16  # entries that are taken over with one that is added
 _DROPPED: Final = 4  # expired entries that are dropped with one that is set
 
 _K = TypeVar("_K")
-_T = TypeVar("_T")
 _V = TypeVar("_V")
 
 
-class Deadlines(Generic[_T]):
-    """Things and when they expire.
+class Deadlines(Generic[_K]):
+    """Keys, and when what is stored under them expires.
 
-    An entry is outdated once its thing is gone or has another deadline. Once there may be more of
-    these than of others, the heap is outgrown: each entry that is added then takes a few over into
-    a new heap, or drops them. So nothing here takes long, however many things there are.
+    A key has one entry, for a time when it is to be looked at: its deadline, or one that it had
+    before. So to move a deadline away, or to remove a key and store it anew, costs no entry. An
+    entry is outdated once its key is gone or has an earlier one. Once there may be more of these
+    than of others, the heap is outgrown: each entry that is added then takes a few over into a new
+    heap, or drops them. So nothing here takes long, however many keys there are.
 
     Args:
-        is_current: Whether a thing still has this deadline.
+        deadline_of: The deadline of a key: infinite if it has none, or is gone.
     """
 
-    def __init__(self, is_current: Callable[[_T, float], bool]) -> None:
-        self._is_current = is_current
-        self._heap: list[tuple[float, int, _T]] = []
-        self._outgrown: list[tuple[float, int, _T]] = []
-        self._added = 0
+    def __init__(self, deadline_of: Callable[[_K], float]) -> None:
+        self._deadline_of = deadline_of
+        self._look_at: dict[_K, float] = {}
+        self._heap: list[tuple[float, int, _K]] = []
+        self._outgrown: list[tuple[float, int, _K]] = []
+        self._pushed = 0
         self._largest = _SLACK
 
-    def add(self, thing: _T, deadline: float) -> None:
-        self._added += 1
-        heapq.heappush(self._heap, (deadline, self._added, thing))
+    def add(self, key: _K, deadline: float) -> None:
+        """Tell of the deadline that a key has now."""
+        if self._look_at.get(key, math.inf) <= deadline:
+            return  # by then it is looked at, and its deadline asked for
+        self._push(key, deadline)
         if self._outgrown:
             self._take_over()
         elif len(self._heap) > self._largest:
             self._outgrown, self._heap = self._heap, []
 
     def is_due(self, now: float) -> bool:
-        """Whether there is an entry, current or not, whose deadline has come."""
+        """Whether there is an entry, outdated or not, whose time has come."""
         heap, outgrown = self._heap, self._outgrown
         return bool((heap and heap[0][0] <= now) or (outgrown and outgrown[0][0] <= now))
 
-    def due(self, now: float, most: int) -> Iterator[_T]:
-        """Take out at most so many entries whose deadline has come: the things of current ones."""
+    def due(self, now: float, most: int) -> Iterator[_K]:
+        """Take out at most so many entries whose time has come: the keys that have expired."""
         for heap in (self._heap, self._outgrown):
             while most and heap and heap[0][0] <= now:
-                deadline, _, thing = heapq.heappop(heap)
                 most -= 1
-                if self._is_current(thing, deadline):
-                    yield thing
+                look_at, _, key = heapq.heappop(heap)
+                if self._look_at.get(key) != look_at:
+                    continue
+                del self._look_at[key]
+                deadline = self._deadline_of(key)
+                if deadline <= now:
+                    yield key
+                elif deadline < math.inf:
+                    self._push(key, deadline)
 
     def clear(self) -> None:
+        self._look_at.clear()
         self._heap.clear()
         self._outgrown.clear()
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._outgrown)
 
+    def _push(self, key: _K, deadline: float) -> None:
+        self._pushed += 1
+        self._look_at[key] = deadline
+        heapq.heappush(self._heap, (deadline, self._pushed, key))
+
     def _take_over(self) -> None:
         taken = self._outgrown[-_STEP:]
         del self._outgrown[-_STEP:]  # without its last entries, a heap is still one
-        for entry in taken:
-            if self._is_current(entry[2], entry[0]):
-                heapq.heappush(self._heap, entry)
+        for look_at, number, key in taken:
+            if self._look_at.get(key) != look_at:
+                continue
+            if self._deadline_of(key) < math.inf:
+                heapq.heappush(self._heap, (look_at, number, key))
+            else:
+                del self._look_at[key]
         if not self._outgrown:
             self._largest = 2 * len(self._heap) + _SLACK
 
@@ -77,7 +98,7 @@ class Expiring(Generic[_K, _V]):
 
     def __init__(self) -> None:
         self._entries: dict[_K, tuple[_V, float]] = {}
-        self._deadlines: Deadlines[_K] = Deadlines(self._has_deadline)
+        self._deadlines: Deadlines[_K] = Deadlines(self._deadline_of)
 
     def get(self, key: _K, now: float) -> _V | None:
         entry = self._live(key, now)
@@ -104,6 +125,6 @@ class Expiring(Generic[_K, _V]):
         entry = self._entries.get(key)
         return entry if entry is not None and entry[1] > now else None
 
-    def _has_deadline(self, key: _K, deadline: float) -> bool:
+    def _deadline_of(self, key: _K) -> float:
         entry = self._entries.get(key)
-        return entry is not None and entry[1] == deadline
+        return math.inf if entry is None else entry[1]
