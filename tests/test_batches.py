@@ -58,7 +58,10 @@ class Connection:
                 job.succeed(job.operation.upper())
 
     def call(self, operation: str) -> asyncio.Task[str]:
-        return asyncio.ensure_future(self.worker.submit(operation))
+        async def submit() -> str:
+            return await self.worker.submit(operation)
+
+        return asyncio.create_task(submit())
 
     async def hold(self) -> asyncio.Task[str]:
         """Begin a batch that runs until the gate is set."""
@@ -235,11 +238,11 @@ async def test_r3_opening_that_is_cancelled_closes_what_it_opened() -> None:
 
 
 async def test_r5_another_event_loop_is_refused(connection: Connection) -> None:
-    def elsewhere() -> None:
-        asyncio.run(connection.worker.submit("x"))
+    async def elsewhere() -> None:
+        await connection.worker.submit("x")
 
     with pytest.raises(StoreUnavailableError, match="another event loop"):
-        await asyncio.to_thread(elsewhere)
+        await asyncio.to_thread(asyncio.run, elsewhere())
     assert connection.batches == []
 
 

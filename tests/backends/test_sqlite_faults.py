@@ -558,10 +558,13 @@ async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it
                 stack.enter_context(locked(path))
             raise sqlite3.IntegrityError("no")
 
+        async def failing() -> None:
+            await backend._reading(fail)
+
         async with AsyncSessionStore(backend) as store:
             before, failed, after, read = await asyncio.gather(
                 register(store, "before", A),
-                backend._reading(fail),
+                failing(),
                 register(store, "after", B),
                 find(store, A),
                 return_exceptions=True,

@@ -89,7 +89,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
             await self.aclose()
             raise
 
-    async def submit(self, operation: _Operation) -> _Reply:
+    def submit(self, operation: _Operation) -> asyncio.Future[_Reply]:
+        """Have an operation run; await its reply."""
         if asyncio.get_running_loop() is not self._loop:
             raise StoreUnavailableError("this store was opened in another event loop")
         if self._closing:
@@ -98,7 +99,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._waiting.append(Job(operation, future))
         if self._burst is None and self._run is not None:
             self._begin_burst(self._run)
-        return await future
+        return future
 
     def take(self) -> list[Job[_Operation, _Reply]]:
         """What waits to be run, in the order it came."""

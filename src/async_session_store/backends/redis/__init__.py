@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -348,22 +348,22 @@ class RedisBackend(Backend):
                 f"Redis {'.'.join(map(str, version))} is too old; this library needs 6.2 or newer"
             )
 
-    async def _call(self, *arguments: Argument) -> object:
-        return await self._submit(Command(arguments))
+    def _call(self, *arguments: Argument) -> Awaitable[object]:
+        return self._submit(Command(arguments))
 
-    async def _run(self, name: str, keys: Sequence[Argument], *arguments: Argument) -> object:
+    def _run(self, name: str, keys: Sequence[Argument], *arguments: Argument) -> Awaitable[object]:
         """Run a script; every script takes the namespace and the largest document first."""
         common = (self._namespace, self._max_document_bytes)
-        return await self._submit(Command((len(keys), *keys, *common, *arguments), script(name)))
+        return self._submit(Command((len(keys), *keys, *common, *arguments), script(name)))
 
-    async def _submit(self, command: Command) -> object:
+    def _submit(self, command: Command) -> Awaitable[object]:
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
-        return await self._worker.submit(command)
+        return self._worker.submit(command)
 
-    async def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> object:
+    def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
-        return await self._run(name, keys, owner_text(owner), *scope_hashes)
+        return self._run(name, keys, owner_text(owner), *scope_hashes)
 
     async def _index(self) -> AsyncGenerator[_IndexPiece, None]:
         """All that points to sessions, in pieces of bounded size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, Literal, TypeVar, cast
@@ -249,27 +249,27 @@ class SqliteBackend(Backend):
             lambda tables: tables.sessions.sweep(rows), brief=False, single=True
         )
 
-    async def _reading(
+    def _reading(
         self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
-    ) -> _T:
+    ) -> Awaitable[_T]:
         operation = Operation(run, writes=False, brief=brief, single=single)
-        return cast("_T", await self._submit(operation))
+        return cast("Awaitable[_T]", self._submit(operation))
 
-    async def _writing(
+    def _writing(
         self,
         run: Callable[[Tables], _T],
         *,
         brief: bool = True,
         single: bool = False,
         shortcut: Callable[[Tables], _T | None] | None = None,
-    ) -> _T:
+    ) -> Awaitable[_T]:
         operation = Operation(run, writes=True, brief=brief, single=single, shortcut=shortcut)
-        return cast("_T", await self._submit(operation))
+        return cast("Awaitable[_T]", self._submit(operation))
 
-    async def _submit(self, operation: Operation) -> object:
+    def _submit(self, operation: Operation) -> Awaitable[object]:
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
-        return await self._worker.submit(operation)
+        return self._worker.submit(operation)
 
 
 def _document(data: SessionData) -> Document:

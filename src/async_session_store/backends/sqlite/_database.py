@@ -19,7 +19,7 @@ from async_session_store.backends.sqlite._schema import SET_VERSION, Settings, c
 from async_session_store.backends.sqlite._table import SessionTable
 
 _LONG_LOG: Final = 1000  # pages
-_WRITES_AT_ONCE: Final = 64  # before one that may find the log too long
+_WRITES_AT_ONCE: Final = 128  # before one that may find the log too long
 
 
 class _Waiting(NamedTuple):

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import aiosqlite
 from typing_extensions import override
@@ -20,6 +20,8 @@ from async_session_store.backends._batches import Job, RunBatch
 from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
 from async_session_store.backends.sqlite._schema import Settings
+
+_LONGEST_TURN: Final = 0.001  # seconds
 
 _T = TypeVar("_T")
 
@@ -37,26 +39,41 @@ async def opened(settings: Settings) -> AsyncGenerator[RunBatch[Operation, objec
         except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error
         try:
-            yield partial(_run_batch, thread, database)
+            yield _BatchRunner(thread, database).run_batch
         finally:
             await _run(thread, database.close)
 
 
-async def _run_batch(
-    thread: aiosqlite.Connection, database: Database, jobs: list[OperationJob]
-) -> None:
-    operations = [job.operation for job in jobs]
-    try:
-        at_once = database.run_at_once(operations[0]) if len(jobs) == 1 else []
-        replies = at_once or await _run(thread, partial(database.run_batch, operations))
-    except (sqlite3.Error, OSError) as error:
-        for job in jobs:
-            job.fail(unavailable(error))
-        return
-    for job, reply in zip(jobs, replies, strict=True):
-        _settle(job, reply)
-    if at_once:
-        await asyncio.sleep(0)  # it is the turn of others, whose calls form the next batch
+class _BatchRunner:
+    """Runs batches in the thread, and a brief operation that comes alone at once."""
+
+    def __init__(self, thread: aiosqlite.Connection, database: Database) -> None:
+        self._thread = thread
+        self._database = database
+        self._now = asyncio.get_running_loop().time
+        self._rested_at = self._now()
+
+    async def run_batch(self, jobs: list[OperationJob]) -> None:
+        operations = [job.operation for job in jobs]
+        try:
+            at_once = self._database.run_at_once(operations[0]) if len(jobs) == 1 else []
+            replies = at_once or await _run(
+                self._thread, partial(self._database.run_batch, operations)
+            )
+        except (sqlite3.Error, OSError) as error:
+            for job in jobs:
+                job.fail(unavailable(error))
+            return
+        for job, reply in zip(jobs, replies, strict=True):
+            _settle(job, reply)
+        if at_once:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Let others have a turn of the loop now and then; their calls form the next batch."""
+        if self._now() - self._rested_at >= _LONGEST_TURN:
+            await asyncio.sleep(0)
+            self._rested_at = self._now()
 
 
 def _settle(job: OperationJob, reply: object) -> None:
