@@ -12,7 +12,7 @@ import pytest
 
 from async_session_store import StoreUnavailableError
 from async_session_store.backends import _batches
-from async_session_store.backends._batches import BatchWorker, Job, RunBatch
+from async_session_store.backends._batches import BatchWorker, Job, Runner
 from loops import turn_loop
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,8 @@ class Connection:
 
     def __init__(self, largest: int = 100) -> None:
         self.batches: list[list[str]] = []
+        self.at_once: list[str] = []
+        self.must_wait = True
         self.events: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -36,16 +38,23 @@ class Connection:
         self.worker = BatchWorker(self._connect, largest=largest)
 
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[RunBatch[str, str]]:
+    async def _connect(self) -> AsyncIterator[Runner[str, str]]:
         if self.connecting is not None:
             await self.connecting()
         self.events.append("open")
         try:
-            yield self._run
+            yield self
         finally:
             self.events.append("closed")
 
-    async def _run(self, jobs: list[Job[str, str]]) -> None:
+    def run_at_once(self, job: Job[str, str]) -> bool:
+        if self.must_wait:
+            return False
+        self.at_once.append(job.operation)
+        job.succeed(job.operation.upper())
+        return True
+
+    async def run_batch(self, jobs: list[Job[str, str]]) -> None:
         self.batches.append([job.operation for job in jobs])
         self.begun.set()
         await self.gate.wait()
@@ -66,6 +75,7 @@ class Connection:
     async def hold(self) -> asyncio.Task[str]:
         """Begin a batch that runs until the gate is set."""
         self.gate.clear()
+        self.begun.clear()
         call = self.call("held")
         await self.begun.wait()
         return call
@@ -121,6 +131,28 @@ async def test_calls_one_after_the_other_are_batches_of_their_own(connection: Co
 
 
 # --- Errors -----------------------------------------------------------------------------------
+
+
+async def test_a_call_that_comes_alone_runs_at_once_if_it_need_not_wait(
+    connection: Connection,
+) -> None:
+    connection.must_wait = False
+    for name in "abc":
+        assert await connection.worker.submit(name) == name.upper()
+    assert (connection.batches, connection.at_once) == ([["a"]], ["b", "c"])
+    connection.must_wait = True
+    call = await connection.hold()
+    connection.must_wait = False
+    others = [connection.call(name) for name in "de"]
+    await turn_loop(2)
+    assert connection.at_once == ["b", "c"], "something is under way"
+    connection.gate.set()
+    assert await asyncio.gather(call, *others) == ["HELD", "D", "E"]
+    assert await asyncio.gather(*map(connection.call, "fg")) == ["F", "G"]
+    assert connection.batches[1:] == [["held"], ["d", "e"], ["f", "g"]]
+    assert await connection.worker.submit("h") == "H"
+    assert await connection.worker.submit("i") == "I"
+    assert connection.at_once == ["b", "c", "i"], "the call before did not come alone"
 
 
 async def test_a_failed_call_leaves_the_others_of_its_batch_alone(connection: Connection) -> None:

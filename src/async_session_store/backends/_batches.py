@@ -2,7 +2,8 @@
 
 Tasks of the worker, not its callers, open the connection, run one batch after the other on it,
 and close it. So a cancelled caller can break nothing: its operation is dropped if it has not
-begun, and otherwise finishes, and later calls come after it.
+begun, and otherwise finishes, and later calls come after it. Only what takes no waiting may run in
+the call itself, while nothing else is under way.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -48,22 +49,30 @@ class Job(Generic[_Operation, _Reply]):
             self._future.set_exception(error)
 
 
-RunBatch: TypeAlias = "Callable[[list[Job[_Operation, _Reply]]], Awaitable[None]]"
+class Runner(Protocol[_Operation, _Reply]):
+    """Runs operations on a connection."""
+
+    async def run_batch(self, jobs: list[Job[_Operation, _Reply]]) -> None:
+        """Settle each job. May :meth:`~BatchWorker.take` more while it runs.
+
+        An exception fails all that was left unsettled.
+        """
+
+    def run_at_once(self, job: Job[_Operation, _Reply]) -> bool:
+        """Settle a job if that takes no waiting, and others have had their turn; whether it did."""
 
 
 class BatchWorker(Generic[_Operation, _Reply]):
     """Runs operations in the order they come, as many at a time as are waiting.
 
     Args:
-        connect: Opens the connection and gives the function that runs a batch on it. That
-            function settles each job, and may :meth:`take` more while it runs; an exception from
-            it fails all that it left unsettled.
+        connect: Opens the connection and gives what runs operations on it.
         largest: How many operations are under way at most; further callers wait for their turn.
     """
 
     def __init__(
         self,
-        connect: Callable[[], AbstractAsyncContextManager[RunBatch[_Operation, _Reply]]],
+        connect: Callable[[], AbstractAsyncContextManager[Runner[_Operation, _Reply]]],
         *,
         largest: int,
     ) -> None:
@@ -71,7 +80,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._largest = largest
         self._waiting: deque[Job[_Operation, _Reply]] = deque()
         self._under_way: list[Job[_Operation, _Reply]] = []
-        self._run: RunBatch[_Operation, _Reply] | None = None
+        self._runner: Runner[_Operation, _Reply] | None = None
         self._burst: asyncio.Task[None] | None = None
         self._comes_alone = False
         self._closing = False
@@ -96,9 +105,13 @@ class BatchWorker(Generic[_Operation, _Reply]):
         if self._closing:
             raise StoreUnavailableError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
-        self._waiting.append(Job(operation, future))
-        if self._burst is None and self._run is not None:
-            self._begin_burst(self._run)
+        job = Job(operation, future)
+        idle = self._runner if self._burst is None else None
+        if idle is not None and self._comes_alone and idle.run_at_once(job):
+            return future
+        self._waiting.append(job)
+        if idle is not None:
+            self._begin_burst(idle)
         return future
 
     def take(self) -> list[Job[_Operation, _Reply]]:
@@ -127,9 +140,9 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     async def _work(self) -> None:
         try:
-            async with self._connect() as self._run:
+            async with self._connect() as self._runner:
                 self._ready.set_result(None)
-                self._begin_burst(self._run)
+                self._begin_burst(self._runner)
                 await self._until_ended()
         except Exception as error:
             if self._ready.done():
@@ -159,27 +172,27 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._closing = True
             self._ending.set()
 
-    def _begin_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
+    def _begin_burst(self, runner: Runner[_Operation, _Reply]) -> None:
         """Run what waits, and what comes meanwhile.
 
         At once, if the last call came alone; else with all that come in this turn of the loop.
         """
         begin = begun if self._comes_alone else self._loop.create_task
-        burst = begin(self._run_burst(run))
+        burst = begin(self._run_burst(runner))
         self._burst = None if burst.done() else burst
 
-    async def _run_burst(self, run: RunBatch[_Operation, _Reply]) -> None:
+    async def _run_burst(self, runner: Runner[_Operation, _Reply]) -> None:
         try:
             while batch := self.take():
-                await self._run_batch(run, batch)
+                await self._run_batch(runner, batch)
         finally:
             self._burst = None
 
     async def _run_batch(
-        self, run: RunBatch[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]
+        self, runner: Runner[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]
     ) -> None:
         try:
-            await run(batch)
+            await runner.run_batch(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
             _fail_all(self._under_way, error)
         except asyncio.CancelledError:

@@ -22,7 +22,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.backends._batches import BatchWorker, RunBatch
+from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -327,12 +327,12 @@ class RedisBackend(Backend):
     # --- Inside -------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[RunBatch[Command, object], None]:
+    async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
         runner = CommandRunner(
             self._client.connection_pool, self._timeout, self._waiting, keep=self._owns_client
         )
         try:
-            yield runner.run_batch
+            yield runner
         finally:
             await runner.aclose()
             if self._owns_client:

@@ -84,6 +84,9 @@ class CommandRunner:
             if not self._keep:
                 await self._let_go()
 
+    def run_at_once(self, job: CommandJob) -> bool:  # noqa: ARG002  # every answer is waited for
+        return False
+
     async def aclose(self) -> None:
         """Give the connection back to the pool."""
         self._watchdog.close()

@@ -16,12 +16,14 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import aiosqlite
 from typing_extensions import override
 
-from async_session_store.backends._batches import Job, RunBatch
+from async_session_store.backends._batches import Job, Runner
 from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
 from async_session_store.backends.sqlite._schema import Settings
+from async_session_store.errors import StoreUnavailableError
 
-_LONGEST_TURN: Final = 0.001  # seconds
+_LONGEST_TURN: Final = 0.001  # seconds, of calls one after the other
+_FAULTS: Final = (sqlite3.Error, OSError, StoreUnavailableError)
 
 _T = TypeVar("_T")
 
@@ -29,8 +31,8 @@ OperationJob: TypeAlias = "Job[Operation, object]"
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[RunBatch[Operation, object], None]:
-    """Open the database, and give the function that runs a batch of operations on it."""
+async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object], None]:
+    """Open the database, and give what runs operations on it."""
     # aiosqlite does not wait for its thread when connecting fails. This connection cannot fail;
     # it serves to run functions in the thread, where the database is opened as one of them.
     async with aiosqlite.connect(":memory:", factory=_FunctionRunner) as thread:
@@ -39,45 +41,56 @@ async def opened(settings: Settings) -> AsyncGenerator[RunBatch[Operation, objec
         except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error
         try:
-            yield _BatchRunner(thread, database).run_batch
+            yield _DatabaseRunner(thread, database)
         finally:
             await _run(thread, database.close)
 
 
-class _BatchRunner:
-    """Runs batches in the thread, and a brief operation that comes alone at once."""
+class _DatabaseRunner:
+    """Runs batches in SQLite's thread, and a brief operation that comes alone in the loop's own."""
 
     def __init__(self, thread: aiosqlite.Connection, database: Database) -> None:
         self._thread = thread
         self._database = database
         self._now = asyncio.get_running_loop().time
-        self._rested_at = self._now()
+        self._turn_began_at = self._now()
+
+    def run_at_once(self, job: OperationJob) -> bool:
+        return not self._turn_is_long() and self._try_at_once(job)
 
     async def run_batch(self, jobs: list[OperationJob]) -> None:
+        if len(jobs) == 1 and self._try_at_once(jobs[0]):
+            if self._turn_is_long():
+                await self._end_turn()
+            return
         operations = [job.operation for job in jobs]
         try:
-            at_once = self._database.run_at_once(operations[0]) if len(jobs) == 1 else []
-            replies = at_once or await _run(
-                self._thread, partial(self._database.run_batch, operations)
-            )
-        except (sqlite3.Error, OSError) as error:
-            for job in jobs:
-                job.fail(unavailable(error))
-            return
+            replies = await _run(self._thread, partial(self._database.run_batch, operations))
+        except _FAULTS as fault:
+            replies = [fault] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)
-        if at_once:
-            await self._rest()
 
-    async def _rest(self) -> None:
-        """Let others have a turn of the loop now and then; their calls form the next batch."""
-        if self._now() - self._rested_at >= _LONGEST_TURN:
-            await asyncio.sleep(0)
-            self._rested_at = self._now()
+    def _try_at_once(self, job: OperationJob) -> bool:
+        try:
+            replies = self._database.run_at_once(job.operation)
+        except _FAULTS as fault:
+            replies = [fault]
+        for reply in replies:
+            _settle(job, reply)
+        return bool(replies)
+
+    def _turn_is_long(self) -> bool:
+        return self._now() - self._turn_began_at >= _LONGEST_TURN
+
+    async def _end_turn(self) -> None:
+        """Let others have theirs. What they call for forms the next batch."""
+        await asyncio.sleep(0)
+        self._turn_began_at = self._now()
 
 
 def _settle(job: OperationJob, reply: object) -> None:
-    if isinstance(reply, sqlite3.Error):
+    if isinstance(reply, (sqlite3.Error, OSError)):
         job.fail(unavailable(reply))
     elif isinstance(reply, Exception):
         job.fail(reply)
