@@ -24,8 +24,8 @@ from typing import TypeAlias, TypeVar
 
 import anyio
 
-ROUNDS = 31
-SECONDS = 0.1  # that an arm has in a round: short, so that a round's arms meet the same noise
+ROUNDS = 15
+SECONDS = 0.5  # that an arm has in a round: many cycles, and still the same noise for all arms
 
 T = TypeVar("T")
 
@@ -122,6 +122,7 @@ def compare(
 def _repeats(run: Run, seconds: float) -> int:
     """Warm up, and find how many steps of each caller take about so long."""
     repeats = 1
+    run(repeats)  # which imports, connects and prepares what is used for the first time
     while (took := run(repeats)) < seconds / 4:
         repeats *= 2
     return max(1, round(repeats * seconds / took))

@@ -60,6 +60,7 @@ class Runner(Protocol[_Operation, _Reply]):
 
     def run_at_once(self, job: Job[_Operation, _Reply]) -> bool:
         """Settle a job if that takes no waiting, and others have had their turn; whether it did."""
+        ...
 
 
 class BatchWorker(Generic[_Operation, _Reply]):
