@@ -1,7 +1,7 @@
 """The database in aiosqlite's thread: each batch of operations is one hop to it.
 
-A hop takes the loop longer than most operations. So one that comes alone, and need not wait, runs
-in the loop's own thread.
+A hop costs the loop itself more time than most operations take. So one that comes alone, and need
+not wait, runs in the loop's own thread.
 """
 
 from __future__ import annotations
