@@ -30,8 +30,18 @@ def encode(data: SessionData) -> bytes:
 
 
 def encode_head(data: SessionData) -> bytes:
-    """The document without its ``context_json``, which a backend may store beside it, unescaped."""
+    """The document without its ``context_json``, which a backend may store beside it, unescaped.
+
+    Raises ``InvalidInputError`` for data built around validation.
+    """
+    if not isinstance(data.context_json, str):
+        raise built_around_validation()
     return _encode(data, exclude=_CONTEXT)
+
+
+def built_around_validation() -> InvalidInputError:
+    """The refusal of data that holds what no field may hold (M7)."""
+    return InvalidInputError("data: holds a value of a wrong type (M7)")
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
@@ -45,9 +55,12 @@ def decode(document: bytes, maximum: int) -> SessionData:
 
 
 def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> SessionData:
-    """The data of a document in two parts, of at most so many bytes if that was not checked yet.
+    """The data of a document in two parts. Raises ``UnreadableDocumentError``.
 
-    Raises ``UnreadableDocumentError``.
+    Args:
+        head: What :func:`encode_head` gave.
+        context_json: The rest.
+        maximum: The largest document, in bytes; None if the size was checked already.
     """
     data = _head(head).model_copy()
     # No one else holds the copy yet; this spares escaping and parsing its largest field.
@@ -110,7 +123,7 @@ def _encode(data: SessionData, exclude: set[str] | None) -> bytes:
     try:
         return _DOCUMENT.dump_json(data, exclude=exclude, warnings="error")
     except PydanticSerializationError as error:
-        raise InvalidInputError("data: holds a value of a wrong type (M7)") from error
+        raise built_around_validation() from error
 
 
 def _summary(error: ValidationError) -> str:

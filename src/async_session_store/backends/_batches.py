@@ -196,7 +196,9 @@ class BatchWorker(Generic[_Operation, _Reply]):
             await runner.run_batch(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
             _fail_all(self._under_way, error)
-        except asyncio.CancelledError:
+        except BaseException:
+            # The loop is ending, and the connection may still be in use.
+            self._closing = True
             _fail_all(self._under_way, cut_off())
             raise
 

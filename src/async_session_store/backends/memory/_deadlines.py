@@ -18,11 +18,11 @@ _V = TypeVar("_V")
 class Deadlines(Generic[_K]):
     """Keys, and when what is stored under them expires.
 
-    A key has one entry, for a time when it is to be looked at: its deadline, or one that it had
-    before. So to move a deadline away, or to remove a key and store it anew, costs no entry. An
-    entry is outdated once its key is gone or has an earlier one. Once there may be more of these
-    than of others, the heap is outgrown: each entry that is added then takes a few over into a new
-    heap, or drops them. So nothing here takes long, however many keys there are.
+    A key has one entry that counts, for a time when it is to be looked at: its deadline, or one
+    that it had before. So to move a deadline away, or to remove a key and store it anew, costs no
+    entry. An entry is outdated once its key is gone or has an earlier one. Once there may be more
+    of these than of others, the heap is outgrown: each entry that is added then takes a few over
+    into a new heap, or drops them. So nothing here takes long, however many keys there are.
 
     Args:
         deadline_of: The deadline of a key: infinite if it has none, or is gone.

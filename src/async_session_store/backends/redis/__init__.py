@@ -30,19 +30,18 @@ try:
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-
-    from async_session_store.backends.redis import _documents, _replies, _stamps
-    from async_session_store.backends.redis._connection import (
-        Argument,
-        Command,
-        CommandJob,
-        CommandRunner,
-    )
 except ImportError as _missing:
     raise ImportError(
-        "the Redis backend needs redis-py, hiredis and orjson; install async-session-store[redis]"
+        "the Redis backend needs redis-py; install async-session-store[redis]"
     ) from _missing
 
+from async_session_store.backends.redis import _documents, _replies, _stamps
+from async_session_store.backends.redis._connection import (
+    Argument,
+    Command,
+    CommandJob,
+    CommandRunner,
+)
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._scripts import script
 

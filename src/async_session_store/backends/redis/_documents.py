@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
 from async_session_store import _codec
 from async_session_store.backends.redis import _stamps
 from async_session_store.models import SessionData
+
+try:
+    import orjson
+except ImportError as _missing:
+    raise ImportError(
+        "the Redis backend needs orjson; install async-session-store[redis]"
+    ) from _missing
 
 _CONTEXT: Final = b',"context_json":'
 _TEXT: Final = _CONTEXT + b'"'
@@ -22,7 +27,11 @@ _TEXT: Final = _CONTEXT + b'"'
 def encode(data: SessionData, stamp: bytes) -> bytes:
     """The document. Raises ``InvalidInputError`` for data built around validation."""
     head = _codec.encode_head(data)
-    return b"".join((head[:-1], _CONTEXT, orjson.dumps(data.context_json), b"}", stamp))
+    try:
+        context = orjson.dumps(data.context_json)
+    except orjson.JSONEncodeError as error:
+        raise _codec.built_around_validation() from error
+    return b"".join((head[:-1], _CONTEXT, context, b"}", stamp))
 
 
 def decode(document: bytes, maximum: int) -> SessionData:

@@ -32,8 +32,8 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
     if file in included:
         return
     included.add(file)
-    for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").split("\n"):
         if line.startswith(_INCLUDE):
-            yield from _lines(line.removeprefix(_INCLUDE).strip(), included)
+            yield from _lines(line.removeprefix(_INCLUDE), included)
         else:
-            yield line
+            yield f"{line}\n"

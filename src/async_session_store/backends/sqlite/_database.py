@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -15,14 +14,15 @@ from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.backends.sqlite._file import IN_MEMORY, FileIdentity, create_private
-from async_session_store.backends.sqlite._schema import SET_VERSION, Settings, check_sqlite, prepare
+from async_session_store.backends.sqlite._schema import Settings, check_sqlite, prepare
 from async_session_store.backends.sqlite._table import SessionTable
 
 _LONG_LOG: Final = 1000  # pages
-_WRITES_AT_ONCE: Final = 128  # before one that may find the log too long
+_WRITES_AT_ONCE: Final = 128  # in a row, before some that may find the log long
+_WRITES_BEFORE: Final = 2  # that may wait: one that may empty the log, and one that begins it anew
 
 
-class _Waiting(NamedTuple):
+class _Patience(NamedTuple):
     """What to wait for: a lock, and the disk when a commit finds the log long and empties it."""
 
     busy_timeout: int
@@ -31,7 +31,7 @@ class _Waiting(NamedTuple):
     """From how many pages on the log is long; 0 for never."""
 
 
-_NO_WAITING: Final = _Waiting(busy_timeout=0, long_log=0)
+_NONE: Final = _Patience(busy_timeout=0, long_log=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class Tables:
 class Operation(NamedTuple):
     """What to do with the tables, and whether that changes them.
 
-    One that is ``brief`` takes microseconds, unless it must wait for a lock or for the disk. One
-    that is a ``single`` statement needs no transaction around it. Another may have a ``shortcut``:
-    one statement that does it all, or else nothing, and then gives None.
+    One that is ``brief`` is about few rows, and takes microseconds if they are small and neither a
+    lock nor the disk must be waited for. One that is a ``single`` statement needs no transaction
+    around it. Another may have a ``shortcut``: one statement that does it all, or else nothing, and
+    then gives None.
     """
 
     run: Callable[[Tables], object]
@@ -83,9 +84,10 @@ class Database:
             self._connection.close()
             raise
         self._file = FileIdentity(settings.path)
-        self._patience = _Waiting(round(settings.busy_timeout * 1000), _LONG_LOG)
-        self._waiting = self._patience
+        self._longest_patience = _Patience(round(settings.busy_timeout * 1000), _LONG_LOG)
+        self._patience: _Patience | None = None
         self._commits_wait = settings.synchronous == "FULL" and settings.path != IN_MEMORY
+        self._writes_that_waited = 0  # in a row
         self._written_at_once = 0
         execute, clock = self._connection.execute, Clock(settings.clock)
         sessions = SessionTable(execute, clock, max_document_bytes=settings.max_document_bytes)
@@ -99,43 +101,52 @@ class Database:
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
-        self._wait_for(self._patience)
+        self._set_patience(self._longest_patience)
         replies = self._run_all(operations)
-        if self._written_at_once and any(operation.writes for operation in operations):
-            self._begin_log_anew()
+        if any(operation.writes for operation in operations):
+            self._writes_that_waited += 1
+            self._written_at_once = 0
         return replies
 
     def run_at_once(self, operation: Operation) -> list[object]:
         """Run an operation like a batch of one; or do nothing, if it would have to wait."""
         if not operation.brief or (operation.writes and not self._may_write_at_once()):
             return []
-        self._wait_for(_NO_WAITING)
+        self._set_patience(_NONE)
         try:
             replies = self._run_all([operation])
         except sqlite3.OperationalError as error:
             if is_locked(error):
                 return []
             raise
-        self._written_at_once += operation.writes
-        return [] if is_locked(replies[0]) else replies
+        if isinstance(replies[0], sqlite3.OperationalError) and is_locked(replies[0]):
+            return []
+        if operation.writes:
+            self._written_at_once += 1
+            self._writes_that_waited = 0
+        return replies
 
     def _may_write_at_once(self) -> bool:
-        return not self._commits_wait and self._written_at_once < _WRITES_AT_ONCE
+        """Whether a commit will not wait for the disk.
 
-    def _wait_for(self, waiting: _Waiting) -> None:
-        if waiting == self._waiting:
+        The commit that finds the log long empties it, and the next one begins it anew; both wait.
+        """
+        if self._commits_wait:
+            return False
+        if self._written_at_once:
+            return self._written_at_once < _WRITES_AT_ONCE
+        return self._writes_that_waited >= _WRITES_BEFORE
+
+    def _set_patience(self, patience: _Patience) -> None:
+        if patience == self._patience:
             return
-        self._connection.execute(f"PRAGMA busy_timeout = {waiting.busy_timeout}").close()
-        self._connection.execute(f"PRAGMA wal_autocheckpoint = {waiting.long_log}").close()
-        self._waiting = waiting
-
-    def _begin_log_anew(self) -> None:
-        """Write what is there already: the first write to an emptied log waits for the disk."""
-        self._written_at_once = 0
-        with suppress(sqlite3.OperationalError):
-            self._connection.execute(SET_VERSION)
+        self._patience = None  # as a signal handler may raise between the two
+        self._connection.execute(f"PRAGMA busy_timeout = {patience.busy_timeout}").close()
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {patience.long_log}").close()
+        self._patience = patience
 
     def _run_all(self, operations: Sequence[Operation]) -> list[object]:
+        self._roll_back()  # what a signal handler that raised has left
         replies = self._run_single(operations[0]) if len(operations) == 1 else None
         if replies is None:
             replies = self._run(operations)
@@ -194,8 +205,14 @@ class Database:
             replies = [operation.run(self._tables) for operation in operations]
             self._connection.execute("COMMIT")
         except Exception as error:
-            # After a full disk, for one, SQLite has rolled back already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise _OperationFailedError from error
+        except BaseException:  # of a signal handler, in the main thread
+            self._roll_back()
+            raise
         return replies
+
+    def _roll_back(self) -> None:
+        # After a full disk, for one, SQLite has rolled back already.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")

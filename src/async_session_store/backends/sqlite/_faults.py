@@ -24,9 +24,9 @@ def unavailable(error: sqlite3.Error | OSError) -> StoreUnavailableError:
     return _because(error, _advice(error))
 
 
-def is_locked(fault: object) -> bool:
+def is_locked(fault: sqlite3.OperationalError) -> bool:
     """Whether another connection holds a lock that was needed; then nothing was done."""
-    return isinstance(fault, sqlite3.OperationalError) and "locked" in str(fault)
+    return "locked" in str(fault)
 
 
 def _advice(error: sqlite3.Error | OSError) -> str:

@@ -17,8 +17,6 @@ _VERSION: Final = 2
 _LOCK_PAUSE: Final = 0.005  # seconds
 _MIGRATIONS: Final = files("async_session_store.backends.sqlite").joinpath("schema")
 
-SET_VERSION: Final = f"PRAGMA user_version = {_VERSION}"
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -89,7 +87,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         migration = _MIGRATIONS.joinpath(f"{version}.sql").read_text(encoding="utf-8")
         for statement in _statements(migration):
             connection.execute(statement)
-    connection.execute(SET_VERSION)
+    connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
 
 

@@ -16,8 +16,8 @@ if not target then return 0 end
 local written = as_we_wrote(target)
 if written and written.known == owner and written.scope == scope
   and (expected == '' or expected == target) then
-  redis.call('DEL', session_key(target), meta_key(target), KEYS[1])
   redis.call('SREM', user_key(owner), target)
+  redis.call('DEL', session_key(target), meta_key(target), KEYS[1])
   return 1
 end
 

@@ -1,4 +1,5 @@
--- Reading a document that we did not write, as strictly as all its readers do. Nothing here writes a document: cjson would change what it does not know.
+-- Reading a document that we did not write, as strictly as all its readers do. Nothing here writes a
+-- document: cjson would change what it does not know.
 --
 -- examine(document) returns its owner, nil if that cannot be told, and whether it has all that a
 -- reader needs. An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no

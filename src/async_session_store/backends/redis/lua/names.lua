@@ -30,9 +30,10 @@ local function set(key, value, deadline)
 end
 
 -- What our meta key tells of a session, if its document is as we wrote it last; else nil. Then its
--- owner need not be read from it. Its fields: see sessions.lua.
+-- owner need not be read from it. Its fields: see sessions.lua. A stamp is 32 bytes; Redis takes the
+-- number sooner as a text.
 local function as_we_wrote(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'stamp', 'new_deadline')
+  local meta = redis.pcall('HMGET', meta_key(key), 'owner', 'scope', 'stamp', 'new_deadline')
   local stamp = meta[3]
   if not stamp or redis.pcall('GETRANGE', session_key(key), '-32', '-1') ~= stamp then return nil end
   return {known = meta[1], scope = meta[2], stamp = stamp, new_deadline = meta[4]}

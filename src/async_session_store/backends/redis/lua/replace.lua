@@ -18,7 +18,7 @@ local expected = ARGV[8]
 local written = viewer == '' and as_we_wrote(key)
 if written and written.known == owner and not written.new_deadline
   and (expected == '' or expected == written.stamp)
-  and redis.call('STRLEN', KEYS[1]) <= largest + #stamp then
+  and redis.call('STRLEN', KEYS[1]) <= largest + #written.stamp then
   redis.call('SET', KEYS[1], document, 'KEEPTTL')
   redis.call('HSET', meta_key(key), 'stamp', stamp)
   return 'DONE'
