@@ -31,7 +31,7 @@ class _Patience(NamedTuple):
     """From how many pages on the log is long; 0 for never."""
 
 
-_NONE: Final = _Patience(busy_timeout=0, long_log=0)
+_NO_PATIENCE: Final = _Patience(busy_timeout=0, long_log=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,14 @@ class Database:
         return replies
 
     def run_at_once(self, operation: Operation) -> list[object]:
-        """Run an operation like a batch of one; or do nothing, if it would have to wait."""
+        """Run an operation like a batch of one, or do nothing and give nothing if it must wait.
+
+        Never waits for a lock. Waits for the disk only to read what is not in memory, and to begin
+        a log that another process has just emptied.
+        """
         if not operation.brief or (operation.writes and not self._may_write_at_once()):
             return []
-        self._set_patience(_NONE)
+        self._set_patience(_NO_PATIENCE)
         try:
             replies = self._run_all([operation])
         except sqlite3.OperationalError as error:
