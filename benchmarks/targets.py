@@ -55,31 +55,25 @@ def _cycle(
     return Target(f"{storage}-{callers}-{kib}", OURS, reference, at_most, why)
 
 
-_TYPED = "the reference moves bytes; this encodes, validates, and checks owners in a script"
-_HOP = "the way to SQLite's thread and back is 90 µs a call, so that the loop never stands still"
+_SCRIPT = "a script that checks the owner takes about 30 µs longer than a GET; encoding takes 10"
+_ESCAPED = "JSON inside JSON is escaped twice and unescaped once, a third of the time"
+_SCHEDULED = "the reference never leaves its task; this has a future, a turn and rules for each call"
 
 
 TARGETS = (
-    _cycle("redis", 1, 1, REDIS_PY, 1.25, _TYPED),
+    _cycle("redis", 1, 1, REDIS_PY, 1.25, _SCRIPT),
     _cycle("redis", 64, 1, REDIS_PY, 0.4),
-    _cycle("redis", 64, 16, REDIS_PY, 0.6, f"{_TYPED}, and JSON inside JSON is escaped"),
+    _cycle("redis", 64, 16, REDIS_PY, 0.6, _ESCAPED),
     _cycle("redis", 64, 1, AIOGRAM, 0.25),
     _cycle("rust", 1, 1, RUST, 1.0),
     _cycle("rust", 1, 16, RUST, 1.0),
     _cycle("rust", 64, 1, RUST, 0.5),
     _cycle("rust", 64, 16, RUST, 0.5),
-    _cycle(
-        "sqlite-normal",
-        1,
-        1,
-        AIOSQLITE,
-        1.0,
-        "two indexes more, a transaction where owners are compared, and typed documents",
-    ),
-    _cycle("sqlite-normal", 64, 1, IN_THREAD, 1.3, "two indexes more, and typed documents"),
+    _cycle("sqlite-normal", 1, 1, AIOSQLITE, 1.0),
+    _cycle("sqlite-normal", 64, 1, IN_THREAD, 1.3, _SCHEDULED),
     _cycle("sqlite-full", 64, 1, IN_THREAD, 0.5),
-    _cycle("sqlite-normal", 1, 1, KEY_VALUE, 0.6, _HOP),
-    _cycle("sqlite-normal", 1, 16, KEY_VALUE, 1.2, _HOP),
+    _cycle("sqlite-normal", 1, 1, KEY_VALUE, 0.6),
+    _cycle("sqlite-normal", 1, 16, KEY_VALUE, 1.2),
     _cycle(
         "memory", 1, 1, BARE_DICTS, 2.0, "two coroutines and the rules about owners on each call"
     ),
