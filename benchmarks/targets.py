@@ -57,7 +57,7 @@ def _cycle(
 
 _SCRIPT = "a script that checks the owner takes about 30 µs longer than a GET; encoding takes 10"
 _ESCAPED = "JSON inside JSON is escaped twice and unescaped once, a third of the time"
-_SCHEDULED = "the reference never leaves its task; this has a future, a turn and rules for each call"
+_SCHEDULED = "the reference never leaves its task; a call of this has rules, a future and a turn"
 
 
 TARGETS = (
@@ -83,7 +83,9 @@ TARGETS = (
     Target("listing-redis", MANY, FEW, 1.5),
     Target("purge-memory", PURGE, None, 10),
     Target("purge-sqlite", PURGE, None, 10),
-    Target("purge-redis", PURGE, None, 10),
+    Target(
+        "purge-redis", PURGE, None, 10, "beside such a server, an idle loop pauses for half of it"
+    ),
     Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
     Target("crossing-redis-1", BRIDGED, NATIVE, 2.5, "a call crosses to a thread and back"),
     Target("crossing-redis-1", FACADE, THREADSAFE, 1.3),
