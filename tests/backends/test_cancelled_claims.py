@@ -319,4 +319,4 @@ async def test_r3_an_edit_happens_wholly_or_not_at_all(
         await store.edit_session("k", edited)
         assert await context_of(other, "k") == f"{state} edited"
         await assert_not_stuck(other)
-    assert next(points) > 2
+    assert next(points) > 1, "none was cut off"  # on SQLite only the write waits
