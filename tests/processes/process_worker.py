@@ -31,7 +31,7 @@ SCOPES = [ReplyScope(conversation=f"scope-{number}") for number in range(4)]
 KEYS = [f"key-{number}" for number in range(6)]
 ROUNDS = 60
 KILLS = 100
-UPDATES = 10
+UPDATERS = 3
 
 
 def data(text: str) -> SessionData:
@@ -86,13 +86,12 @@ async def register_if_absent(store: AsyncSessionStore, number: int) -> list[int]
 
 
 async def update_or_remove(store: AsyncSessionStore, number: int) -> int:
-    """Process 0 removes each session, the others update it until it is gone."""
+    """Process 0 removes each session while one of the others updates it, until it is gone."""
     updates = 0
     for index in range(ROUNDS):
         key = f"round-{index}"
         if number == 0:
-            for _ in range(UPDATES):
-                await store.get_session(key)
+            await updated_by(store, key, 1 + index % UPDATERS)
             await store.remove_session(key)
             continue
         try:
@@ -102,6 +101,14 @@ async def update_or_remove(store: AsyncSessionStore, number: int) -> int:
         except SessionNotFoundError:
             pass
     return updates
+
+
+async def updated_by(store: AsyncSessionStore, key: str, number: int) -> None:
+    """Wait until this process was the last to update a session: it is under way with the next."""
+    while True:
+        session = await store.get_session(key)
+        if session is not None and session.context_json == str(number):
+            return
 
 
 def kill_while_registering(url: str, namespace: str) -> int:

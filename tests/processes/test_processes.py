@@ -35,7 +35,7 @@ async def test_s5_an_update_never_brings_a_removed_session_back(storage: Storage
         for key in keys:
             scope = worker.ReplyScope(conversation=key)
             await store.register_wait(worker.CTX, "u1", scope, key, worker.data("new"), 600)
-        _, *updates = run_processes(WORKER, "update_or_remove", storage, PROCESSES)
+        _, *updates = run_processes(WORKER, "update_or_remove", storage, 1 + worker.UPDATERS)
         assert all(updates)
         assert [await store.get_session(key) for key in keys] == [None] * len(keys)
         assert await store.list_waits_for_user(worker.CTX, "u1") == []
