@@ -52,7 +52,9 @@ other_owners = pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys
 class TestArguments:
     def test_text_becomes_its_own_type(self) -> None:
         assert type(_rules.session_key("k")) is SessionKey
-        assert type(_rules.user_id("u1")) is UserId
+        owner = _rules.readable(SERVICE, "u1")
+        assert owner is not None
+        assert type(owner.user) is UserId
 
     @pytest.mark.parametrize("value", ["", "k" * 1025, 7, None])
     def test_a_key_that_is_none_is_named(self, value: Any) -> None:
@@ -61,8 +63,13 @@ class TestArguments:
 
     @pytest.mark.parametrize("value", ["", "a:b", "a\n", 7, None], ids=ascii)
     def test_a_user_id_that_is_none_is_named(self, value: Any) -> None:
-        with pytest.raises(InvalidInputError, match=r"^user_id: "):
-            _rules.user_id(value)
+        for check in (
+            lambda: _rules.readable(CTX, value),
+            lambda: _rules.writable(CTX, value),
+            lambda: _rules.new_wait(CTX, value, data(CTX)),
+        ):
+            with pytest.raises(InvalidInputError, match=r"^user_id: "):
+                check()
 
     @pytest.mark.parametrize(
         ("scopes", "expected"), [(A, [A]), ([A], [A]), ((B, A), [B, A]), ([A, A], [A, A])]

@@ -50,10 +50,6 @@ def session_key(value: SessionKey | str) -> SessionKey:
     return value if type(value) is SessionKey else _text(SessionKey, "session_key", value)
 
 
-def user_id(value: UserId | str) -> UserId:
-    return value if type(value) is UserId else _text(UserId, "user_id", value)
-
-
 def scope_hash(scope: ReplyScope) -> str:
     if not isinstance(scope, ReplyScope):
         raise _wrong_type("scope", "a ReplyScope", scope)
@@ -66,7 +62,10 @@ def scope_hash(scope: ReplyScope) -> str:
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     """The hashes of one scope or of a sequence of them, most specific first."""
     if isinstance(scopes, ReplyScope):
-        return (scope_hash(scopes),)
+        try:
+            return (scopes.digest,)
+        except AttributeError:
+            raise _built_around_validation("scope") from None
     if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
         raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
     return tuple(map(scope_hash, scopes))
@@ -106,13 +105,10 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 # --- Time -------------------------------------------------------------------------------------
 
 
-def time_to_live(ttl: TimeToLive | None, default: TimeToLive | None) -> int | None:
-    """The time to live of a session that is written (T2)."""
-    return milliseconds("ttl", default if ttl is None else ttl)
-
-
 def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     """Whole milliseconds, at least one; or None for no deadline (T1)."""
+    if type(ttl) is int and 0 < ttl <= _MAX_SECONDS:
+        return ttl * 1000  # mostly
     if ttl is None or ttl is NEVER:
         return None
     seconds = _seconds(argument, ttl, "a timedelta, seconds, or NEVER")
@@ -148,8 +144,6 @@ def patience(wait: timedelta | float) -> float:
 
 
 def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
-    if type(value) is int or type(value) is float:
-        return value  # the usual case, and by far the quickest to tell
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         raise _wrong_type(argument, wanted, value)
@@ -173,19 +167,16 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 # --- Owners -----------------------------------------------------------------------------------
 
 
-def owner_of(ctx: TenantCtx, argument: str = "ctx") -> Owner:
+def owner_of(ctx: TenantCtx) -> Owner:
     """The owner that a context names."""
     if not isinstance(ctx, TenantCtx):
-        raise _wrong_type(argument, "a TenantCtx", ctx)
+        raise _wrong_type("ctx", "a TenantCtx", ctx)
     try:
         owner = ctx.owner
     except AttributeError:
-        raise _built_around_validation(argument) from None
-    team = owner.team
-    if team is not None and team == _NO_TEAM_MARK:
-        raise InvalidInputError(
-            f"{argument}: the team '-' is the mark for no team; leave team_id out (F6)"
-        )
+        raise _built_around_validation("ctx") from None
+    if owner.team is not None and owner.team == _NO_TEAM_MARK:
+        raise _team_mark("ctx")
     return owner
 
 
@@ -198,9 +189,13 @@ def data_owner(data: SessionData) -> Owner:
     """The owner that a session has once ``data`` is stored."""
     if not isinstance(data, SessionData):
         raise _wrong_type("data", "a SessionData", data)
-    if not data.is_validated:
-        raise _built_around_validation("data")
-    return owner_of(data.tenant_ctx, "data.tenant_ctx")
+    try:
+        owner = data.owner
+    except AttributeError:
+        raise _built_around_validation("data") from None
+    if owner.team is not None and owner.team == _NO_TEAM_MARK:
+        raise _team_mark("data.tenant_ctx")
+    return owner
 
 
 def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
@@ -215,8 +210,9 @@ def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     return owner
 
 
-def new_wait(ctx: TenantCtx, user: UserId, data: SessionData) -> Owner:
+def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     """The owner of a wait that the caller may register (F1, F3)."""
+    user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     owner = new_session(ctx, data)
     if owner.user == user:
         return owner
@@ -225,8 +221,9 @@ def new_wait(ctx: TenantCtx, user: UserId, data: SessionData) -> Owner:
     raise _mismatch("user_id must be the user of the data (F3)", owner)
 
 
-def readable(ctx: TenantCtx, user: UserId) -> Owner | None:
+def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
     """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
+    user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling = owner_of(ctx)
     if calling.user == user:
         return calling
@@ -240,9 +237,9 @@ def with_and_without_team(owner: Owner) -> tuple[Owner, ...]:
     return (owner,) if owner.team is None else (owner, owner._replace(team=None))
 
 
-def writable(ctx: TenantCtx, user: UserId) -> Owner:
+def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     """The owner whose waits the caller may change (F4)."""
-    owner = readable(ctx, user)
+    owner = readable(ctx, user_id)
     if owner is not None:
         return owner
     rule = "user_id must be the user of ctx, or ctx must have none (F4)"
@@ -252,6 +249,11 @@ def writable(ctx: TenantCtx, user: UserId) -> Owner:
 def owner_change(data: SessionData) -> TenantMismatchError:
     """The refusal of a write that would change a stored session's owner (F2, F8)."""
     return _mismatch("a session of another owner is stored under this key (F2)", data_owner(data))
+
+
+def _team_mark(argument: str) -> InvalidInputError:
+    rule = "the team '-' is the mark for no team; leave team_id out (F6)"
+    return InvalidInputError(f"{argument}: {rule}")
 
 
 def _built_around_validation(argument: str) -> InvalidInputError:

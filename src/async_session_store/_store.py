@@ -105,11 +105,9 @@ class AsyncSessionStore:
     ) -> None:
         if not isinstance(backend, Backend):
             raise InvalidInputError("backend: give a Backend, or use AsyncSessionStore.from_url")
-        _rules.milliseconds("default_wait_ttl", default_wait_ttl)
-        _rules.milliseconds("default_session_ttl", default_session_ttl)
         self._storage = backend
-        self._default_wait_ttl = default_wait_ttl
-        self._default_session_ttl = default_session_ttl
+        self._default_wait_ttl = _rules.milliseconds("default_wait_ttl", default_wait_ttl)
+        self._default_session_ttl = _rules.milliseconds("default_session_ttl", default_session_ttl)
         self._max_document_bytes = _rules.max_document_bytes(max_document_bytes)
         self._state = _State.NEW
         self._backend = cast("Backend", _NEW_STORE)
@@ -216,8 +214,9 @@ class AsyncSessionStore:
         ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
         """
         _rules.new_session(ctx, data)
-        milliseconds = _rules.time_to_live(ttl, self._default_session_ttl)
-        self._check_size(data)
+        milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
+        if data.size_ceiling > self._max_document_bytes:
+            self._check_size(data)
         key = SessionKey(_random.unique_id())
         await self._backend.insert(key, data, milliseconds)
         return key
@@ -269,7 +268,8 @@ class AsyncSessionStore:
         """
         key, viewer = _rules.session_key(key), _rules.viewer(ctx)
         _rules.data_owner(data)
-        self._check_size(data)
+        if data.size_ceiling > self._max_document_bytes:
+            self._check_size(data)
         if if_match is not None:
             if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
@@ -390,7 +390,7 @@ class AsyncSessionStore:
         Of a sequence of scopes, most specific first, the first with a live wait wins, in the same
         single step. A ``ctx`` with another user than ``user_id`` finds nothing.
         """
-        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        owner = _rules.readable(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
         if owner is None:
             return None
@@ -406,7 +406,7 @@ class AsyncSessionStore:
 
         Raises ``CorruptSessionError`` if the document cannot be read.
         """
-        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        owner = _rules.readable(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
         if owner is None:
             return None
@@ -422,7 +422,7 @@ class AsyncSessionStore:
         A ``ctx`` with another user than ``user_id`` finds nothing. A session whose owner cannot
         be read is left out, with a log warning.
         """
-        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        owner = _rules.readable(ctx, user_id)
         if owner is None:
             return []
         found = await self._backend.list_waits(owner)
@@ -435,7 +435,7 @@ class AsyncSessionStore:
         Like :meth:`list_waits_for_user`; a session whose document cannot be read is left out,
         with a log warning.
         """
-        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        owner = _rules.readable(ctx, user_id)
         if owner is None:
             return []
         found = await self._backend.list_wait_records(owner)
@@ -454,7 +454,7 @@ class AsyncSessionStore:
         without a team, which is a common mistake. A ``ctx`` with another user than ``user_id`` is
         told nothing. Nothing is changed, and an unreadable document raises no error.
         """
-        owner = _rules.readable(ctx, _rules.user_id(user_id))
+        owner = _rules.readable(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scopes)
         asked = [scopes] if isinstance(scopes, ReplyScope) else list(scopes)
         if owner is None:
@@ -476,7 +476,7 @@ class AsyncSessionStore:
         clean-up leaves the next wait alone. A ``ctx`` with another user than ``user_id`` raises
         ``TenantMismatchError``.
         """
-        owner = _rules.writable(ctx, _rules.user_id(user_id))
+        owner = _rules.writable(ctx, user_id)
         scope_hash = _rules.scope_hash(scope)
         key = None if session_key is None else _rules.session_key(session_key)
         return await self._backend.delete_wait(owner, scope_hash, session_key=key)
@@ -486,7 +486,7 @@ class AsyncSessionStore:
 
         A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``.
         """
-        return await self._backend.delete_waits(_rules.writable(ctx, _rules.user_id(user_id)))
+        return await self._backend.delete_waits(_rules.writable(ctx, user_id))
 
     @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
     async def find_by_user(
@@ -526,7 +526,7 @@ class AsyncSessionStore:
         whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
         """
         wish = ClaimWish(
-            owner=_rules.writable(ctx, _rules.user_id(user_id)),
+            owner=_rules.writable(ctx, user_id),
             scope_hashes=_rules.scope_hashes(scope),
             lease=_rules.duration("lease", lease),
             patience=_rules.patience(wait),
@@ -600,18 +600,19 @@ class AsyncSessionStore:
         *,
         only_if_absent: bool,
     ) -> Awaitable[Registration]:
-        owner = _rules.new_wait(ctx, _rules.user_id(user_id), data)
+        owner = _rules.new_wait(ctx, user_id, data)
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(session_key)
-        milliseconds = _rules.time_to_live(ttl, self._default_wait_ttl)
-        self._check_size(data)
+        milliseconds = self._default_wait_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
+        if data.size_ceiling > self._max_document_bytes:
+            self._check_size(data)
         return self._backend.put_wait(
             owner, scope_hash, key, data, milliseconds, only_if_absent=only_if_absent
         )
 
     def _check_size(self, data: SessionData) -> None:
         maximum = self._max_document_bytes
-        if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+        if _codec.exceeds(data, maximum):
             raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")
 
 

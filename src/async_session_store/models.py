@@ -325,6 +325,8 @@ class SessionData(WireModel, frozen=True):
     context_json: Text
 
     if TYPE_CHECKING:
+        owner: ClassVar[Owner]
+        """The owner that ``tenant_ctx`` names. Set by validation alone."""
 
         def __init__(
             self,
@@ -335,6 +337,11 @@ class SessionData(WireModel, frozen=True):
             cursor: SessionCursor,
             context_json: str,
         ) -> None: ...
+
+    @override
+    def _finish(self, *, from_python: bool) -> None:
+        super()._finish(from_python=from_python)
+        vars(self)["owner"] = self.tenant_ctx.owner
 
 
 class ReplyScope(WireModel, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,26 +38,24 @@ _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 class _Session:
     """A stored session. Another one under its key replaces it; updates change it in place."""
 
-    __slots__ = (
-        *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
-    )
+    __slots__ = ("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version")
 
-    def __init__(self, key: SessionKey, data: SessionData, version: int) -> None:
+    def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
         self.key = key
-        self.owner = data.tenant_ctx.owner
+        self.owner = data.owner
         self.data = data
-        self.version = self.wait_id = version
-        self.deadline = math.inf
+        self.version = version
+        self.deadline = deadline
         self.expires_at: datetime | None = None
         self.scope_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Who holds a scope, and which wait was there."""
+    """Who holds a scope, and the session that waited there: no other wait is the same object."""
 
     token: str
-    wait_id: int
+    session: _Session
 
 
 _NOWHERE: Final[Mapping[str, _Session]] = {}
@@ -82,7 +79,7 @@ class MemoryBackend(Backend):
         self._deadlines = Deadlines(self._deadline_of)
         self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
         self._deliveries: Expiring[tuple[Owner, str, str], Delivery] = Expiring()
-        self._versions = itertools.count(1)
+        self._writes = 0
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -103,14 +100,14 @@ class MemoryBackend(Backend):
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         now = self._clock()
-        if self._deadlines.is_due(now):
+        if now >= self._deadlines.next_look:
             self._sweep(_SWEEP, now)
         self._store(key, data, ttl, now)
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        session = self._live(key, self._clock())
-        return None if session is None else session.data
+        session = self._sessions.get(key)
+        return session.data if session is not None and session.deadline > self._clock() else None
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
@@ -121,15 +118,18 @@ class MemoryBackend(Backend):
     async def replace(
         self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        session = self._visible(key, viewer, self._clock())
-        if session is None:
+        session = self._sessions.get(key)
+        if session is None or session.deadline <= self._clock():
             return Outcome.MISSING
-        if session.owner != data.tenant_ctx.owner:
+        if viewer is not None and not viewer.sees(session.owner):
+            return Outcome.MISSING
+        if session.owner != data.owner:
             return Outcome.FOREIGN
         if if_match is not None and if_match != str(session.version):
             return Outcome.CHANGED
         session.data = data
-        session.version = next(self._versions)
+        self._writes += 1
+        session.version = self._writes
         return Outcome.DONE
 
     @override
@@ -146,7 +146,9 @@ class MemoryBackend(Backend):
         session = self._visible(key, viewer, now)
         if session is None:
             return Outcome.MISSING
-        self._set_deadline(session, ttl, now)
+        session.deadline = math.inf if ttl is None else now + ttl / 1000
+        session.expires_at = None
+        self._deadlines.add(session.key, session.deadline)
         return Outcome.DONE
 
     @override
@@ -161,7 +163,7 @@ class MemoryBackend(Backend):
         only_if_absent: bool,
     ) -> Registration:
         now = self._clock()
-        if self._deadlines.is_due(now):
+        if now >= self._deadlines.next_look:
             self._sweep(_SWEEP, now)
         before = self._sessions.get(key)
         if before is not None and before.deadline > now and before.owner != owner:
@@ -169,19 +171,29 @@ class MemoryBackend(Backend):
         holder = self._waits.get(owner, _NOWHERE).get(scope_hash)
         if only_if_absent and holder is not None and holder.deadline > now:
             return _TAKEN
+        if before is not None:
+            self._remove(before)
         session = self._store(key, data, ttl, now)
-        if holder is not None:
-            holder.scope_hash = None
-        self._waits.setdefault(owner, {})[scope_hash] = session
         session.scope_hash = scope_hash
-        if holder is None or holder is before or holder.deadline <= now:
+        waiting = self._waits.get(owner)
+        if waiting is None:
+            waiting = self._waits[owner] = {}
+        waiting[scope_hash] = session
+        if holder is None:
+            return _REGISTERED
+        holder.scope_hash = None
+        if holder is before or holder.deadline <= now:
             return _REGISTERED
         return Registration(Outcome.DONE, detached=holder.key)
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        session = self._first_waiting(owner, scope_hashes)
-        return None if session is None else session.key
+        now, waiting = self._clock(), self._waits.get(owner, _NOWHERE)
+        for scope_hash in scope_hashes:
+            session = waiting.get(scope_hash)
+            if session is not None and session.deadline > now:
+                return session.key
+        return None
 
     @override
     async def read_wait(
@@ -210,7 +222,7 @@ class MemoryBackend(Backend):
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
         session = self._waiting(owner, scope_hash, self._clock())
-        if session is None or session_key not in (None, session.key):
+        if session is None or (session_key is not None and session_key != session.key):
             return False
         self._remove(session)
         return True
@@ -243,7 +255,7 @@ class MemoryBackend(Backend):
         if self._claims.get(place, now) is not None:
             return Outcome.CLAIMED
         deadline = now + lease / 1000
-        self._claims.set(place, _Claim(token, session.wait_id), deadline, now)
+        self._claims.set(place, _Claim(token, session), deadline, now)
         claim = ClaimKey(owner, session.scope_hash, token)
         return Claimed(claim, self._record(session), self._wall_time(deadline))
 
@@ -257,10 +269,9 @@ class MemoryBackend(Backend):
         if delivery is not None:
             place = (claim.owner, claim.scope_hash, delivery.id)
             self._deliveries.set(place, delivery, now + delivery.ttl / 1000, now)
-        session = self._waiting(claim.owner, claim.scope_hash, now)
-        if session is None or session.wait_id != held.wait_id:
+        if self._waiting(claim.owner, claim.scope_hash, now) is not held.session:
             return Outcome.MISSING
-        self._remove(session)
+        self._remove(held.session)
         return Outcome.DONE
 
     @override
@@ -284,7 +295,7 @@ class MemoryBackend(Backend):
     async def purge(self, limit: int) -> int:
         now = self._clock()
         purged = self._sweep(min(_PURGE_SLICE, limit), now)
-        while purged < limit and self._deadlines.is_due(now):
+        while purged < limit and now >= self._deadlines.next_look:
             await checkpoint()
             purged += self._sweep(min(_PURGE_SLICE, limit - purged), now)
         return purged
@@ -296,10 +307,10 @@ class MemoryBackend(Backend):
         return session if session is not None and session.deadline > now else None
 
     def _visible(self, key: SessionKey, viewer: Owner | None, now: float) -> _Session | None:
-        session = self._live(key, now)
-        if session is None or viewer is None or viewer.sees(session.owner):
-            return session
-        return None
+        session = self._sessions.get(key)
+        if session is None or session.deadline <= now:
+            return None
+        return session if viewer is None or viewer.sees(session.owner) else None
 
     def _waiting(self, owner: Owner, scope_hash: str, now: float) -> _Session | None:
         session = self._waits.get(owner, _NOWHERE).get(scope_hash)
@@ -344,12 +355,11 @@ class MemoryBackend(Backend):
     # --- Changing -----------------------------------------------------------------------------
 
     def _store(self, key: SessionKey, data: SessionData, ttl: int | None, now: float) -> _Session:
-        before = self._sessions.get(key)
-        if before is not None:
-            self._remove(before)
-        session = self._sessions[key] = _Session(key, data, next(self._versions))
+        deadline = math.inf if ttl is None else now + ttl / 1000
+        self._writes += 1
+        session = self._sessions[key] = _Session(key, data, self._writes, deadline)
         if ttl is not None:
-            self._set_deadline(session, ttl, now)
+            self._deadlines.add(key, deadline)
         return session
 
     def _remove(self, session: _Session) -> None:
@@ -359,14 +369,6 @@ class MemoryBackend(Backend):
             del waiting[session.scope_hash]
             if not waiting:
                 del self._waits[session.owner]
-
-    def _set_deadline(self, session: _Session, ttl: int | None, now: float) -> None:
-        session.expires_at = None
-        if ttl is None:
-            session.deadline = math.inf
-            return
-        session.deadline = now + ttl / 1000
-        self._deadlines.add(session.key, session.deadline)
 
     def _deadline_of(self, key: SessionKey) -> float:
         session = self._sessions.get(key)

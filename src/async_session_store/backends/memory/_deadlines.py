@@ -35,6 +35,8 @@ class Deadlines(Generic[_K]):
         self._outgrown: list[tuple[float, int, _K]] = []
         self._pushed = 0
         self._largest = _SLACK
+        self.next_look = math.inf
+        """Before then no entry is due, outdated or not."""
 
     def add(self, key: _K, deadline: float) -> None:
         """Tell of the deadline that a key has now."""
@@ -45,11 +47,6 @@ class Deadlines(Generic[_K]):
             self._take_over()
         elif len(self._heap) > self._largest:
             self._outgrown, self._heap = self._heap, []
-
-    def is_due(self, now: float) -> bool:
-        """Whether there is an entry, outdated or not, whose time has come."""
-        heap, outgrown = self._heap, self._outgrown
-        return bool((heap and heap[0][0] <= now) or (outgrown and outgrown[0][0] <= now))
 
     def due(self, now: float, most: int) -> Iterator[_K]:
         """Take out at most so many entries whose time has come: the keys that have expired."""
@@ -65,11 +62,14 @@ class Deadlines(Generic[_K]):
                     yield key
                 elif deadline < math.inf:
                     self._push(key, deadline)
+        heads = (heap[0][0] for heap in (self._heap, self._outgrown) if heap)
+        self.next_look = min(heads, default=math.inf)
 
     def clear(self) -> None:
         self._look_at.clear()
         self._heap.clear()
         self._outgrown.clear()
+        self.next_look = math.inf
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._outgrown)
@@ -78,6 +78,7 @@ class Deadlines(Generic[_K]):
         self._pushed += 1
         self._look_at[key] = deadline
         heapq.heappush(self._heap, (deadline, self._pushed, key))
+        self.next_look = min(self.next_look, deadline)
 
     def _take_over(self) -> None:
         taken = self._outgrown[-_STEP:]
