@@ -194,7 +194,12 @@ class RedisBackend(Backend):
         stamp = _stamps.fresh()
         reply = await self._run(
             "put_wait",
-            [self._keys.session(key), self._keys.scope(owner, scope_hash)],
+            [
+                self._keys.session(key),
+                self._keys.scope(owner, scope_hash),
+                self._keys.meta(key),
+                self._keys.user(owner),
+            ],
             key,
             owner_text(owner),
             scope_hash,
@@ -246,7 +251,7 @@ class RedisBackend(Backend):
     ) -> bool:
         reply = await self._run(
             "delete_wait",
-            [self._keys.scope(owner, scope_hash)],
+            [self._keys.scope(owner, scope_hash), self._keys.user(owner)],
             owner_text(owner),
             scope_hash,
             session_key or _NOTHING,

@@ -17,6 +17,9 @@ class Keys:
     def session(self, key: SessionKey) -> str:
         return f"{self._namespace}:session:{key}"
 
+    def meta(self, key: SessionKey) -> str:
+        return f"{self._namespace}:meta:{key}"
+
     def user(self, owner: Owner) -> str:
         return f"{self._namespace}:waits:user:{owner_text(owner)}"
 

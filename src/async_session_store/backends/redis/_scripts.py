@@ -33,7 +33,7 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
         return
     included.add(file)
     for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").split("\n"):
-        if line.startswith(_INCLUDE):
-            yield from _lines(line.removeprefix(_INCLUDE), included)
+        if line.lstrip().startswith(_INCLUDE):
+            yield from _lines(line.strip().removeprefix(_INCLUDE), included)
         else:
             yield f"{line}\n"

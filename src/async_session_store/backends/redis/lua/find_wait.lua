@@ -5,13 +5,12 @@
 -- ARGV[4]  and so on: the hashes of the scopes
 -- returns  the key, or nothing
 
--- include names.lua
-
 -- Mostly one scope is asked for. It routes nowhere, or to a session that is as we wrote it.
 if #KEYS == 1 then
   local key = redis.call('GET', KEYS[1])
-  local written = key and as_we_wrote(key)
-  if not key or written and written.known == ARGV[3] and written.scope == ARGV[4] then return key end
+  if not key then return false end
+  -- include written.lua
+  if as_we_wrote and known_owner == ARGV[3] and known_scope == ARGV[4] then return key end
 end
 
 -- include sessions.lua

@@ -5,7 +5,7 @@
 -- ARGV[4]  the lease in milliseconds
 -- returns  when the lease ends in milliseconds since the epoch, or nothing if it is lost
 
--- include names.lua
+-- include deadlines.lua
 
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] then return false end
 local lease_end = deadline_after(ARGV[4])

@@ -9,18 +9,16 @@
 -- ARGV[8]  only if the stored document ends in this stamp or has this SHA-1, or nothing
 -- returns  DONE, MISSING, FOREIGN, UNREADABLE or CHANGED
 
--- include names.lua
-
 local key, viewer, owner, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local expected = ARGV[8]
 
 -- Mostly everyone may see the session, and it is as we wrote it.
-local written = viewer == '' and as_we_wrote(key)
-if written and written.known == owner and not written.new_deadline
-  and (expected == '' or expected == written.stamp)
-  and redis.call('STRLEN', KEYS[1]) <= largest + #written.stamp then
+-- include written.lua
+if as_we_wrote and viewer == '' and known_owner == owner and not new_deadline
+  and (expected == '' or expected == last_stamp)
+  and redis.call('STRLEN', KEYS[1]) <= ARGV[2] + #last_stamp then
   redis.call('SET', KEYS[1], document, 'KEEPTTL')
-  redis.call('HSET', meta_key(key), 'stamp', stamp)
+  redis.call('HSET', meta_name, 'stamp', stamp)
   return 'DONE'
 end
 

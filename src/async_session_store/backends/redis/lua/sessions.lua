@@ -1,7 +1,7 @@
 -- Sessions, and what routes to them.
 --
 -- A session is a table:
---   fits       whether its document is a text that is not larger than ARGV[2]
+--   fits       whether its document is a text that is not larger than ARGV[2] (bytes)
 --   ours       whether we wrote the document: it ends in the stamp that stands in our meta key
 --   owner      its owner, as the document tells; nil if it does not
 --   readable   whether readers can read the document
@@ -17,7 +17,13 @@
 -- Writes that only mend what a reader found are tried (pcall): a replica refuses them.
 
 -- include names.lua
+-- include deadlines.lua
 -- include documents.lua
+
+local largest = tonumber(ARGV[2])
+
+local function user_key(owner) return namespace .. ':waits:user:' .. owner end
+local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. owner .. ':' .. scope end
 
 local CLOCK_TICKS = 2 -- milliseconds that may pass within a script (Redis 6.2 does not stop the clock)
 

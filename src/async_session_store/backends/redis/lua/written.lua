@@ -1,0 +1,10 @@
+-- Whether the session under `key` is as we wrote it last, so that its owner need not be read from its
+-- document; and what our meta key tells of it (see sessions.lua). No functions, as making one takes Redis
+-- as long as a short command. A stamp is 32 bytes; Redis takes the number sooner as a text.
+--
+-- ARGV[1]  the namespace
+
+local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
+local meta = redis.pcall('HMGET', meta_name, 'owner', 'scope', 'stamp', 'new_deadline')
+local known_owner, known_scope, last_stamp, new_deadline = meta[1], meta[2], meta[3], meta[4]
+local as_we_wrote = last_stamp and redis.pcall('GETRANGE', session_name, '-32', '-1') == last_stamp
