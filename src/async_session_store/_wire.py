@@ -145,6 +145,11 @@ class WireModel(BaseModel, frozen=True):
         known = sum(_size_ceiling(values[name]) for name in type(self).model_fields)
         return _NAMES_CEILING + known + _size_ceiling(self.model_extra or None)
 
+    @cached_property
+    def encoded(self) -> bytes:
+        """This model's JSON. Raises ``PydanticSerializationError`` if it holds a wrong type."""
+        return self.__pydantic_serializer__.to_json(self, warnings="error")
+
     @override
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """A copy with ``update`` applied, validated like a constructor's arguments.

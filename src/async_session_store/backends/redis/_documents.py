@@ -37,11 +37,11 @@ def encode(data: SessionData, stamp: bytes) -> bytes:
 def decode(document: bytes, maximum: int) -> SessionData:
     """The data in a document, whoever wrote it. Raises ``UnreadableDocumentError``."""
     end = len(document) - _stamps.length(document)
-    cut = document.rfind(_TEXT, 0, end)
+    cut = document.find(_TEXT, 0, end)
     if end > maximum or cut < 0 or document[end - 1] != ord("}"):
         return _codec.decode(document[:end], maximum)
     try:
-        context_json: str = orjson.loads(memoryview(document)[cut + len(_CONTEXT) : end - 1])
+        context_json: str = orjson.loads(document[cut + len(_CONTEXT) : end - 1])
     except orjson.JSONDecodeError:
         return _codec.decode(document[:end], maximum)
     return _codec.decode_split(document[:cut] + b"}", context_json)

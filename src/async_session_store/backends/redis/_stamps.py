@@ -13,11 +13,11 @@ from typing import Final
 from async_session_store import _codec, _random
 
 _LENGTH: Final = 32  # bytes, for 64 bits
-_BLANK: Final = "\t\n\r "
-_PAIRS: Final = tuple(map("".join, product(_BLANK, repeat=2)))
-_BLANKS: Final = dict(zip("0123456789abcdef", _PAIRS, strict=True))
-_TO_BLANKS: Final = str.maketrans(_BLANKS)
-_TO_HEX: Final = {blanks.encode(): digit for digit, blanks in _BLANKS.items()}
+_BLANKS: Final = b"\t\n\r "
+_PAIRS: Final = tuple(map(bytes, product(_BLANKS, repeat=2)))
+_DIGITS: Final = dict(zip("0123456789abcdef", _PAIRS, strict=True))
+_TO_BLANKS: Final = str.maketrans({digit: pair.decode() for digit, pair in _DIGITS.items()})
+_TO_HEX: Final = {pair: digit for digit, pair in _DIGITS.items()}
 
 
 def fresh() -> bytes:
@@ -42,5 +42,4 @@ def as_stored(etag: str) -> str:
 def length(document: bytes) -> int:
     """How many bytes of a document are its stamp: none, if it has none."""
     ending = document[-_LENGTH:]
-    is_stamped = len(ending) == _LENGTH and not ending.strip(_BLANK.encode())
-    return _LENGTH if is_stamped else 0
+    return _LENGTH if len(ending) == _LENGTH and not ending.strip(_BLANKS) else 0
