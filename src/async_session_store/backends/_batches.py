@@ -80,7 +80,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._connect = connect
         self._largest = largest
         self._waiting: deque[Job[_Operation, _Reply]] = deque()
-        self._under_way: list[Job[_Operation, _Reply]] = []
+        self._under_way: deque[Job[_Operation, _Reply]] = deque()
         self._runner: Runner[_Operation, _Reply] | None = None
         self._burst: asyncio.Task[None] | None = None
         self._comes_alone = False
@@ -119,7 +119,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
         """What waits to be run, in the order it came."""
         if not self._waiting:
             return []
-        self._under_way = [job for job in self._under_way if not job.settled]
+        while self._under_way and self._under_way[0].settled:
+            self._under_way.popleft()
         taken: list[Job[_Operation, _Reply]] = []
         while self._waiting and len(self._under_way) + len(taken) < self._largest:
             job = self._waiting.popleft()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import hiredis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -27,8 +26,7 @@ Argument: TypeAlias = "bytes | str | int"
 _FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command; or the arguments of a script, after the number of its keys."""
 
     arguments: tuple[Argument, ...]
@@ -38,8 +36,7 @@ class Command:
 CommandJob: TypeAlias = "Job[Command, object]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """Commands that were sent together, and by when they must be answered."""
 
     jobs: deque[CommandJob]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Final
 
 from async_session_store.abc import ClaimKey
 from async_session_store.models import Owner, SessionKey
+
+_REMEMBERED_OWNERS: Final = 1024
 
 
 class Keys:
@@ -44,6 +48,7 @@ class Keys:
         return re.sub(r"([*?\[\]\\])", r"\\\1", self._namespace)
 
 
+@lru_cache(_REMEMBERED_OWNERS)
 def owner_text(owner: Owner) -> str:
     """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
