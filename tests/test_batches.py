@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 class Connection:
     """A connection whose batches run when the test lets them."""
 
-    def __init__(self, largest: int = 100) -> None:
+    def __init__(self, most: int = 100, most_bytes: int = 100) -> None:
         self.batches: list[list[str]] = []
         self.at_once: list[str] = []
         self.must_wait = True
@@ -35,7 +35,7 @@ class Connection:
         self.gate.set()
         self.begun = asyncio.Event()
         self.connecting: Callable[[], Awaitable[None]] | None = None
-        self.worker = BatchWorker(self._connect, largest=largest)
+        self.worker = BatchWorker(self._connect, most=most, most_bytes=most_bytes)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Runner[str, str]]:
@@ -66,9 +66,9 @@ class Connection:
             else:
                 job.succeed(job.operation.upper())
 
-    def call(self, operation: str) -> asyncio.Task[str]:
+    def call(self, operation: str, size: int = 0) -> asyncio.Task[str]:
         async def submit() -> str:
-            return await self.worker.submit(operation)
+            return await self.worker.submit(operation, size)
 
         return asyncio.create_task(submit())
 
@@ -113,14 +113,32 @@ async def test_calls_that_come_while_a_batch_runs_form_the_next_in_their_order(
     assert connection.batches == [["held"], [f"c{number}" for number in range(10)]]
 
 
-async def test_a_batch_is_at_most_the_largest() -> None:
-    connection = Connection(largest=4)
+async def test_a_batch_is_of_so_many_calls_at_most() -> None:
+    connection = Connection(most=4)
     held = await connection.hold()
     calls = [connection.call(f"c{number}") for number in range(10)]
     await turn_loop(1)
     connection.gate.set()
     await asyncio.gather(held, *calls)
     assert [len(batch) for batch in connection.batches] == [1, 4, 4, 2]
+    await connection.worker.aclose()
+
+
+async def test_r4_a_batch_writes_so_many_bytes_and_one_call_more_at_most() -> None:
+    connection = Connection(most_bytes=10)
+    held = await connection.hold()
+    calls = [connection.call(f"c{size}", size) for size in (4, 4, 4, 30, 9, 1, 0, 0, 10, 1)]
+    await turn_loop(1)
+    connection.gate.set()
+    await asyncio.gather(held, *calls)
+    assert connection.batches == [
+        ["held"],
+        ["c4", "c4", "c4"],
+        ["c30"],
+        ["c9", "c1"],
+        ["c0", "c0", "c10"],
+        ["c1"],
+    ]
     await connection.worker.aclose()
 
 

@@ -27,12 +27,13 @@ _Reply = TypeVar("_Reply")
 
 
 class Job(Generic[_Operation, _Reply]):
-    """An operation and the caller that waits for its reply."""
+    """An operation, how many bytes it writes, and the caller that waits for its reply."""
 
-    __slots__ = ("_future", "operation")
+    __slots__ = ("_future", "operation", "size")
 
-    def __init__(self, operation: _Operation, future: asyncio.Future[_Reply]) -> None:
+    def __init__(self, operation: _Operation, size: int, future: asyncio.Future[_Reply]) -> None:
         self.operation = operation
+        self.size = size
         self._future = future
 
     @property
@@ -68,19 +69,23 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     Args:
         connect: Opens the connection and gives what runs operations on it.
-        largest: How many operations are under way at most; further callers wait for their turn.
+        most: How many operations are under way at most; further callers wait for their turn.
+        most_bytes: With so many bytes under way, too, further callers wait.
     """
 
     def __init__(
         self,
         connect: Callable[[], AbstractAsyncContextManager[Runner[_Operation, _Reply]]],
         *,
-        largest: int,
+        most: int,
+        most_bytes: int,
     ) -> None:
         self._connect = connect
-        self._largest = largest
+        self._most = most
+        self._most_bytes = most_bytes
         self._waiting: deque[Job[_Operation, _Reply]] = deque()
         self._under_way: deque[Job[_Operation, _Reply]] = deque()
+        self._bytes_under_way = 0
         self._runner: Runner[_Operation, _Reply] | None = None
         self._burst: asyncio.Task[None] | None = None
         self._comes_alone = False
@@ -99,14 +104,14 @@ class BatchWorker(Generic[_Operation, _Reply]):
             await self.aclose()
             raise
 
-    def submit(self, operation: _Operation) -> asyncio.Future[_Reply]:
-        """Have an operation run; await its reply."""
+    def submit(self, operation: _Operation, size: int = 0) -> asyncio.Future[_Reply]:
+        """Have an operation run, which writes so many bytes; await its reply."""
         if asyncio.get_running_loop() is not self._loop:
             raise StoreUnavailableError("this store was opened in another event loop")
         if self._closing:
             raise StoreUnavailableError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
-        job = Job(operation, future)
+        job = Job(operation, size, future)
         idle = self._runner if self._burst is None else None
         if idle is not None and self._comes_alone and idle.run_at_once(job):
             return future
@@ -120,15 +125,19 @@ class BatchWorker(Generic[_Operation, _Reply]):
         if not self._waiting:
             return []
         while self._under_way and self._under_way[0].settled:
-            self._under_way.popleft()
+            self._bytes_under_way -= self._under_way.popleft().size
         taken: list[Job[_Operation, _Reply]] = []
-        while self._waiting and len(self._under_way) + len(taken) < self._largest:
+        while self._waiting and self._has_room():
             job = self._waiting.popleft()
             if not job.settled:
                 taken.append(job)
-        self._under_way += taken
+                self._under_way.append(job)
+                self._bytes_under_way += job.size
         self._comes_alone = len(taken) == 1
         return taken
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) < self._most and self._bytes_under_way < self._most_bytes
 
     async def aclose(self) -> None:
         """Run what is waiting, then close the connection; after 30 seconds, end what still runs.

@@ -49,7 +49,8 @@ __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 TIMEOUT: Final = 5.0  # seconds
-_LARGEST_BATCH: Final = 128
+_MOST_UNDER_WAY: Final = 128  # calls
+_MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _SCAN_STEP: Final = 512
 _OLDEST_REDIS: Final = (6, 2)
 _NOTHING: Final = ""
@@ -119,7 +120,9 @@ class RedisBackend(Backend):
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         self._max_document_bytes = max_document_bytes
-        self._worker = BatchWorker(self._connection, largest=_LARGEST_BATCH)
+        self._worker = BatchWorker(
+            self._connection, most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        )
         try:
             await self._worker.opened()
             await self._check_version()
@@ -140,7 +143,7 @@ class RedisBackend(Backend):
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         document = _documents.encode(data, _stamps.fresh())
         deadline = () if ttl is None else ("PX", ttl)
-        await self._call("SET", self._keys.session(key), document, *deadline)
+        await self._call("SET", self._keys.session(key), document, *deadline, size=len(document))
 
     @override
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -157,16 +160,18 @@ class RedisBackend(Backend):
     async def replace(
         self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        owner, stamp = owner_text(data.tenant_ctx.owner), _stamps.fresh()
+        stamp = _stamps.fresh()
+        document = _documents.encode(data, stamp)
         reply = await self._run(
             "replace",
             [self._keys.session(key)],
             key,
             _viewer(viewer),
-            owner,
-            _documents.encode(data, stamp),
+            owner_text(data.owner),
+            document,
             stamp,
             _NOTHING if if_match is None else _stamps.as_stored(if_match),
+            size=len(document),
         )
         return _replies.outcome(reply)
 
@@ -192,6 +197,7 @@ class RedisBackend(Backend):
         only_if_absent: bool,
     ) -> Registration:
         stamp = _stamps.fresh()
+        document = _documents.encode(data, stamp)
         reply = await self._run(
             "put_wait",
             [
@@ -203,10 +209,11 @@ class RedisBackend(Backend):
             key,
             owner_text(owner),
             scope_hash,
-            _documents.encode(data, stamp),
+            document,
             stamp,
             _ttl(ttl),
             int(only_if_absent),
+            size=len(document),
         )
         outcome, detached = cast("list[object]", reply)
         return Registration(_replies.outcome(outcome), _replies.optional_key(detached))
@@ -352,18 +359,21 @@ class RedisBackend(Backend):
                 f"Redis {'.'.join(map(str, version))} is too old; this library needs 6.2 or newer"
             )
 
-    def _call(self, *arguments: Argument) -> Awaitable[object]:
-        return self._submit(Command(arguments))
+    def _call(self, *arguments: Argument, size: int = 0) -> Awaitable[object]:
+        return self._submit(Command(arguments), size)
 
-    def _run(self, name: str, keys: Sequence[Argument], *arguments: Argument) -> Awaitable[object]:
+    def _run(
+        self, name: str, keys: Sequence[Argument], *arguments: Argument, size: int = 0
+    ) -> Awaitable[object]:
         """Run a script; every script takes the namespace and the largest document first."""
         common = (self._namespace, self._max_document_bytes)
-        return self._submit(Command((len(keys), *keys, *common, *arguments), script(name)))
+        command = Command((len(keys), *keys, *common, *arguments), script(name))
+        return self._submit(command, size)
 
-    def _submit(self, command: Command) -> Awaitable[object]:
+    def _submit(self, command: Command, size: int) -> Awaitable[object]:
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
-        return self._worker.submit(command)
+        return self._worker.submit(command, size)
 
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]

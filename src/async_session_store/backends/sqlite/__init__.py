@@ -35,9 +35,10 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 __all__ = ["SqliteBackend"]
 
 BUSY_TIMEOUT: Final = 5.0  # seconds
-_LARGEST_BATCH: Final = 256
+_MOST_UNDER_WAY: Final = 256  # calls
+_MOST_BYTES_UNDER_WAY: Final = 4 * 1024 * 1024  # in one transaction
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
-_LARGEST_SMALL: Final = 64 * 1024  # bytes of a document, if its context is ASCII
+_LARGEST_BRIEF: Final = 64 * 1024  # bytes of a document, if its context is ASCII
 _FEW: Final = 16
 
 _T = TypeVar("_T")
@@ -90,7 +91,9 @@ class SqliteBackend(Backend):
             self._clock,
             max_document_bytes,
         )
-        self._worker = BatchWorker(partial(opened, settings), largest=_LARGEST_BATCH)
+        self._worker = BatchWorker(
+            partial(opened, settings), most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        )
         await self._worker.opened()
 
     @override
@@ -106,7 +109,7 @@ class SqliteBackend(Backend):
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         document = _document(data)
         await self._writing(
-            lambda tables: tables.sessions.insert(key, document, ttl), brief=_is_small(document)
+            lambda tables: tables.sessions.insert(key, document, ttl), size=document.size
         )
 
     @override
@@ -124,7 +127,7 @@ class SqliteBackend(Backend):
         document = _document(data)
         return await self._writing(
             lambda tables: tables.sessions.replace(key, document, viewer, if_match),
-            brief=_is_small(document),
+            size=document.size,
         )
 
     @override
@@ -155,7 +158,7 @@ class SqliteBackend(Backend):
             lambda tables: tables.sessions.put_wait(
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
             ),
-            brief=_is_small(document),
+            size=document.size,
             shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
@@ -267,26 +270,23 @@ class SqliteBackend(Backend):
         self,
         run: Callable[[Tables], _T],
         *,
+        size: int = 0,
         brief: bool = True,
         single: bool = False,
         shortcut: Callable[[Tables], _T | None] | None = None,
     ) -> Awaitable[_T]:
+        brief = brief and size <= _LARGEST_BRIEF
         operation = Operation(run, writes=True, brief=brief, single=single, shortcut=shortcut)
-        return cast("Awaitable[_T]", self._submit(operation))
+        return cast("Awaitable[_T]", self._submit(operation, size))
 
-    def _submit(self, operation: Operation) -> Awaitable[object]:
+    def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
-        return self._worker.submit(operation)
+        return self._worker.submit(operation, size)
 
 
 def _document(data: SessionData) -> Document:
-    return Document(data.tenant_ctx.owner, _codec.encode_head(data), data.context_json)
-
-
-def _is_small(document: Document) -> bool:
-    """Whether it is written in microseconds."""
-    return len(document.head) + len(document.context_json) <= _LARGEST_SMALL
+    return Document(data.owner, _codec.encode_head(data), data.context_json)
 
 
 def _text_path(path: str | os.PathLike[str]) -> str:

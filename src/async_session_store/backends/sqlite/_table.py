@@ -72,6 +72,11 @@ class Document(NamedTuple):
     head: bytes
     context_json: str
 
+    @property
+    def size(self) -> int:
+        """How many bytes it is, if its context is ASCII."""
+        return len(self.head) + len(self.context_json)
+
 
 class Row(NamedTuple):
     """A session as it is stored."""
