@@ -45,9 +45,9 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
 
         class Watched(SqliteBackend):
             @override
-            async def _submit(self, operation: Operation) -> object:
+            async def _submit(self, operation: Operation, size: int = 0) -> object:
                 writes.append(operation.writes)
-                return await super()._submit(operation)
+                return await super()._submit(operation, size)
 
         async with AsyncSessionStore(Watched(tmp_path / "watched.db")) as store:
             await register(store, "k", A)

@@ -33,7 +33,8 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
         return
     included.add(file)
     for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").split("\n"):
-        if line.lstrip().startswith(_INCLUDE):
-            yield from _lines(line.strip().removeprefix(_INCLUDE), included)
+        code = line.strip()
+        if code.startswith(_INCLUDE):
+            yield from _lines(code.removeprefix(_INCLUDE), included)
         else:
             yield f"{line}\n"
