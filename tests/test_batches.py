@@ -54,7 +54,11 @@ class Connection:
         job.succeed(job.operation.upper())
         return True
 
-    async def run_batch(self, jobs: list[Job[str, str]]) -> None:
+    async def run_batch(
+        self,
+        jobs: list[Job[str, str]],
+        more: Callable[[], list[Job[str, str]]],  # noqa: ARG002  # its batches are of one write
+    ) -> None:
         self.batches.append([job.operation for job in jobs])
         self.begun.set()
         await self.gate.wait()

@@ -53,8 +53,10 @@ class Job(Generic[_Operation, _Reply]):
 class Runner(Protocol[_Operation, _Reply]):
     """Runs operations on a connection."""
 
-    async def run_batch(self, jobs: list[Job[_Operation, _Reply]]) -> None:
-        """Settle each job. May :meth:`~BatchWorker.take` more while it runs.
+    async def run_batch(
+        self, jobs: list[Job[_Operation, _Reply]], more: Callable[[], list[Job[_Operation, _Reply]]]
+    ) -> None:
+        """Settle each job. May take ``more``, which came meanwhile, and must settle that too.
 
         An exception fails all that was left unsettled.
         """
@@ -195,22 +197,17 @@ class BatchWorker(Generic[_Operation, _Reply]):
     async def _run_burst(self, runner: Runner[_Operation, _Reply]) -> None:
         try:
             while batch := self.take():
-                await self._run_batch(runner, batch)
-        finally:
-            self._burst = None
-
-    async def _run_batch(
-        self, runner: Runner[_Operation, _Reply], batch: list[Job[_Operation, _Reply]]
-    ) -> None:
-        try:
-            await runner.run_batch(batch)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
-            _fail_all(self._under_way, error)
+                try:
+                    await runner.run_batch(batch, self.take)
+                except Exception as error:  # noqa: BLE001  # the callers must hear of it
+                    _fail_all(self._under_way, error)
         except BaseException:
             # The loop is ending, and the connection may still be in use.
             self._closing = True
             _fail_all(self._under_way, cut_off())
             raise
+        finally:
+            self._burst = None
 
 
 async def _outlast(task: asyncio.Task[None], seconds: float) -> None:

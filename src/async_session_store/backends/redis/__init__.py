@@ -39,7 +39,6 @@ from async_session_store.backends.redis import _documents, _replies, _stamps
 from async_session_store.backends.redis._connection import (
     Argument,
     Command,
-    CommandJob,
     CommandRunner,
 )
 from async_session_store.backends.redis._keys import Keys, owner_text
@@ -339,18 +338,14 @@ class RedisBackend(Backend):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
-        runner = CommandRunner(
-            self._client.connection_pool, self._timeout, self._waiting, keep=self._owns_client
-        )
+        pool = self._client.connection_pool
+        runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         try:
             yield runner
         finally:
             await runner.aclose()
             if self._owns_client:
                 await self._client.aclose()
-
-    def _waiting(self) -> list[CommandJob]:
-        return [] if self._worker is None else self._worker.take()
 
     async def _check_version(self) -> None:
         version = _replies.server_version(await self._call("INFO", "server"))

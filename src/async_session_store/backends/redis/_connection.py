@@ -37,9 +37,9 @@ CommandJob: TypeAlias = "Job[Command, object]"
 
 
 class _Sent(NamedTuple):
-    """Commands that were sent together, and by when they must be answered."""
+    """A command that was sent, and by when it must be answered."""
 
-    jobs: deque[CommandJob]
+    job: CommandJob
     deadline: float
 
 
@@ -49,32 +49,25 @@ class CommandRunner:
     Args:
         pool: Where the connection comes from. It connects and authenticates it.
         timeout: How long connecting, and answering a command, may take, in seconds.
-        more: Gives the commands that have come meanwhile.
         keep: Whether to keep the connection, where no one else uses the pool.
     """
 
-    def __init__(
-        self,
-        pool: ConnectionPool,
-        timeout: float,
-        more: Callable[[], list[CommandJob]],
-        *,
-        keep: bool,
-    ) -> None:
+    def __init__(self, pool: ConnectionPool, timeout: float, *, keep: bool) -> None:
         self._pool = pool
         self._timeout = timeout
-        self._more = more
         self._keep = keep
         self._held: AbstractConnection | None = None
         self._known: set[str] = set()
         self._watchdog = Watchdog()
         self._now = asyncio.get_running_loop().time
 
-    async def run_batch(self, jobs: list[CommandJob]) -> None:
+    async def run_batch(self, jobs: list[CommandJob], more: Callable[[], list[CommandJob]]) -> None:
         """Run the commands, and those that come while answers are awaited."""
         try:
-            connection = await self._connection()
-            await self._converse(connection, jobs)
+            connection = self._held
+            if connection is None or not await _is_usable(connection):
+                connection = await self._connect()
+            await self._converse(connection, jobs, more)
         except _FAULTS as error:
             _fail(jobs, not_sent, error)
         finally:
@@ -94,9 +87,8 @@ class CommandRunner:
         if held is not None:
             await self._pool.release(held)
 
-    async def _connection(self) -> AbstractConnection:
-        if self._held is not None and await _is_usable(self._held):
-            return self._held
+    async def _connect(self) -> AbstractConnection:
+        """A connection of the pool, which is connected anew if it must be."""
         with self._watchdog as watchdog:
             watchdog.expect(self._now() + self._timeout)
             if self._held is None:
@@ -106,40 +98,39 @@ class CommandRunner:
                 await self._held.connect()
         return self._held
 
-    async def _converse(self, connection: AbstractConnection, jobs: list[CommandJob]) -> None:
+    async def _converse(
+        self,
+        connection: AbstractConnection,
+        jobs: list[CommandJob],
+        more: Callable[[], list[CommandJob]],
+    ) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         under_way: deque[_Sent] = deque()
         try:
             with self._watchdog as watchdog:
                 while jobs or under_way:
                     if jobs:
-                        under_way.append(_Sent(deque(jobs), self._now() + self._timeout))
+                        await self._send(connection, jobs, under_way)
                     watchdog.expect(under_way[0].deadline)
-                    jobs = await self._exchange(connection, jobs, under_way)
+                    reply = await _reply(connection)
+                    job = under_way.popleft().job
+                    jobs = more()
+                    if isinstance(reply, NoScriptError):
+                        jobs = [*self._again(job), *jobs]
+                    else:
+                        _settle(job, reply)
         except _FAULTS as error:
             await connection.disconnect(nowait=True)
-            _fail((job for sent in under_way for job in sent.jobs), lost, error)
+            _fail((sent.job for sent in under_way), lost, error)
 
-    async def _exchange(
+    async def _send(
         self, connection: AbstractConnection, jobs: list[CommandJob], under_way: deque[_Sent]
-    ) -> list[CommandJob]:
-        """Send jobs; settle what was sent first, until all of it is or there is more to send."""
-        if jobs:
-            packed = [self._packed(job.operation) for job in jobs]
-            await connection.send_packed_command(packed, check_health=False)
-        first = under_way[0].jobs
-        while first:
-            reply = await _reply(connection)
-            job = first.popleft()
-            more = self._more()
-            if isinstance(reply, NoScriptError):
-                more = [*self._again(job), *more]
-            else:
-                _settle(job, reply)
-            if more:
-                return more
-        under_way.popleft()
-        return []
+    ) -> None:
+        deadline = self._now() + self._timeout
+        under_way.extend([_Sent(job, deadline) for job in jobs])
+        self._watchdog.expect(under_way[0].deadline)
+        packed = [self._packed(job.operation) for job in jobs]
+        await connection.send_packed_command(packed, check_health=False)
 
     def _again(self, job: CommandJob) -> list[CommandJob]:
         """The job whose script the server has lost, so that it did not run.

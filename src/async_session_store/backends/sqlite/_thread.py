@@ -58,7 +58,11 @@ class _DatabaseRunner:
     def run_at_once(self, job: OperationJob) -> bool:
         return not self._turn_is_long() and self._try_at_once(job)
 
-    async def run_batch(self, jobs: list[OperationJob]) -> None:
+    async def run_batch(
+        self,
+        jobs: list[OperationJob],
+        more: Callable[[], list[OperationJob]],  # noqa: ARG002  # it comes into the next transaction
+    ) -> None:
         if len(jobs) == 1 and self._try_at_once(jobs[0]):
             if self._turn_is_long():
                 await self._end_turn()
