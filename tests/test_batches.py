@@ -152,6 +152,20 @@ async def test_calls_one_after_the_other_are_batches_of_their_own(connection: Co
     assert connection.batches == [["c0"], ["c1"], ["c2"]]
 
 
+async def test_r4_no_caller_waits_for_a_burst_that_died_alone(connection: Connection) -> None:
+    held = await connection.hold()
+    waiting = [connection.call(name) for name in "ab"]
+    await turn_loop(1)
+    burst = connection.worker._burst
+    assert burst is not None
+    burst.cancel()
+    with anyio.fail_after(5):
+        results = await asyncio.gather(held, *waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailableError] * 3
+    with pytest.raises(StoreUnavailableError):
+        await connection.worker.submit("late")
+
+
 # --- Errors -----------------------------------------------------------------------------------
 
 

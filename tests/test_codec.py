@@ -40,6 +40,16 @@ def test_a_document_decodes_to_what_was_encoded(data: SessionData, unknown: dict
         assert head.decode() == stored.model_dump_json(exclude={"context_json"})
 
 
+def test_s6_what_a_subclass_adds_is_not_stored() -> None:
+    class Extended(TenantCtx, frozen=True):
+        secret: str
+
+    extended = Extended.model_validate({**dict(CTX), "secret": "s"})
+    stored = DATA.model_copy(update={"tenant_ctx": extended})
+    assert _codec.encode(stored) == PINNED
+    assert _codec.encode_head(stored) == _codec.encode_head(DATA)
+
+
 def test_a_remembered_head_gives_documents_of_their_own() -> None:
     head = _codec.encode_head(DATA)
     one, two = (_codec.decode_split(head, text, MAXIMUM) for text in ("1", "2" * 9000))

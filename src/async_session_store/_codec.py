@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from async_session_store._wire import LARGEST_ESCAPE
 from async_session_store.errors import InvalidInputError
-from async_session_store.models import FlowId, Owner, SessionData, TenantCtx
+from async_session_store.models import FlowId, Owner, SessionCursor, SessionData, TenantCtx
 
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
@@ -34,15 +34,16 @@ def encode_head(data: SessionData) -> bytes:
 
     Raises ``InvalidInputError`` for data built around validation.
     """
-    flow_id, pack_id = data.flow_id, data.pack_id
-    if type(flow_id) is not FlowId or pack_id is not None or data.model_extra:
+    ctx, flow_id, cursor = data.tenant_ctx, data.flow_id, data.cursor
+    is_usual = type(ctx) is TenantCtx and type(flow_id) is FlowId and type(cursor) is SessionCursor
+    if not is_usual or data.pack_id is not None or data.model_extra:
         return _encode(data, exclude=_CONTEXT)
-    # What follows is what _encode gives, in a third of the time.
+    # The same as _encode gives, in a third of the time.
     try:
-        context, cursor = data.tenant_ctx.encoded, data.cursor.encoded
+        parts = (ctx.encoded, flow_id.encode(), cursor.encoded)
     except PydanticSerializationError as error:
         raise built_around_validation() from error
-    return b'{"tenant_ctx":%b,"flow_id":"%b","cursor":%b}' % (context, flow_id.encode(), cursor)
+    return b'{"tenant_ctx":%b,"flow_id":"%b","cursor":%b}' % parts
 
 
 def built_around_validation() -> InvalidInputError:
@@ -121,8 +122,8 @@ def etag(*parts: bytes) -> str:
 
 
 def exceeds(data: SessionData, maximum: int) -> bool:
-    """Whether the document is of more than ``maximum`` bytes; encodes it only if it may be."""
-    return data.size_ceiling > maximum and len(encode(data)) > maximum
+    """Whether the document is of more than ``maximum`` bytes; ``size_ceiling`` tells most apart."""
+    return len(encode(data)) > maximum
 
 
 def _encode(data: SessionData, exclude: set[str] | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import uuid
@@ -18,8 +19,8 @@ def token() -> str:
 
 
 def stamp() -> str:
-    """64 bits in hex, to tell one write from all others. It is no secret."""
-    return f"{random.getrandbits(64):016x}"  # it keeps nothing secret
+    """64 bits in hex, to tell one write from all others, whatever seeds a program gives Python."""
+    return os.urandom(8).hex()
 
 
 def between(low: float, high: float) -> float:

@@ -108,7 +108,10 @@ class WireModel(BaseModel, frozen=True):
     """Immutable; keeps unknown fields that were read from JSON, refuses them from Python."""
 
     is_validated: ClassVar[bool] = False
-    """Set on a model that was validated, and not built around validation (``model_construct``)."""
+    """Set on a model that was validated."""
+
+    is_constructed: ClassVar[bool] = False
+    """Set on a model that was built around validation."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True
@@ -117,6 +120,9 @@ class WireModel(BaseModel, frozen=True):
     @model_validator(mode="after")
     def _finish_once(self, info: ValidationInfo) -> Self:
         """Finish a new model; pydantic calls this again for one that another model takes in."""
+        if self.is_constructed:
+            rule = "was built around validation; use its constructor"
+            raise PydanticCustomError("built_around_validation", rule)
         if not self.is_validated:
             self._finish(from_python=info.mode == "python")
             vars(self)["is_validated"] = True
@@ -137,6 +143,18 @@ class WireModel(BaseModel, frozen=True):
         for name in type(self).model_fields:
             yield name, getattr(self, name)
         yield from (self.model_extra or {}).items()
+
+    @classmethod
+    @override
+    def model_construct(cls, _fields_set: set[str] | None = None, **values: object) -> Self:
+        """Pydantic's way around validation. No model takes in what it builds, and no store either.
+
+        It keeps no unknown fields: they would pass for what validation alone sets.
+        """
+        model = super().model_construct(_fields_set, **values)
+        object.__setattr__(model, "__pydantic_extra__", {})
+        vars(model)["is_constructed"] = True
+        return model
 
     @cached_property
     def size_ceiling(self) -> int:

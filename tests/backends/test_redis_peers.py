@@ -387,6 +387,22 @@ async def test_t3_a_wait_that_rust_registered_is_touched(
     assert stored_keys(redis_client, namespace) == {}
 
 
+async def test_t2_a_wait_registered_over_a_touched_one_of_rust_lives_for_ever(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    rust.register("k", A, ttl=60)
+    await store.touch_session("k", 30)
+    await register(store, "k", A, ttl=NEVER)
+    assert [redis_client.pttl(f"{namespace}:{name}") for name in ("session:k", "meta:k")] == [
+        -1,
+        -1,
+    ]
+    async with store.resume_wait(CTX, "u1", A) as record:
+        assert record is not None
+    assert await find(store, A) is None
+    assert stored_keys(redis_client, namespace) == {}
+
+
 async def test_t3_what_waits_nowhere_is_touched_without_a_trace(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:

@@ -202,8 +202,9 @@ class BatchWorker(Generic[_Operation, _Reply]):
                 except Exception as error:  # noqa: BLE001  # the callers must hear of it
                     _fail_all(self._under_way, error)
         except BaseException:
-            # The loop is ending, and the connection may still be in use.
+            # Mostly the loop is ending. The connection may still be in use, so no one else gets it.
             self._closing = True
+            self._ending.set()
             _fail_all(self._under_way, cut_off())
             raise
         finally:

@@ -38,13 +38,15 @@ _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 class _Session:
     """A stored session. Another one under its key replaces it; updates change it in place."""
 
-    __slots__ = ("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version")
+    __slots__ = (
+        *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
+    )
 
     def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
         self.key = key
         self.owner = data.owner
         self.data = data
-        self.version = version
+        self.version = self.wait_id = version
         self.deadline = deadline
         self.expires_at: datetime | None = None
         self.scope_hash: str | None = None
@@ -52,10 +54,10 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Who holds a scope, and the session that waited there: no other wait is the same object."""
+    """Who holds a scope, and which wait was there."""
 
     token: str
-    session: _Session
+    wait_id: int
 
 
 _NOWHERE: Final[Mapping[str, _Session]] = {}
@@ -255,7 +257,7 @@ class MemoryBackend(Backend):
         if self._claims.get(place, now) is not None:
             return Outcome.CLAIMED
         deadline = now + lease / 1000
-        self._claims.set(place, _Claim(token, session), deadline, now)
+        self._claims.set(place, _Claim(token, session.wait_id), deadline, now)
         claim = ClaimKey(owner, session.scope_hash, token)
         return Claimed(claim, self._record(session), self._wall_time(deadline))
 
@@ -269,9 +271,10 @@ class MemoryBackend(Backend):
         if delivery is not None:
             place = (claim.owner, claim.scope_hash, delivery.id)
             self._deliveries.set(place, delivery, now + delivery.ttl / 1000, now)
-        if self._waiting(claim.owner, claim.scope_hash, now) is not held.session:
+        session = self._waiting(claim.owner, claim.scope_hash, now)
+        if session is None or session.wait_id != held.wait_id:
             return Outcome.MISSING
-        self._remove(held.session)
+        self._remove(session)
         return Outcome.DONE
 
     @override

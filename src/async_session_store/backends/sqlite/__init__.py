@@ -49,9 +49,10 @@ class SqliteBackend(Backend):
 
     Calls run in a thread of their own. Those that come while a transaction runs go together in the
     next one, and are answered after it was committed. A call that comes alone runs at once in the
-    loop's thread, if it is about a few rows: a read, or at ``NORMAL`` a write of at most 64 KiB. It
-    never waits there for a lock, and hardly for the disk. That takes microseconds; to read, or to
-    replace, a document of 1 MiB takes some milliseconds. A file that is created gets the mode 0600.
+    loop's thread, if it is about a few rows: a read, or a write of at most 64 KiB that need not
+    sync (at ``NORMAL``, or in memory). It never waits there for a lock, and hardly for the disk.
+    That takes microseconds; to read, or to replace, a document of 1 MiB takes some milliseconds.
+    A file that is created gets the mode 0600.
 
     Args:
         path: The database file; its folder must exist. ``:memory:`` is a private database that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -556,6 +557,23 @@ class Claims(Hooks):
         assert await listed(store) == ["other"]
         await clear(store, B)
         assert await self.leftovers(backend) == []
+
+    async def test_k3_a_program_that_seeds_pythons_randomness_repeats_no_identity(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "another", B)
+        state = random.getstate()
+        try:
+            random.seed(42)
+            await register(store, "k", A)
+            claimed = await claim(store, A)
+            await clear(store, A)
+            random.seed(42)
+            await register(store, "k2", A)
+        finally:
+            random.setstate(state)
+        assert await claimed.complete() is False
+        assert await find(store, A) == "k2"
 
     @changes
     async def test_k3_what_became_of_it_meanwhile_stays(

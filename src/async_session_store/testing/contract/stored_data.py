@@ -318,6 +318,7 @@ class StoredData(Hooks):
             {"context_json": 7},
             {"context_json": b"{}"},
             {"flow_id": 7},
+            {"tenant_ctx": ctx(tenant="rival"), "owner": CTX.owner},
         ]
         for parts in forged:
             built = SessionData.model_construct(**forged_fields(data(), **parts))
@@ -328,6 +329,21 @@ class StoredData(Hooks):
             async with self.refused(backend, InvalidInputError, "data"):
                 await store.register_wait(CTX, "u1", B, "k", built)
         assert await find(store, A) == "k"
+
+    async def test_m7_what_validation_sets_cannot_be_given(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A)
+        place = ReplyScope.model_construct(conversation="a\nb", digest=A.digest)
+        rival = TenantCtx.model_construct(env="prod", tenant_id="rival", owner=CTX.owner)
+        async with self.refused(backend, InvalidInputError, "scope"):
+            await store.clear_wait(CTX, "u1", place)
+        async with self.refused(backend, InvalidInputError, "scope"):
+            await store.find_wait_by_scope(CTX, "u1", place)
+        async with self.refused(backend, InvalidInputError, "ctx"):
+            await store.clear_waits_for_user(rival, "u1")
+        with pytest.raises(ValidationError, match="built around validation"):
+            data(of=rival)
 
     async def test_m7_ids_and_keys_are_taken_as_text_and_returned_as_their_own_type(
         self, store: AsyncSessionStore

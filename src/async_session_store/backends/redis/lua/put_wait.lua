@@ -40,6 +40,7 @@ else
   -- First what a server that is out of memory refuses: so all is done, or nothing.
   redis.call('SET', KEYS[1], document, unpack(expires))
   unroute(key, before or known(key))
+  redis.call('DEL', KEYS[3])
   if held and holder ~= key then
     detached = holder
     restore_deadline(detached, held, KEYS[2])
