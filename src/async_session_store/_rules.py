@@ -213,9 +213,10 @@ def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
 def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     """The owner of a wait that the caller may register (F1, F3)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
-    owner = new_session(ctx, data)
-    if owner.user == user:
-        return owner
+    calling, owner = owner_of(ctx), data_owner(data)
+    if owner == calling and owner.user == user:
+        return owner  # mostly
+    new_session(ctx, data)
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
     raise _mismatch("user_id must be the user of the data (F3)", owner)
