@@ -18,9 +18,9 @@ def token() -> str:
     return secrets.token_hex(16)
 
 
-def stamp() -> str:
-    """64 bits in hex, to tell one write from all others, whatever seeds a program gives Python."""
-    return os.urandom(8).hex()
+def stamp() -> bytes:
+    """64 bits to tell one write from all others, whatever seeds a program gives Python."""
+    return os.urandom(8)
 
 
 def between(low: float, high: float) -> float:

@@ -180,11 +180,6 @@ def owner_of(ctx: TenantCtx) -> Owner:
     return owner
 
 
-def viewer(ctx: TenantCtx | None) -> Owner | None:
-    """The owner that an optional ``ctx=`` names (F5)."""
-    return None if ctx is None else owner_of(ctx)
-
-
 def data_owner(data: SessionData) -> Owner:
     """The owner that a session has once ``data`` is stored."""
     if not isinstance(data, SessionData):

@@ -229,7 +229,8 @@ class AsyncSessionStore:
         With ``ctx``, also None if the session is of another environment, tenant or team, or of
         another user where both have one. Raises ``CorruptSessionError`` if it cannot be read.
         """
-        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        key = _rules.session_key(key)
+        viewer = None if ctx is None else _rules.owner_of(ctx)
         found = await self._backend.read(key)
         if isinstance(found, SessionData):
             return found if viewer is None or viewer.sees(found.tenant_ctx.owner) else None
@@ -240,7 +241,8 @@ class AsyncSessionStore:
         self, key: SessionKey | str, *, ctx: TenantCtx | None = None
     ) -> SessionRecord | None:
         """Like :meth:`get_session`, with the etag and the deadline."""
-        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        key = _rules.session_key(key)
+        viewer = None if ctx is None else _rules.owner_of(ctx)
         found = await self._backend.read_record(key)
         if isinstance(found, SessionRecord):
             return found if viewer is None or viewer.sees(found.data.tenant_ctx.owner) else None
@@ -266,7 +268,8 @@ class AsyncSessionStore:
         session, ``CorruptSessionError`` if the stored document cannot be read. A session that
         was removed is never brought back.
         """
-        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        key = _rules.session_key(key)
+        viewer = None if ctx is None else _rules.owner_of(ctx)
         _rules.data_owner(data)
         if data.size_ceiling > self._max_document_bytes:
             self._check_size(data)
@@ -310,7 +313,8 @@ class AsyncSessionStore:
         does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
         is cannot be told.
         """
-        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        key = _rules.session_key(key)
+        viewer = None if ctx is None else _rules.owner_of(ctx)
         outcome = await self._backend.delete(key, viewer=viewer)
         if outcome is not Outcome.DONE:
             raise _refusal(outcome, key)
@@ -322,7 +326,8 @@ class AsyncSessionStore:
 
         Raises like :meth:`remove_session`.
         """
-        key, viewer = _rules.session_key(key), _rules.viewer(ctx)
+        key = _rules.session_key(key)
+        viewer = None if ctx is None else _rules.owner_of(ctx)
         milliseconds = _rules.deadline_change(ttl)
         outcome = await self._backend.touch(key, milliseconds, viewer=viewer)
         if outcome is not Outcome.DONE:

@@ -7,6 +7,7 @@ however large it is.
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Final
 
@@ -14,15 +15,14 @@ from async_session_store import _codec, _random
 
 _LENGTH: Final = 32  # bytes, for 64 bits
 _BLANKS: Final = b"\t\n\r "
-_PAIRS: Final = tuple(map(bytes, product(_BLANKS, repeat=2)))
-_DIGITS: Final = dict(zip("0123456789abcdef", _PAIRS, strict=True))
-_TO_BLANKS: Final = str.maketrans({digit: pair.decode() for digit, pair in _DIGITS.items()})
-_TO_HEX: Final = {pair: digit for digit, pair in _DIGITS.items()}
+_QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # for each byte its blanks
+_HEX: Final = re.compile(r"[0-9a-f]{16}")
+_TO_BYTE: Final = {quad: byte for byte, quad in enumerate(_QUADS)}
 
 
 def fresh() -> bytes:
     """A stamp that no document had before."""
-    return _random.stamp().translate(_TO_BLANKS).encode()
+    return _blanks(_random.stamp())
 
 
 def etag(document: bytes) -> str:
@@ -30,13 +30,16 @@ def etag(document: bytes) -> str:
     if not length(document):
         return _codec.etag(document)
     ending = document[-_LENGTH:]
-    pairs = (ending[index : index + 2] for index in range(0, _LENGTH, 2))
-    return "".join(_TO_HEX[pair] for pair in pairs)
+    return bytes(_TO_BYTE[ending[index : index + 4]] for index in range(0, _LENGTH, 4)).hex()
 
 
-def as_stored(etag: str) -> str:
+def _blanks(stamp: bytes) -> bytes:
+    return b"".join([_QUADS[byte] for byte in stamp])
+
+
+def as_stored(etag: str) -> bytes | str:
     """What a script compares with a document: its stamp or its SHA-1."""
-    return etag.translate(_TO_BLANKS) if len(etag) == _LENGTH // 2 else etag
+    return _blanks(bytes.fromhex(etag)) if _HEX.fullmatch(etag) else etag
 
 
 def length(document: bytes) -> int:

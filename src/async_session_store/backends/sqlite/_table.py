@@ -295,7 +295,7 @@ class SessionTable:
         ttl: int | None,
         scope_hash: str | None,
     ) -> sqlite3.Cursor:
-        wait_id = None if scope_hash is None else _random.stamp()
+        wait_id = None if scope_hash is None else _random.stamp().hex()
         place = (*owner_columns(document.owner), str(key), scope_hash, wait_id)
         content = (self._deadline(ttl), document.head, document.context_json)
         return self._execute(statement, place + content)
