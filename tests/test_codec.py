@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from async_session_store import SessionCursor, SessionData, TenantCtx, _codec
+from async_session_store import InvalidInputError, SessionCursor, SessionData, TenantCtx, _codec
 from test_models import json_values, read, sessions, unknown_fields, with_unknown_fields
 
 MAXIMUM = 8 * 1024 * 1024
@@ -38,6 +38,17 @@ def test_a_document_decodes_to_what_was_encoded(data: SessionData, unknown: dict
         head = _codec.encode_head(stored)
         assert _codec.decode_split(head, stored.context_json, MAXIMUM) == stored
         assert head.decode() == stored.model_dump_json(exclude={"context_json"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("context_json", 7), ("flow_id", 7), ("cursor", {}), ("tenant_ctx", {})]
+)
+def test_m7_a_value_of_a_wrong_type_is_not_stored(field: str, value: object) -> None:
+    changed = DATA.model_copy()
+    vars(changed)[field] = value
+    for encode in (_codec.encode, _codec.encode_head):
+        with pytest.raises(InvalidInputError):
+            encode(changed)
 
 
 def test_s6_what_a_subclass_adds_is_not_stored() -> None:

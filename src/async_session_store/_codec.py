@@ -34,6 +34,8 @@ def encode_head(data: SessionData) -> bytes:
 
     Raises ``InvalidInputError`` for data built around validation.
     """
+    if not isinstance(data.context_json, str):
+        raise built_around_validation()
     ctx, flow_id, cursor = data.tenant_ctx, data.flow_id, data.cursor
     is_usual = type(ctx) is TenantCtx and type(flow_id) is FlowId and type(cursor) is SessionCursor
     if not is_usual or data.pack_id is not None or data.model_extra:
