@@ -113,7 +113,7 @@ class MemoryBackend(Backend):
 
     @override
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        session = self._live(key, self._clock())
+        session = self._visible(key, None, self._clock())
         return None if session is None else self._record(session)
 
     @override
@@ -304,10 +304,6 @@ class MemoryBackend(Backend):
         return purged
 
     # --- Looking up ---------------------------------------------------------------------------
-
-    def _live(self, key: SessionKey, now: float) -> _Session | None:
-        session = self._sessions.get(key)
-        return session if session is not None and session.deadline > now else None
 
     def _visible(self, key: SessionKey, viewer: Owner | None, now: float) -> _Session | None:
         session = self._sessions.get(key)

@@ -16,7 +16,7 @@ if claim[1] ~= token then return 'LOST' end
 
 -- First what a server that is out of memory refuses: so all is done, or nothing.
 if delivery ~= '' then
-  set(delivery_key(owner, scope, delivery), token, deadline_after(ARGV[7]))
+  redis.call('SET', delivery_key(owner, scope, delivery), token, 'PXAT', deadline_after(ARGV[7]))
 end
 redis.call('DEL', KEYS[1])
 local key, session = waiting(owner, scope)

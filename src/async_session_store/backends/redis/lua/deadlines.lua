@@ -9,11 +9,3 @@ end
 local function deadline_after(ttl)
   return ttl ~= '' and string.format('%.0f', now() + ttl) or nil
 end
-
-local function set(key, value, deadline)
-  if deadline then
-    redis.call('SET', key, value, 'PXAT', deadline)
-  else
-    redis.call('SET', key, value)
-  end
-end
