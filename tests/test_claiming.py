@@ -111,10 +111,10 @@ async def test_k4_a_renewal_that_fails_is_tried_again(
 ) -> None:
     backend.failing = {"renew"}
     with caplog.at_level(logging.WARNING, logger="async_session_store"):
-        async with store.resume_wait(CTX, "u1", A, lease=0.6):
-            await anyio.sleep(0.3)
+        async with store.resume_wait(CTX, "u1", A, lease=1.2):
+            await anyio.sleep(0.5)
             backend.failing.clear()
-            await anyio.sleep(0.6)
+            await anyio.sleep(0.9)
             assert await is_claimed(store, A)
     assert "could not be renewed" in caplog.text
     assert await find(store, A) is None

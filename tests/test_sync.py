@@ -527,9 +527,9 @@ def test_k4_an_error_of_a_block_where_nothing_waits_comes_out(store: SessionStor
 def test_k4_the_lease_is_renewed_while_the_block_runs(url: str) -> None:
     with open_store(url, "renewed") as store:
         register(store, "k")
-        with store.resume_wait(CTX, "u1", A, lease=SHORT) as record:
+        with store.resume_wait(CTX, "u1", A, lease=0.6) as record:
             assert record is not None
-            time.sleep(3 * SHORT)
+            time.sleep(0.9)
             assert not record.lost
             with pytest.raises(WaitClaimedError):
                 store.claim_wait(CTX, "u1", A)

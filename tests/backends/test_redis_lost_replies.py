@@ -69,7 +69,7 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[TcpProxy]:
 @pytest.fixture
 async def worker(proxy: TcpProxy, namespace: str) -> AsyncIterator[AsyncSessionStore]:
     """Give a store behind the proxy, which has used each script before."""
-    async with open_store(f"{proxy.url}?socket_timeout=0.3", namespace) as store:
+    async with open_store(f"{proxy.url}?socket_timeout=2", namespace) as store:
         await register(store, "k", A, "old")
         await store.update_session("k", data("new"))
         for _ in range(2):

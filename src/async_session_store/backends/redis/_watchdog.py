@@ -6,8 +6,16 @@ import asyncio
 import math
 import sys
 from types import TracebackType
+from typing import Final
 
 from typing_extensions import Self
+
+_GRACE: Final = 0.02
+"""How long after its deadline a wait ends, in seconds.
+
+Where it was the loop that was late, as a callback blocked it or the process was stopped, its timers
+are due before it has read what came in the meantime. An answer that is there is no time-out.
+"""
 
 
 class Watchdog:
@@ -21,6 +29,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline = math.inf
+        self._overdue = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._has_bitten = False
@@ -59,6 +68,9 @@ class Watchdog:
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look)
+        elif self._overdue != self._deadline:
+            self._overdue = self._deadline
+            self._timer = self._loop.call_later(_GRACE, self._look)
         elif self._task is not None:
             self._has_bitten = True
             self._task.cancel()

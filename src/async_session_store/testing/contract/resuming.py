@@ -37,7 +37,7 @@ from async_session_store.testing.contract.hooks import Hooks
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
-SHORT_LEASE = 0.3
+SHORT_LEASE = 0.6
 
 
 class _BlockError(Exception):
@@ -197,7 +197,7 @@ class Resuming(Hooks):
         await register(store, "k", A)
         async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
             with pytest.raises(WaitClaimedError):
-                await try_claim(store, A, wait=4 * SHORT_LEASE)
+                await try_claim(store, A, wait=1.5 * SHORT_LEASE)
         assert await listed(store) == []
 
     async def test_k4_it_is_not_renewed_after_the_block(self, store: AsyncSessionStore) -> None:
@@ -206,7 +206,7 @@ class Resuming(Hooks):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
                 raise _BlockError
         held = await claim(store, A, lease=SHORT_LEASE)
-        await anyio.sleep(2 * SHORT_LEASE)
+        await anyio.sleep(1.2 * SHORT_LEASE)
         with pytest.raises(ClaimLostError):
             await held.complete()
 
