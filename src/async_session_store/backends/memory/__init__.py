@@ -177,10 +177,7 @@ class MemoryBackend(Backend):
             self._remove(before)
         session = self._store(key, data, ttl, now)
         session.scope_hash = scope_hash
-        waiting = self._waits.get(owner)
-        if waiting is None:
-            waiting = self._waits[owner] = {}
-        waiting[scope_hash] = session
+        self._waits.setdefault(owner, {})[scope_hash] = session
         if holder is None:
             return _REGISTERED
         holder.scope_hash = None
