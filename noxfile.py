@@ -6,6 +6,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -45,10 +46,18 @@ def group(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, *names)
 
 
+def oldest_dependencies() -> tuple[str, ...]:
+    """Pin what the package and its extras depend on to the oldest versions that they allow."""
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    requirements = chain(PYPROJECT["project"]["dependencies"], *extras)
+    return tuple(each.replace(">=", "==") for each in requirements if ">=" in each)
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package."""
-    session.install(".[all]", *group("test"))
+    """Run the tests against the installed package: on the oldest Python, on the oldest of all."""
+    pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
+    session.install(".[all]", *group("test"), *pins)
     session.run("pytest", *session.posargs)
 
 
