@@ -11,7 +11,7 @@ from typing import Final
 from typing_extensions import Self
 
 _GRACE: Final = 0.02
-"""How long after its deadline a wait ends, in seconds.
+"""How long after its deadline a wait ends, or after the answer before it, in seconds.
 
 Where it was the loop that was late, as a callback blocked it or the process was stopped, its timers
 are due before it has read what came in the meantime. An answer that is there is no time-out.
@@ -32,11 +32,11 @@ class Watchdog:
         self._overdue = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
-        self._has_bitten = False
+        self._bites = 0
 
     def expect(self, deadline: float) -> None:
         """From now on wait until the deadline, a time of the loop."""
-        self._deadline = deadline
+        self._deadline, self._overdue = deadline, math.inf
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._look)
 
@@ -46,7 +46,7 @@ class Watchdog:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._has_bitten = False
+        self._bites = 0
         return self
 
     def __exit__(
@@ -56,11 +56,17 @@ class Watchdog:
         traceback: TracebackType | None,
     ) -> None:
         self._deadline, task, self._task = math.inf, self._task, None
-        if not self._has_bitten or not isinstance(exc_value, asyncio.CancelledError):
-            return
-        if sys.version_info >= (3, 11) and task is not None and task.uncancel() > 0:
-            return  # someone else cancelled it too
-        raise TimeoutError from exc_value
+        by_others = self._take_back(task)
+        if self._bites and not by_others and isinstance(exc_value, asyncio.CancelledError):
+            raise TimeoutError from exc_value
+
+    def _take_back(self, task: asyncio.Task[object] | None) -> int:
+        """Undo each cancellation, as a callee may have swallowed one; how many others are left."""
+        left = 0
+        if sys.version_info >= (3, 11) and task is not None:
+            for _ in range(self._bites):
+                left = task.uncancel()
+        return left
 
     def _look(self) -> None:
         self._timer = None
@@ -72,5 +78,5 @@ class Watchdog:
             self._overdue = self._deadline
             self._timer = self._loop.call_later(_GRACE, self._look)
         elif self._task is not None:
-            self._has_bitten = True
+            self._bites += 1
             self._task.cancel()
