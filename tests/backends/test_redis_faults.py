@@ -14,6 +14,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -31,6 +32,7 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.redis import RedisBackend, _replies
+from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -90,7 +92,7 @@ async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
 
 @pytest.fixture
 async def behind_proxy(proxy: TcpProxy) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that waits half a second for an answer, behind the proxy."""
+    """Give a store that waits a second for an answer, behind the proxy."""
     async with open_store(f"{proxy.url}?socket_timeout=1") as store:
         await register(store, "k", A, "old")
         proxy.forget()
@@ -437,16 +439,67 @@ async def test_r4_all_callers_hear_of_a_stalled_server(server: RedisServer) -> N
         assert await store.get_session("k") is None
 
 
-async def test_r4_a_loop_that_was_blocked_finds_the_answers_that_came(server: RedisServer) -> None:
+async def test_r4_calls_that_wait_for_a_server_that_hangs_fail_together(
+    server: RedisServer,
+) -> None:
+    """Each is so large that it is a batch of its own; their time-outs must not add up."""
+    errors: list[SessionStoreError] = []
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        with pytest.raises(StoreTimeoutError) as caught:
+            await register(store, f"k{number}", A, "x" * 700 * 1024)
+        errors.append(caught.value)
+
     async with open_store(f"{server.url}?socket_timeout=1") as store:
-        await register(store, "k", A, "old")
+        with stalled(server), anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                for number in range(12):
+                    tasks.start_soon(call, store, number)
+        assert sum(NOTHING in str(error) for error in errors) == 11
+        assert len(set(map(id, errors))) == 12
+        assert await store.get_session("k1") is None
+
+
+@pytest.mark.parametrize("own_client", [False, True], ids=["from_url", "own client"])
+async def test_r4_a_loop_that_was_blocked_finds_the_answers_that_came(
+    server: RedisServer, *, own_client: bool
+) -> None:
+    url = f"{server.url}?socket_timeout=1"
+    async with (
+        Redis.from_url(url) as client,
+        AsyncSessionStore(RedisBackend(client, namespace=NS))
+        if own_client
+        else open_store(url) as store,
+    ):
+        await register(store, "k", A, "x" * 200 * 1024)
         async with anyio.create_task_group() as tasks:
-            for number in range(200):
-                tasks.start_soon(store.update_session, "k", data(str(number)))
-            with stalled(server):
-                await turn_loop(10)
+            for _ in range(100):
+                tasks.start_soon(store.get_session, "k")
+            await turn_loop(10)
             time.sleep(1.1)  # noqa: ASYNC251  # it is what some callers do
-        assert await context_of(store, "k") == "199"
+
+
+async def test_r4_a_timeout_that_a_callee_swallowed_is_no_cancellation() -> None:
+    """asyncio.wait_for of Python 3.11 does that, where a write ends at the same time."""
+    watchdog, now = Watchdog(), asyncio.get_running_loop().time
+    with pytest.raises(TimeoutError), watchdog:  # noqa: PT012  # both are the point
+        watchdog.expect(now())
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        watchdog.expect(now())
+        await asyncio.sleep(1)
+    if sys.version_info >= (3, 11):  # which began to count them
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+
+@pytest.mark.parametrize("namespace", ["", "caf\udce9", None], ids=ascii)
+async def test_a_namespace_that_is_no_text_is_refused(server: RedisServer, namespace: Any) -> None:
+    """A lone surrogate is what an environment variable that is not UTF-8 comes as."""
+    async with Redis.from_url(server.url) as client:
+        with pytest.raises(InvalidInputError, match=r"^namespace: "):
+            RedisBackend(client, namespace=namespace)
 
 
 async def test_r4_a_client_without_a_timeout_waits_5_seconds(server: RedisServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import hiredis
@@ -69,7 +70,9 @@ class CommandRunner:
                 connection = await self._connect()
             await self._converse(connection, jobs, more)
         except _FAULTS as error:
-            _fail(jobs, not_sent, error)
+            while jobs:  # nor would those that wait behind them fare better
+                _fail(jobs, not_sent, error)
+                jobs = more()
         finally:
             if not self._keep:
                 await self._let_go()
@@ -167,9 +170,12 @@ async def _is_usable(connection: AbstractConnection) -> bool:
 
 
 async def _reply(connection: AbstractConnection) -> object:
-    """The next reply; an error reply is returned, as the replies after it must be read too."""
+    """The next reply; an error reply is returned, as the replies after it must be read too.
+
+    redis-py's own bound is left out: it would end a wait without a look at what has come.
+    """
     try:
-        return cast("object", await connection.read_response(disable_decoding=True))
+        return cast("object", await connection.read_response(disable_decoding=True, timeout=inf))
     except ResponseError as error:
         return error
 
