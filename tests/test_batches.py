@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -144,6 +145,19 @@ async def test_r4_a_batch_writes_so_many_bytes_and_one_call_more_at_most() -> No
         ["c1"],
     ]
     await connection.worker.aclose()
+
+
+async def test_an_idle_worker_keeps_nothing_of_what_it_ran(connection: Connection) -> None:
+    class Document(str):
+        __slots__ = ("__weakref__",)
+
+    document = Document("large")
+    kept = weakref.ref(document)
+    assert await connection.worker.submit(document) == "LARGE"
+    connection.batches.clear()
+    del document
+    await turn_loop(1)
+    assert kept() is None
 
 
 async def test_calls_one_after_the_other_are_batches_of_their_own(connection: Connection) -> None:

@@ -209,6 +209,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
             raise
         finally:
             self._burst = None
+            self._under_way.clear()  # all settled, and maybe large
+            self._bytes_under_way = 0
 
 
 async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
