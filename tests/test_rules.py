@@ -108,8 +108,8 @@ class TestArguments:
         with pytest.raises(InvalidInputError, match=r"^if_match: "):
             _rules.etag(value)
 
-    @pytest.mark.parametrize("value", [0, -1, True, 1.5, None, "1"], ids=repr)
-    def test_a_number_that_is_too_small_or_none_is_named(self, value: Any) -> None:
+    @pytest.mark.parametrize("value", [0, -1, 2**63, True, 1.5, None, "1"], ids=repr)
+    def test_a_number_that_is_out_of_range_or_none_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^limit: "):
             _rules.limit(value)
         with pytest.raises(InvalidInputError, match=r"^max_document_bytes: "):

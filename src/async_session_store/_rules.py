@@ -26,6 +26,7 @@ from async_session_store.models import (
 )
 
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
+_LARGEST: Final = 2**63 - 1  # that drivers can pass on
 _NO_TEAM_MARK: Final = "-"
 
 _T = TypeVar("_T")
@@ -84,8 +85,8 @@ def max_document_bytes(value: int) -> int:
 
 
 def _whole_number(argument: str, value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{argument}: give a whole number of at least 1")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+        raise InvalidInputError(f"{argument}: give a whole number from 1 to 2**63 - 1")
     return value
 
 

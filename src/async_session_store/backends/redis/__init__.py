@@ -83,8 +83,8 @@ class RedisBackend(Backend):
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
             raise InvalidInputError("client: give a redis.asyncio.Redis")
-        if not isinstance(namespace, str) or not namespace:
-            raise InvalidInputError("namespace: give a text that is not empty")
+        if not isinstance(namespace, str) or not namespace or not _is_unicode(namespace):
+            raise InvalidInputError("namespace: give a Unicode text that is not empty")
         self._client = client
         self._owns_client = False
         self._timeout: float = _settings(client).get("socket_timeout") or TIMEOUT
@@ -409,3 +409,8 @@ def _viewer(viewer: Owner | None) -> str:
 
 def _ttl(ttl: int | None) -> Argument:
     return _NOTHING if ttl is None else ttl
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogates, which UTF-8 cannot tell."""
+    return text.encode(errors="ignore").decode() == text
