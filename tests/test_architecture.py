@@ -17,9 +17,10 @@ PACKAGE = "async_session_store"
 ROOT = Path(async_session_store.__file__).parent
 
 # What each module may import of the package; a name stands for all that is in it.
-TYPES = {"errors", "_wire", "models"}
+TYPES = {"errors", "_unicode", "_wire", "models"}
 MAY_IMPORT = {
     "errors": set(),
+    "_unicode": {"errors"},
     "_wire": set(),
     "models": {"errors", "_wire"},
     "keys": TYPES,

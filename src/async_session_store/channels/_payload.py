@@ -6,11 +6,11 @@ A refusal never shows the value. A field that is null is as one that is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final, cast
 
 from typing_extensions import Self
 
+from async_session_store._unicode import encoded
 from async_session_store.errors import InvalidInputError
 
 _MAX_ID_BYTES: Final = 1024
@@ -28,13 +28,6 @@ def identifier(field: str, value: object) -> str:
     if not 0 < len(encoded(field, value)) <= _MAX_ID_BYTES:
         raise InvalidInputError(f"{field}: must not be empty, and at most {_MAX_ID_BYTES} bytes")
     return value
-
-
-def encoded(field: str, value: str) -> bytes:
-    """A text in UTF-8."""
-    with suppress(UnicodeEncodeError):  # which holds the value, so it must not be the context
-        return value.encode()
-    raise InvalidInputError(f"{field}: must be valid Unicode")
 
 
 class Payload:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from async_session_store.channels._payload import encoded, identifier
+from async_session_store._unicode import encoded
+from async_session_store.channels._payload import identifier
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import ReplyScope, UserId
 

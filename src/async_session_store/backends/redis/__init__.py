@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from typing_extensions import Self, override
 
 from async_session_store import _random
+from async_session_store._unicode import encoded
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -83,8 +84,8 @@ class RedisBackend(Backend):
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
             raise InvalidInputError("client: give a redis.asyncio.Redis")
-        if not isinstance(namespace, str) or not namespace or not _is_unicode(namespace):
-            raise InvalidInputError("namespace: give a Unicode text that is not empty")
+        if not isinstance(namespace, str) or not encoded("namespace", namespace):
+            raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
         self._owns_client = False
         self._timeout: float = _settings(client).get("socket_timeout") or TIMEOUT
@@ -409,8 +410,3 @@ def _viewer(viewer: Owner | None) -> str:
 
 def _ttl(ttl: int | None) -> Argument:
     return _NOTHING if ttl is None else ttl
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it has no lone surrogates, which UTF-8 cannot tell."""
-    return text.encode(errors="ignore").decode() == text
