@@ -55,7 +55,7 @@ def oldest_dependencies() -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package: on the oldest Python, on the oldest of all."""
+    """Run the tests against the installed package; the oldest Python gets oldest dependencies."""
     pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
     session.install(".[all]", *group("test"), *pins)
     session.run("pytest", *session.posargs)

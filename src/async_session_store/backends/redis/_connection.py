@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import hiredis
@@ -175,7 +175,9 @@ async def _reply(connection: AbstractConnection) -> object:
     redis-py's own bound is left out: it would end a wait without a look at what has come.
     """
     try:
-        return cast("object", await connection.read_response(disable_decoding=True, timeout=inf))
+        return cast(
+            "object", await connection.read_response(disable_decoding=True, timeout=math.inf)
+        )
     except ResponseError as error:
         return error
 

@@ -29,14 +29,14 @@ class Watchdog:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline = math.inf
-        self._overdue = math.inf
+        self._is_overdue = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._bites = 0
 
     def expect(self, deadline: float) -> None:
         """From now on wait until the deadline, a time of the loop."""
-        self._deadline, self._overdue = deadline, math.inf
+        self._deadline, self._is_overdue = deadline, False
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._look)
 
@@ -74,8 +74,8 @@ class Watchdog:
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look)
-        elif self._overdue != self._deadline:
-            self._overdue = self._deadline
+        elif not self._is_overdue:
+            self._is_overdue = True
             self._timer = self._loop.call_later(_GRACE, self._look)
         elif self._task is not None:
             self._bites += 1

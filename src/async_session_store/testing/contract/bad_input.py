@@ -33,7 +33,7 @@ BAD_PATIENCE: list[Any] = [
     *(timedelta(-1), timedelta.max),
 ]
 BAD_ETAGS: list[Any] = ["", "x" * 1025, "\ud800", 7, 7.0, b"etag", True, ["etag"]]
-BAD_LIMITS: list[Any] = [0, -1, 2**63, 1.5, True, None, "1"]
+BAD_WHOLE_NUMBERS: list[Any] = [0, -1, 2**63, 1.5, True, None, "1"]
 
 WITH_USER_ID: dict[str, Call] = {
     "register": lambda store, bad: store.register_wait(CTX, bad, A, "k", data()),
@@ -259,10 +259,10 @@ class BadInput(Hooks):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._assert_refused(
-            backend, store, lambda store, bad: store.purge_expired(bad), BAD_LIMITS, "limit"
+            backend, store, lambda store, bad: store.purge_expired(bad), BAD_WHOLE_NUMBERS, "limit"
         )
 
-    @pytest.mark.parametrize("size", BAD_LIMITS)
+    @pytest.mark.parametrize("size", BAD_WHOLE_NUMBERS)
     async def test_s6_a_bad_size_is_refused(self, backend: Backend, size: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^max_document_bytes: ") as caught:
             self.store_class(backend, max_document_bytes=size)

@@ -366,11 +366,17 @@ class Deadlines(Hooks):
             await register(store, f"k{number}", scope, ttl=60)
         await register(store, "live", B)
         await self.advance(backend, 61)
-        assert [await store.purge_expired(limit=2) for _ in range(2)] == [2, 2]
-        assert [await store.purge_expired(limit=2**63 - 1) for _ in range(2)] == [1, 0]
+        assert [await store.purge_expired(limit=2) for _ in range(4)] == [2, 2, 1, 0]
         assert await listed(store) == ["live"]
         await store.remove_session("live")
         assert await self.leftovers(backend) == []
+
+    async def test_t5_purge_takes_the_largest_limit(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "k", A, ttl=60)
+        await self.advance(backend, 61)
+        assert await store.purge_expired(limit=2**63 - 1) == 1
 
     async def test_t5_purge_leaves_what_lives(
         self, backend: Backend, store: AsyncSessionStore
