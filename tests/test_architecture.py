@@ -38,9 +38,10 @@ MAY_IMPORT = {
     "_crossing": {"errors", "_portal"},
     "bridge": TYPES | {"abc", "_portal"},
     "backends._batches": {"errors", "_tasks"},
-    "backends.memory": TYPES | {"abc", "_codec"},
-    "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches"},
-    "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches"},
+    "backends._time": set(),
+    "backends.memory": TYPES | {"abc", "_codec", "backends._time"},
+    "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches", "backends._time"},
+    "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_backoff", "_claiming", "_codec", "_random"}

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Final
 
 from anyio.lowlevel import checkpoint
@@ -23,6 +23,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
+from async_session_store.backends._time import utc
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -333,7 +334,7 @@ class MemoryBackend(Backend):
         return SessionRecord(session.key, session.data, str(session.version), session.expires_at)
 
     def _wall_time(self, deadline: float) -> datetime:
-        return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
+        return utc(round((time.time() + deadline - self._clock()) * 1000))
 
     def _state(self, owner: Owner, scope_hash: str, now: float) -> WaitState:
         claim_ends = self._claims.deadline((owner, scope_hash), now)

@@ -250,7 +250,7 @@ class BadInput(Hooks):
         own: SessionData,
     ) -> None:
         await self._assert_refused(backend, store, call, [own], argument)
-        with pytest.raises(InvalidInputError, match="subclass _Own.* put them into .*(M7)"):
+        with pytest.raises(InvalidInputError, match=r"subclass _Own.* put them into .*\(M7\)"):
             await call(store, own)
 
     @calls({**WITH_CTX, **WITH_OPTIONAL_CTX})
