@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "models": {"errors", "_wire"},
     "keys": TYPES,
     "abc": TYPES,
-    "_rules": TYPES | {"abc"},
+    "_deliveries": set(),
+    "_rules": TYPES | {"abc", "_deliveries"},
     "_codec": TYPES,
     "_random": set(),
     "_backoff": {"errors", "_random"},
@@ -40,7 +41,8 @@ MAY_IMPORT = {
     "backends._batches": {"errors", "_tasks"},
     "backends._time": set(),
     "backends.memory": TYPES | {"abc", "_codec", "backends._time"},
-    "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches", "backends._time"},
+    "backends.sqlite": TYPES
+    | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._time"},
     "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES

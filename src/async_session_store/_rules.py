@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
+from async_session_store._deliveries import delivery_digest
 from async_session_store._wire import WireModel
 from async_session_store.abc import Delivery
 from async_session_store.errors import InvalidInputError, TenantMismatchError
@@ -157,12 +158,15 @@ def duration(argument: str, value: timedelta | float) -> int:
     return span
 
 
-def delivery(delivery_id: str | None, dedupe_ttl: timedelta | float) -> Delivery | None:
-    """The delivery that a claim handles, and how long to remember it (K6)."""
+def deliveries(
+    scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
+) -> tuple[Delivery, ...]:
+    """Return what to remember of a delivery at each of the scopes; nothing if it has no id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
-        return None
-    return Delivery(_text(SessionKey, "delivery_id", delivery_id), remembered)
+        return ()
+    text = _text(SessionKey, "delivery_id", delivery_id)
+    return tuple(Delivery(delivery_digest(one, text), remembered) for one in scope_hashes)
 
 
 def patience(wait: timedelta | float) -> float:

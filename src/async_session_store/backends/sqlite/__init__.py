@@ -224,11 +224,11 @@ class SqliteBackend(Backend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         return await self._writing(
             lambda tables: tables.claims.claim(
-                owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+                owner, scope_hashes, token=token, lease=lease, deliveries=deliveries
             ),
             brief=len(scope_hashes) <= _FEW,
         )
@@ -257,9 +257,7 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(
-            lambda tables: tables.sessions.sweep(rows), brief=False, single=True
-        )
+        return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
 
     def _reading(
         self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
@@ -284,6 +282,12 @@ class SqliteBackend(Backend):
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
         return self._worker.submit(operation, size)
+
+
+def _sweep(tables: Tables, limit: int) -> int:
+    """Delete at most ``limit`` expired sessions, claims and deliveries; how many."""
+    deleted = tables.sessions.sweep(limit)
+    return deleted + tables.claims.sweep(limit - deleted)
 
 
 def _document(data: SessionData) -> Document:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from async_session_store._deliveries import delivery_digest
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
-_VERSION: Final = 2
+_VERSION: Final = 3
 _LOCK_PAUSE: Final = 0.005  # seconds
 _MIGRATIONS: Final = files("async_session_store.backends.sqlite").joinpath("schema")
 
@@ -82,6 +83,7 @@ def _switch_to_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
+    connection.create_function("delivery_digest", 2, delivery_digest)
     connection.execute("BEGIN IMMEDIATE")
     for version in range(_check(connection) + 1, _VERSION + 1):
         migration = _MIGRATIONS.joinpath(f"{version}.sql").read_text(encoding="utf-8")

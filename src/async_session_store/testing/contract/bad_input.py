@@ -20,6 +20,7 @@ from async_session_store import (
     SessionCursor,
     SessionData,
     TenantCtx,
+    UserId,
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
@@ -57,14 +58,16 @@ def _with_ctx(**fields: Any) -> SessionData:
     return data(of=CTX.model_copy(update=fields))
 
 
-OWN_CTX = _OwnCtx(env="prod", tenant_id="acme", user_id="u1")
+OWN_CTX = _OwnCtx(**dict(CTX))
 OWN_SCOPE = _OwnScope(conversation="a")
 OWN_DATA: dict[str, SessionData] = {
     "data": _OwnData(**dict(data())),
     "data.tenant_ctx": data(of=OWN_CTX),
     "data.cursor": data().model_copy(update={"cursor": _OwnCursor(node_pointer="ask")}),
     "data.tenant_ctx.deadline": _with_ctx(deadline=_OwnDeadline(unix_millis=1)),
-    "data.tenant_ctx.impersonation": _with_ctx(impersonation=_OwnImpersonation(actor_id="u2")),
+    "data.tenant_ctx.impersonation": _with_ctx(
+        impersonation=_OwnImpersonation(actor_id=UserId("u2"))
+    ),
 }
 """Data that is of a subclass, or holds one, by the argument that is to be named."""
 
