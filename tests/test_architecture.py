@@ -40,10 +40,14 @@ MAY_IMPORT = {
     "bridge": TYPES | {"abc", "_portal"},
     "backends._batches": {"errors", "_tasks"},
     "backends._time": set(),
+    "backends._resources": {"errors"},
     "backends.memory": TYPES | {"abc", "_codec", "backends._time"},
     "backends.sqlite": TYPES
-    | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._time"},
-    "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches", "backends._time"},
+    | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
+    | {"backends._time"},
+    "backends.redis": TYPES
+    | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
+    | {"backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_backoff", "_claiming", "_codec", "_random"}
@@ -52,6 +56,7 @@ MAY_IMPORT = {
     "sync": TYPES
     | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_portal", "_rules", "_store"}
     | {"_urls"},
+    "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
 }

@@ -6,17 +6,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
 from async_session_store._deliveries import delivery_digest
+from async_session_store.backends._resources import read_resource
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
 _VERSION: Final = 3
 _LOCK_PAUSE: Final = 0.005  # seconds
-_MIGRATIONS: Final = files("async_session_store.backends.sqlite").joinpath("schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.create_function("delivery_digest", 2, delivery_digest)
     connection.execute("BEGIN IMMEDIATE")
     for version in range(_check(connection) + 1, _VERSION + 1):
-        migration = _MIGRATIONS.joinpath(f"{version}.sql").read_text(encoding="utf-8")
+        migration = read_resource("async_session_store.backends.sqlite", "schema", f"{version}.sql")
         for statement in _statements(migration):
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {_VERSION}")
