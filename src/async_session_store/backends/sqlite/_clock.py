@@ -7,6 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LATEST: Final = datetime.max.replace(tzinfo=timezone.utc)
+_LATEST_DEADLINE: Final = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
 
 
 class Clock:
@@ -28,5 +30,5 @@ class Clock:
 
     @staticmethod
     def utc(deadline: int) -> datetime:
-        """A deadline as a date and time."""
-        return _EPOCH + timedelta(milliseconds=deadline)
+        """Return a deadline as a date and time: the latest there is, if it lies after that."""
+        return _EPOCH + timedelta(milliseconds=min(deadline, _LATEST_DEADLINE))
