@@ -5,14 +5,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,7 @@ from sqlite_process import sqlite_process
 
 from async_session_store import AsyncSessionStore, ReplyScope, StoreUnavailableError
 from async_session_store.backends.sqlite import SqliteBackend
-from async_session_store.testing.contract.builders import A, listed, register
+from async_session_store.testing.contract.builders import listed, register
 from calls import GROWING, READS, SHRINKING
 
 pytestmark = pytest.mark.anyio
@@ -141,7 +137,7 @@ async def test_r1_a_read_of_the_index_during_a_call_is_noticed(path: Path) -> No
         index_of(path).read_bytes()
         await fill(store, "k2")  # there was no call that it could harm
         with pytest.raises(StoreUnavailableError, match="descriptor of the SQLite file's -shm"):
-            await backend._reading(lambda _: index_of(path).read_bytes())
+            await backend._writing(lambda _: index_of(path).read_bytes())
         await assert_refused(store, "descriptor of the SQLite file's -shm")
     assert await keys_in(path) == ["k", "k2"]
 
@@ -252,12 +248,12 @@ async def test_r1_a_replaced_file_is_followed_by_a_store_that_is_the_replacement
     await fill(store, "k", "k2")
     back_up(path).replace(path)
     before = path.read_bytes()
-    with pytest.raises(StoreUnavailableError, match="-wal and -shm beside .* are not its own"):
+    with pytest.raises(StoreUnavailableError, match=r"-wal and -shm beside .* are not its own"):
         await open_store(path).open()
     await assert_refused(store, "deleted or replaced")
     await store.aclose()
     assert path.read_bytes() == before
-    with pytest.raises(StoreUnavailableError, match="are not its own.* delete its -wal and -shm"):
+    with pytest.raises(StoreUnavailableError, match=r"are not its own.* delete its -wal and -shm"):
         await open_store(path).open()
     for file in files_of(path)[1:]:
         file.unlink()
@@ -390,5 +386,3 @@ async def test_checkpoints_of_other_processes_are_no_overwriting(
             mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][number % 4]
             database.execute(f"PRAGMA wal_checkpoint({mode})")
             await store.ping()
-
-

@@ -141,14 +141,15 @@ class Database:
 
     def _run_all(self, operations: Sequence[Operation]) -> list[object]:
         self._roll_back()  # what a signal handler that raised has left
+        writes = any(operation.writes for operation in operations)
         if self._watch is not None:
-            self._watch.begin()
+            self._watch.begin(writes=writes)
         if len(operations) == 1 and operations[0].single:
             replies = [operations[0].run(self._tables)]
         else:
             replies = self._run(operations)
         if self._watch is not None:
-            self._watch.check()
+            self._watch.check(wrote=writes)
         return replies
 
     def _run(self, operations: Sequence[Operation]) -> list[object]:

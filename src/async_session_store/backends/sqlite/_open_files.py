@@ -69,7 +69,7 @@ class OpenFiles:
         self._lock = threading.Lock()  # a thread that is not here may have held it
         for database in list(self._watches):
             for watch in self._stores(database):
-                watch.abandon(_FORKED)
+                watch.abandon()
                 self._inherited.add(database)
         self._watches = {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from async_session_store.backends.sqlite import _locks
 from async_session_store.backends.sqlite._index import find_index
@@ -20,26 +20,41 @@ from async_session_store.errors import StoreUnavailableError
 
 _LOGGER: Final = logging.getLogger("async_session_store")
 _CHECKPOINT_TIMEOUT: Final = 1000  # milliseconds
-_UNKNOWN: Final = "whether this call was carried out is unknown, and the store refuses all others"
-_REPLACED: Final = (
-    f"the SQLite file was deleted or replaced while it was open; {_UNKNOWN}. Close it, delete the "
-    "-wal and -shm that the old file has left, and open a new one"
+_UNKNOWN: Final = "whether this call was carried out is unknown"
+
+
+class Loss(NamedTuple):
+    """What became of the files, and what to do about it."""
+
+    what: str
+    advice: str
+
+
+_REPLACED: Final = Loss(
+    "the SQLite file was deleted or replaced while it was open",
+    "Close the store, delete the -wal and -shm that the old file has left, and open a new store",
 )
-_OVERWRITTEN: Final = (
-    f"the SQLite file was overwritten while it was open; {_UNKNOWN}. Stop all processes that use "
-    "the file, delete its -wal and -shm, put the copy in place once more, and start them"
+_OVERWRITTEN: Final = Loss(
+    "the SQLite file was overwritten while it was open",
+    "Stop all processes that use it, delete its -wal and -shm, and put the copy in place once more",
 )
-_WRITTEN_BACK: Final = (
-    f"the -wal or -shm of the SQLite file was deleted while it was open; {_UNKNOWN}. What they "
-    "held was written back to the file. Close the store and open a new one"
+_WRITTEN_BACK: Final = Loss(
+    "the -wal or -shm of the SQLite file was deleted while it was open, and what they held was "
+    "written back to the file",
+    "Close the store and open a new one",
 )
-_LOG_LOST: Final = (
-    f"the -wal or -shm of the SQLite file was deleted or replaced while it was open; {_UNKNOWN}. "
-    "What was stored since the last checkpoint may be lost. Close the store and open a new one"
+_LOG_LOST: Final = Loss(
+    "the -wal or -shm of the SQLite file was deleted or replaced while it was open, and what was "
+    "stored since the last checkpoint may be lost",
+    "Close the store and open a new one",
 )
-_LOCKS_DROPPED: Final = (
+_FORKED: Final = Loss(
+    "this process was forked after the store was opened", "Close stores before forking"
+)
+_LOCKS_DROPPED: Final = Loss(
     "this process closed a descriptor of the SQLite file's -shm during a call, which drops "
-    f"SQLite's locks; {_UNKNOWN}. Close it and open a new one, and leave its files to SQLite"
+    "SQLite's locks",
+    "Close the store, open a new one, and leave its files to SQLite",
 )
 
 
@@ -54,7 +69,7 @@ class Watch:
     def __init__(self, place: Place, connection: sqlite3.Connection) -> None:
         self._place = place
         self._connection = connection
-        self._refusal: str | None = None
+        self._loss: Loss | None = None
         database, log, index = self._identities()
         if database is None or log is None or index is None:
             raise StoreUnavailableError("the SQLite file was deleted while it was opened")
@@ -65,45 +80,54 @@ class Watch:
         self._content = _content(os.stat(place.path))  # noqa: PTH116
         OPEN_FILES.add(self)
 
-    def begin(self) -> None:
+    def begin(self, *, writes: bool) -> None:
         """Prepare for a call. Raise ``StoreUnavailableError`` if an earlier one found a loss."""
-        if self._refusal is not None:
-            raise StoreUnavailableError(self._refusal)
-        if self._index is not None:
+        if self._loss is not None:
+            what, advice = self._loss
+            raise StoreUnavailableError(f"{what}. Nothing was done. {advice}")
+        if writes and self._index is not None:
             self._index.rearm()
 
-    def check(self) -> None:
-        """Raise ``StoreUnavailableError`` if others do not see what this connection has written."""
-        place, index = self._place, self._index
-        progress = b"" if index is None else index.read_progress()
+    def check(self, *, wrote: bool) -> None:
+        """Raise ``StoreUnavailableError`` if others would open other files than this connection.
+
+        Reads are not checked for the index and its locks: this is called for each call, and costs
+        a microsecond or two a file.
+        """
+        # Read before the file is looked at, as a checkpoint tells here before it writes there.
+        progress = self._index.read_progress() if wrote and self._index else self._progress
+        place, opened = self._place, self._opened
         try:
-            # Each costs a microsecond or two; a Path's costs twice that.
-            database, log, shared = map(os.stat, (place.path, place.log, place.index))
+            database, log = os.stat(place.path), os.stat(place.log)  # noqa: PTH116  # see above
+            index = os.stat(place.index) if wrote else None  # noqa: PTH116
         except FileNotFoundError:
             self._refuse_lost_files()
         except OSError as error:
             raise StoreUnavailableError(
-                f"the SQLite file cannot be looked at any more ({error.strerror}); "
-                "whether this call was carried out is unknown"
+                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
             ) from error
-        if self._opened != (
-            (database.st_dev, database.st_ino),
-            (log.st_dev, log.st_ino),
-            (shared.st_dev, shared.st_ino),
+        if (
+            (database.st_dev, database.st_ino) != opened[0]
+            or (log.st_dev, log.st_ino) != opened[1]
+            or (index is not None and (index.st_dev, index.st_ino) != opened[2])
         ):
             self._refuse_lost_files()
-        content = _content(database)
-        if content != self._content and index is not None:
-            if progress == self._progress and not index.has_progressed(progress):
-                self._refuse(_OVERWRITTEN)
-            self._content = content
-        if index is not None and index.lost_its_locks():
-            self._refuse(_LOCKS_DROPPED)
+        self._check_content(_content(database))
         self._progress = progress
+        if wrote and self._index is not None and self._index.lost_its_locks():
+            self._refuse(_LOCKS_DROPPED)
+
+    def _check_content(self, content: tuple[int, int]) -> None:
+        """Raise ``StoreUnavailableError`` if something else than a checkpoint wrote to the file."""
+        if content == self._content or self._index is None:
+            return
+        if not self._index.has_progressed(self._progress):
+            self._refuse(_OVERWRITTEN)
+        self._content = content
 
     def is_intact(self) -> bool:
         """Tell whether no loss was found yet, and none shows in the identities of the files."""
-        return self._refusal is None and self._identities() == self._opened
+        return self._loss is None and self._identities() == self._opened
 
     def end(self) -> None:
         """Let the connection checkpoint and delete its log when it closes, if that is still right.
@@ -111,25 +135,26 @@ class Watch:
         Otherwise SQLite would write the old log over a file that has taken the place of its own,
         and delete the new file's log.
         """
-        is_good = self._refusal is None
+        is_good = self._loss is None
         try:
             if is_good:
-                self.check()
-        except StoreUnavailableError as error:
+                self.check(wrote=True)
+        except StoreUnavailableError:
             is_good = False
-            _LOGGER.warning("found when a store was closed: %s", error)
+            if self._loss is not None:
+                _LOGGER.warning("found when a store was closed: %s", self._loss.what)
         finally:
             OPEN_FILES.remove(self, for_clean_close=is_good)
 
-    def abandon(self, reason: str) -> None:
-        """Refuse all calls from now on."""
-        self._refusal = reason
+    def abandon(self) -> None:
+        """Refuse all calls in a forked process."""
+        self._loss = _FORKED
 
     # --- Losses -------------------------------------------------------------------------------
 
-    def _refuse(self, reason: str) -> NoReturn:
-        self.abandon(reason)
-        raise StoreUnavailableError(reason)
+    def _refuse(self, loss: Loss) -> NoReturn:
+        self._loss = loss
+        raise StoreUnavailableError(f"{loss.what}; {_UNKNOWN}. {loss.advice}")
 
     def _refuse_lost_files(self) -> NoReturn:
         if identity(self._place.path) != self.database:
