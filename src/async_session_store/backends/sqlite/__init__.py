@@ -133,15 +133,11 @@ class SqliteBackend(Backend):
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(
-            lambda tables: tables.sessions.delete(key, viewer), single=viewer is None
-        )
+        return await self._writing(lambda tables: tables.sessions.delete(key, viewer))
 
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(
-            lambda tables: tables.sessions.touch(key, ttl, viewer), single=viewer is None
-        )
+        return await self._writing(lambda tables: tables.sessions.touch(key, ttl, viewer))
 
     @override
     async def put_wait(
@@ -160,7 +156,6 @@ class SqliteBackend(Backend):
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
             ),
             size=document.size,
-            shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
     @override
@@ -207,14 +202,12 @@ class SqliteBackend(Backend):
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
         return await self._writing(
-            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key), single=True
+            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key)
         )
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(
-            lambda tables: tables.sessions.delete_waits(owner), brief=False, single=True
-        )
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), brief=False)
 
     @override
     async def claim_wait(
@@ -239,11 +232,11 @@ class SqliteBackend(Backend):
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        return await self._writing(lambda tables: tables.claims.release(claim), single=True)
+        return await self._writing(lambda tables: tables.claims.release(claim))
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        return await self._writing(lambda tables: tables.claims.renew(claim, lease), single=True)
+        return await self._writing(lambda tables: tables.claims.renew(claim, lease))
 
     @override
     async def purge(self, limit: int) -> int:
@@ -271,11 +264,9 @@ class SqliteBackend(Backend):
         *,
         size: int = 0,
         brief: bool = True,
-        single: bool = False,
-        shortcut: Callable[[Tables], _T | None] | None = None,
     ) -> Awaitable[_T]:
         brief = brief and size <= _LARGEST_BRIEF
-        operation = Operation(run, writes=True, brief=brief, single=single, shortcut=shortcut)
+        operation = Operation(run, writes=True, brief=brief)
         return cast("Awaitable[_T]", self._submit(operation, size))
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:

@@ -14,7 +14,7 @@ from async_session_store.backends.sqlite._table import (
     SessionTable,
     owner_columns,
 )
-from async_session_store.models import Owner, SessionKey
+from async_session_store.models import Owner
 
 _SWEEP: Final = 4  # expired claims and deliveries deleted with each claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
@@ -69,6 +69,8 @@ class ClaimTable:
         record = self._sessions.record(row)
         if isinstance(record, Unreadable):
             return record
+        if row.wait_id is None:
+            return Unreadable(row.key, owner, "its wait has no identity")
         if self._claimed_until(owner, row.scope_hash) is not None:
             return Outcome.CLAIMED
         deadline = self._clock.after(lease)
@@ -88,7 +90,7 @@ class ClaimTable:
         row = self._sessions.first_waiting(claim.owner, [claim.scope_hash])
         if row is None or row.wait_id != held[0]:
             return Outcome.MISSING
-        return self._sessions.delete(SessionKey(row.key), viewer=None)
+        return self._sessions.delete(row.key, viewer=None)
 
     def release(self, claim: ClaimKey) -> Outcome:
         ended = self._execute(_END, self._columns(claim)).rowcount
@@ -110,13 +112,13 @@ class ClaimTable:
         if row is None:
             return WaitState(claimed_until=claimed_until)
         readable = not isinstance(self._sessions.record(row), Unreadable)
-        expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
-        return WaitState(SessionKey(row.key), readable, expires_at, claimed_until)
+        return WaitState(row.key, readable, self._sessions.expires_at(row), claimed_until)
 
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
-        return None if row is None else self._clock.utc(row[0])
+        is_held = row is not None and isinstance(row[0], int)  # not what someone else wrote
+        return self._clock.utc(row[0]) if is_held else None
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token

@@ -27,5 +27,5 @@ class Clock:
 
     @staticmethod
     def utc(deadline: int) -> datetime:
-        """A deadline as a date and time."""
+        """Return a deadline as a date and time: the latest there is, if it lies after that."""
         return _time.utc(deadline)

@@ -1,23 +1,9 @@
--- To version 3: of a delivery only its digest is remembered, whatever the length of its id.
--- delivery_digest(scope_hash, delivery_id) is a function of the library; the digest has 15 bytes.
+-- To version 3: a mark that the file is this library's ("sess"), and which file it is.
+-- If the inode is another file's, the content was copied here from there. Then a log beside the
+-- file may still be that of what was here before.
 
-ALTER TABLE deliveries RENAME TO older_deliveries;
-DROP INDEX deliveries_by_deadline;
+PRAGMA application_id = 1936028531;
 
-CREATE TABLE deliveries (
-    env      TEXT NOT NULL,
-    tenant   TEXT NOT NULL,
-    team     TEXT NOT NULL,
-    user     TEXT NOT NULL,
-    digest   BLOB NOT NULL,
-    deadline INTEGER NOT NULL,
-    PRIMARY KEY (env, tenant, team, user, digest)
-) WITHOUT ROWID;
-
-INSERT INTO deliveries
-    SELECT env, tenant, team, user, delivery_digest(scope_hash, delivery_id), deadline
-    FROM older_deliveries;
-
-DROP TABLE older_deliveries;
-
-CREATE INDEX deliveries_by_deadline ON deliveries (deadline);
+CREATE TABLE file (
+    inode TEXT NOT NULL
+);
