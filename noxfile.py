@@ -25,7 +25,17 @@ SDIST_TOP_LEVEL = {
     *("CHANGELOG.md", "LICENSE", "README.md"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
-BENCHMARKS = ("cycle", "rust", "crossing", "listing", "purge", "import_time", "report", "plot")
+BENCHMARKS = (
+    "cycle",
+    "rust",
+    "crossing",
+    "listing",
+    "purge",
+    "deliveries",
+    "import_time",
+    "report",
+    "plot",
+)
 PACKED = ROOT / "tests" / "packed"
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 

@@ -29,6 +29,7 @@ DISK = Path(__file__).parents[1] / ".cache"  # not where a temporary folder may 
 DELIVERIES = 200_000
 A_DAY = 100 * 24 * 60 * 60  # deliveries, at 100 a second
 PER_USER = 10
+A_WHILE = 600  # seconds: a busy machine may lose a shorter lease
 WORKERS = 64
 MIBIBYTE = 1024 * 1024
 PAGE = resource.getpagesize()
@@ -42,7 +43,8 @@ async def handle(store: AsyncSessionStore, number: int, users: int) -> None:
     data = SessionData(tenant_ctx=ctx, flow_id="order", cursor=cursor, context_json="{}")
     scope = ReplyScope(conversation=f"telegram:bot:{user}")
     await store.register_wait(ctx, user, scope, f"key-{number}", data)
-    async with store.resume_wait(ctx, user, scope, delivery_id=f"update-{900_000_000 + number}"):
+    delivery_id = f"update-{900_000_000 + number}"
+    async with store.resume_wait(ctx, user, scope, delivery_id=delivery_id, lease=A_WHILE):
         pass
 
 
