@@ -25,7 +25,18 @@ SDIST_TOP_LEVEL = {
     *("CHANGELOG.md", "LICENSE", "README.md"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
-BENCHMARKS = ("cycle", "rust", "crossing", "listing", "purge", "import_time", "report", "plot")
+BENCHMARKS = (
+    "cycle",
+    "rust",
+    "crossing",
+    "listing",
+    "purge",
+    "deliveries",
+    "import_time",
+    "report",
+    "plot",
+)
+PACKED = ROOT / "tests" / "packed"
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
 # Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
@@ -157,6 +168,21 @@ def package(session: nox.Session) -> None:
             session.run(python, "-m", "pip", "install", "-q", f"{archive}[all]", external=True)
             with session.chdir(directory):
                 session.run(python, "-I", "-c", IMPORT_ALL, external=True, log=False)
+                run_packed(session, python, python, "-I", str(PACKED / "program.py"))
+
+
+@nox.session
+def frozen(session: nox.Session) -> None:
+    """Freeze a program with PyInstaller and run it: it opens every backend."""
+    session.install(".[all]", "pyinstaller")
+    with tempfile.TemporaryDirectory() as directory, session.chdir(directory):
+        session.run("pyinstaller", "--log-level=WARN", str(PACKED / "program.py"))
+        run_packed(session, "python", str(Path("dist", "program", "program").absolute()))
+
+
+def run_packed(session: nox.Session, python: str, *program: str) -> None:
+    """Run a program with the URL of a Redis server that is there for it alone."""
+    session.run(python, str(PACKED / "run.py"), *program, external=True)
 
 
 def source_files() -> set[str]:

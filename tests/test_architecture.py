@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "models": {"errors", "_wire"},
     "keys": TYPES,
     "abc": TYPES,
-    "_rules": TYPES | {"abc"},
+    "_deliveries": set(),
+    "_rules": TYPES | {"abc", "_deliveries"},
     "_codec": TYPES,
     "_random": set(),
     "_backoff": {"errors", "_random"},
@@ -38,9 +39,15 @@ MAY_IMPORT = {
     "_crossing": {"errors", "_portal"},
     "bridge": TYPES | {"abc", "_portal"},
     "backends._batches": {"errors", "_tasks"},
-    "backends.memory": TYPES | {"abc", "_codec"},
-    "backends.sqlite": TYPES | {"abc", "_codec", "_random", "backends._batches"},
-    "backends.redis": TYPES | {"abc", "_codec", "_random", "backends._batches"},
+    "backends._time": set(),
+    "backends._resources": {"errors"},
+    "backends.memory": TYPES | {"abc", "_codec", "backends._time"},
+    "backends.sqlite": TYPES
+    | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
+    | {"backends._time"},
+    "backends.redis": TYPES
+    | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
+    | {"backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_backoff", "_claiming", "_codec", "_random"}
@@ -49,6 +56,7 @@ MAY_IMPORT = {
     "sync": TYPES
     | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_portal", "_rules", "_store"}
     | {"_urls"},
+    "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
 }

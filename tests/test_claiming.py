@@ -44,10 +44,10 @@ class Faulty(MemoryBackend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         claimed = await super().claim_wait(
-            owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+            owner, scope_hashes, token=token, lease=lease, deliveries=deliveries
         )
         await self._fault("claim")
         return claimed

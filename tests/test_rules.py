@@ -20,6 +20,7 @@ from async_session_store import (
     UserId,
     _rules,
 )
+from async_session_store._deliveries import delivery_digest
 from async_session_store.abc import Delivery
 
 A_CENTURY = timedelta(days=36_525)
@@ -86,19 +87,31 @@ class TestArguments:
             _rules.scope_hashes(scopes)
 
     def test_k6_a_delivery(self) -> None:
-        assert _rules.delivery(None, 60) is None
-        assert _rules.delivery("event", timedelta(hours=1)) == Delivery("event", 3_600_000)
+        hashes = (A.scope_hash(), B.scope_hash())
+        assert _rules.deliveries(hashes, None, 60) == ()
+        deliveries = _rules.deliveries(hashes, "event", timedelta(hours=1))
+        digests = [delivery_digest(one, "event") for one in hashes]
+        assert deliveries == tuple(Delivery(digest, 3_600_000) for digest in digests)
+
+    def test_k6_a_digest_is_what_it_was_and_of_one_size(self) -> None:
+        # Processes of other versions look for it, and a migrated file holds it.
+        digest = "4b27221d7c6bc44a4ea3792cd73da5"
+        assert delivery_digest(A.scope_hash(), "event").hex() == digest
+        ids = ["", "event", "event ", "e" * 1024, "é", "\x00", "\n"]
+        digests = {delivery_digest(one.scope_hash(), text) for one in (A, B) for text in ids}
+        assert len(digests) == 2 * len(ids)
+        assert {len(one) for one in digests} == {15}
 
     @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"e", True], ids=ascii)
     def test_k6_a_delivery_id_that_is_none_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^delivery_id: "):
-            _rules.delivery(value, 60)
+            _rules.deliveries([A.scope_hash()], value, 60)
 
     @pytest.mark.parametrize("ttl", [0, NEVER, None, math.nan], ids=repr)
     def test_k6_a_time_to_remember_is_needed_with_a_delivery_or_without(self, ttl: Any) -> None:
         for delivery_id in ("event", None):
             with pytest.raises(InvalidInputError, match=r"^dedupe_ttl: "):
-                _rules.delivery(delivery_id, ttl)
+                _rules.deliveries([A.scope_hash()], delivery_id, ttl)
 
     def test_e2_an_etag(self) -> None:
         assert _rules.etag("etag") == "etag"

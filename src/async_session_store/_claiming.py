@@ -39,7 +39,13 @@ class ClaimWish:
     scope_hashes: tuple[str, ...]
     lease: int
     patience: float
-    delivery: Delivery | None
+    deliveries: tuple[Delivery, ...]
+    """The delivery at each of the scopes, or none."""
+
+    def delivery_at(self, scope_hash: str) -> Delivery | None:
+        if not self.deliveries:
+            return None
+        return self.deliveries[self.scope_hashes.index(scope_hash)]
 
 
 async def claim(storage: Callable[[], Backend], wish: ClaimWish) -> WaitClaim | None:
@@ -59,7 +65,8 @@ async def claim(storage: Callable[[], Backend], wish: ClaimWish) -> WaitClaim | 
         await anyio.sleep(min(left, pause(attempt)))
         attempt += 1
     if isinstance(found, Claimed):
-        return WaitClaim(backend, found, wish.lease, wish.delivery, asked_at)
+        delivery = wish.delivery_at(found.claim.scope_hash)
+        return WaitClaim(backend, found, wish.lease, delivery, asked_at)
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
     if found is Outcome.CLAIMED:
@@ -77,7 +84,7 @@ async def _try_once(backend: Backend, wish: ClaimWish) -> Claimed | Unreadable |
             wish.scope_hashes,
             token=token,
             lease=wish.lease,
-            delivery_id=None if wish.delivery is None else wish.delivery.id,
+            deliveries=wish.deliveries,
         )
     except anyio.get_cancelled_exc_class():
         # It may have been granted, and then no one would hold it until its lease ends.

@@ -9,15 +9,21 @@ import math
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
+from async_session_store._deliveries import delivery_digest
+from async_session_store._wire import WireModel
 from async_session_store.abc import Delivery
 from async_session_store.errors import InvalidInputError, TenantMismatchError
 from async_session_store.models import (
+    Impersonation,
+    InvocationDeadline,
     Owner,
     ReplyScope,
+    SessionCursor,
     SessionData,
     SessionKey,
     SessionRecord,
@@ -28,6 +34,14 @@ from async_session_store.models import (
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _LARGEST: Final = 2**63 - 1  # that drivers can pass on
 _NO_TEAM_MARK: Final = "-"
+_OWN_FIELDS: Final[dict[type[WireModel], str]] = {
+    SessionData: "context_json",
+    SessionCursor: "context_json",
+    TenantCtx: "attributes",
+    InvocationDeadline: "the attributes of the TenantCtx",
+    Impersonation: "the attributes of the TenantCtx",
+    ReplyScope: "correlation",
+}
 
 _T = TypeVar("_T")
 
@@ -52,8 +66,8 @@ def session_key(value: SessionKey | str) -> SessionKey:
 
 
 def scope_hash(scope: ReplyScope) -> str:
-    if not isinstance(scope, ReplyScope):
-        raise _wrong_type("scope", "a ReplyScope", scope)
+    if type(scope) is not ReplyScope:
+        raise _wrong_model("scope", ReplyScope, scope)
     try:
         return scope.digest
     except AttributeError:
@@ -62,11 +76,13 @@ def scope_hash(scope: ReplyScope) -> str:
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
     """The hashes of one scope or of a sequence of them, most specific first."""
-    if isinstance(scopes, ReplyScope):
+    if type(scopes) is ReplyScope:
         try:
             return (scopes.digest,)
         except AttributeError:
             raise _built_around_validation("scope") from None
+    if isinstance(scopes, ReplyScope):
+        raise _subclass("scope", scopes)
     if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
         raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
     return tuple(map(scope_hash, scopes))
@@ -96,6 +112,20 @@ def _text(kind: type[_T], argument: str, value: object) -> _T:
     except ValidationError as error:
         rule = error.errors(include_input=False, include_url=False)[0]["msg"]
         raise InvalidInputError(f"{argument}: {rule}") from error
+
+
+def _wrong_model(argument: str, wanted: type[WireModel], value: object) -> InvalidInputError:
+    if isinstance(value, wanted):
+        return _subclass(argument, value)
+    return _wrong_type(argument, f"a {wanted.__name__}", value)
+
+
+def _subclass(argument: str, value: WireModel) -> InvalidInputError:
+    wanted = next(kind for kind in _OWN_FIELDS if isinstance(value, kind))
+    return InvalidInputError(
+        f"{argument}: give a {wanted.__name__}, not its subclass {type(value).__name__}, whose own "
+        f"fields would be lost; put them into {_OWN_FIELDS[wanted]} (M7)"
+    )
 
 
 def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
@@ -128,12 +158,15 @@ def duration(argument: str, value: timedelta | float) -> int:
     return span
 
 
-def delivery(delivery_id: str | None, dedupe_ttl: timedelta | float) -> Delivery | None:
-    """The delivery that a claim handles, and how long to remember it (K6)."""
+def deliveries(
+    scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
+) -> tuple[Delivery, ...]:
+    """Return what to remember of a delivery at each of the scopes; nothing if it has no id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
-        return None
-    return Delivery(_text(SessionKey, "delivery_id", delivery_id), remembered)
+        return ()
+    text = _text(SessionKey, "delivery_id", delivery_id)
+    return tuple(Delivery(delivery_digest(one, text), remembered) for one in scope_hashes)
 
 
 def patience(wait: timedelta | float) -> float:
@@ -170,8 +203,8 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 
 def owner_of(ctx: TenantCtx) -> Owner:
     """The owner that a context names."""
-    if not isinstance(ctx, TenantCtx):
-        raise _wrong_type("ctx", "a TenantCtx", ctx)
+    if type(ctx) is not TenantCtx:
+        raise _wrong_model("ctx", TenantCtx, ctx)
     try:
         owner = ctx.owner
     except AttributeError:
@@ -183,12 +216,14 @@ def owner_of(ctx: TenantCtx) -> Owner:
 
 def data_owner(data: SessionData) -> Owner:
     """The owner that a session has once ``data`` is stored."""
-    if not isinstance(data, SessionData):
-        raise _wrong_type("data", "a SessionData", data)
+    if type(data) is not SessionData:
+        raise _wrong_model("data", SessionData, data)
     try:
         owner = data.owner
     except AttributeError:
         raise _built_around_validation("data") from None
+    if data.foreign_part is not None:
+        raise _subclass(f"data.{data.foreign_part}", attrgetter(data.foreign_part)(data))
     if owner.team is not None and owner.team == _NO_TEAM_MARK:
         raise _team_mark("data.tenant_ctx")
     return owner

@@ -530,12 +530,14 @@ class AsyncSessionStore:
         A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``, and a wait
         whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
         """
+        owner = _rules.writable(ctx, user_id)
+        scope_hashes = _rules.scope_hashes(scope)
         wish = ClaimWish(
-            owner=_rules.writable(ctx, user_id),
-            scope_hashes=_rules.scope_hashes(scope),
+            owner=owner,
+            scope_hashes=scope_hashes,
             lease=_rules.duration("lease", lease),
             patience=_rules.patience(wait),
-            delivery=_rules.delivery(delivery_id, dedupe_ttl),
+            deliveries=_rules.deliveries(scope_hashes, delivery_id, dedupe_ttl),
         )
         return await claim(lambda: self._backend, wish)
 
@@ -581,10 +583,10 @@ class AsyncSessionStore:
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim storage of at most ``limit`` expired sessions; how many were reclaimed.
+        """Reclaim storage of what has expired: how many were reclaimed, at most ``limit``.
 
-        On Redis, which drops expired sessions itself, these are stale index entries. Expired
-        sessions do not exist for any call, purged or not.
+        Expired sessions, claims and deliveries count. On Redis, which drops them itself, these are
+        stale index entries. What has expired does not exist for any call, purged or not.
         """
         return await self._backend.purge(_rules.limit(limit))
 

@@ -113,6 +113,9 @@ class WireModel(BaseModel, frozen=True):
     is_constructed: ClassVar[bool] = False
     """Set on a model that was built around validation."""
 
+    foreign_part: ClassVar[str | None] = None
+    """Path of a part that is of a subclass. Set where there is one, as the store refuses it."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True
     )
@@ -137,6 +140,21 @@ class WireModel(BaseModel, frozen=True):
             names = ", ".join(map(repr, sorted(unknown)))
             raise PydanticCustomError("unknown_field", "has no field {names}", {"names": names})
         object.__setattr__(self, "__pydantic_extra__", _freeze(unknown))
+
+    def _find_foreign_part(self, **parts: type[WireModel]) -> None:
+        """Note the first of the parts that is not exactly of its type (M7).
+
+        Once, at validation: the store asks at each write, and reading four attributes of a model
+        takes it as long as all its other checks.
+        """
+        values = vars(self)
+        for name, kind in parts.items():
+            part = values[name]
+            if part is None or (type(part) is kind and part.foreign_part is None):
+                continue
+            deeper = part.foreign_part if type(part) is kind else None
+            values["foreign_part"] = f"{name}.{deeper}" if deeper else name
+            return
 
     @override
     def __iter__(self) -> Generator[tuple[str, Any], None, None]:

@@ -93,9 +93,13 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery that a claim handles, and for how many milliseconds to remember it."""
+    """A delivery at a scope, and for how many milliseconds to remember that it was handled.
 
-    id: str
+    ``digest`` stands for the scope and the delivery's id. It always has the same few bytes, so a
+    backend stores it as it is, with the owner and a deadline.
+    """
+
+    digest: bytes
     ttl: int
 
 
@@ -280,14 +284,14 @@ class Backend(ABC):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
 
-        DUPLICATE if the delivery is remembered on any of the scopes (K6); MISSING if no wait is
-        live; CLAIMED if a claim is held on the scope; each changes nothing, nor does an
-        unreadable document. A claim is on the scope, whatever waits there later. It keeps no
-        wait alive, and hinders no other method (K2, K5).
+        DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6): they are one for
+        each of the scopes, or none. MISSING if no wait is live; CLAIMED if a claim is held on the
+        scope; each changes nothing, nor does an unreadable document. A claim is on the scope,
+        whatever waits there later. It keeps no wait alive, and hinders no other method (K2, K5).
         """
 
     @abstractmethod
@@ -308,4 +312,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def purge(self, limit: int) -> int:
-        """Reclaim at most ``limit`` expired sessions or stale index entries (T5); how many."""
+        """Reclaim storage of what has expired (T5); how many were reclaimed, ``limit`` at most.
+
+        Sessions, claims and deliveries; or stale index entries, where storage drops what expires.
+        """

@@ -165,7 +165,7 @@ class AsyncioBridge(Backend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         return await self._call(
             self._backend.claim_wait,
@@ -173,7 +173,7 @@ class AsyncioBridge(Backend):
             scope_hashes,
             token=token,
             lease=lease,
-            delivery_id=delivery_id,
+            deliveries=deliveries,
         )
 
     @override

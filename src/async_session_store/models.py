@@ -283,6 +283,7 @@ class TenantCtx(WireModel, frozen=True):
             raise PydanticCustomError("missing", "needs tenant_id (or tenant)")
         team, user = self.team_id or self.team, self.user_id or self.user
         values["owner"] = Owner(self.env, self.tenant_id, team, user)
+        self._find_foreign_part(deadline=InvocationDeadline, impersonation=Impersonation)
 
     @override
     def _kept_fields(self, update: Mapping[str, object]) -> dict[str, object]:
@@ -342,6 +343,7 @@ class SessionData(WireModel, frozen=True):
     def _finish(self, *, from_python: bool) -> None:
         super()._finish(from_python=from_python)
         vars(self)["owner"] = self.tenant_ctx.owner
+        self._find_foreign_part(tenant_ctx=TenantCtx, cursor=SessionCursor)
 
 
 class ReplyScope(WireModel, frozen=True):

@@ -396,7 +396,7 @@ class SessionStore:
     # --- Upkeep -------------------------------------------------------------------------------
 
     def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim storage of at most ``limit`` expired sessions; how many were reclaimed."""
+        """Reclaim storage of what has expired: how many were reclaimed, at most ``limit``."""
         return self._call(self._store.purge_expired, limit)
 
     # --- Inside -------------------------------------------------------------------------------

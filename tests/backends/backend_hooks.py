@@ -24,7 +24,7 @@ from stored_keys import stored_keys
 STORED = (
     "SELECT key FROM sessions",
     "SELECT scope_hash, token FROM claims",
-    "SELECT scope_hash, delivery_id FROM deliveries",
+    "SELECT digest FROM deliveries",
 )
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+
 import pytest
 from backend_hooks import RedisHooks
 from redis.asyncio import Redis
 
 from async_session_store import AsyncSessionStore
+from async_session_store._deliveries import delivery_digest
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
@@ -39,8 +42,11 @@ class TestRedis(RedisHooks, SharedStorageSuite):
         assert 199_000 < self.behind.pttl(key) <= 200_000
         assert await claimed.complete()
         found = stored_keys(self.behind, self.namespace)
-        assert list(found) == [f"delivery:{place}:a:b"]
-        assert 99_000 < self.behind.pttl(f"{self.namespace}:delivery:{place}:a:b") <= 100_000
+        digest = urlsafe_b64encode(delivery_digest(A.scope_hash(), "a:b")).decode()
+        remembered = f"delivery:prod:acme:-:u1:{digest}"
+        assert {key: value for key, (value, _) in found.items()} == {remembered: b"1"}
+        assert len(digest) == 20
+        assert 99_000 < self.behind.pttl(f"{self.namespace}:{remembered}") <= 100_000
 
     async def test_9_a_claim_takes_nothing_from_the_layout(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, ttl=60)

@@ -120,6 +120,19 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             with pytest.raises(DuplicateDeliveryError):
                 await claim(store, B, delivery_id="event")
 
+    async def test_k6_deliveries_of_version_2_are_remembered(self, tmp_path: Path) -> None:
+        path, now = tmp_path / "old.db", int(time.time() * 1000)
+        ids = ["event", "é" * 512, "\x00", "expired"]
+        write_version_2(path, {one: now + 60_000 * (one != "expired") for one in ids})
+        async with AsyncSessionStore(SqliteBackend(path)) as store:
+            await register(store, "k", A)
+            for delivery_id in ids[:-1]:
+                with pytest.raises(DuplicateDeliveryError):
+                    await claim(store, A, delivery_id=delivery_id)
+            await register(store, "other", B)
+            assert await (await claim(store, B, delivery_id="event")).complete()
+            assert await (await claim(store, A, delivery_id="expired")).complete()
+
     async def test_9_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
         path = tmp_path / "old.db"
         write_version_1(path, deadline=None)
@@ -128,10 +141,23 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         with closing(sqlite3.connect(path)) as database:
             ids = dict(database.execute("SELECT key, wait_id FROM sessions").fetchall())
             (version,) = database.execute("PRAGMA user_version").fetchone()
-        assert version == 2
+        assert version == 4
         assert ids.pop("created") is None
         assert len(set(ids.values())) == 2
         assert all(ids.values())
+
+
+def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
+    """Write a file as the second version of this library did: deliveries at the scope A."""
+    schema = files("async_session_store.backends.sqlite").joinpath("schema")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for version in (1, 2):
+            database.executescript(schema.joinpath(f"{version}.sql").read_text(encoding="utf-8"))
+        database.execute("PRAGMA user_version = 2")
+        database.executemany(
+            f"INSERT INTO deliveries VALUES ('prod', 'acme', '', 'u1', '{A.scope_hash()}', ?, ?)",
+            deliveries.items(),
+        )
 
 
 def write_version_1(path: Path, *, deadline: int | None) -> None:

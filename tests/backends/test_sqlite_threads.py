@@ -47,13 +47,13 @@ BRIEF_READS = {"get_session", "get_record", "find_wait_by_scope", "get_wait", "e
 
 
 class CountingQueue(queue.SimpleQueue[object]):
-    """What aiosqlite hands to its thread."""
+    """What is handed to SQLite's thread."""
 
     hops = 0
 
-    def put_nowait(self, item: object) -> None:
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002  # as it is
         CountingQueue.hops += 1
-        super().put_nowait(item)
+        super().put(item, block, timeout)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
-    monkeypatch.setattr("aiosqlite.core.SimpleQueue", CountingQueue)
+    monkeypatch.setattr("async_session_store.backends.sqlite._thread.SimpleQueue", CountingQueue)
     return CountingQueue
 
 
@@ -106,7 +106,7 @@ def watch(tables: Tables, statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
-async def test_a_call_that_comes_alone_is_one_statement(
+async def test_t4_a_call_that_comes_alone_is_one_statement_and_a_write_a_transaction(
     path: Path, synchronous: Literal["FULL", "NORMAL"]
 ) -> None:
     statements: list[str] = []
@@ -115,18 +115,21 @@ async def test_a_call_that_comes_alone_is_one_statement(
     async with AsyncSessionStore(backend) as store:
         await register(store, "first", B)
         await backend._reading(lambda tables: watch(tables, statements))
-        for call in (
-            lambda: register(store, "k", A, ttl=60),
-            lambda: find(store, A),
-            lambda: context_of(store, "k"),
-            lambda: store.get_wait(CTX, "u1", A),
-            lambda: listed(store),
-            lambda: clear(store, A, "k"),
-            lambda: clear(store, B),
+        for call, writes in (
+            (lambda: register(store, "k", A, ttl=60), True),
+            (lambda: find(store, A), False),
+            (lambda: context_of(store, "k"), False),
+            (lambda: store.get_wait(CTX, "u1", A), False),
+            (lambda: listed(store), False),
+            (lambda: clear(store, A, "k"), True),
+            (lambda: clear(store, B), True),
         ):
             statements.clear()
             assert await call() is not False
-            assert sum(not statement.startswith("PRAGMA") for statement in statements) == 1
+            # The lock comes first, as the clock is read when it is held.
+            expected = ["BEGIN IMMEDIATE", "", "COMMIT"] if writes else [""]
+            ran = [each for each in statements if not each.startswith("PRAGMA")]
+            assert [each if each in expected else "" for each in ran] == expected
 
 
 async def test_a_large_document_is_written_in_sqlites_thread(

@@ -41,7 +41,7 @@ from async_session_store import (
     telegram_update_to_session_key,
     webhook_to_session_key,
 )
-from async_session_store.abc import Backend
+from async_session_store.abc import Backend, Claimed, Delivery, Outcome, Unreadable
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
@@ -166,6 +166,16 @@ async def explaining(store: AsyncSessionStore) -> None:
     assert_type(found.reports, tuple[ScopeReport, ...])
     assert_type(found.reports[0].status, WaitStatus)
     assert_type(found.reports[0].claimed_until, datetime | None)
+
+
+async def backend_claims(backend: Backend, delivery: Delivery) -> None:
+    assert_type(delivery.digest, bytes)
+    found = await backend.claim_wait(
+        ctx.owner, [scope.scope_hash()], token="t", lease=30_000, deliveries=[delivery]
+    )
+    assert_type(found, Claimed | Unreadable | Outcome)
+    if isinstance(found, Claimed):
+        assert_type(await backend.complete_claim(found.claim, delivery=delivery), Outcome)
 
 
 async def claims(store: AsyncSessionStore) -> None:

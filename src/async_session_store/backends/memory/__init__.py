@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Final
 
 from anyio.lowlevel import checkpoint
@@ -23,7 +23,9 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
+from async_session_store.backends._time import utc
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
+from async_session_store.backends.memory._deliveries import Deliveries
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["MemoryBackend"]
@@ -80,7 +82,7 @@ class MemoryBackend(Backend):
         self._waits: dict[Owner, dict[str, _Session]] = {}
         self._deadlines = Deadlines(self._deadline_of)
         self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
-        self._deliveries: Expiring[tuple[Owner, str, str], Delivery] = Expiring()
+        self._deliveries = Deliveries()
         self._writes = 0
 
     @override
@@ -241,11 +243,10 @@ class MemoryBackend(Backend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         now = self._clock()
-        places = [(owner, scope_hash, delivery_id) for scope_hash in scope_hashes if delivery_id]
-        if any(self._deliveries.get(place, now) for place in places):
+        if any(self._deliveries.holds(owner, delivery, now) for delivery in deliveries):
             return Outcome.DUPLICATE
         session = self._first_waiting(owner, scope_hashes)
         if session is None or session.scope_hash is None:
@@ -266,8 +267,7 @@ class MemoryBackend(Backend):
             return Outcome.LOST
         self._claims.delete((claim.owner, claim.scope_hash))
         if delivery is not None:
-            place = (claim.owner, claim.scope_hash, delivery.id)
-            self._deliveries.set(place, delivery, now + delivery.ttl / 1000, now)
+            self._deliveries.add(claim.owner, delivery, now)
         session = self._waiting(claim.owner, claim.scope_hash, now)
         if session is None or session.wait_id != held.wait_id:
             return Outcome.MISSING
@@ -294,10 +294,10 @@ class MemoryBackend(Backend):
     @override
     async def purge(self, limit: int) -> int:
         now = self._clock()
-        purged = self._sweep(min(_PURGE_SLICE, limit), now)
-        while purged < limit and now >= self._deadlines.next_look:
+        purged = self._purge_slice(min(_PURGE_SLICE, limit), now)
+        while purged < limit and now >= self._next_look:
             await checkpoint()
-            purged += self._sweep(min(_PURGE_SLICE, limit - purged), now)
+            purged += self._purge_slice(min(_PURGE_SLICE, limit - purged), now)
         return purged
 
     # --- Looking up ---------------------------------------------------------------------------
@@ -333,7 +333,7 @@ class MemoryBackend(Backend):
         return SessionRecord(session.key, session.data, str(session.version), session.expires_at)
 
     def _wall_time(self, deadline: float) -> datetime:
-        return datetime.now(timezone.utc) + timedelta(seconds=deadline - self._clock())
+        return utc(round((time.time() + deadline - self._clock()) * 1000))
 
     def _state(self, owner: Owner, scope_hash: str, now: float) -> WaitState:
         claim_ends = self._claims.deadline((owner, scope_hash), now)
@@ -369,6 +369,17 @@ class MemoryBackend(Backend):
     def _deadline_of(self, key: SessionKey) -> float:
         session = self._sessions.get(key)
         return math.inf if session is None else session.deadline
+
+    @property
+    def _next_look(self) -> float:
+        """Before then nothing expires, neither a session nor a claim nor a delivery."""
+        return min(self._deadlines.next_look, self._claims.next_look, self._deliveries.next_look)
+
+    def _purge_slice(self, limit: int, now: float) -> int:
+        """Remove at most ``limit`` expired sessions, claims and deliveries."""
+        removed = self._sweep(limit, now)
+        removed += self._claims.drop_expired(now, limit - removed)
+        return removed + self._deliveries.drop_expired(now, limit - removed)
 
     def _sweep(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions."""

@@ -110,13 +110,25 @@ class Expiring(Generic[_K, _V]):
         return None if entry is None else entry[1]
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
-        for expired in self._deadlines.due(now, _DROPPED):
-            del self._entries[expired]
+        self.drop_expired(now, _DROPPED)
         self._entries[key] = (value, deadline)
         self._deadlines.add(key, deadline)
 
     def delete(self, key: _K) -> None:
         del self._entries[key]
+
+    @property
+    def next_look(self) -> float:
+        """Before then no entry expires."""
+        return self._deadlines.next_look
+
+    def drop_expired(self, now: float, most: int) -> int:
+        """Drop entries that have expired, looking at most at so many, and return how many went."""
+        dropped = 0
+        for expired in self._deadlines.due(now, most):
+            del self._entries[expired]
+            dropped += 1
+        return dropped
 
     def clear(self) -> None:
         self._entries.clear()

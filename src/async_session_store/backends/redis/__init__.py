@@ -42,7 +42,7 @@ from async_session_store.backends.redis._connection import (
     Command,
     CommandRunner,
 )
-from async_session_store.backends.redis._keys import Keys, owner_text
+from async_session_store.backends.redis._keys import Keys, digest_text, owner_text
 from async_session_store.backends.redis._scripts import script
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
@@ -278,7 +278,7 @@ class RedisBackend(Backend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         reply = await self._run(
             "claim_wait",
@@ -287,7 +287,7 @@ class RedisBackend(Backend):
             token,
             _random.unique_id(),
             lease,
-            delivery_id or _NOTHING,
+            " ".join(map(digest_text, deliveries)),
             *scope_hashes,
         )
         outcome, *rest = cast("list[object]", reply)
@@ -309,7 +309,7 @@ class RedisBackend(Backend):
             owner_text(claim.owner),
             claim.scope_hash,
             claim.token,
-            _NOTHING if delivery is None else delivery.id,
+            _NOTHING if delivery is None else digest_text(delivery),
             _NOTHING if delivery is None else delivery.ttl,
         )
         return _replies.outcome(reply)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
-from async_session_store.abc import ClaimKey
+from async_session_store.abc import ClaimKey, Delivery
 from async_session_store.models import Owner, SessionKey
 
 _REMEMBERED_OWNERS: Final = 1024
@@ -52,3 +53,8 @@ class Keys:
 def owner_text(owner: Owner) -> str:
     """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
+
+
+def digest_text(delivery: Delivery) -> str:
+    """Return a delivery's digest as it stands in its key."""
+    return urlsafe_b64encode(delivery.digest).decode()

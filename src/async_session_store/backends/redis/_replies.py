@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
-from typing import Final, cast
+from datetime import datetime
+from typing import cast
 
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
+from async_session_store.backends._time import utc
 from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.models import SessionData, SessionKey, SessionRecord
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def outcome(reply: object) -> Outcome:
@@ -80,4 +79,4 @@ def server_version(information: object) -> tuple[int, ...]:
 
 def moment(milliseconds: object) -> datetime:
     """A time of the server, from milliseconds since the epoch."""
-    return _EPOCH + timedelta(milliseconds=cast("int", milliseconds))
+    return utc(cast("int", milliseconds))

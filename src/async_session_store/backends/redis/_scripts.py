@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
-_FOLDER: Final = files("async_session_store.backends.redis").joinpath("lua")
+from async_session_store.backends._resources import read_resource
+
 _INCLUDE: Final = "-- include "
 
 
@@ -32,7 +32,7 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
     if file in included:
         return
     included.add(file)
-    for line in _FOLDER.joinpath(file).read_text(encoding="utf-8").split("\n"):
+    for line in read_resource("async_session_store.backends.redis", "lua", file).split("\n"):
         code = line.strip()
         if code.startswith(_INCLUDE):
             yield from _lines(code.removeprefix(_INCLUDE), included)

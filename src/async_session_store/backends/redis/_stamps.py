@@ -17,6 +17,8 @@ _LENGTH: Final = 32  # bytes, for 64 bits
 _BLANKS: Final = b"\t\n\r "
 _QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # for each byte its blanks
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
+_SHA1: Final = re.compile(r"[0-9a-f]{40}")
+_OF_NO_DOCUMENT: Final = "none"  # neither a SHA-1 nor how a JSON object can end
 _TO_BYTE: Final = {quad: byte for byte, quad in enumerate(_QUADS)}
 
 
@@ -38,8 +40,14 @@ def _blanks(stamp: bytes) -> bytes:
 
 
 def as_stored(etag: str) -> bytes | str:
-    """What a script compares with a document: its stamp or its SHA-1."""
-    return _blanks(bytes.fromhex(etag)) if _HEX.fullmatch(etag) else etag
+    """Return what a script compares with a document: its stamp or its SHA-1.
+
+    A script compares with the end of a document, so other text must not reach it: ``}`` is how
+    many documents end (E2).
+    """
+    if _HEX.fullmatch(etag):
+        return _blanks(bytes.fromhex(etag))
+    return etag if _SHA1.fullmatch(etag) else _OF_NO_DOCUMENT
 
 
 def length(document: bytes) -> int:

@@ -133,15 +133,11 @@ class SqliteBackend(Backend):
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(
-            lambda tables: tables.sessions.delete(key, viewer), single=viewer is None
-        )
+        return await self._writing(lambda tables: tables.sessions.delete(key, viewer))
 
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
-        return await self._writing(
-            lambda tables: tables.sessions.touch(key, ttl, viewer), single=viewer is None
-        )
+        return await self._writing(lambda tables: tables.sessions.touch(key, ttl, viewer))
 
     @override
     async def put_wait(
@@ -160,7 +156,6 @@ class SqliteBackend(Backend):
                 owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
             ),
             size=document.size,
-            shortcut=lambda tables: tables.sessions.put_new_wait(scope_hash, key, document, ttl),
         )
 
     @override
@@ -207,14 +202,12 @@ class SqliteBackend(Backend):
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
         return await self._writing(
-            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key), single=True
+            lambda tables: tables.sessions.delete_wait(owner, scope_hash, session_key)
         )
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(
-            lambda tables: tables.sessions.delete_waits(owner), brief=False, single=True
-        )
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), brief=False)
 
     @override
     async def claim_wait(
@@ -224,11 +217,11 @@ class SqliteBackend(Backend):
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
         return await self._writing(
             lambda tables: tables.claims.claim(
-                owner, scope_hashes, token=token, lease=lease, delivery_id=delivery_id
+                owner, scope_hashes, token=token, lease=lease, deliveries=deliveries
             ),
             brief=len(scope_hashes) <= _FEW,
         )
@@ -239,11 +232,11 @@ class SqliteBackend(Backend):
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        return await self._writing(lambda tables: tables.claims.release(claim), single=True)
+        return await self._writing(lambda tables: tables.claims.release(claim))
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        return await self._writing(lambda tables: tables.claims.renew(claim, lease), single=True)
+        return await self._writing(lambda tables: tables.claims.renew(claim, lease))
 
     @override
     async def purge(self, limit: int) -> int:
@@ -257,9 +250,7 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(
-            lambda tables: tables.sessions.sweep(rows), brief=False, single=True
-        )
+        return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
 
     def _reading(
         self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
@@ -273,17 +264,21 @@ class SqliteBackend(Backend):
         *,
         size: int = 0,
         brief: bool = True,
-        single: bool = False,
-        shortcut: Callable[[Tables], _T | None] | None = None,
     ) -> Awaitable[_T]:
         brief = brief and size <= _LARGEST_BRIEF
-        operation = Operation(run, writes=True, brief=brief, single=single, shortcut=shortcut)
+        operation = Operation(run, writes=True, brief=brief)
         return cast("Awaitable[_T]", self._submit(operation, size))
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:
         if self._worker is None:
             raise StoreUnavailableError("this backend is not open")
         return self._worker.submit(operation, size)
+
+
+def _sweep(tables: Tables, limit: int) -> int:
+    """Delete at most ``limit`` expired sessions, claims and deliveries; how many."""
+    deleted = tables.sessions.sweep(limit)
+    return deleted + tables.claims.sweep(limit - deleted)
 
 
 def _document(data: SessionData) -> Document:

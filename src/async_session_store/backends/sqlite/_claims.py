@@ -14,9 +14,9 @@ from async_session_store.backends.sqlite._table import (
     SessionTable,
     owner_columns,
 )
-from async_session_store.models import Owner, SessionKey
+from async_session_store.models import Owner
 
-_SWEEP: Final = 4  # expired claims, and expired deliveries, deleted with each claim
+_SWEEP: Final = 4  # expired claims and deliveries deleted with each claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
 _CLAIM: Final = f"{_HELD} AND token = ?"
 _CLAIMED_UNTIL: Final = f"SELECT deadline FROM claims WHERE {_HELD}"
@@ -28,18 +28,17 @@ _INSERT: Final = (
 )
 _END: Final = f"DELETE FROM claims WHERE {_CLAIM}"
 _RENEW: Final = f"UPDATE claims SET deadline = ? WHERE {_CLAIM}"
-_DELIVERED: Final = f"SELECT 1 FROM deliveries WHERE {_HELD} AND delivery_id = ?"
+_DELIVERED: Final = f"SELECT 1 FROM deliveries WHERE {OWNER} AND digest = ? AND deadline > ?"
 _REMEMBER: Final = (
-    "INSERT OR REPLACE INTO deliveries"
-    " (env, tenant, team, user, scope_hash, delivery_id, deadline)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO deliveries (env, tenant, team, user, digest, deadline)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
 )
 _DELETE_EXPIRED: Final = tuple(
     f"DELETE FROM {table} WHERE ({key}) IN"
     f" (SELECT {key} FROM {table} WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
     for table, key in (
         ("claims", "env, tenant, team, user, scope_hash"),
-        ("deliveries", "env, tenant, team, user, scope_hash, delivery_id"),
+        ("deliveries", "env, tenant, team, user, digest"),
     )
 )
 
@@ -59,10 +58,10 @@ class ClaimTable:
         *,
         token: str,
         lease: int,
-        delivery_id: str | None,
+        deliveries: Sequence[Delivery],
     ) -> Claimed | Unreadable | Outcome:
-        self._sweep()
-        if delivery_id and self._was_delivered(owner, scope_hashes, delivery_id):
+        self.sweep(_SWEEP)
+        if any(self._was_delivered(owner, delivery) for delivery in deliveries):
             return Outcome.DUPLICATE
         row = self._sessions.first_waiting(owner, scope_hashes)
         if row is None or row.scope_hash is None:
@@ -70,6 +69,8 @@ class ClaimTable:
         record = self._sessions.record(row)
         if isinstance(record, Unreadable):
             return record
+        if row.wait_id is None:
+            return Unreadable(row.key, owner, "its wait has no identity")
         if self._claimed_until(owner, row.scope_hash) is not None:
             return Outcome.CLAIMED
         deadline = self._clock.after(lease)
@@ -85,11 +86,11 @@ class ClaimTable:
             return Outcome.LOST
         self._execute(_END, columns)
         if delivery is not None:
-            self._remember(claim, delivery)
+            self._remember(claim.owner, delivery)
         row = self._sessions.first_waiting(claim.owner, [claim.scope_hash])
         if row is None or row.wait_id != held[0]:
             return Outcome.MISSING
-        return self._sessions.delete(SessionKey(row.key), viewer=None)
+        return self._sessions.delete(row.key, viewer=None)
 
     def release(self, claim: ClaimKey) -> Outcome:
         ended = self._execute(_END, self._columns(claim)).rowcount
@@ -111,30 +112,29 @@ class ClaimTable:
         if row is None:
             return WaitState(claimed_until=claimed_until)
         readable = not isinstance(self._sessions.record(row), Unreadable)
-        expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
-        return WaitState(SessionKey(row.key), readable, expires_at, claimed_until)
+        return WaitState(row.key, readable, self._sessions.expires_at(row), claimed_until)
 
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
-        return None if row is None else self._clock.utc(row[0])
+        is_held = row is not None and isinstance(row[0], int)  # not what someone else wrote
+        return self._clock.utc(row[0]) if is_held else None
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token
 
-    def _was_delivered(self, owner: Owner, scope_hashes: Sequence[str], delivery_id: str) -> bool:
-        now = self._clock.now()
-        return any(
-            self._execute(
-                _DELIVERED, (*owner_columns(owner), scope_hash, now, delivery_id)
-            ).fetchone()
-            for scope_hash in scope_hashes
-        )
+    def _was_delivered(self, owner: Owner, delivery: Delivery) -> bool:
+        columns = (*owner_columns(owner), delivery.digest, self._clock.now())
+        return self._execute(_DELIVERED, columns).fetchone() is not None
 
-    def _remember(self, claim: ClaimKey, delivery: Delivery) -> None:
-        place = (*owner_columns(claim.owner), claim.scope_hash)
-        self._execute(_REMEMBER, (*place, delivery.id, self._clock.after(delivery.ttl)))
+    def _remember(self, owner: Owner, delivery: Delivery) -> None:
+        columns = (*owner_columns(owner), delivery.digest, self._clock.after(delivery.ttl))
+        self._execute(_REMEMBER, columns)
 
-    def _sweep(self) -> None:
+    def sweep(self, limit: int) -> int:
+        """Delete at most ``limit`` expired claims and deliveries; how many."""
+        deleted = 0
         for statement in _DELETE_EXPIRED:
-            self._execute(statement, (self._clock.now(), _SWEEP))
+            columns = (self._clock.now(), limit - deleted)
+            deleted += self._execute(statement, columns).rowcount
+        return deleted

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
-from typing import Final
+from datetime import datetime
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from async_session_store.backends import _time
 
 
 class Clock:
@@ -28,5 +27,5 @@ class Clock:
 
     @staticmethod
     def utc(deadline: int) -> datetime:
-        """A deadline as a date and time."""
-        return _EPOCH + timedelta(milliseconds=deadline)
+        """Return a deadline as a date and time: the latest there is, if it lies after that."""
+        return _time.utc(deadline)

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._faults import is_locked
-from async_session_store.backends.sqlite._file import IN_MEMORY, FileIdentity, create_private
-from async_session_store.backends.sqlite._schema import Settings, check_sqlite, prepare
+from async_session_store.backends.sqlite._opening import open_database
+from async_session_store.backends.sqlite._place import IN_MEMORY
+from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import SessionTable
 
 _LONG_LOG: Final = 1000  # pages
@@ -46,16 +47,14 @@ class Operation(NamedTuple):
     """What to do with the tables, and whether that changes them.
 
     One that is ``brief`` is about few rows, and takes microseconds if they are small and neither a
-    lock nor the disk must be waited for. One that is a ``single`` statement needs no transaction
-    around it. Another may have a ``shortcut``: one statement that does it all, or else nothing, and
-    then gives None.
+    lock nor the disk must be waited for. A ``single`` statement that only reads needs no
+    transaction around it. What writes gets one: it looks at the clock when it has the lock (T4).
     """
 
     run: Callable[[Tables], object]
     writes: bool
     brief: bool = True
     single: bool = False
-    shortcut: Callable[[Tables], object] | None = None
 
 
 class _OperationFailedError(Exception):
@@ -70,20 +69,7 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        check_sqlite()
-        create_private(settings.path)
-        self._connection = sqlite3.connect(
-            settings.path,
-            timeout=settings.busy_timeout,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            prepare(self._connection, settings)
-        except BaseException:
-            self._connection.close()
-            raise
-        self._file = FileIdentity(settings.path)
+        self._connection, self._watch = open_database(settings)
         self._longest_patience = _Patience(round(settings.busy_timeout * 1000), _LONG_LOG)
         self._patience: _Patience | None = None
         self._commits_wait = settings.synchronous == "FULL" and settings.path != IN_MEMORY
@@ -94,7 +80,11 @@ class Database:
         self._tables = Tables(sessions, ClaimTable(execute, clock, sessions))
 
     def close(self) -> None:
-        self._connection.close()
+        try:
+            if self._watch is not None:
+                self._watch.end()
+        finally:
+            self._connection.close()
 
     def run_batch(self, operations: Sequence[Operation]) -> list[object]:
         """Run the operations in one transaction; what each returned, or the exception it raised.
@@ -151,18 +141,16 @@ class Database:
 
     def _run_all(self, operations: Sequence[Operation]) -> list[object]:
         self._roll_back()  # what a signal handler that raised has left
-        replies = self._run_single(operations[0]) if len(operations) == 1 else None
-        if replies is None:
+        writes = any(operation.writes for operation in operations)
+        if self._watch is not None:
+            self._watch.begin(writes=writes)
+        if len(operations) == 1 and operations[0].single:
+            replies = [operations[0].run(self._tables)]
+        else:
             replies = self._run(operations)
-        self._file.check()
+        if self._watch is not None:
+            self._watch.check(wrote=writes)
         return replies
-
-    def _run_single(self, operation: Operation) -> list[object] | None:
-        """Run a single statement, which is its own transaction; None if that is not enough."""
-        if operation.single:
-            return [operation.run(self._tables)]
-        reply = operation.shortcut and operation.shortcut(self._tables)
-        return None if reply is None else [reply]
 
     def _run(self, operations: Sequence[Operation]) -> list[object]:
         writes = any(operation.writes for operation in operations)

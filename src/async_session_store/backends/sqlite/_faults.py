@@ -15,7 +15,7 @@ _ADVICE: Final = {
     "unable to open": "the database file cannot be opened; is its folder there and writable?",
     "not a database": "the file at this path is no SQLite database; give the path of another file",
     "malformed": "the database file is damaged; restore it from a back-up",
-    "disk i/o error": "reading or writing the disk failed",
+    "disk i/o error": "reading or writing the disk failed; whether a write was stored is unknown",
 }
 
 
@@ -30,10 +30,8 @@ def is_locked(fault: sqlite3.OperationalError) -> bool:
 
 
 def _advice(error: sqlite3.Error | OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the folder of the database file does not exist; create it first"
     if isinstance(error, OSError):
-        return f"the database file cannot be created: {error.strerror}"
+        return f"the database file cannot be opened: {error.strerror}"
     text = str(error).lower()
     for fragment, advice in _ADVICE.items():
         if fragment in text:

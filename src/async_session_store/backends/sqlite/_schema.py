@@ -5,17 +5,21 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
+from async_session_store._deliveries import delivery_digest
+from async_session_store.backends._resources import read_resource
 from async_session_store.backends.sqlite._faults import is_locked
+from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
-_VERSION: Final = 2
+_VERSION: Final = 4
+_STAMPED_SINCE: Final = 3  # from this version on, a file has the application id
+APPLICATION_ID: Final = 0x73657373
 _LOCK_PAUSE: Final = 0.005  # seconds
-_MIGRATIONS: Final = files("async_session_store.backends.sqlite").joinpath("schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +57,52 @@ def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
         _migrate(connection)
 
 
+def record_file(connection: sqlite3.Connection, inode: int) -> None:
+    """Note in a file which one it is, where it can be read without its log."""
+    recorded = connection.execute("SELECT inode FROM file").fetchall()
+    if recorded == [(str(inode),)]:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM file")
+    connection.execute("INSERT INTO file VALUES (?)", (str(inode),))
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint").close()
+
+
 def _check(connection: sqlite3.Connection) -> int:
-    """The version of the tables, 0 for a new file, as a transaction sees it."""
+    """Return the version of the tables, 0 for a new file, as a transaction sees it."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
+    if application == APPLICATION_ID and version > _VERSION:
         raise StoreUnavailableError(
             "the SQLite file was written by a newer version of this library; update it here too"
         )
-    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+    if application != APPLICATION_ID and (
+        application or version >= _STAMPED_SINCE or _tables(connection) != _tables_of(version)
+    ):
         raise StoreUnavailableError(
-            "the SQLite file holds tables of another application; give this store its own file"
+            "the SQLite file belongs to another application; give this store its own file"
         )
     return int(version)
+
+
+def _tables(connection: sqlite3.Connection) -> dict[str, list[object]]:
+    """Return the columns of each table."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_master"
+        " WHERE type <> 'index' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
+    )
+    return {
+        name: connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+        for (name,) in names.fetchall()
+    }
+
+
+def _tables_of(version: int) -> dict[str, list[object]]:
+    """Return the columns that each table has in a version of the schema."""
+    with closing(sqlite3.connect(IN_MEMORY, isolation_level=None)) as database:
+        _run_migrations(database, 0, version)
+        return _tables(database)
 
 
 def _switch_to_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
@@ -83,12 +121,17 @@ def _switch_to_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for version in range(_check(connection) + 1, _VERSION + 1):
-        migration = _MIGRATIONS.joinpath(f"{version}.sql").read_text(encoding="utf-8")
-        for statement in _statements(migration):
-            connection.execute(statement)
+    _run_migrations(connection, _check(connection), _VERSION)
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
+
+
+def _run_migrations(connection: sqlite3.Connection, since: int, until: int) -> None:
+    connection.create_function("delivery_digest", 2, delivery_digest)
+    for version in range(since + 1, until + 1):
+        migration = read_resource("async_session_store.backends.sqlite", "schema", f"{version}.sql")
+        for statement in _statements(migration):
+            connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

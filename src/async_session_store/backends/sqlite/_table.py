@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+
+from pydantic import ValidationError
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
@@ -35,17 +38,18 @@ _AT_KEY: Final = f"key = ? AND {_LIVE}"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
-# As blobs, texts that are no UTF-8 can be read too (and then found to be no document).
+# As blobs, texts that are no UTF-8 can be read too (and then found to be no document, or no key).
+_KEY: Final = "CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END"
 _SELECT: Final = (
-    "SELECT key, env, tenant, team, user, scope_hash, wait_id, deadline,"
+    f"SELECT {_KEY}, env, tenant, team, user, scope_hash, wait_id, deadline,"
     " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions WHERE "
 )
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
 _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
 _OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
-_KEY_AT_SCOPE: Final = f"SELECT key FROM sessions WHERE {_AT_SCOPE}"
-_KEYS_WAITING: Final = f"SELECT key FROM sessions WHERE {_WAITING} ORDER BY key"
+_KEY_AT_SCOPE: Final = f"SELECT {_KEY} FROM sessions WHERE {_AT_SCOPE}"
+_KEYS_WAITING: Final = f"SELECT {_KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
 _COLUMNS: Final = (
     " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
@@ -81,14 +85,14 @@ class Document(NamedTuple):
 class Row(NamedTuple):
     """A session as it is stored."""
 
-    key: str
+    key: SessionKey
     env: str
     tenant: str
     team: str
     user: str
     scope_hash: str | None
     wait_id: str | None
-    deadline: int | None
+    deadline: object
     head: bytes | None
     context_json: bytes | None
 
@@ -190,7 +194,7 @@ class SessionTable:
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         found = self._first_at(_KEY_AT_SCOPE, owner, scope_hashes)
-        return None if found is None else SessionKey(found[0])
+        return None if found is None else found[0]
 
     def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
@@ -200,13 +204,13 @@ class SessionTable:
 
     def list_waits(self, owner: Owner) -> Found[SessionKey]:
         columns = (*owner_columns(owner), self._clock.now())
-        keys = self._execute(_KEYS_WAITING, columns).fetchall()
-        return Found(tuple(SessionKey(key) for (key,) in keys))
+        rows = self._execute(_KEYS_WAITING, columns).fetchall()
+        return Found(tuple(key for (stored,) in rows if (key := _key(stored)) is not None))
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
         columns = (*owner_columns(owner), self._clock.now())
-        rows = self._execute(_SELECT_WAITING, columns).fetchall()
-        found = [self.record(Row._make(values)) for values in rows]
+        rows = map(_row, self._execute(_SELECT_WAITING, columns).fetchall())
+        found = [self.record(row) for row in rows if row is not None]
         return Found(
             tuple(item for item in found if isinstance(item, SessionRecord)),
             tuple(item.key for item in found if isinstance(item, Unreadable)),
@@ -236,17 +240,19 @@ class SessionTable:
         return columns is not None and viewer.sees(_owner(columns))
 
     def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
-        return _row(self._first_at(_SELECT_AT_SCOPE, owner, scope_hashes))
+        found = self._first_at(_SELECT_AT_SCOPE, owner, scope_hashes)
+        return None if found is None else Row._make(found)
 
     def _first_at(
         self, statement: str, owner: Owner, scope_hashes: Sequence[str]
     ) -> tuple[Any, ...] | None:
-        """What the statement selects at the first of the scopes where it selects something."""
+        """Return the columns of the first scope's row that has a key, with the key as such."""
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
             found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
-            if found is not None:
-                return found
+            key = None if found is None else _key(found[0])
+            if found is not None and key is not None:
+                return (key, *found[1:])
         return None
 
     # --- Reading a row ------------------------------------------------------------------------
@@ -258,6 +264,8 @@ class SessionTable:
         """What the function makes of a row's head and context."""
         if row.head is None or row.context_json is None:
             return _unreadable(row, "it is incomplete")
+        if row.deadline is not None and not isinstance(row.deadline, int):
+            return _unreadable(row, "its deadline is no whole number")
         try:
             return examine(row.head, row.context_json.decode(), self._max_document_bytes)
         except UnicodeDecodeError:
@@ -269,8 +277,10 @@ class SessionTable:
         data = self._data(row)
         if isinstance(data, Unreadable):
             return data
-        expires_at = None if row.deadline is None else self._clock.utc(row.deadline)
-        return SessionRecord(SessionKey(row.key), data, _etag(row), expires_at)
+        return SessionRecord(row.key, data, _etag(row), self.expires_at(row))
+
+    def expires_at(self, row: Row) -> datetime | None:
+        return self._clock.utc(row.deadline) if isinstance(row.deadline, int) else None
 
     def _refusal(self, row: Row, owner: Owner) -> Outcome | None:
         if not row.belongs_to(owner):
@@ -311,7 +321,17 @@ def owner_columns(owner: Owner) -> OwnerColumns:
 
 
 def _row(values: tuple[Any, ...] | None) -> Row | None:
-    return None if values is None else Row._make(values)
+    """Return a row, or None where there is none, or none with a key that can be used."""
+    key = None if values is None else _key(values[0])
+    return None if values is None or key is None else Row(key, *values[1:])
+
+
+def _key(stored: bytes | None) -> SessionKey | None:
+    """Return a key that was selected, or None for one that no call can name."""
+    try:
+        return None if stored is None else SessionKey(stored.decode())
+    except (UnicodeDecodeError, ValidationError):
+        return None
 
 
 def _owner(columns: OwnerColumns) -> Owner:
@@ -326,7 +346,7 @@ def _owner(columns: OwnerColumns) -> Owner:
 
 
 def _unreadable(row: Row, reason: str) -> Unreadable:
-    return Unreadable(SessionKey(row.key), _owner(row[1:5]), reason)
+    return Unreadable(row.key, _owner(row[1:5]), reason)
 
 
 def _done(cursor: sqlite3.Cursor) -> Outcome:

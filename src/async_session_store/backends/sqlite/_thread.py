@@ -1,4 +1,4 @@
-"""The database in aiosqlite's thread: each batch of operations is one hop to it.
+"""The database in a thread of its own: each batch of operations is one hop to it.
 
 A hop costs the loop itself more time than most operations take. So one that comes alone, and need
 not wait, runs in the loop's own thread.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, cast
-
-import aiosqlite
-from typing_extensions import override
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final, TypeAlias, TypeVar
 
 from async_session_store.backends._batches import Job, Runner
 from async_session_store.backends.sqlite._database import Database, Operation
@@ -33,23 +32,84 @@ OperationJob: TypeAlias = "Job[Operation, object]"
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object], None]:
     """Open the database, and give what runs operations on it."""
-    # aiosqlite does not wait for its thread when connecting fails. This connection cannot fail;
-    # it serves to run functions in the thread, where the database is opened as one of them.
-    async with aiosqlite.connect(":memory:", factory=_FunctionRunner) as thread:
+    thread, resources = FunctionThread("async-session-store SQLite"), ExitStack()
+
+    def open_database() -> Database:
+        database = Database(settings)
+        resources.callback(database.close)
+        return database
+
+    try:
         try:
-            database = await _run(thread, partial(Database, settings))
+            database = await thread.run(open_database)
         except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error
-        try:
-            yield _DatabaseRunner(thread, database)
-        finally:
-            await _run(thread, database.close)
+        yield _DatabaseRunner(thread, database)
+    finally:
+        # Also what was opened for a caller that was cancelled meanwhile.
+        await thread.run_last(resources.close)
+
+
+class FunctionThread:
+    """Runs functions one after the other in a thread, for a loop that awaits their results.
+
+    The thread is a daemon: a store that nobody closed must not keep the interpreter from ending. It
+    takes nothing with it, as what was answered is committed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        Thread(target=self._serve, name=name, daemon=True).start()
+
+    async def run(self, function: Callable[[], _T]) -> _T:
+        """Run a function. If this is cancelled, the function still runs to its end."""
+        return await self._hand_over(function)
+
+    async def run_last(self, function: Callable[[], _T]) -> _T:
+        """Run a function, and end the thread."""
+        future = self._hand_over(function)
+        self._calls.put(None)
+        return await future
+
+    def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        self._calls.put(partial(_call, function, future, loop))
+        return future
+
+    def _serve(self) -> None:
+        while call := self._calls.get():
+            call()
+            del call  # what it holds, until the next one comes
+
+
+def _call(
+    function: Callable[[], _T], future: asyncio.Future[_T], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Call a function, and hand over to the loop what came of it."""
+    settle: Callable[[], None]
+    try:
+        settle = partial(_succeed, future, function())
+    except BaseException as error:  # noqa: BLE001  # whoever awaits it must hear of it
+        settle = partial(_fail, future, error)
+    with suppress(RuntimeError):  # the loop was closed, and nobody waits
+        loop.call_soon_threadsafe(settle)
+
+
+def _succeed(future: asyncio.Future[_T], result: _T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[_T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 class _DatabaseRunner:
     """Runs batches in SQLite's thread, and a brief operation that comes alone in the loop's own."""
 
-    def __init__(self, thread: aiosqlite.Connection, database: Database) -> None:
+    def __init__(self, thread: FunctionThread, database: Database) -> None:
         self._thread = thread
         self._database = database
         self._now = asyncio.get_running_loop().time
@@ -69,7 +129,7 @@ class _DatabaseRunner:
             return
         operations = [job.operation for job in jobs]
         try:
-            replies = await _run(self._thread, partial(self._database.run_batch, operations))
+            replies = await self._thread.run(partial(self._database.run_batch, operations))
         except _FAULTS as fault:
             replies = [fault] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
@@ -100,26 +160,3 @@ def _settle(job: OperationJob, reply: object) -> None:
         job.fail(reply)
     else:
         job.succeed(reply)
-
-
-async def _run(thread: aiosqlite.Connection, function: Callable[[], _T]) -> _T:
-    return cast("_T", await thread.execute_fetchall("", [function]))
-
-
-class _FunctionRunner(sqlite3.Connection):
-    """Its statements are functions, and their result is all that they fetch."""
-
-    @override
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        (function,) = parameters
-        cursor = self.cursor(_Result)
-        cursor.result = function()
-        return cursor
-
-
-class _Result(sqlite3.Cursor):
-    result: Any
-
-    @override
-    def fetchall(self) -> Any:
-        return self.result

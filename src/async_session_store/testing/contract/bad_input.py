@@ -9,13 +9,67 @@ from typing import Any
 
 import pytest
 
-from async_session_store import NEVER, AsyncSessionStore, ErrorCode, InvalidInputError
+from async_session_store import (
+    NEVER,
+    AsyncSessionStore,
+    ErrorCode,
+    Impersonation,
+    InvalidInputError,
+    InvocationDeadline,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    TenantCtx,
+    UserId,
+)
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
 from async_session_store.testing.contract.claims import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]
+
+
+class _OwnCtx(TenantCtx, frozen=True):
+    own: str = "own"
+
+
+class _OwnData(SessionData, frozen=True):
+    own: str = "own"
+
+
+class _OwnCursor(SessionCursor, frozen=True):
+    own: str = "own"
+
+
+class _OwnDeadline(InvocationDeadline, frozen=True):
+    own: str = "own"
+
+
+class _OwnImpersonation(Impersonation, frozen=True):
+    own: str = "own"
+
+
+class _OwnScope(ReplyScope, frozen=True):
+    own: str = "own"
+
+
+def _with_ctx(**fields: Any) -> SessionData:
+    return data(of=CTX.model_copy(update=fields))
+
+
+OWN_CTX = _OwnCtx(**dict(CTX))
+OWN_SCOPE = _OwnScope(conversation="a")
+OWN_DATA: dict[str, SessionData] = {
+    "data": _OwnData(**dict(data())),
+    "data.tenant_ctx": data(of=OWN_CTX),
+    "data.cursor": data().model_copy(update={"cursor": _OwnCursor(node_pointer="ask")}),
+    "data.tenant_ctx.deadline": _with_ctx(deadline=_OwnDeadline(unix_millis=1)),
+    "data.tenant_ctx.impersonation": _with_ctx(
+        impersonation=_OwnImpersonation(actor_id=UserId("u2"))
+    ),
+}
+"""Data that is of a subclass, or holds one, by the argument that is to be named."""
 
 BAD_USER_IDS: list[Any] = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
 BAD_KEYS: list[Any] = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]
@@ -187,6 +241,34 @@ class BadInput(Hooks):
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, BAD_CTX, "ctx")
+
+    @pytest.mark.parametrize(("argument", "own"), OWN_DATA.items(), ids=OWN_DATA.keys())
+    @calls(WITH_DATA)
+    async def test_m7_data_of_a_subclass_is_refused(
+        self,
+        backend: Backend,
+        store: AsyncSessionStore,
+        call: Call,
+        argument: str,
+        own: SessionData,
+    ) -> None:
+        await self._assert_refused(backend, store, call, [own], argument)
+        with pytest.raises(InvalidInputError, match=r"subclass _Own.* put them into .*\(M7\)"):
+            await call(store, own)
+
+    @calls({**WITH_CTX, **WITH_OPTIONAL_CTX})
+    async def test_m7_a_context_of_a_subclass_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, [OWN_CTX], "ctx")
+        with pytest.raises(InvalidInputError, match="put them into attributes"):
+            await call(store, OWN_CTX)
+
+    @calls({**WITH_SCOPE, **WITH_SCOPES})
+    async def test_m7_a_scope_of_a_subclass_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, call: Call
+    ) -> None:
+        await self._assert_refused(backend, store, call, [OWN_SCOPE, [B, OWN_SCOPE]], "scope")
 
     @calls(WITH_OPTIONAL_CTX)
     async def test_f5_what_is_no_context_is_refused(

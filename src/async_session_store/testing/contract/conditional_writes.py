@@ -68,6 +68,13 @@ async def race_to_append(stores: list[AsyncSessionStore], key: str) -> None:
             tasks.start_soon(task, number)
 
 
+OF_NO_DOCUMENT = [
+    *(" ", "  ", "\t", "\n", "\r ", " " * 32, "}", '"}', "{}", '"', "*", "none", "null", "None"),
+    *("0", "00", "-1", "1.0", "+1", "0x1", "\u0661", "''", "' OR 1 --", "%", "_", ".*", "\x00"),
+    *("0" * 16, "f" * 16, "0" * 32, "0" * 40, "f" * 40, "g" * 40, "x" * 1024, "é" * 512),
+]
+"""Texts that are the etag of no document, though they may be how one ends, or a pattern."""
+
 ALL_LINES = sorted(f"{number}" for number in range(20))
 
 
@@ -114,6 +121,23 @@ class ConditionalWrites(Hooks):
         await self.advance(backend, 61)
         with pytest.raises(SessionNotFoundError):
             await store.update_session("k", data(), if_match=after.etag)
+
+    async def test_e2_only_an_etag_of_the_document_matches(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for attempt in range(4):  # a document's end may depend on chance
+            key = f"k{attempt}"
+            await register(store, key, A)
+            etag = await etag_of(store, key)
+            near = {f" {etag}", f"{etag} ", f"{etag}\n", f'"{etag}"', f"W/{etag}", f"0{etag}"}
+            near |= {etag * 2, etag[:-1], etag[1:], etag.upper(), etag[::-1]}
+            before = sorted(await self.leftovers(backend))
+            for text in {*OF_NO_DOCUMENT, *near} - {etag, ""}:
+                with pytest.raises(ConflictError, match="was changed"):
+                    await store.update_session(key, data("new"), if_match=text)
+            assert sorted(await self.leftovers(backend)) == before
+            assert await context_of(store, key) == "{}"
+            await store.update_session(key, data("new"), if_match=etag)
 
     async def test_e2_what_leaves_the_document_leaves_the_etag_current(
         self, store: AsyncSessionStore

@@ -159,6 +159,31 @@ class Deliveries(Hooks):
         assert outcomes == [DuplicateDeliveryError] * 5
         assert (await claim(store, A)).record.data.context_json == "next"
 
+    async def test_k6_t5_purging_reclaims_claims_and_deliveries_that_expired(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for number in range(12):
+            await register(store, "k", A)
+            dedupe_ttl = 10 if number < 10 else A_DAY
+            claimed = await claim(store, A, delivery_id=f"{number}", dedupe_ttl=dedupe_ttl)
+            assert await claimed.complete()
+        await register(store, "b", B, ttl=10)
+        await claim(store, B, lease=10)
+        await register(store, "c", C, ttl=10)
+        await self.advance(backend, 12)
+        purged = 0
+        while now_purged := await store.purge_expired(3):
+            assert now_purged <= 3
+            purged += now_purged
+        # Ten deliveries, a claim and two sessions, less what storage drops by itself.
+        assert purged <= 13
+        assert len(await self.leftovers(backend)) == 2
+        await register(store, "k", A)
+        for number in (10, 11):
+            with pytest.raises(DuplicateDeliveryError):
+                await try_claim(store, A, delivery_id=f"{number}")
+        assert await (await claim(store, A, delivery_id="0")).complete()
+
     async def test_k6_t5_claims_and_deliveries_that_expired_do_not_pile_up(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:

@@ -87,6 +87,34 @@ OWNED = {
 }
 """Documents whose owner can be read, though they cannot."""
 
+ODD = {
+    "a number of 5000 digits": without("pack_id", b'"newer":' + b"9" * 5000),
+    "a number that is infinite": without("pack_id", b'"newer":1e400'),
+    "a number that is infinite, deeper": with_context(b'"attempt":0,"newer":[{"n":-1e999}]'),
+    "a number that is nearly 0": without("pack_id", b'"newer":1e-400'),
+    "nesting of 150": without("pack_id", b'"newer":' + b"[" * 150 + b"]" * 150),
+    "nesting of 5000": without("pack_id", b'"newer":' + b"[" * 5000 + b"]" * 5000),
+    "nesting of 5000 objects": without(
+        "pack_id", b'"newer":' + b'{"n":' * 5000 + b"7" + b"}" * 5000
+    ),
+    "a field twice": without("pack_id", b'"flow_id":"other","flow_id":"order"'),
+    "a context twice": without("pack_id", b'"tenant_ctx":{}'),
+    "fields named like ours": without("pack_id", b'"owner":7,"encoded":7,"foreign_part":"cursor"'),
+    "fields named like methods": without("pack_id", b'"model_dump":7,"__dict__":{},"__class__":7'),
+    "a field without a name": without("pack_id", b'"":{"":{"":""}}'),
+    "10,000 fields": without("pack_id", *(b'"n%d":%d' % (one, one) for one in range(10_000))),
+    "a deadline out of range": with_context(b'"attempt":0,"deadline":{"unix_millis":%d}' % 2**200),
+    "a deadline far away": with_context(b'"attempt":0,"deadline":{"unix_millis":%d}' % 2**126),
+    "a deadline that is a fraction": with_context(b'"attempt":0,"deadline":{"unix_millis":1.5}'),
+    "an attempt that is a fraction": with_context(b'"attempt":0.5'),
+    "a very long id": with_context(b'"attempt":0,"trace_id":"%s"' % (b"x" * 300_000)),
+    "blanks around": b" \n" * 100 + data("secret").model_dump_json().encode() + b"\r\t " * 100,
+    "a mark at its beginning": b"\xef\xbb\xbf" + data("secret").model_dump_json().encode(),
+    "a nul behind it": data("secret").model_dump_json().encode() + b"\x00",
+    "utf-16": data("secret").model_dump_json().encode("utf-16"),
+}
+"""Documents that a reader may take or refuse, but must not stumble over."""
+
 unreadable_documents: pytest.MarkDecorator = pytest.mark.parametrize(
     "document", [*OF_NO_ONE.values(), *OWNED.values()], ids=[*OF_NO_ONE, *OWNED]
 )
@@ -224,6 +252,28 @@ class Unreadable(SharedHooks):
             keys = await listed(store)
         # A backend may know the owner without the document.
         assert keys == (["sound"] if "'spoilt'" in caplog.text else ["sound", "spoilt"])
+
+    @pytest.mark.parametrize("document", ODD.values(), ids=ODD.keys())
+    async def test_r2_an_odd_document_takes_no_list_down(
+        self,
+        backend: Backend,
+        store: AsyncSessionStore,
+        document: bytes,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        await self._spoil(backend, store, document)
+        for _ in range(2):
+            with caplog.at_level(logging.WARNING, logger="async_session_store"):
+                keys = [record.key for record in await store.list_wait_records(CTX, "u1")]
+            assert keys == (["sound"] if "'spoilt'" in caplog.text else ["sound", "spoilt"])
+            assert set(await listed(store)) - {"spoilt"} == {"sound"}
+            assert await find(store, A) == "spoilt"
+            found = await store.explain(CTX, "u1", [A, B])
+            assert [report.session_key for report in found.reports] == ["spoilt", "sound"]
+            if keys == ["sound", "spoilt"]:  # what is read can be written back
+                await store.edit_session("spoilt", lambda old: old)
+        assert await store.clear_waits_for_user(CTX, "u1") == 2
+        assert await listed(store) == []
 
     @pytest.mark.parametrize("document", OWNED.values(), ids=OWNED.keys())
     async def test_r2_its_key_is_listed_if_its_owner_can_be_read(

@@ -5,14 +5,14 @@
 -- ARGV[4]  the token of the claim
 -- ARGV[5]  an identity for a wait that has none of ours
 -- ARGV[6]  the lease in milliseconds
--- ARGV[7]  the id of the delivery, or nothing
+-- ARGV[7]  the digests of the delivery at the scopes, with a blank between them, or nothing
 -- ARGV[8]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
 --          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
 
 -- include sessions.lua
 
-local owner, token, fresh, lease, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local owner, token, fresh, lease, digests = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
 -- The identity of a wait. One that a Rust process wrote becomes ours to know, as it is.
 local function identity(key, session, scope)
@@ -30,10 +30,8 @@ local function identity(key, session, scope)
   return fresh
 end
 
-for index = 8, #ARGV do
-  if delivery ~= '' and redis.call('EXISTS', delivery_key(owner, ARGV[index], delivery)) == 1 then
-    return {'DUPLICATE'}
-  end
+for digest in string.gmatch(digests, '%S+') do
+  if redis.call('EXISTS', delivery_key(owner, digest)) == 1 then return {'DUPLICATE'} end
 end
 
 for index = 8, #ARGV do

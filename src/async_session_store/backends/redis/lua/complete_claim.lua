@@ -4,19 +4,20 @@
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  the token of the claim
--- ARGV[6]  the id of the delivery, or nothing
+-- ARGV[6]  the digest of the delivery, or nothing
 -- ARGV[7]  for how many milliseconds to remember it
 -- returns  DONE, MISSING if something else waits there or nothing, or LOST
 
 -- include sessions.lua
 
-local owner, scope, token, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local owner, scope, token, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
 if claim[1] ~= token then return 'LOST' end
 
 -- First what a server that is out of memory refuses: so all is done, or nothing.
-if delivery ~= '' then
-  redis.call('SET', delivery_key(owner, scope, delivery), token, 'PXAT', deadline_after(ARGV[7]))
+if digest ~= '' then
+  -- A small number, which takes the server no memory of its own.
+  redis.call('SET', delivery_key(owner, digest), '1', 'PXAT', deadline_after(ARGV[7]))
 end
 redis.call('DEL', KEYS[1])
 local key, session = waiting(owner, scope)

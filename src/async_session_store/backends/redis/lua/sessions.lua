@@ -28,9 +28,7 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 local CLOCK_TICKS = 2 -- milliseconds that may pass within a script (Redis 6.2 does not stop the clock)
 
 local function claim_key(owner, scope) return namespace .. ':claim:' .. owner .. ':' .. scope end
-local function delivery_key(owner, scope, id)
-  return namespace .. ':delivery:' .. owner .. ':' .. scope .. ':' .. id
-end
+local function delivery_key(owner, digest) return namespace .. ':delivery:' .. owner .. ':' .. digest end
 
 -- What our meta key knows of a session: also of one that a Rust process removed.
 local function known(key)

@@ -1,0 +1,68 @@
+"""The deliveries that were handled, of which there may be millions."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Final
+
+from async_session_store.abc import Delivery
+from async_session_store.models import Owner
+
+_DROPPED: Final = 4  # expired entries that are dropped with one that is added
+
+
+class Deliveries:
+    """The digests of deliveries, each with the owner it belongs to, until it is forgotten.
+
+    An entry is one bytes object. Those that expire in the same second share a list, because a heap
+    of entries would take as much memory again as the entries.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, float] = {}
+        self._expiring: dict[int, list[bytes]] = {}  # by the second at which all have expired
+        self._seconds: list[int] = []  # a heap
+
+    def holds(self, owner: Owner, delivery: Delivery, now: float) -> bool:
+        return self._entries.get(_entry(owner, delivery), -math.inf) > now
+
+    def add(self, owner: Owner, delivery: Delivery, now: float) -> None:
+        self.drop_expired(now, _DROPPED)
+        entry, deadline = _entry(owner, delivery), now + delivery.ttl / 1000
+        self._entries[entry] = deadline
+        second = math.ceil(deadline)
+        if second not in self._expiring:
+            self._expiring[second] = []
+            heapq.heappush(self._seconds, second)
+        self._expiring[second].append(entry)
+
+    @property
+    def next_look(self) -> float:
+        """Before then nothing is dropped."""
+        return self._seconds[0] if self._seconds else math.inf
+
+    def drop_expired(self, now: float, most: int) -> int:
+        """Drop at most so many entries that have expired, and return how many were dropped."""
+        dropped = 0
+        while dropped < most and self.next_look <= now:
+            entries = self._expiring[self._seconds[0]]
+            if not entries:
+                del self._expiring[heapq.heappop(self._seconds)]
+                continue
+            entry = entries.pop()
+            # One that expired and was added anew before it was dropped stands in a later list too.
+            if self._entries.get(entry, math.inf) <= now:
+                del self._entries[entry]
+                dropped += 1
+        return dropped
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._expiring.clear()
+        self._seconds.clear()
+
+
+def _entry(owner: Owner, delivery: Delivery) -> bytes:
+    # No id holds a colon, so two owners never give one entry.
+    return ":".join(part or "" for part in owner).encode() + b":" + delivery.digest

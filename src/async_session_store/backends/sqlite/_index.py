@@ -1,0 +1,51 @@
+"""The index of the log (``-shm``), looked at through SQLite's own descriptor of it.
+
+A descriptor of our own would have to be closed some day, and that drops SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from async_session_store.backends.sqlite import _locks
+from async_session_store.backends.sqlite._locks import Identity, Tripwire
+
+# From https://www.sqlite.org/walformat.html: the salts of the log, how many of its pages were
+# written to the database, and how many a checkpoint has begun to write.
+_READ_FROM: Final = 32
+_READ_TO: Final = 132
+_SALTS: Final = slice(0, 8)
+_WRITTEN: Final = slice(64, 68)
+_BEGUN: Final = slice(96, 100)
+
+
+class Index:
+    """The index that this process's connections to one database share."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._tripwire = Tripwire(descriptor)
+
+    def rearm(self) -> None:
+        """Prepare to notice when SQLite's locks on the index are dropped from now on."""
+        if not self._tripwire.is_intact():
+            self._tripwire.set()
+
+    def lost_its_locks(self) -> bool:
+        return not self._tripwire.is_intact()
+
+    def read_progress(self) -> bytes:
+        """Return what changes with each checkpoint, before it first writes to the database."""
+        found = os.pread(self._descriptor, _READ_TO - _READ_FROM, _READ_FROM)
+        return found[_SALTS] + found[_WRITTEN] + found[_BEGUN]
+
+    def has_progressed(self, since: bytes) -> bool:
+        """Tell whether a checkpoint has written to the database since its progress was read."""
+        return _locks.checkpoint_is_running(self._descriptor) or self.read_progress() != since
+
+
+def find_index(file: Identity) -> Index | None:
+    """Return the index that this process has open, or None where that cannot be told."""
+    writable = [each for each in _locks.descriptors(file) if _locks.is_writable(each)]
+    return Index(writable[0]) if writable else None

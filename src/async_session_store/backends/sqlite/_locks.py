@@ -1,0 +1,146 @@
+"""Locks on SQLite's own descriptors, which survive what drops the locks that SQLite takes.
+
+SQLite's locks belong to the process. POSIX drops all of them as soon as the process closes any
+descriptor of the file, as a program does that merely reads it. Another process then believes to be
+the last user of the database, and deletes the log that this one goes on writing to. Locks of an
+open file description last until SQLite closes its descriptor. They keep the file's last user from
+checkpointing and deleting the log when it closes, too, so they are given back for a clean close.
+
+Only Linux has such locks; elsewhere these functions find no descriptors and lock nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from struct import Struct
+from typing import Final, NamedTuple
+
+if sys.platform == "linux":
+    import fcntl
+
+_FLOCK: Final = Struct("hhqqi4x")
+_PENDING_BYTE: Final = 0x40000000
+_SHARED: Final = (_PENDING_BYTE + 2, 510)  # all who have the database open share these bytes
+_IN_USE: Final = (128, 1)  # of the index: all who use it share this byte
+_CHECKPOINTER: Final = (121, 1)  # of the index
+
+
+class Identity(NamedTuple):
+    """What tells a file from all others, whatever its path."""
+
+    device: int
+    inode: int
+
+
+def identity(path: str) -> Identity | None:
+    """Return the identity of the file that is at a path now, or None if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  # half the time of a Path's
+    except FileNotFoundError:
+        return None
+    return Identity(status.st_dev, status.st_ino)
+
+
+def descriptors(file: Identity) -> list[int]:
+    """Return this process's descriptors of a file."""
+    found: list[int] = []
+    if sys.platform == "linux":
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # numbers, not paths
+            with suppress(OSError):  # closed meanwhile, by another thread
+                status = os.fstat(int(name))
+                if (status.st_dev, status.st_ino) == file:
+                    found.append(int(name))
+    return found
+
+
+def is_writable(descriptor: int) -> bool:
+    """Tell whether a descriptor is SQLite's rather than that of a program that reads the file."""
+    if sys.platform == "linux":
+        return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    return False
+
+
+def hold_database(descriptors: Iterable[int]) -> None:
+    """Keep everybody, SQLite in this process included, from being the database's last user."""
+    for descriptor in descriptors:
+        _lock(descriptor, "F_RDLCK", *_SHARED)
+
+
+def release_database(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        _lock(descriptor, "F_UNLCK", *_SHARED)
+
+
+def hold_index(descriptors: Iterable[int]) -> None:
+    """Keep everybody from taking the index of the log for an abandoned one."""
+    for descriptor in descriptors:
+        _lock(descriptor, "F_RDLCK", *_IN_USE)
+
+
+@contextmanager
+def others_kept_out(descriptor: int) -> Iterator[None]:
+    """Keep others from opening the database. Raise ``OSError`` if one is doing that just now."""
+    _lock(descriptor, "F_WRLCK", _PENDING_BYTE, 1)
+    try:
+        yield
+    finally:
+        _lock(descriptor, "F_UNLCK", _PENDING_BYTE, 1)
+
+
+def database_is_in_use(descriptor: int) -> bool:
+    return _is_locked(descriptor, *_SHARED)
+
+
+def index_is_in_use(descriptor: int) -> bool:
+    return _is_locked(descriptor, *_IN_USE)
+
+
+def checkpoint_is_running(index: int) -> bool:
+    return _is_locked(index, *_CHECKPOINTER)
+
+
+class Tripwire:
+    """A lock like SQLite's own on a byte that nobody else locks: it is dropped with them.
+
+    Args:
+        descriptor: SQLite's, of the file whose locks matter.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._byte = 2**61 + secrets.randbelow(2**60)
+        self._query = _flock("F_WRLCK", self._byte, 1) if sys.platform == "linux" else b""
+        self.set()
+
+    def set(self) -> None:
+        if sys.platform == "linux":
+            lock = _flock("F_RDLCK", self._byte, 1)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETLK, lock)
+
+    def is_intact(self) -> bool:
+        if sys.platform == "linux":
+            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, self._query)
+            return int.from_bytes(found[:2], sys.byteorder) != fcntl.F_UNLCK
+        return True
+
+
+def _lock(descriptor: int, kind: str, start: int, length: int) -> None:
+    if sys.platform == "linux":
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(kind, start, length))
+
+
+def _is_locked(descriptor: int, start: int, length: int) -> bool:
+    """Tell whether someone else has a lock, this process's own POSIX locks included."""
+    if sys.platform != "linux":
+        return False
+    query = _flock("F_WRLCK", start, length)
+    found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, query)
+    return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
+
+
+def _flock(kind: str, start: int, length: int) -> bytes:
+    return _FLOCK.pack(getattr(fcntl, kind), os.SEEK_SET, start, length, 0)

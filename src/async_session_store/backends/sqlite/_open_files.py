@@ -1,0 +1,79 @@
+"""Which database files this process has open, and which its parent had when it forked.
+
+All connections of a process to one file share SQLite's locks and its index of the log. So do their
+locks here: the first store takes them, the last one gives them back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from async_session_store.backends.sqlite import _locks
+from async_session_store.backends.sqlite._locks import Identity
+from async_session_store.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from async_session_store.backends.sqlite._watch import Watch
+
+_FORKED: Final = (
+    "this process was forked while a store was open on this SQLite file, and SQLite does not "
+    "survive a fork; close the store before forking, or spawn the process"
+)
+
+
+class OpenFiles:
+    """The files that stores of this process have open."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watches: dict[Identity, WeakSet[Watch]] = {}
+        self._inherited: set[Identity] = set()
+
+    def check(self, database: Identity) -> None:
+        """Raise ``StoreUnavailableError`` if this process must not open a file."""
+        if database in self._inherited:
+            raise StoreUnavailableError(_FORKED)
+        if not all(watch.is_intact() for watch in self._stores(database)):
+            raise StoreUnavailableError(
+                "another store of this process has this SQLite file open, and its -wal or -shm was "
+                "deleted or replaced; close that store first"
+            )
+
+    def add(self, watch: Watch) -> None:
+        with self._lock:
+            self._watches.setdefault(watch.database, WeakSet()).add(watch)
+            _locks.hold_database(_locks.descriptors(watch.database))
+            _locks.hold_index(_locks.descriptors(watch.index))
+
+    def remove(self, watch: Watch, *, for_clean_close: bool) -> None:
+        """Forget a store. Its locks go with its descriptors, unless the last one closes cleanly."""
+        with self._lock:
+            stores = self._watches.get(watch.database)
+            if stores is None:
+                return  # of the process that this one was forked from
+            stores.discard(watch)
+            if stores:
+                return
+            del self._watches[watch.database]
+            if for_clean_close:
+                _locks.release_database(_locks.descriptors(watch.database))
+
+    def _stores(self, database: Identity) -> set[Watch]:
+        return set(self._watches.get(database, ()))
+
+    def disown(self) -> None:
+        """In a forked child: refuse its parent's stores, and its parent's files to new ones."""
+        self._lock = threading.Lock()  # a thread that is not here may have held it
+        for database in list(self._watches):
+            for watch in self._stores(database):
+                watch.abandon()
+                self._inherited.add(database)
+        self._watches = {}
+
+
+OPEN_FILES = OpenFiles()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=OPEN_FILES.disown)

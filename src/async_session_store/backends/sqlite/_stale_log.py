@@ -1,0 +1,85 @@
+"""A log that was left beside a database file by another file, which was there before.
+
+SQLite tells a log only by its name, and would write it over whatever file is there now.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from typing import Final
+from urllib.parse import quote
+
+from async_session_store.backends.sqlite import _locks
+from async_session_store.backends.sqlite._locks import identity
+from async_session_store.backends.sqlite._place import Place
+from async_session_store.errors import StoreUnavailableError
+
+_PAUSE: Final = 0.005  # seconds
+
+
+def check_log(place: Place, timeout: float) -> None:
+    """Raise ``StoreUnavailableError`` if the log beside a file seems to be another file's.
+
+    Another process may be opening or closing the file just now. So only what is still so after
+    ``timeout`` seconds counts.
+    """
+    give_up_at = time.monotonic() + timeout
+    while reason := _found_stale(place):
+        if time.monotonic() >= give_up_at:
+            raise StoreUnavailableError(
+                f"the -wal and -shm beside the SQLite file are not its own: {reason}. If it was "
+                "replaced (a back-up restored, say), stop all processes that use it, delete its "
+                "-wal and -shm, and open it again"
+            )
+        time.sleep(_PAUSE)
+
+
+def _found_stale(place: Place) -> str | None:
+    database, index = identity(place.real), identity(place.index)
+    if database is None or _locks.descriptors(database):
+        return None  # new, or open in this process: then SQLite has seen both together
+    if index is not None and not _is_in_use(place.real) and _index_is_in_use(place.index, index):
+        return "they are in use, and the file is not"
+    if _size(place.log) and _recorded_inode(place.real) not in {None, str(database.inode)}:
+        return "its content comes from another file"
+    return None
+
+
+def _is_in_use(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return _locks.database_is_in_use(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _index_is_in_use(path: str, index: _locks.Identity) -> bool:
+    if _locks.descriptors(index):
+        return True  # in this process, whose locks a descriptor of our own would drop
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return _locks.index_is_in_use(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _size(path: str) -> int:
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_size  # noqa: PTH116
+    return 0
+
+
+def _recorded_inode(path: str) -> str | None:
+    """Return which file the content says that it is in, looked up without the log."""
+    url = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(url, uri=True)) as database:
+            row = database.execute("SELECT inode FROM file").fetchone()
+    except sqlite3.Error:
+        return None  # no file of ours, or of an older version, or one that is just being written
+    return None if row is None else str(row[0])

@@ -1,0 +1,198 @@
+"""The files of an open database, watched: SQLite itself goes on writing where nobody reads.
+
+A call is answered only when the database, its log and the log's index are those that any other
+process would open.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from typing import Final, NamedTuple, NoReturn
+
+from async_session_store.backends.sqlite import _locks
+from async_session_store.backends.sqlite._index import find_index
+from async_session_store.backends.sqlite._locks import Identity, identity
+from async_session_store.backends.sqlite._open_files import OPEN_FILES
+from async_session_store.backends.sqlite._place import Place
+from async_session_store.errors import StoreUnavailableError
+
+_LOGGER: Final = logging.getLogger("async_session_store")
+_CHECKPOINT_TIMEOUT: Final = 1000  # milliseconds
+_UNKNOWN: Final = "whether this call was carried out is unknown"
+
+
+class Loss(NamedTuple):
+    """What became of the files, and what to do about it."""
+
+    what: str
+    advice: str
+
+
+_REPLACED: Final = Loss(
+    "the SQLite file was deleted or replaced while it was open",
+    "Close the store, delete the -wal and -shm that the old file has left, and open a new store",
+)
+_OVERWRITTEN: Final = Loss(
+    "the SQLite file was overwritten while it was open",
+    "Stop all processes that use it, delete its -wal and -shm, and put the copy in place once more",
+)
+_WRITTEN_BACK: Final = Loss(
+    "the -wal or -shm of the SQLite file was deleted while it was open, and what they held was "
+    "written back to the file",
+    "Close the store and open a new one",
+)
+_LOG_LOST: Final = Loss(
+    "the -wal or -shm of the SQLite file was deleted or replaced while it was open, and what was "
+    "stored since the last checkpoint may be lost",
+    "Close the store and open a new one",
+)
+_FORKED: Final = Loss(
+    "this process was forked after the store was opened", "Close stores before forking"
+)
+_LOCKS_DROPPED: Final = Loss(
+    "this process closed a descriptor of the SQLite file's -shm during a call, which drops "
+    "SQLite's locks",
+    "Close the store, open a new one, and leave its files to SQLite",
+)
+
+
+class Watch:
+    """The files that a connection has open, and the locks that keep them from being deleted.
+
+    Args:
+        place: Where the files are. They must all be there.
+        connection: The connection that has opened them.
+    """
+
+    def __init__(self, place: Place, connection: sqlite3.Connection) -> None:
+        self._place = place
+        self._connection = connection
+        self._loss: Loss | None = None
+        database, log, index = self._identities()
+        if database is None or log is None or index is None:
+            raise StoreUnavailableError("the SQLite file was deleted while it was opened")
+        self.database, self.index = database, index
+        self._opened = (database, log, index)
+        self._index = find_index(index)
+        self._progress = b"" if self._index is None else self._index.read_progress()
+        self._content = _content(os.stat(place.path))  # noqa: PTH116
+        OPEN_FILES.add(self)
+
+    def begin(self, *, writes: bool) -> None:
+        """Prepare for a call. Raise ``StoreUnavailableError`` if an earlier one found a loss."""
+        if self._loss is not None:
+            what, advice = self._loss
+            raise StoreUnavailableError(f"{what}. Nothing was done. {advice}")
+        if writes and self._index is not None:
+            self._index.rearm()
+
+    def check(self, *, wrote: bool) -> None:
+        """Raise ``StoreUnavailableError`` if others would open other files than this connection.
+
+        Reads are not checked for the index and its locks: this is called for each call, and costs
+        a microsecond or two a file.
+        """
+        # Read before the file is looked at, as a checkpoint tells here before it writes there.
+        progress = self._index.read_progress() if wrote and self._index else self._progress
+        place, opened = self._place, self._opened
+        try:
+            database, log = os.stat(place.path), os.stat(place.log)  # noqa: PTH116  # see above
+            index = os.stat(place.index) if wrote else None  # noqa: PTH116
+        except FileNotFoundError:
+            self._refuse_lost_files()
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
+            ) from error
+        if (
+            (database.st_dev, database.st_ino) != opened[0]
+            or (log.st_dev, log.st_ino) != opened[1]
+            or (index is not None and (index.st_dev, index.st_ino) != opened[2])
+        ):
+            self._refuse_lost_files()
+        self._check_content(_content(database))
+        self._progress = progress
+        if wrote and self._index is not None and self._index.lost_its_locks():
+            self._refuse(_LOCKS_DROPPED)
+
+    def _check_content(self, content: tuple[int, int]) -> None:
+        """Raise ``StoreUnavailableError`` if something else than a checkpoint wrote to the file."""
+        if content == self._content or self._index is None:
+            return
+        if not self._index.has_progressed(self._progress):
+            self._refuse(_OVERWRITTEN)
+        self._content = content
+
+    def is_intact(self) -> bool:
+        """Tell whether no loss was found yet, and none shows in the identities of the files."""
+        return self._loss is None and self._identities() == self._opened
+
+    def end(self) -> None:
+        """Let the connection checkpoint and delete its log when it closes, if that is still right.
+
+        Otherwise SQLite would write the old log over a file that has taken the place of its own,
+        and delete the new file's log.
+        """
+        is_good = self._loss is None
+        try:
+            if is_good:
+                self.check(wrote=True)
+        except StoreUnavailableError:
+            is_good = False
+            if self._loss is not None:
+                _LOGGER.warning("found when a store was closed: %s", self._loss.what)
+        finally:
+            OPEN_FILES.remove(self, for_clean_close=is_good)
+
+    def abandon(self) -> None:
+        """Refuse all calls in a forked process."""
+        self._loss = _FORKED
+
+    # --- Losses -------------------------------------------------------------------------------
+
+    def _refuse(self, loss: Loss) -> NoReturn:
+        self._loss = loss
+        raise StoreUnavailableError(f"{loss.what}; {_UNKNOWN}. {loss.advice}")
+
+    def _refuse_lost_files(self) -> NoReturn:
+        if identity(self._place.path) != self.database:
+            self._refuse(_REPLACED)
+        self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
+
+    def _write_back(self) -> bool:
+        """Write a deleted log to its database, unless somebody may have gone on without it."""
+        descriptors = filter(_locks.is_writable, _locks.descriptors(self.database))
+        try:
+            with _locks.others_kept_out(next(descriptors)):
+                return self._is_only_deleted() and self._checkpoint()
+        except (StopIteration, OSError, sqlite3.Error):
+            return False
+
+    def _is_only_deleted(self) -> bool:
+        database, log, index = self._identities()
+        return (
+            database == self.database
+            and log in {None, self._opened[1]}
+            and index in {None, self.index}
+            and (
+                _content(os.stat(self._place.path)) == self._content  # noqa: PTH116
+                or (self._index is not None and self._index.has_progressed(self._progress))
+            )
+        )
+
+    def _checkpoint(self) -> bool:
+        self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TIMEOUT}").close()
+        row = self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        busy, in_log, written = row
+        return not busy and in_log == written
+
+    def _identities(self) -> tuple[Identity | None, Identity | None, Identity | None]:
+        place = self._place
+        return identity(place.path), identity(place.log), identity(place.index)
+
+
+def _content(status: os.stat_result) -> tuple[int, int]:
+    """Return what changes whenever somebody writes to a file."""
+    return status.st_mtime_ns, status.st_size

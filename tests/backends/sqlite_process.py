@@ -1,0 +1,93 @@
+"""A process with a store on a SQLite file, told what to do by lines.
+
+Run as ``python sqlite_process.py PATH``. It answers each line with "done" or with an error's text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import environ
+from pathlib import Path
+from typing import Final
+
+from async_session_store import AsyncSessionStore, ReplyScope, StoreUnavailableError
+from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.testing.contract.builders import register
+
+TESTS: Final = Path(__file__).parents[1]
+
+
+class SqliteProcess:
+    """Another process, as a test sees it."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self._popen = popen
+
+    def tell(self, command: str) -> str:
+        """Let it do something; what it answered."""
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.write(f"{command}\n")
+        self._popen.stdin.flush()
+        return self._popen.stdout.readline().strip()
+
+    def do(self, command: str) -> None:
+        answer = self.tell(command)
+        assert answer == "done", answer
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def exits(self) -> None:
+        """Let it end without closing its store."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        assert self._popen.wait(20) == 0
+
+
+@contextmanager
+def sqlite_process(path: Path) -> Iterator[SqliteProcess]:
+    with subprocess.Popen(
+        [sys.executable, __file__, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**environ, "PYTHONPATH": str(TESTS)},
+    ) as popen:
+        try:
+            yield SqliteProcess(popen)
+        finally:
+            popen.kill()
+
+
+async def run(store: AsyncSessionStore, command: str, *arguments: str) -> None:
+    match command:
+        case "open":
+            await store.open()
+        case "register":
+            for key in arguments:
+                await register(store, key, ReplyScope(conversation=key))
+        case "close":
+            await store.aclose()
+
+
+def main(path: str) -> None:
+    loop = asyncio.new_event_loop()  # run by hand, and never closed
+    store = AsyncSessionStore(SqliteBackend(path, busy_timeout=0.2))
+    for line in sys.stdin:
+        try:
+            loop.run_until_complete(run(store, *line.split()))
+        except StoreUnavailableError as error:
+            print(error, flush=True)
+        else:
+            print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
