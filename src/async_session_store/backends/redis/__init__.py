@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from typing_extensions import Self, override
@@ -44,6 +45,7 @@ from async_session_store.backends.redis._connection import (
 )
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._scripts import script
+from async_session_store.backends.redis._server import check_server
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
@@ -52,7 +54,6 @@ TIMEOUT: Final = 5.0  # seconds
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _SCAN_STEP: Final = 512
-_OLDEST_REDIS: Final = (6, 2)
 _NOTHING: Final = ""
 
 
@@ -125,7 +126,7 @@ class RedisBackend(Backend):
         )
         try:
             await self._worker.opened()
-            await self._check_version()
+            await self._check_server()
         except BaseException:
             await self.aclose()
             raise
@@ -348,12 +349,10 @@ class RedisBackend(Backend):
             if self._owns_client:
                 await self._client.aclose()
 
-    async def _check_version(self) -> None:
-        version = _replies.server_version(await self._call("INFO", "server"))
-        if version < _OLDEST_REDIS:
-            raise StoreUnavailableError(
-                f"Redis {'.'.join(map(str, version))} is too old; this library needs 6.2 or newer"
-            )
+    async def _check_server(self) -> None:
+        name = SessionKey(_random.unique_id())
+        probe = partial(self._run, "probe", [self._keys.session(name)], name)
+        await check_server(partial(self._call, "INFO"), probe, key_pattern=self._keys.pattern)
 
     def _call(self, *arguments: Argument, size: int = 0) -> Awaitable[object]:
         return self._submit(Command(arguments), size)
