@@ -19,8 +19,9 @@ nox.options.download_python = "never"
 # The README's command runs every test but those of the sessions here, on the machine's own Python
 # and Redis. What may come out differently elsewhere runs again, and in .ci/run no more than that:
 #
-# tests     on the other Pythons: all on the oldest and the newest, one event loop between them
-# servers   on other Redis servers, what uses one, on one event loop. .ci/run takes the oldest one,
+# tests     on the other Pythons, less what is marked one_python; between the oldest and the newest
+#           also on one event loop only, and without the conformance suite in its sync form
+# servers   on other Redis servers: what runs scripts there. .ci/run takes the oldest server alone,
 #           so run the others before a release, and when a script changes
 #
 # Left out of .ci/run are those other servers, the benchmarks, and the Hypothesis profile "nightly",
@@ -34,7 +35,10 @@ SDIST_TOP_LEVEL = {
     *("CHANGELOG.md", "LICENSE", "README.md"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
-ONE_LOOP = "not uvloop and not trio"
+ONCE = "not uvloop and not trio and not sync_form"  # of the forms of the conformance suite
+ANY_PYTHON = ("-m", "not interop and not crowded and not one_python")
+ANY_PYTHON_BETWEEN = (*ANY_PYTHON, "-k", ONCE)
+ANY_SERVER = ("tests/backends", "-k", f"redis and {ONCE}")
 BENCHMARKS = ("cycle", "rust", "crossing", "listing", "purge", "import_time", "report", "plot")
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
@@ -65,14 +69,10 @@ def oldest_dependencies() -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package.
-
-    The oldest Python gets the oldest dependencies. Between the oldest and the newest, the tests run
-    on one event loop.
-    """
+    """Run the tests against the installed package; the oldest Python gets oldest dependencies."""
     pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
     session.install(".[all]", *group("test"), *pins)
-    share = [] if session.python in (PYTHONS[0], PYTHONS[-1]) else ["-k", ONE_LOOP]
+    share = ANY_PYTHON if session.python in (PYTHONS[0], PYTHONS[-1]) else ANY_PYTHON_BETWEEN
     session.run("pytest", *(session.posargs or share))
 
 
@@ -89,7 +89,7 @@ def interop(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def servers(session: nox.Session) -> None:
-    """Run the tests that use Redis on servers that packages carry; ``-- valkey-9.1`` on one.
+    """Run the tests of the Redis backend on servers that packages carry; ``-- valkey-9.1`` on one.
 
     A server cannot tell which loop calls it, nor whether the caller is async.
     """
@@ -98,8 +98,7 @@ def servers(session: nox.Session) -> None:
     names = session.posargs or str(session.run("python", script, silent=True)).split()
     for name in names:
         server = str(session.run("python", script, name, silent=True)).strip()
-        tests = f"redis and {ONE_LOOP} and not sync_form"
-        session.run("pytest", "-k", tests, env={"REDIS_SERVER": server})
+        session.run("pytest", *ANY_SERVER, env={"REDIS_SERVER": server})
 
 
 @nox.session(default=False)
