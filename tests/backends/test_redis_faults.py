@@ -169,7 +169,7 @@ async def test_f8_a_refused_password_is_in_no_text(
 
 @pytest.mark.parametrize("rest", ["host:port", "[::1", "host/db/x?db=y", "host?socket_timeout=z"])
 async def test_f8_a_password_in_a_bad_url_is_in_no_text(rest: str) -> None:
-    with pytest.raises(InvalidInputError, match="redis-py cannot read it") as caught:
+    with pytest.raises(InvalidInputError, match=r"^url: ") as caught:
         open_store(f"redis://:{PASSWORD}@{rest}")
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 

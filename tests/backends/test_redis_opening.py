@@ -65,6 +65,11 @@ async def test_r5_cluster_mode_is_refused() -> None:
         await open_store(server.url).open()
 
 
+async def test_r5_a_database_that_the_server_does_not_have(server: RedisServer) -> None:
+    with pytest.raises(StoreUnavailableError, match="no database of that number"):
+        await open_store(f"redis://127.0.0.1:{server.port}/77").open()
+
+
 @contextmanager
 def sentinel(folder: Path) -> Iterator[int]:
     """Run a Sentinel that watches no server; give its port."""

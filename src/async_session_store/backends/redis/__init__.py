@@ -46,6 +46,7 @@ from async_session_store.backends.redis._connection import (
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._scripts import script
 from async_session_store.backends.redis._server import check_server
+from async_session_store.backends.redis._url import client_from_url
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
@@ -102,16 +103,12 @@ class RedisBackend(Backend):
         Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
         """
-        try:
-            client = Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT,
-                socket_connect_timeout=TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # Without its cause, whose text can hold the password.
-            raise InvalidInputError("url: redis-py cannot read it") from None
+        client = client_from_url(
+            url,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
         backend = cls(client, namespace=namespace)
         backend._owns_client = True
         # The backend bounds whole batches, which costs less than a time-out for each reply.
