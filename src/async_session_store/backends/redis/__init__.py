@@ -85,7 +85,7 @@ class RedisBackend(Backend):
 
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
-            raise InvalidInputError("client: give a redis.asyncio.Redis")
+            raise InvalidInputError("client: give a redis.asyncio.Redis, not one of Redis Cluster")
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
             raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
