@@ -107,6 +107,8 @@ async def test_r5_a_sentinel_is_no_server(tmp_path: Path) -> None:
         ("redis_version:6.0.16", ServerInfo((6, 0))),
         ("redis_version:10.0.1", ServerInfo((10, 0))),
         ("redis_version:255.255.255", ServerInfo((255, 255))),
+        ("redis_version:7.4-rc1", ServerInfo((7, 4))),
+        ("redis_version:unstable", ServerInfo()),
         ("redis_version:7.2.4 valkey_version:9.1.2 server_mode:standalone", ServerInfo((7, 2))),
         ("redis_mode:standalone cluster_enabled:0", ServerInfo()),
         ("redis_mode:cluster", ServerInfo(is_cluster=True)),
@@ -220,6 +222,17 @@ async def test_r5_a_namespace_of_odd_characters_is_named_as_a_pattern() -> None:
         pytest.raises(StoreUnavailableError, match=re.escape(r"~a\[b\]\*c:*")),
     ):
         await open_store(f"redis://bot:pw@127.0.0.1:{server.port}", namespace).open()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_r5_either_protocol_tells(
+    server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture, protocol: int
+) -> None:
+    client.config_set("maxmemory", "100mb")
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    async with open_store(f"{server.url}?protocol={protocol}") as store:
+        await register(store, "k", A)
+    assert len(warnings_of(caplog)) == 1
 
 
 async def test_r5_a_full_server_can_be_opened(server: RedisServer, client: redis.Redis) -> None:

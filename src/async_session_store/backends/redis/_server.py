@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -14,6 +15,7 @@ from async_session_store.errors import StoreUnavailableError
 _logger = logging.getLogger("async_session_store")
 
 OLDEST_REDIS: Final = (6, 2)
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _KEEPS_ALL: Final = "noeviction"
 
 # How servers say that a user has no right to a command, or to a key; the first of each comes from
@@ -29,7 +31,7 @@ _UNKNOWN: Final = ("unknown",)
 class ServerInfo:
     """What matters here of the reply to ``INFO``. A server may leave any of it out."""
 
-    version: tuple[int, ...] | None = None
+    version: tuple[int, int] | None = None
     is_cluster: bool = False
     is_sentinel: bool = False
     is_replica: bool = False
@@ -72,10 +74,10 @@ def parse_info(reply: bytes) -> ServerInfo:
     lines = reply.decode(errors="replace").splitlines()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     mode = fields.get("redis_mode") or fields.get("server_mode")
-    version = fields.get("redis_version")
+    version = _VERSION.match(fields.get("redis_version", ""))
     has_limit = fields.get("maxmemory", "0") != "0"
     return ServerInfo(
-        version=None if version is None else tuple(map(int, version.split(".")[:2])),
+        version=None if version is None else (int(version[1]), int(version[2])),
         is_cluster=mode == "cluster" or fields.get("cluster_enabled") == "1",
         is_sentinel=mode == "sentinel",
         is_replica=fields.get("role") == "slave",
@@ -154,7 +156,8 @@ def _speaks(text: str, words: Sequence[str]) -> bool:
 async def _info(info: Callable[[], Awaitable[object]]) -> ServerInfo:
     """Ask the server about itself. One that may not, or cannot, tell may do all else."""
     try:
-        return parse_info(cast("bytes", await info()))
+        reply = await info()
+        return parse_info(reply) if isinstance(reply, bytes) else ServerInfo()
     except StoreUnavailableError as error:
         if _speaks(_servers_words(error), (*_NOT_THE_COMMAND, *_UNKNOWN)):
             return ServerInfo()
