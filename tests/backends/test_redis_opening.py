@@ -65,6 +65,18 @@ async def test_r5_cluster_mode_is_refused() -> None:
         await open_store(server.url).open()
 
 
+@pytest.mark.parametrize("slots", [range(0), range(8192), range(16384)], ids=len)
+async def test_r5_cluster_mode_is_found_out_without_info(slots: range) -> None:
+    with (
+        RedisServer.start(cluster_enabled="yes", user="bot on >pw ~* +@all -info") as server,
+        redis.Redis.from_url(server.unix_url) as client,
+    ):
+        if slots:
+            client.execute_command("CLUSTER ADDSLOTS", *slots)
+        with pytest.raises(StoreUnavailableError, match=r"as in cluster mode"):
+            await open_store(f"redis://bot:pw@127.0.0.1:{server.port}").open()
+
+
 async def test_r5_a_database_that_the_server_does_not_have(server: RedisServer) -> None:
     with pytest.raises(StoreUnavailableError, match="no database of that number"):
         await open_store(f"redis://127.0.0.1:{server.port}/77").open()

@@ -348,7 +348,8 @@ class RedisBackend(Backend):
 
     async def _check_server(self) -> None:
         name = SessionKey(_random.unique_id())
-        probe = partial(self._run, "probe", [self._keys.session(name)], name)
+        keys = [self._keys.session(name), self._keys.meta(name)]
+        probe = partial(self._run, "probe", keys, name)
         await check_server(partial(self._call, "INFO"), probe, key_pattern=self._keys.pattern)
 
     def _call(self, *arguments: Argument, size: int = 0) -> Awaitable[object]:

@@ -22,8 +22,9 @@ _KEEPS_ALL: Final = "noeviction"
 # the scripts of Redis 6.2. A user's name may stand in such a text, but no name holds a blank.
 _NOT_THE_COMMAND: Final = ("can't run", "permissions to run")
 _NOT_THE_KEY: Final = ("can't access", "permissions to access")
-# A script may use only keys that its call names: in a cluster, and on some servers like Redis.
-_OTHER_KEYS: Final = ("crossslot", "same slot", "non local key", "undeclared")
+# Where a script may use only keys that its call names, or, in a cluster, keys of one slot. The text
+# of redis-py's MovedError says only where a slot is.
+_OTHER_KEYS: Final = ("slot", "clusterdown", "movederror", "non local key", "undeclared")
 _UNKNOWN: Final = ("unknown",)
 
 
@@ -177,4 +178,4 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
 def _servers_words(error: StoreUnavailableError) -> str:
     """Return what the server answered, or nothing if it was not the server that refused."""
     cause = error.__cause__
-    return str(cause) if isinstance(cause, ResponseError) else ""
+    return f"{type(cause).__name__}: {cause}" if isinstance(cause, ResponseError) else ""

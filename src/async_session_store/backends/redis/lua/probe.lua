@@ -1,6 +1,7 @@
 -- Try what the scripts do, on keys that no one else uses, and leave none of them behind.
 --
 -- KEYS[1]  a session key that no one else uses
+-- KEYS[2]  its meta key
 -- ARGV[3]  its key
 -- returns  for each command that the server refused: {the command, the server's words}
 
@@ -19,11 +20,11 @@ local function try(command, ...)
   return false
 end
 
--- A user may have some of the namespace's keys and not the others. All but the first are built here,
--- as the scripts build theirs: some servers allow only keys that the call names.
+-- A user may have some of the namespace's keys and not the others. As other scripts do, this one is
+-- called with two keys, which a cluster refuses, and builds more, which some other servers do.
 for _, key in ipairs({
   KEYS[1],
-  meta_key(name),
+  KEYS[2],
   namespace .. ':waits:user:' .. name,
   namespace .. ':waits:scope:' .. name,
   namespace .. ':claim:' .. name,
