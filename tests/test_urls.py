@@ -150,8 +150,9 @@ class TestFromUrl:
             "sqlite:///bot.db?mode=ro",
             "sqlite:///bot.db#x",
             "sqlite:///%00.db",
-            "redis://host:port",
-            "redis://host?socket_timeout=secret",
+            "sqlite:///%ff.db",
+            "sqlite://[abc/x.db",
+            "memory://[",
         ],
     )
     def test_a_url_that_cannot_be_read_is_refused(self, url: str) -> None:
@@ -160,7 +161,23 @@ class TestFromUrl:
 
     @pytest.mark.parametrize(
         "url",
-        ["other://me:secret@host", "redis://me:secret@host:port", "sqlite://me:secret@host/x"],
+        [
+            "other://me:secret@host",
+            "redis://me:secret@host:port",
+            "redis://me:secret@[host",
+            "redis://me:secret%ff@host",
+            "redis://me:secret@host?db=x",
+            "redis://me:secret@host?password=secret&foo=secret",
+            "redis://:12?secret=1@host",
+            "redis://:12/secret@host",
+            "redis://:12#secret@host",
+            "redis://me:secret\udcff@host",
+            "rediss://host?ssl_min_version=secret",
+            "rediss://host?ssl_ciphers=secret",
+            "sqlite://me:secret@host/x",
+            "sqlite://[secret/x",
+            "sqlite:///secret%ff",
+        ],
     )
     def test_f8_an_error_does_not_tell_the_password(self, url: str) -> None:
         with pytest.raises(InvalidInputError) as caught:
@@ -169,6 +186,73 @@ class TestFromUrl:
         while error is not None:
             assert "secret" not in f"{error} {error!r}"
             error = error.__cause__ or error.__context__
+
+    @pytest.mark.parametrize(
+        ("url", "named"),
+        [
+            ("redis://host:port", "port"),
+            ("redis://host:0", "port"),
+            ("redis://host:70000", "port"),
+            ("redis://[::1", "host"),
+            ("redis://host/one", "number of a database"),
+            ("redis://host/-1", "number of a database"),
+            ("redis://host/1/2", "number of a database"),
+            ("redis://host#1", "%23"),
+            ("redis://host?db=x", "'db'"),
+            ("redis://host?db=-1", "'db'"),
+            ("redis://host?db=1&db=2", "'db'"),
+            ("redis://host?db=" + "9" * 5000, "'db'"),
+            ("redis://host?unheard_of=1", "'unheard_of'"),
+            ("redis://host?timeout=1", "'timeout'"),
+            ("redis://host?ssl_ca_certs=ca.pem", "'ssl_ca_certs'"),
+            ("unix:///run/redis?host=h", "'host'"),
+            ("redis://host?retry=3", "'retry'"),
+            ("redis://host?retry_on_error=x", "'retry_on_error'"),
+            ("redis://host?parser_class=x", "'parser_class'"),
+            ("redis://host?credential_provider=x", "'credential_provider'"),
+            ("redis://host?protocol=9", "'protocol'"),
+            ("redis://host?encoding=klingon", "'encoding'"),
+            ("redis://host?encoding_errors=ignored", "'encoding_errors'"),
+            ("redis://host?socket_timeout=soon", "'socket_timeout'"),
+            ("redis://host?socket_timeout=", "'socket_timeout'"),
+            ("redis://host?socket_timeout=0", "'socket_timeout'"),
+            ("redis://host?socket_timeout=-1", "'socket_timeout'"),
+            ("redis://host?socket_timeout=nan", "'socket_timeout'"),
+            ("redis://host?socket_connect_timeout=inf", "'socket_connect_timeout'"),
+            ("redis://host?max_connections=0", "'max_connections'"),
+            ("redis://host?health_check_interval=-1", "'health_check_interval'"),
+            ("rediss://host?ssl_cert_reqs=maybe", "'ssl_cert_reqs'"),
+            ("rediss://host?ssl_min_version=9", "'ssl_min_version'"),
+            ("rediss://host?ssl_ciphers=none", "'ssl_ciphers'"),
+            ("unix://", "three slashes"),
+            ("unix://run/redis.sock", "three slashes"),
+        ],
+    )
+    def test_what_redis_py_does_not_take_is_named(self, url: str, named: str) -> None:
+        with pytest.raises(InvalidInputError, match=r"^url: ") as caught:
+            AsyncSessionStore.from_url(url)
+        assert named in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "REDIS://host/0/",
+            "redis://[::1]:7000/",
+            "redis://me:%3Fs%40%2F%23@host/1",
+            "redis://host?password=a@b&username=me&client_name=bot&protocol=3",
+            "redis://host?retry_on_timeout=yes&socket_keepalive=1&decode_responses=True",
+            "rediss://host?ssl_ca_certs=/ca.pem&ssl_cert_reqs=none&ssl_check_hostname=false",
+            "rediss://host?ssl_min_version=771&ssl_ciphers=HIGH",
+            "unix://me:pw@/run/redis.sock?db=1",
+        ],
+    )
+    def test_what_redis_py_takes_is_taken(self, url: str) -> None:
+        assert isinstance(backend_of(url), RedisBackend)
+
+    @pytest.mark.parametrize("url", [None, 7, b"redis://host", "memory://", "host"], ids=repr)
+    def test_a_redis_backend_takes_the_url_of_a_redis(self, url: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^url: "):
+            RedisBackend.from_url(url)
 
     @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///bot.db"])
     def test_sqlite_takes_no_namespace(self, url: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from async_session_store import _rules
 from async_session_store.abc import Backend
@@ -56,15 +57,24 @@ def _sqlite(url: str, namespace: str | None) -> Backend:
 
     if namespace is not None:
         raise InvalidInputError("namespace: is for Redis; give each SQLite store its own file")
-    parts = urlsplit(url)
-    if parts.netloc:
+    parts = _split(url)
+    if parts is None or parts.netloc:
         raise InvalidInputError(
             "url: sqlite takes three slashes before a relative path (sqlite:///bot.db) "
             "and four before an absolute one"
         )
     if parts.query or parts.fragment:
         raise InvalidInputError("url: sqlite takes no options; write '?' and '#' as %3F and %23")
-    return SqliteBackend(unquote(parts.path[1:]) or ":memory:")
+    with suppress(UnicodeDecodeError):
+        return SqliteBackend(unquote(parts.path[1:], errors="strict") or ":memory:")
+    raise InvalidInputError("url: what is percent-encoded must be UTF-8")
+
+
+def _split(url: str) -> SplitResult | None:
+    """Split a URL, or return None for one whose host cannot be read."""
+    with suppress(ValueError):
+        return urlsplit(url)
+    return None
 
 
 def _redis(url: str, namespace: str | None) -> Backend:

@@ -31,7 +31,7 @@ from async_session_store import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from async_session_store.backends.redis import RedisBackend, _replies
+from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -169,7 +169,7 @@ async def test_f8_a_refused_password_is_in_no_text(
 
 @pytest.mark.parametrize("rest", ["host:port", "[::1", "host/db/x?db=y", "host?socket_timeout=z"])
 async def test_f8_a_password_in_a_bad_url_is_in_no_text(rest: str) -> None:
-    with pytest.raises(InvalidInputError, match="redis-py cannot read it") as caught:
+    with pytest.raises(InvalidInputError, match=r"^url: ") as caught:
         open_store(f"redis://:{PASSWORD}@{rest}")
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
@@ -191,22 +191,6 @@ async def test_r1_a_server_that_is_too_old(
     with pytest.raises(StoreUnavailableError, match=r"Redis 6\.0 is too old.*6\.2"):
         await open_store(proxy.url).open()
     await eventually(lambda: connections(client) == [])
-
-
-@pytest.mark.parametrize(
-    ("line", "version"),
-    [
-        ("redis_version:6.2.0", (6, 2)),
-        ("redis_version:6.0.16", (6, 0)),
-        ("redis_version:7.4.1", (7, 4)),
-        ("redis_version:10.0.0", (10, 0)),
-        ("redis_version:255.255.255", (255, 255)),
-        ("server_name:valkey\r\nredis_version:7.2.4\r\nvalkey_version:8.0.1", (7, 2)),
-    ],
-)
-def test_the_version_is_read_from_info(line: str, version: tuple[int, int]) -> None:
-    information = f"# Server\r\n{line}\r\nredis_mode:standalone\r\nconfig_file:\r\n"
-    assert _replies.server_version(information.encode()) == version
 
 
 # --- A server that refuses --------------------------------------------------------------------
@@ -374,33 +358,19 @@ async def test_a_user_with_the_documented_rights_may_do_everything() -> None:
             await store.ping()
 
 
-@pytest.mark.parametrize(
-    "rights",
-    [f"~* {ACL} -eval -evalsha", f"~* {ACL} -@write", f"~other:* {ACL}", f"~* {ACL} -set"],
-    ids=["no scripts", "no writes", "other keys", "no set"],
-)
-async def test_r1_a_user_who_may_not(rights: str) -> None:
-    with (
-        RedisServer.start(user=f"bot on >sesame -@all {rights}") as server,
-        redis.Redis.from_url(server.url) as client,
-    ):
-        async with open_store(server.url) as store:
-            await register(store, "k", A)
+async def test_r1_a_right_that_is_taken_away(server: RedisServer, client: redis.Redis) -> None:
+    user = {"username": "bot", "enabled": True, "passwords": ["+pw"], "keys": [f"{NS}:*"]}
+    client.acl_setuser(**user, commands=["+@all"])
+    async with open_store(f"redis://bot:pw@127.0.0.1:{server.port}") as store:
+        await register(store, "k", A)
         before = stored_keys(client, NS)
-        async with open_store(f"redis://bot:sesame@127.0.0.1:{server.port}") as store:
+        for commands in (["+@all", "-eval", "-evalsha"], ["+@all", "-@write"], ["+@all", "-set"]):
+            client.acl_setuser(**user, commands=commands)
             for name, call in GROWING.items():
                 if name != "create_session":  # it needs no script
                     with pytest.raises(StoreUnavailableError, match=f"may not.*{NOTHING}"):
                         await call(store)
         assert stored_keys(client, NS) == before
-
-
-async def test_r1_a_user_without_info_cannot_open(server: RedisServer, client: redis.Redis) -> None:
-    client.acl_setuser(
-        "bot", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-info"]
-    )
-    with pytest.raises(StoreUnavailableError, match="may not run a command"):
-        await open_store(f"redis://bot:pw@127.0.0.1:{server.port}").open()
 
 
 # --- A server that does not answer ------------------------------------------------------------

@@ -39,7 +39,7 @@ from loops import eventually
 from redis_server import RedisServer
 from tcp_proxy import Fault, TcpProxy, tcp_proxy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.one_python]
 
 TIMES = 200
 LONG = 300.0

@@ -52,7 +52,7 @@ from redis_server import RedisServer
 from rust_process import RustError, RustProcess, RustStore
 from stored_keys import documents, stored_keys
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.one_python]
 
 OTHER = ctx(tenant="rival")
 

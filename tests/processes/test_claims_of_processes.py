@@ -15,7 +15,7 @@ from async_session_store import AsyncSessionStore, ReplyScope, WaitClaimedError
 
 WORKER = Path(worker.__file__)
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.one_python, pytest.mark.timeout(120)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from worker_processes import Storage, run_processes
 WORKER = Path(worker.__file__)
 PROCESSES = 4
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.one_python, pytest.mark.timeout(120)]
 
 
 async def test_w1_w2_w3_processes_shuffle_the_waits_of_one_user(storage: Storage) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from typing_extensions import Self, override
@@ -44,6 +45,8 @@ from async_session_store.backends.redis._connection import (
 )
 from async_session_store.backends.redis._keys import Keys, digest_text, owner_text
 from async_session_store.backends.redis._scripts import script
+from async_session_store.backends.redis._server import check_server
+from async_session_store.backends.redis._url import client_from_url
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
@@ -52,7 +55,6 @@ TIMEOUT: Final = 5.0  # seconds
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _SCAN_STEP: Final = 512
-_OLDEST_REDIS: Final = (6, 2)
 _NOTHING: Final = ""
 
 
@@ -83,7 +85,7 @@ class RedisBackend(Backend):
 
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
-            raise InvalidInputError("client: give a redis.asyncio.Redis")
+            raise InvalidInputError("client: give a redis.asyncio.Redis, not one of Redis Cluster")
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
             raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
@@ -101,16 +103,12 @@ class RedisBackend(Backend):
         Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
         """
-        try:
-            client = Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT,
-                socket_connect_timeout=TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # Without its cause, whose text can hold the password.
-            raise InvalidInputError("url: redis-py cannot read it") from None
+        client = client_from_url(
+            url,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
         backend = cls(client, namespace=namespace)
         backend._owns_client = True
         # The backend bounds whole batches, which costs less than a time-out for each reply.
@@ -125,7 +123,7 @@ class RedisBackend(Backend):
         )
         try:
             await self._worker.opened()
-            await self._check_version()
+            await self._check_server()
         except BaseException:
             await self.aclose()
             raise
@@ -348,12 +346,11 @@ class RedisBackend(Backend):
             if self._owns_client:
                 await self._client.aclose()
 
-    async def _check_version(self) -> None:
-        version = _replies.server_version(await self._call("INFO", "server"))
-        if version < _OLDEST_REDIS:
-            raise StoreUnavailableError(
-                f"Redis {'.'.join(map(str, version))} is too old; this library needs 6.2 or newer"
-            )
+    async def _check_server(self) -> None:
+        name = SessionKey(_random.unique_id())
+        keys = [self._keys.session(name), self._keys.meta(name)]
+        probe = partial(self._run, "probe", keys, name)
+        await check_server(partial(self._call, "INFO"), probe, key_pattern=self._keys.pattern)
 
     def _call(self, *arguments: Argument, size: int = 0) -> Awaitable[object]:
         return self._submit(Command(arguments), size)

@@ -27,6 +27,7 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 # In the texts of errors that redis-py has no class for; a script's are inside another error's.
 _FRAGMENTS: Final = {
+    "DB index is out of range": "it has no database of that number; check the URL",
     "-OOM ": _OUT_OF_MEMORY,
     "-READONLY ": _READ_ONLY,
     "user executing the script": _NO_PERMISSION,

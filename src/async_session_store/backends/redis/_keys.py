@@ -35,6 +35,11 @@ class Keys:
         return f"{self._namespace}:claim:{owner_text(claim.owner)}:{claim.scope_hash}"
 
     @property
+    def pattern(self) -> str:
+        """A pattern of all keys of the namespace."""
+        return f"{self._escaped}:*"
+
+    @property
     def users(self) -> str:
         """A pattern of all users' sets of waits."""
         return f"{self._escaped}:waits:user:*"

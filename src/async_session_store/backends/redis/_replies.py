@@ -70,13 +70,6 @@ def state(reply: object) -> WaitState:
     return WaitState(key, readable == 1, None if expiry < 0 else moment(expiry), claimed_until)
 
 
-def server_version(information: object) -> tuple[int, ...]:
-    """The version in the reply to ``INFO server``."""
-    lines = cast("bytes", information).decode().splitlines()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return tuple(map(int, fields["redis_version"].split(".")[:2]))
-
-
 def moment(milliseconds: object) -> datetime:
     """A time of the server, from milliseconds since the epoch."""
     return utc(cast("int", milliseconds))

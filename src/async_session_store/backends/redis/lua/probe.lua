@@ -1,0 +1,56 @@
+-- Try what the scripts do, on keys that no one else uses, and leave none of them behind.
+--
+-- KEYS[1]  a session key that no one else uses
+-- KEYS[2]  its meta key
+-- ARGV[3]  its key
+-- returns  for each command that the server refused: {the command, the server's words}
+
+-- include names.lua
+
+-- A key that a server without the right to DEL keeps is gone by itself after these milliseconds.
+local SOON = '1000'
+
+local name, refusals = ARGV[3], {}
+
+local function try(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= 'table' or not reply.err then return true end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then return true end
+  refusals[#refusals + 1] = {command, reply.err}
+  return false
+end
+
+-- A user may have some of the namespace's keys and not the others. As other scripts do, this one is
+-- called with two keys, which a cluster refuses, and builds more, which some other servers do.
+for _, key in ipairs({
+  KEYS[1],
+  KEYS[2],
+  namespace .. ':waits:user:' .. name,
+  namespace .. ':waits:scope:' .. name,
+  namespace .. ':claim:' .. name,
+  namespace .. ':delivery:' .. name,
+}) do
+  try('GET', key)
+  if try('SET', key, '', 'PX', SOON) then try('DEL', key) end
+end
+
+-- On a key that is missing, these change nothing.
+local key = KEYS[1]
+for _, call in ipairs({
+  {'TIME'}, {'SCAN', '0', 'COUNT', '1'}, {'EXISTS', key},
+  {'STRLEN', key}, {'GETRANGE', key, '0', '0'},
+  {'PTTL', key}, {'PERSIST', key}, {'PEXPIRE', key, SOON}, {'PEXPIREAT', key, '1'},
+  {'HGET', key, 'field'}, {'HMGET', key, 'field'}, {'HDEL', key, 'field'},
+  {'SISMEMBER', key, 'member'}, {'SMEMBERS', key}, {'SRANDMEMBER', key}, {'SSCAN', key, '0'},
+  {'SREM', key, 'member'}, {'DEL', key},
+}) do
+  try(unpack(call))
+end
+
+-- These would make a key that stays, so they are tried on a text, which they refuse to change.
+if try('SET', key, '', 'PX', SOON) then
+  try('HSET', key, 'field', '')
+  try('SADD', key, 'member')
+  try('DEL', key)
+end
+return refusals
