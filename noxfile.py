@@ -120,6 +120,13 @@ def crowded(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Run processes, kills and storms; ``-- --rounds 1000`` makes each run that long."""
+    session.install(".[all]", *group("test"))
+    session.run("pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session(default=False)
 def rust_vectors(session: nox.Session) -> None:
     """Record what the Rust crate writes; fail if that is not what is recorded."""
     check_cargo(session)

@@ -13,12 +13,17 @@ from redis_server import RedisServer
 from rust_process import RustProcess
 
 INTEROP = Path(__file__).parent / "interop"
-INTEROP_SECONDS = 1800  # one test may be thousands of generated examples
+SOAK = Path(__file__).parent / "soak"
+LONG_SECONDS = 1800  # one test may be thousands of generated examples, or of rounds
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", default=40, help="how long each soak test is")
 
 
 def pytest_configure() -> None:
@@ -29,12 +34,14 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them."""
+    """Mark the tests that run only when asked for: ``pytest -m interop``, ``pytest -m soak``."""
     for item in items:
         if INTEROP in item.path.parents:
             item.add_marker(pytest.mark.interop)
-        if item.get_closest_marker("interop"):
-            item.add_marker(pytest.mark.timeout(INTEROP_SECONDS))
+        if SOAK in item.path.parents:
+            item.add_marker(pytest.mark.soak)
+        if item.get_closest_marker("interop") or item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
 @pytest.fixture(
