@@ -12,6 +12,9 @@ from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# A day before datetime's end, so that the caller can convert it to any time zone.
+_LATEST: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
+_LATEST_MILLISECONDS: Final = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
 
 
 def outcome(reply: object) -> Outcome:
@@ -25,15 +28,20 @@ def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
 
 
 def optional_key(reply: object) -> SessionKey | None:
-    """A key, or None for none and for one that only Rust allows."""
-    try:
-        return None if reply is None else SessionKey(cast("bytes", reply).decode())
-    except ValueError:
-        return None
+    return None if reply is None else _key(reply)
 
 
 def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
-    return tuple(sorted(key for key in map(optional_key, replies) if key is not None))
+    return tuple(sorted(map(_key, replies)))
+
+
+def _key(reply: object) -> SessionKey:
+    """Return a key as it is stored: a Rust process may use an empty one, or a longer one than M7.
+
+    It is no new key of ours, and its wait has to be found, claimed and cleared like any other.
+    """
+    text = cast("bytes", reply).decode()
+    return SessionKey(text) if SessionKey.accepts(text) else str.__new__(SessionKey, text)
 
 
 def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:
@@ -42,7 +50,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
     try:
         return _documents.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
-        return Unreadable(key, _codec.stored_owner(document), str(error))
+        return Unreadable(key, _documents.stored_owner(document), str(error))
 
 
 def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
@@ -50,9 +58,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     if reply is None:
         return None
     raw_key, document, expiry = cast("tuple[bytes, bytes | None, int]", reply)
-    key = optional_key(raw_key)
-    if key is None:
-        return None
+    key = _key(raw_key)
     if document is None:
         return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
     found = data(key, document, maximum)
@@ -79,5 +85,11 @@ def server_version(information: object) -> tuple[int, ...]:
 
 
 def moment(milliseconds: object) -> datetime:
-    """A time of the server, from milliseconds since the epoch."""
-    return _EPOCH + timedelta(milliseconds=cast("int", milliseconds))
+    """Return a time of the server, from milliseconds since the epoch.
+
+    A Rust process may set a deadline that no datetime can hold: it becomes the latest one.
+    """
+    since_epoch = cast("int", milliseconds)
+    if since_epoch >= _LATEST_MILLISECONDS:
+        return _LATEST
+    return _EPOCH + timedelta(milliseconds=since_epoch)

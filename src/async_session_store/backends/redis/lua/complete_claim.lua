@@ -8,19 +8,18 @@
 -- ARGV[7]  for how many milliseconds to remember it
 -- returns  DONE, MISSING if something else waits there or nothing, or LOST
 
--- include sessions.lua
+-- include mending.lua
 
 local owner, scope, token, delivery = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
 if claim[1] ~= token then return 'LOST' end
+local key, session = waiting(owner, scope)
 
--- First what a server that is out of memory refuses: so all is done, or nothing.
 if delivery ~= '' then
   redis.call('SET', delivery_key(owner, scope, delivery), token, 'PXAT', deadline_after(ARGV[7]))
 end
 redis.call('DEL', KEYS[1])
-local key, session = waiting(owner, scope)
-if not key or session.wait ~= claim[2] or not untouched(key, session) then return 'MISSING' end
+if not key or not session.ours or session.wait ~= claim[2] then return 'MISSING' end
 clear(key, session, owner)
 redis.call('DEL', scope_key(owner, scope))
 return 'DONE'
