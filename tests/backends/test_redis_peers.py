@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from datetime import timedelta, timezone
 from typing import Any, TypeVar
 
 import pytest
@@ -20,6 +21,7 @@ import redis
 from async_session_store import (
     NEVER,
     AsyncSessionStore,
+    ClaimLostError,
     ConflictError,
     CorruptSessionError,
     DuplicateDeliveryError,
@@ -28,6 +30,7 @@ from async_session_store import (
     SessionNotFoundError,
     SessionRecord,
     SessionStoreError,
+    StoreUnavailableError,
     TenantCtx,
     TenantMismatchError,
     TimeToLive,
@@ -49,18 +52,20 @@ from async_session_store.testing.contract.builders import (
     register_if_absent,
 )
 from async_session_store.testing.contract.claims import claim
-from calls import CALLS, Call
+from calls import CALLS, GROWING, MORE_REGISTRATIONS, SHRINKING, Call
+from calls import claim as claim_if_free
 from clock import shorten_deadlines
 from redis_server import RedisServer
 from rust_peers import CratePeer, RustPeer, owner_text
 from rust_process import RustError, RustProcess
-from stored_keys import documents, stored_keys
+from stored_keys import documents, image, stored_keys
 
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
 
 OTHER = ctx(tenant="rival")
+WRITES: dict[str, Call] = {**GROWING, **SHRINKING, "claim_wait": claim_if_free}
 
 
 @pytest.fixture
@@ -452,6 +457,49 @@ async def test_w2_a_rust_clear_of_a_scope_that_was_left_here_does_nothing(
     assert await find(store, B) == "k"
 
 
+@pytest.mark.parametrize("claimed_at", [A, B], ids="AB")
+async def test_w2_k3_a_claim_does_not_tell_where_a_wait_of_rust_is(
+    store: AsyncSessionStore, rust: RustPeer, claimed_at: ReplyScope
+) -> None:
+    rust.register("k", A)
+    rust.register("k", B)
+    await (await claim(store, claimed_at)).release()
+    for scope in (A, B):
+        assert rust.find(scope) == await find(store, scope) == "k"
+        await (await claim(store, scope)).release()
+    assert await (await claim(store, B)).complete() is True
+    assert (rust.find(A), await find(store, A, B)) == (None, None)
+
+
+async def test_w3_a_scope_key_that_rust_left_does_not_find_what_is_detached_here(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("k", B)
+    await register(store, "k", A)
+    assert await register(store, "k2", A) == "k"
+    assert await find(store, B) is None
+    assert not await clear(store, B)
+    assert await context_of(store, "k") == "{}"
+    await store.update_session("k", data("new"))
+    assert await find(store, B) is None
+    assert await register_if_absent(store, "k3", B)
+    # Once Rust registers it there again, it waits there.
+    rust.register("k", B)
+    assert await find(store, B) == rust.find(B) == "k"
+
+
+async def test_w3_what_is_displaced_at_one_scope_stays_where_rust_moved_it(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    rust.register("k", B)
+    rust.register("k", A)
+    assert await register(store, "k2", B) == "k"
+    assert rust.find(A) == await find(store, A) == "k"
+    assert rust.find(B) == await find(store, B) == "k2"
+    assert await listed(store) == ["k", "k2"]
+
+
 # --- Stale index entries ----------------------------------------------------------------------
 
 
@@ -487,6 +535,19 @@ async def test_t5_stale_entries_are_purged_and_nothing_else(
 
 
 # --- Claims -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+async def test_k3_the_same_document_registered_once_more_is_another_wait(
+    store: AsyncSessionStore, rust: RustPeer, ttl: int | None
+) -> None:
+    rust.register("k", A, ttl=ttl)
+    claimed = await claim(store, A)
+    rust.register("k", A, ttl=ttl)
+    assert await claimed.complete() is False
+    assert rust.find(A) == await find(store, A) == "k"
+    assert await listed(store) == ["k"]
+    assert await (await claim(store, A)).complete() is True
 
 
 def rust_moves(rust: RustPeer) -> None:
@@ -1085,17 +1146,202 @@ async def test_f6_the_team_that_is_the_mark_for_none_is_another_owner(
     assert after["session:k"] == before["session:k"]
 
 
-@pytest.mark.parametrize("key", ["x" * 2000, "é" * 600, ""], ids=["2000", "1200", "empty"])
-async def test_w5_keys_that_only_rust_allows_spoil_nothing(
-    store: AsyncSessionStore, rust: RustPeer, key: str
+only_rusts_keys = pytest.mark.parametrize(
+    "key", ["x" * 2000, "é" * 600, ""], ids=["2000", "1200", "empty"]
+)
+
+
+@only_rusts_keys
+async def test_w4_w5_keys_that_only_rust_allows_are_served(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str, key: str
 ) -> None:
     rust.register(key, A)
     rust.register("sound", B)
-    assert "sound" in await listed(store)
-    assert "sound" in [record.key for record in await store.list_wait_records(CTX, "u1")]
-    assert await find(store, A) in (key, None)
-    record = await store.get_wait(CTX, "u1", A)
-    assert record is None or record.data == data("rust")
-    assert await register(store, "k", A) in (key, None)
+    assert await listed(store) == sorted([key, "sound"])
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == sorted([key, "sound"])
+    assert (await reports(store, A))[0].session_key == key
+    assert not await register_if_absent(store, "k", A)
+    found = await store.find_wait_by_scope(CTX, "u1", A)
+    assert found == key
+    assert found is not None
+    assert await store.get_session(found) == data("rust")
+    await store.update_session(found, data("new"))
+    await store.touch_session(found, 60)
+    assert rust.find(A) == key
+    async with store.resume_wait(CTX, "u1", A) as record:
+        assert record is not None
+        assert (record.key, record.data) == (key, data("new"))
+    assert await find(store, A) is rust.find(A) is None
+    assert await clear(store, B, "sound")
+    assert stored_keys(redis_client, namespace) == {}
+
+
+@only_rusts_keys
+async def test_w3_w6_keys_that_only_rust_allows_are_displaced_and_cleared(
+    store: AsyncSessionStore, rust: RustPeer, key: str
+) -> None:
+    rust.register(key, A)
+    found = await store.find_wait_by_scope(CTX, "u1", A)
+    assert found is not None
+    assert await store.register_wait(CTX, "u1", A, "k", data()) == key
+    assert not await store.clear_wait(CTX, "u1", A, session_key=found)
     assert await find(store, A) == "k"
-    assert await store.clear_waits_for_user(CTX, "u1") >= 2
+    await store.remove_session(found)
+    rust.register(key, A)
+    assert await store.clear_wait(CTX, "u1", A, session_key=found)
+    assert (await find(store, A), rust.find(A)) == (None, None)
+
+
+async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis
+) -> None:
+    layout.register("k", A)
+    for name in (layout.scope(A, CTX), layout.user(CTX)):
+        redis_client.delete(name)
+    redis_client.set(layout.scope(A, CTX), b"\xff")
+    redis_client.sadd(layout.user(CTX), b"\xff")
+    redis_client.set(layout.session("").encode() + b"\xff", data("rust").model_dump_json())
+    assert await find(store, A) is None
+    assert await listed(store) == []
+    assert await store.list_wait_records(CTX, "u1") == []
+    assert await store.claim_wait(CTX, "u1", A) is None
+    assert await register_if_absent(store, "k2", A)
+    assert await find(store, A) == "k2"
+
+
+# --- What no one of ours would write ---------------------------------------------------------
+
+
+CENTURIES = 10_000 * 365 * 86_400_000  # milliseconds
+
+
+@pytest.mark.parametrize(
+    "milliseconds", [CENTURIES, 2**53, 2**62], ids=["10,000 years", "2**53", "2**62"]
+)
+async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, milliseconds: int
+) -> None:
+    layout.register("k", A)
+    layout.register("sound", B)
+    for name in (layout.session("k"), layout.scope(A, CTX)):
+        assert redis_client.pexpire(name, milliseconds)
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == ["k", "sound"]
+    claimed = await claim(store, A)
+    wait, record = await store.get_wait(CTX, "u1", A), await store.get_record("k")
+    assert wait is not None
+    assert record is not None
+    for found in (wait, record, claimed.record, *(await reports(store, A))):
+        assert found.expires_at is not None
+        assert found.expires_at.year == 9999
+        for hours in (-23, 23):
+            found.expires_at.astimezone(timezone(timedelta(hours=hours)))
+    await claimed.release()
+    layout.update("k")
+    await store.update_session("k", data("new"))  # gives the deadline back
+    assert layout.milliseconds("k") > 0
+    await store.touch_session("k", 60)
+    assert await (await claim(store, A)).complete() is True
+
+
+async def test_x4_a_claim_without_an_end_that_a_datetime_can_hold_is_told(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A)
+    await claim(store, A)
+    (name,) = redis_client.keys(f"{namespace}:claim:*")
+    redis_client.pexpire(name, CENTURIES)
+    (report,) = await reports(store, A)
+    assert report.claimed_until is not None
+    assert report.claimed_until.year == 9999
+
+
+WRONG_TYPES: dict[str, Callable[[redis.Redis, str], object]] = {
+    "string": lambda client, name: client.set(name, "secret"),
+    "set": lambda client, name: client.sadd(name, "secret"),
+    "hash": lambda client, name: client.hset(name, "a", "secret"),
+    "stream": lambda client, name: client.xadd(name, {"a": "secret"}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.parametrize("name", [*WRITES, *MORE_REGISTRATIONS, "complete", "release"])
+@pytest.mark.parametrize("kind", WRONG_TYPES)
+@pytest.mark.parametrize("spoilt", ["scope", "other scope", "user", "meta", "claim"])
+@pytest.mark.parametrize("by", ["python", "rust"])
+async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    by: str,
+    spoilt: str,
+    kind: str,
+    name: str,
+) -> None:
+    if by == "python":
+        await register(store, "k", A)
+    else:
+        layout.register("k", A)
+    claimed = await claim(store, A) if name in ("complete", "release") else None
+    owner = owner_text(CTX)
+    key = {
+        "scope": layout.scope(A, CTX),
+        "other scope": layout.scope(B, CTX),
+        "user": layout.user(CTX),
+        "meta": f"{namespace}:meta:k",
+        "claim": f"{namespace}:claim:{owner}:{A.scope_hash()}",
+    }[spoilt]
+    redis_client.delete(key)
+    WRONG_TYPES[kind](redis_client, key)
+    before = image(redis_client, namespace)
+    calls: dict[str, Call] = {**WRITES, **MORE_REGISTRATIONS}
+    if claimed is not None:
+        calls = {"complete": lambda _: claimed.complete(), "release": lambda _: claimed.release()}
+    try:
+        await calls[name](store)
+    except ClaimLostError:
+        assert image(redis_client, namespace) == before
+    except StoreUnavailableError as error:
+        assert "nothing was written" in str(error)
+        assert image(redis_client, namespace) == before
+
+
+@pytest.mark.parametrize("kind", ["string", "hash", "stream"])
+async def test_t5_purging_skips_an_index_of_a_wrong_type_and_names_it(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number, user in enumerate(("u0", "u1", "u2")):
+        await register(store, f"k{number}", A, of=ctx(user))
+        redis_client.delete(layout.session(f"k{number}"))
+    spoilt = layout.user(CTX)
+    redis_client.delete(spoilt)
+    WRONG_TYPES[kind](redis_client, spoilt)
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        assert await store.purge_expired() == 8
+    assert spoilt in caplog.text
+    assert "secret" not in caplog.text
+    assert list(stored_keys(redis_client, namespace, {b"stream"})) == [spoilt[len(namespace) + 1 :]]
+
+
+@pytest.mark.parametrize("kind", ["set", "hash", "stream"])
+async def test_t5_purging_skips_a_scope_key_of_a_wrong_type_and_names_it(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await register(store, "k", B)
+    redis_client.delete(layout.session("k"))
+    WRONG_TYPES[kind](redis_client, layout.scope(A, CTX))
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        assert await store.purge_expired() == 3
+    assert layout.scope(A, CTX) in caplog.text
+    assert redis_client.exists(layout.scope(A, CTX))
