@@ -1216,9 +1216,7 @@ async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
 CENTURIES = 10_000 * 365 * 86_400_000  # milliseconds
 
 
-@pytest.mark.parametrize(
-    "milliseconds", [CENTURIES, 2**53, 2**62], ids=["10,000 years", "2**53", "2**62"]
-)
+@pytest.mark.parametrize("milliseconds", [CENTURIES, 2**53, 2**62])
 async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
     store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, milliseconds: int
 ) -> None:
@@ -1267,7 +1265,7 @@ WRONG_TYPES: dict[str, Callable[[redis.Redis, str], object]] = {
 
 @pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
 @pytest.mark.parametrize("name", [*WRITES, *MORE_REGISTRATIONS, "complete", "release"])
-@pytest.mark.parametrize("kind", WRONG_TYPES)
+@pytest.mark.parametrize("kind", ["hash", "stream"])
 @pytest.mark.parametrize("spoilt", ["scope", "other scope", "user", "meta", "claim"])
 @pytest.mark.parametrize("by", ["python", "rust"])
 async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
@@ -1301,11 +1299,12 @@ async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
         calls = {"complete": lambda _: claimed.complete(), "release": lambda _: claimed.release()}
     try:
         await calls[name](store)
-    except ClaimLostError:
-        assert image(redis_client, namespace) == before
-    except StoreUnavailableError as error:
-        assert "nothing was written" in str(error)
-        assert image(redis_client, namespace) == before
+    except (ClaimLostError, StoreUnavailableError) as error:
+        refusal = str(error)
+    else:
+        return
+    assert "nothing was" in refusal
+    assert image(redis_client, namespace) == before
 
 
 @pytest.mark.parametrize("kind", ["string", "hash", "stream"])

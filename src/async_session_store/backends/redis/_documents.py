@@ -27,6 +27,7 @@ except ImportError as _missing:
 
 _CONTEXT: Final = b',"context_json":'
 _TEXT: Final = _CONTEXT + b'"'
+_SPACED_TEXT: Final = b", " + _TEXT[1:]
 _LARGEST_WHOLE: Final = 16_384  # bytes, as in lua/documents.lua
 _TAIL: Final = 64  # bytes, as in lua/documents.lua
 _END: Final = re.compile(rb"\}([\t\n\r ]*)\Z")
@@ -39,7 +40,8 @@ def encode(data: SessionData, stamp: bytes) -> bytes:
         context = orjson.dumps(data.context_json)
     except orjson.JSONEncodeError as error:
         raise _codec.built_around_validation() from error
-    return b"".join((head[:-1], _CONTEXT, context, b"}", stamp))
+    # An unknown field may hold an object with that name: a blank keeps it from being the first.
+    return b"".join((head[:-1].replace(_TEXT, _SPACED_TEXT), _CONTEXT, context, b"}", stamp))
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
@@ -51,11 +53,11 @@ def decode(document: bytes, maximum: int) -> SessionData:
     cut = _cut(document, size, stamp)
     end = _end(document, size)
     if cut < 0 or end < 0:
-        return _decode_whole(document, size, stamp, maximum)
+        return _decode_whole(document, size)
     try:
         context_json: str = orjson.loads(document[cut + len(_CONTEXT) : end])
     except orjson.JSONDecodeError:
-        return _decode_whole(document, size, stamp, maximum)
+        return _decode_whole(document, size)
     return _codec.decode_split(document[:cut] + b"}", context_json)
 
 
@@ -83,7 +85,7 @@ def _end(document: bytes, size: int) -> int:
     return -1 if found is None else found.start()
 
 
-def _decode_whole(document: bytes, size: int, stamp: int, maximum: int) -> SessionData:
-    if size > _LARGEST_WHOLE and not stamp:
+def _decode_whole(document: bytes, size: int) -> SessionData:
+    if size > _LARGEST_WHOLE:
         raise _codec.UnreadableDocumentError("it is large, and context_json is not its last field")
-    return _codec.decode(document[:size], maximum)
+    return _codec.decode(document[:size], size)
