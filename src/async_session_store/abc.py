@@ -243,7 +243,7 @@ class Backend(ABC):
     async def inspect_waits(
         self, owners: Sequence[Owner], scope_hashes: Sequence[str]
     ) -> tuple[WaitState, ...]:
-        """What is at each scope of each owner (X4): all scopes of the first owner, then the next."""
+        """Return what is at each scope of each owner (X4): owner by owner, scope by scope."""
 
     @abstractmethod
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
