@@ -69,6 +69,7 @@ TARGETS = (
     _cycle("rust", 1, 16, RUST, 1.0),
     _cycle("rust", 64, 1, RUST, 0.5),
     _cycle("rust", 64, 16, RUST, 0.5),
+    Target("rust-look-up", OURS, RUST, 1.0),
     _cycle("sqlite-normal", 1, 1, AIOSQLITE, 1.0),
     _cycle("sqlite-normal", 64, 1, IN_THREAD, 1.3, _SCHEDULED),
     _cycle("sqlite-full", 64, 1, IN_THREAD, 0.5),

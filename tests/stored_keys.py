@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import redis
@@ -30,10 +30,37 @@ def _unstamped(key: str, value: Any) -> Any:
     return document
 
 
-def stored_keys(client: redis.Redis, namespace: str) -> dict[str, tuple[Any, bool]]:
+def stored_keys(
+    client: redis.Redis, namespace: str, without_value: Collection[bytes] = ()
+) -> dict[str, tuple[Any, bool]]:
     """Every key under the namespace, without it: its value, and whether it has a deadline."""
-    found = {}
+    found: dict[str, tuple[Any, bool]] = {}
     for key in client.scan_iter(f"{namespace}:*", count=1000):
-        value = _READ[client.type(key)](client, key)
+        kind = client.type(key)
+        value = None if kind in without_value else _READ[kind](client, key)
         found[key.decode().removeprefix(f"{namespace}:")] = value, client.pttl(key) >= 0
     return found
+
+
+def image(client: redis.Redis, namespace: str) -> dict[bytes, tuple[object, int]]:
+    """Every key under the namespace: its value byte for byte, and its deadline or -1."""
+    return {
+        key: (_value(client, key), _deadline(client, key))
+        for key in client.scan_iter(f"{namespace}:*", count=1000)
+    }
+
+
+def _value(client: redis.Redis, key: bytes) -> object:
+    kind = client.type(key)
+    return kind, client.xrange(key) if kind == b"stream" else _READ[kind](client, key)
+
+
+def _deadline(client: redis.Redis, key: bytes) -> int:
+    """Milliseconds since the epoch: Redis 6.2 only tells what is left."""
+    script = """
+        local time = redis.call('TIME')
+        local left = redis.call('PTTL', KEYS[1])
+        return left < 0 and left or time[1] * 1000 + math.floor(time[2] / 1000) + left
+    """
+    # Too early, where a millisecond ended between the two.
+    return max(client.eval(script, 1, key) for _ in range(3))

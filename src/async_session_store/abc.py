@@ -141,6 +141,7 @@ class Backend(ABC):
     * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
       ``StoreUnavailableError``, each from its cause (R1). Every wait on a network or a lock is
       bounded (R4).
+    * A method that reads, finds, inspects or lists changes nothing, whatever it meets (F9).
     * A stored object cannot be changed through a reference that a caller holds.
 
     Where a method takes a ``viewer``, a session that ``viewer.sees`` refuses is missing, and that
@@ -246,10 +247,7 @@ class Backend(ABC):
     async def inspect_waits(
         self, owners: Sequence[Owner], scope_hashes: Sequence[str]
     ) -> tuple[WaitState, ...]:
-        """What is at each scope of each owner (X4): all scopes of the first owner, then the next.
-
-        It changes nothing at all, also where another read would mend what it finds.
-        """
+        """Return what is at each scope of each owner (X4): owner by owner, scope by scope."""
 
     @abstractmethod
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from async_session_store import SessionData, _codec
 from async_session_store.backends.redis import _documents, _stamps
+from async_session_store.testing.contract.builders import data
 from test_models import read, sessions, unknown_fields, with_unknown_fields
 
 MAXIMUM = 8 * 1024 * 1024
@@ -65,6 +66,17 @@ def test_a_document_is_json_and_decodes_to_what_was_encoded(
 )
 def test_r2_a_document_that_is_cut_means_what_it_means_as_a_whole(document: bytes) -> None:
     assert _decoded(_documents.decode, document) == _decoded(_codec.decode, document)
+
+
+@given(unknown_fields)
+def test_m3_a_large_document_of_ours_is_read_whatever_its_unknown_fields_hold(
+    unknown: dict[str, Any],
+) -> None:
+    nested = {"own": {"a": 1, "context_json": "2"}, "more": [{"a": 1, "context_json": "3"}]}
+    stored = read(with_unknown_fields({**unknown, **nested}, data("x" * 20_000)))
+    document = _documents.encode(stored, _stamps.fresh())
+    assert _documents.decode(document, MAXIMUM) == stored
+    assert json.loads(document) == json.loads(_codec.encode(stored))
 
 
 def test_s6_a_document_may_be_as_large_as_the_store_allows_without_its_stamp() -> None:

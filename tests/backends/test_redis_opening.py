@@ -200,7 +200,7 @@ async def test_r5_a_user_who_may_not_ask_can_open(
     [
         (f"~* {ALL} -eval -evalsha", r"grant it \+eval"),
         (f"~* {ALL} -evalsha", r"grant it \+evalsha"),
-        (f"~* {ALL} -@write", r"grant it \+set .*\+hdel"),
+        (f"~* {ALL} -@write", r"grant it \+set .*\+srem"),
         (f"~* {ALL} -set", r"grant it \+set$"),
         (f"~* {ALL} -hset -sadd -scan", r"grant it \+scan \+hset \+sadd$"),
         (f"~* {ALL} -del", r"grant it \+del$"),

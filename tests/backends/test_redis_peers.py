@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from datetime import timedelta
-from typing import Any
+from datetime import timedelta, timezone
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -20,12 +21,16 @@ import redis
 from async_session_store import (
     NEVER,
     AsyncSessionStore,
+    ClaimLostError,
+    ConflictError,
     CorruptSessionError,
     DuplicateDeliveryError,
     ReplyScope,
-    SessionData,
+    ScopeReport,
     SessionNotFoundError,
+    SessionRecord,
     SessionStoreError,
+    StoreUnavailableError,
     TenantCtx,
     TenantMismatchError,
     TimeToLive,
@@ -47,14 +52,20 @@ from async_session_store.testing.contract.builders import (
     register_if_absent,
 )
 from async_session_store.testing.contract.claims import claim
-from calls import CALLS, Call
+from calls import CALLS, GROWING, MORE_REGISTRATIONS, SHRINKING, Call
+from calls import claim as claim_if_free
+from clock import shorten_deadlines
 from redis_server import RedisServer
-from rust_process import RustError, RustProcess, RustStore
-from stored_keys import documents, stored_keys
+from rust_peers import CratePeer, RustPeer, owner_text
+from rust_process import RustError, RustProcess
+from stored_keys import documents, image, stored_keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_python]
 
+T = TypeVar("T")
+
 OTHER = ctx(tenant="rival")
+WRITES: dict[str, Call] = {**GROWING, **SHRINKING, "claim_wait": claim_if_free}
 
 
 @pytest.fixture
@@ -66,113 +77,6 @@ def anyio_backend() -> str:
 async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
     async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
         yield store
-
-
-class RustPeer:
-    """Does to Redis what a process with the Rust crate does, one command after the other."""
-
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
-        self._redis = client
-        self._namespace = namespace
-
-    def register(
-        self,
-        key: str,
-        scope: ReplyScope,
-        document: bytes | str = "",
-        *,
-        of: TenantCtx = CTX,
-        ttl: int | None = None,
-    ) -> None:
-        milliseconds = None if ttl is None else ttl * 1000
-        document = document or data("rust", of=of).model_dump_json()
-        self._redis.set(self.session(key), document, px=milliseconds)
-        self._redis.sadd(self.user(of), key)
-        previous = self._redis.get(self.scope(scope, of))
-        self._redis.set(self.scope(scope, of), key, px=milliseconds)
-        if previous is not None and previous.decode() != key:
-            self._redis.srem(self.user(of), previous)
-
-    def update(self, key: str, *, of: TenantCtx = CTX) -> None:
-        self._redis.set(self.session(key), data("rust", of=of).model_dump_json(), xx=True)
-
-    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:
-        self._redis.delete(self.session(key))
-        self._redis.srem(self.user(of), key)
-
-    def clear(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> None:
-        key = self._redis.get(self.scope(scope, of))
-        if key is not None:
-            self._redis.delete(self.session(key.decode()))
-            self._redis.delete(self.scope(scope, of))
-            self._redis.srem(self.user(of), key)
-
-    def find(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> str | None:
-        key = self._redis.get(self.scope(scope, of))
-        found = key is not None and self._redis.exists(self.session(key.decode()))
-        return key.decode() if found else None
-
-    def listed(self, *, of: TenantCtx = CTX) -> list[str]:
-        keys = [key.decode() for key in self._redis.smembers(self.user(of))]
-        return sorted(key for key in keys if self._redis.exists(self.session(key)))
-
-    def session(self, key: str) -> str:
-        return f"{self._namespace}:session:{key}"
-
-    def user(self, of: TenantCtx) -> str:
-        return f"{self._namespace}:waits:user:{_owner(of)}"
-
-    def scope(self, scope: ReplyScope, of: TenantCtx) -> str:
-        return f"{self._namespace}:waits:scope:{_owner(of)}:{scope.scope_hash()}"
-
-    def milliseconds(self, key: str) -> int:
-        """Give what is left until a session's deadline; -1 for none."""
-        return self._redis.pttl(self.session(key))
-
-
-def _owner(of: TenantCtx) -> str:
-    return f"{of.env}:{of.tenant_id}:{of.team_id or of.team or '-'}:{of.user_id or of.user}"
-
-
-class CratePeer(RustPeer):
-    """Lets the crate itself do it."""
-
-    def __init__(self, client: redis.Redis, namespace: str, store: RustStore) -> None:
-        super().__init__(client, namespace)
-        self._store = store
-
-    def register(
-        self,
-        key: str,
-        scope: ReplyScope,
-        document: bytes | str = "",
-        *,
-        of: TenantCtx = CTX,
-        ttl: int | None = None,
-    ) -> None:
-        written = SessionData.model_validate_json(document) if document else data("rust", of=of)
-        until = None if ttl is None else timedelta(seconds=ttl)
-        self._store.register_wait(of, _user(of), scope, key, written, until)
-
-    def update(self, key: str, *, of: TenantCtx = CTX) -> None:
-        self._store.update_session(key, data("rust", of=of))
-
-    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:  # noqa: ARG002  # it reads the owner
-        self._store.remove_session(key)
-
-    def clear(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> None:
-        self._store.clear_wait(of, _user(of), scope)
-
-    def find(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> str | None:
-        return self._store.find_wait_by_scope(of, _user(of), scope)
-
-    def listed(self, *, of: TenantCtx = CTX) -> list[str]:
-        return sorted(self._store.list_waits_for_user(of, _user(of)))
-
-
-def _user(of: TenantCtx) -> str:
-    assert of.owner.user is not None
-    return of.owner.user
 
 
 @pytest.fixture
@@ -198,7 +102,16 @@ def rust(
 
 
 def scopes_of(owner: TenantCtx, stored: dict[str, Any]) -> list[str]:
-    return sorted(key for key in stored if key.startswith(f"waits:scope:{_owner(owner)}:"))
+    return sorted(key for key in stored if key.startswith(f"waits:scope:{owner_text(owner)}:"))
+
+
+async def only(found: Awaitable[Sequence[T]]) -> T:
+    (item,) = await found
+    return item
+
+
+async def reports(store: AsyncSessionStore, *scopes: ReplyScope) -> Sequence[ScopeReport]:
+    return (await store.explain(CTX, "u1", list(scopes))).reports
 
 
 # --- Both on one namespace --------------------------------------------------------------------
@@ -284,35 +197,55 @@ async def test_w7_a_rust_processs_wait_counts(store: AsyncSessionStore, rust: Ru
 
 
 @pytest.mark.parametrize(
-    "call",
+    "read",
     [
-        lambda store: find(store, A),
         lambda store: store.get_wait(CTX, "u1", A),
-        lambda store: listed(store),  # noqa: PLW0108  # in line with the others
-        lambda store: store.list_wait_records(CTX, "u1"),
         lambda store: store.get_record("k"),
-        lambda store: store.update_session("k", data("new")),
+        lambda store: only(store.list_wait_records(CTX, "u1")),
+        lambda store: only(reports(store, A)),
     ],
-    ids=["find", "get wait", "list", "list records", "get record", "update"],
+    ids=["get wait", "get record", "list records", "explain"],
 )
-async def test_t4_a_deadline_that_a_rust_update_dropped_is_restored(
-    store: AsyncSessionStore, rust: RustPeer, call: Call
+async def test_t4_a_read_tells_the_deadline_that_a_rust_update_dropped(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    read: Callable[[AsyncSessionStore], Awaitable[SessionRecord | ScopeReport]],
 ) -> None:
     await register(store, "k", A, ttl=60)
+    expected = (await read(store)).expires_at
+    rust.update("k")
+    assert (await read(store)).expires_at == expected is not None
+    assert rust.milliseconds("k") == -1
+
+
+@pytest.mark.parametrize("by", ["python", "rust"])
+async def test_t3_t4_an_update_gives_the_deadline_back_that_a_rust_update_dropped(
+    store: AsyncSessionStore, rust: RustPeer, by: str
+) -> None:
+    if by == "python":
+        await register(store, "k", A, ttl=60)
+    else:
+        rust.register("k", A, ttl=60)
+        await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     rust.update("k")
     assert rust.milliseconds("k") == -1
-    await call(store)
+    await store.update_session("k", data("new"))
     assert 50_000 < rust.milliseconds("k") <= 60_000
-    assert await context_of(store, "k") in ("rust", "new")
 
 
-async def test_t4_a_dropped_deadline_of_a_wait_that_rust_registered_is_restored(
-    store: AsyncSessionStore, rust: RustPeer
+async def test_t4_a_wait_of_rust_ends_with_its_scope_key_if_its_own_deadline_was_dropped(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
     rust.register("k", A, ttl=60)
     rust.update("k")
-    assert await find(store, A) == "k"
-    assert 50_000 < rust.milliseconds("k") <= 60_000
+    record = await store.get_wait(CTX, "u1", A)
+    claimed = await claim(store, A)
+    assert record is not None
+    assert record.expires_at == claimed.record.expires_at is not None
+    await claimed.release()
+    shorten_deadlines(redis_client, namespace, 61)
+    assert await find(store, A) is None
+    assert await store.get_session("k") == data("rust")
 
 
 async def test_t3_no_deadline_comes_from_nowhere(store: AsyncSessionStore, rust: RustPeer) -> None:
@@ -333,8 +266,9 @@ async def test_t3_a_touched_wait_keeps_its_deadline(
     assert rust.milliseconds("k") == -1
     await store.touch_session("k", 600)
     rust.update("k")
-    assert await find(store, A) == "k"
-    assert 590_000 < rust.milliseconds("k") <= 600_000
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert 590 < seconds_left(record) <= 600
 
 
 async def test_x4_an_explanation_tells_of_what_rust_left_and_mends_nothing(
@@ -356,6 +290,11 @@ async def test_x4_an_explanation_tells_of_what_rust_left_and_mends_nothing(
     assert rust.milliseconds("of rust") == -1
 
 
+def seconds_left(record: SessionRecord) -> float:
+    assert record.expires_at is not None
+    return record.expires_at.timestamp() - time.time()
+
+
 def milliseconds_of_scope(client: redis.Redis, rust: RustPeer, scope: ReplyScope) -> int:
     return client.pttl(rust.scope(scope, CTX))
 
@@ -375,15 +314,36 @@ async def test_t3_a_wait_that_rust_registered_is_touched(
     await store.touch_session("k", ttl)
     if meanwhile == "update":
         await store.update_session("k", data("new"))
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert (record.expires_at is None) == (seconds is None)
+    # A claim is the first to know of the scope key, and to write.
+    await (await claim(store, A)).release()
     assert await find(store, A) == rust.find(A) == "k"
     for left in (rust.milliseconds("k"), milliseconds_of_scope(redis_client, rust, A)):
         assert left == -1 if seconds is None else seconds - 10 < left / 1000 <= seconds
-    # Once the scope key has the deadline, a Rust update that drops it is mended as ever.
     rust.update("k")
-    assert await find(store, A) == "k"
-    assert (rust.milliseconds("k") == -1) == (seconds is None)
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert (record.expires_at is None) == (seconds is None)
     await store.remove_session("k")
-    await find(store, A)
+    assert stored_keys(redis_client, namespace) == {}
+
+
+@pytest.mark.parametrize("ttl", [NEVER, 600])
+async def test_s4_nothing_is_left_of_a_wait_of_rust_that_was_touched(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    ttl: TimeToLive,
+) -> None:
+    rust.register("k", A)
+    await store.touch_session("k", ttl)
+    await store.remove_session("k")
+    # Its scope key is known to no one but the process that wrote it.
+    assert set(stored_keys(redis_client, namespace)) == {rust.scope(A, CTX)[len(namespace) + 1 :]}
+    assert await store.purge_expired() == 1
     assert stored_keys(redis_client, namespace) == {}
 
 
@@ -421,7 +381,9 @@ async def test_s4_the_scope_that_a_rust_remove_left_routes_nowhere(
     rust.remove("k")
     assert await find(store, A) is None
     assert await store.get_wait(CTX, "u1", A) is None
-    assert scopes_of(CTX, stored_keys(redis_client, namespace)) == []
+    assert len(scopes_of(CTX, stored_keys(redis_client, namespace))) == 1
+    assert await store.purge_expired() == 2
+    assert stored_keys(redis_client, namespace) == {}
 
 
 @pytest.mark.parametrize("who", ["rust", "here"])
@@ -482,6 +444,7 @@ async def test_w6_a_rust_clear_of_the_old_scope_ends_the_moved_session_for_good(
     rust.clear(A)
     assert await find(store, B) is None
     assert await listed(store) == []
+    await store.purge_expired()
     assert stored_keys(redis_client, namespace) == {}
 
 
@@ -494,10 +457,53 @@ async def test_w2_a_rust_clear_of_a_scope_that_was_left_here_does_nothing(
     assert await find(store, B) == "k"
 
 
+@pytest.mark.parametrize("claimed_at", [A, B], ids="AB")
+async def test_w2_k3_a_claim_does_not_tell_where_a_wait_of_rust_is(
+    store: AsyncSessionStore, rust: RustPeer, claimed_at: ReplyScope
+) -> None:
+    rust.register("k", A)
+    rust.register("k", B)
+    await (await claim(store, claimed_at)).release()
+    for scope in (A, B):
+        assert rust.find(scope) == await find(store, scope) == "k"
+        await (await claim(store, scope)).release()
+    assert await (await claim(store, B)).complete() is True
+    assert (rust.find(A), await find(store, A, B)) == (None, None)
+
+
+async def test_w3_a_scope_key_that_rust_left_does_not_find_what_is_detached_here(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("k", B)
+    await register(store, "k", A)
+    assert await register(store, "k2", A) == "k"
+    assert await find(store, B) is None
+    assert not await clear(store, B)
+    assert await context_of(store, "k") == "{}"
+    await store.update_session("k", data("new"))
+    assert await find(store, B) is None
+    assert await register_if_absent(store, "k3", B)
+    # Once Rust registers it there again, it waits there.
+    rust.register("k", B)
+    assert await find(store, B) == rust.find(B) == "k"
+
+
+async def test_w3_what_is_displaced_at_one_scope_stays_where_rust_moved_it(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    await register(store, "k", A)
+    rust.register("k", B)
+    rust.register("k", A)
+    assert await register(store, "k2", B) == "k"
+    assert rust.find(A) == await find(store, A) == "k"
+    assert rust.find(B) == await find(store, B) == "k2"
+    assert await listed(store) == ["k", "k2"]
+
+
 # --- Stale index entries ----------------------------------------------------------------------
 
 
-async def test_w5_stale_members_are_not_listed_and_go(
+async def test_w5_stale_members_are_not_listed_and_go_with_a_write(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "theirs", A, of=OTHER)
@@ -505,12 +511,12 @@ async def test_w5_stale_members_are_not_listed_and_go(
     before = stored_keys(redis_client, namespace)
     redis_client.sadd(rust.user(CTX), "gone", "theirs")
     assert await listed(store) == ["k"]
-    redis_client.sadd(rust.user(CTX), "gone", "theirs")
     assert [record.key for record in await store.list_wait_records(CTX, "u1")] == ["k"]
-    assert stored_keys(redis_client, namespace) == before
-    redis_client.sadd(rust.user(CTX), "gone", "theirs")
+    assert stored_keys(redis_client, namespace) != before
+    assert await store.purge_expired() == 1
     assert await store.clear_waits_for_user(CTX, "u1") == 1
     assert await find(store, A, of=OTHER) == "theirs"
+    assert not redis_client.exists(rust.user(CTX))
 
 
 async def test_t5_stale_entries_are_purged_and_nothing_else(
@@ -529,6 +535,19 @@ async def test_t5_stale_entries_are_purged_and_nothing_else(
 
 
 # --- Claims -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ttl", [None, 60])
+async def test_k3_the_same_document_registered_once_more_is_another_wait(
+    store: AsyncSessionStore, rust: RustPeer, ttl: int | None
+) -> None:
+    rust.register("k", A, ttl=ttl)
+    claimed = await claim(store, A)
+    rust.register("k", A, ttl=ttl)
+    assert await claimed.complete() is False
+    assert rust.find(A) == await find(store, A) == "k"
+    assert await listed(store) == ["k"]
+    assert await (await claim(store, A)).complete() is True
 
 
 def rust_moves(rust: RustPeer) -> None:
@@ -633,12 +652,19 @@ async def test_k3_a_wait_of_a_rust_process_is_given_back_untouched(
 ) -> None:
     rust.register("k", A, ttl=ttl)
     before = await store.get_record("k")
+    assert before is not None
     for _ in range(2):
         await (await claim(store, A)).release()
-        assert await store.get_record("k") == before
+        after = await store.get_record("k")
+        assert after is not None
+        assert (after.data, after.expires_at) == (before.data, before.expires_at)
         assert (rust.find(A), rust.listed()) == ("k", ["k"])
+    # A claim is no change, so no one's etag goes bad (K5).
+    await store.update_session("k", data("new"), if_match=before.etag)
+    with pytest.raises(ConflictError):
+        await store.update_session("k", data("lost"), if_match=before.etag)
     async with store.resume_wait(CTX, "u1", A) as record:
-        assert record == before
+        assert record is not None
     assert (rust.find(A), rust.listed()) == (None, [])
 
 
@@ -818,7 +844,7 @@ async def act_here(store: AsyncSessionStore, chance: random.Random, of: TenantCt
         await calls[name]()
     except (SessionNotFoundError, TenantMismatchError):
         name += ", refused"
-    return f"{_owner(of)}: {name} {key} {scope.conversation}"
+    return f"{owner_text(of)}: {name} {key} {scope.conversation}"
 
 
 # What the crate refuses: a session that is missing, or another owner's.
@@ -841,7 +867,7 @@ def act_in_rust(rust: RustPeer, chance: random.Random, of: TenantCtx) -> str:
         if (name, error.code) not in REFUSED_IN_RUST:
             raise
         name += ", refused"
-    return f"{_owner(of)}: rust {name} {key} {scope.conversation}"
+    return f"{owner_text(of)}: rust {name} {key} {scope.conversation}"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -1120,17 +1146,201 @@ async def test_f6_the_team_that_is_the_mark_for_none_is_another_owner(
     assert after["session:k"] == before["session:k"]
 
 
-@pytest.mark.parametrize("key", ["x" * 2000, "é" * 600, ""], ids=["2000", "1200", "empty"])
-async def test_w5_keys_that_only_rust_allows_spoil_nothing(
-    store: AsyncSessionStore, rust: RustPeer, key: str
+only_rusts_keys = pytest.mark.parametrize(
+    "key", ["x" * 2000, "é" * 600, ""], ids=["2000", "1200", "empty"]
+)
+
+
+@only_rusts_keys
+async def test_w4_w5_keys_that_only_rust_allows_are_served(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str, key: str
 ) -> None:
     rust.register(key, A)
     rust.register("sound", B)
-    assert "sound" in await listed(store)
-    assert "sound" in [record.key for record in await store.list_wait_records(CTX, "u1")]
-    assert await find(store, A) in (key, None)
-    record = await store.get_wait(CTX, "u1", A)
-    assert record is None or record.data == data("rust")
-    assert await register(store, "k", A) in (key, None)
+    assert await listed(store) == sorted([key, "sound"])
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == sorted([key, "sound"])
+    assert (await reports(store, A))[0].session_key == key
+    assert not await register_if_absent(store, "k", A)
+    found = await store.find_wait_by_scope(CTX, "u1", A)
+    assert found == key
+    assert found is not None
+    assert await store.get_session(found) == data("rust")
+    await store.update_session(found, data("new"))
+    await store.touch_session(found, 60)
+    assert rust.find(A) == key
+    async with store.resume_wait(CTX, "u1", A) as record:
+        assert record is not None
+        assert (record.key, record.data) == (key, data("new"))
+    assert await find(store, A) is rust.find(A) is None
+    assert await clear(store, B, "sound")
+    assert stored_keys(redis_client, namespace) == {}
+
+
+@only_rusts_keys
+async def test_w3_w6_keys_that_only_rust_allows_are_displaced_and_cleared(
+    store: AsyncSessionStore, rust: RustPeer, key: str
+) -> None:
+    rust.register(key, A)
+    found = await store.find_wait_by_scope(CTX, "u1", A)
+    assert found is not None
+    assert await store.register_wait(CTX, "u1", A, "k", data()) == key
+    assert not await store.clear_wait(CTX, "u1", A, session_key=found)
     assert await find(store, A) == "k"
-    assert await store.clear_waits_for_user(CTX, "u1") >= 2
+    await store.remove_session(found)
+    rust.register(key, A)
+    assert await store.clear_wait(CTX, "u1", A, session_key=found)
+    assert (await find(store, A), rust.find(A)) == (None, None)
+
+
+async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis
+) -> None:
+    layout.register("k", A)
+    for name in (layout.scope(A, CTX), layout.user(CTX)):
+        redis_client.delete(name)
+    redis_client.set(layout.scope(A, CTX), b"\xff")
+    redis_client.sadd(layout.user(CTX), b"\xff")
+    redis_client.set(layout.session("").encode() + b"\xff", data("rust").model_dump_json())
+    assert await find(store, A) is None
+    assert await listed(store) == []
+    assert await store.list_wait_records(CTX, "u1") == []
+    assert await store.claim_wait(CTX, "u1", A) is None
+    assert await register_if_absent(store, "k2", A)
+    assert await find(store, A) == "k2"
+
+
+# --- What no one of ours would write ---------------------------------------------------------
+
+
+CENTURIES = 10_000 * 365 * 86_400_000  # milliseconds
+
+
+@pytest.mark.parametrize("milliseconds", [CENTURIES, 2**53, 2**62])
+async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, milliseconds: int
+) -> None:
+    layout.register("k", A)
+    layout.register("sound", B)
+    for name in (layout.session("k"), layout.scope(A, CTX)):
+        assert redis_client.pexpire(name, milliseconds)
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == ["k", "sound"]
+    claimed = await claim(store, A)
+    wait, record = await store.get_wait(CTX, "u1", A), await store.get_record("k")
+    assert wait is not None
+    assert record is not None
+    for found in (wait, record, claimed.record, *(await reports(store, A))):
+        assert found.expires_at is not None
+        assert found.expires_at.year == 9999
+        for hours in (-23, 23):
+            found.expires_at.astimezone(timezone(timedelta(hours=hours)))
+    await claimed.release()
+    layout.update("k")
+    await store.update_session("k", data("new"))  # gives the deadline back
+    assert layout.milliseconds("k") > 0
+    await store.touch_session("k", 60)
+    assert await (await claim(store, A)).complete() is True
+
+
+async def test_x4_a_claim_without_an_end_that_a_datetime_can_hold_is_told(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A)
+    await claim(store, A)
+    (name,) = redis_client.keys(f"{namespace}:claim:*")
+    redis_client.pexpire(name, CENTURIES)
+    (report,) = await reports(store, A)
+    assert report.claimed_until is not None
+    assert report.claimed_until.year == 9999
+
+
+WRONG_TYPES: dict[str, Callable[[redis.Redis, str], object]] = {
+    "string": lambda client, name: client.set(name, "secret"),
+    "set": lambda client, name: client.sadd(name, "secret"),
+    "hash": lambda client, name: client.hset(name, "a", "secret"),
+    "stream": lambda client, name: client.xadd(name, {"a": "secret"}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.parametrize("name", [*WRITES, *MORE_REGISTRATIONS, "complete", "release"])
+@pytest.mark.parametrize("kind", ["hash", "stream"])
+@pytest.mark.parametrize("spoilt", ["scope", "other scope", "user", "meta", "claim"])
+@pytest.mark.parametrize("by", ["python", "rust"])
+async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    by: str,
+    spoilt: str,
+    kind: str,
+    name: str,
+) -> None:
+    if by == "python":
+        await register(store, "k", A)
+    else:
+        layout.register("k", A)
+    claimed = await claim(store, A) if name in ("complete", "release") else None
+    owner = owner_text(CTX)
+    key = {
+        "scope": layout.scope(A, CTX),
+        "other scope": layout.scope(B, CTX),
+        "user": layout.user(CTX),
+        "meta": f"{namespace}:meta:k",
+        "claim": f"{namespace}:claim:{owner}:{A.scope_hash()}",
+    }[spoilt]
+    redis_client.delete(key)
+    WRONG_TYPES[kind](redis_client, key)
+    before = image(redis_client, namespace)
+    calls: dict[str, Call] = {**WRITES, **MORE_REGISTRATIONS}
+    if claimed is not None:
+        calls = {"complete": lambda _: claimed.complete(), "release": lambda _: claimed.release()}
+    try:
+        await calls[name](store)
+    except (ClaimLostError, StoreUnavailableError) as error:
+        refusal = str(error)
+    else:
+        return
+    assert "nothing was" in refusal
+    assert image(redis_client, namespace) == before
+
+
+@pytest.mark.parametrize("kind", ["string", "hash", "stream"])
+async def test_t5_purging_skips_an_index_of_a_wrong_type_and_names_it(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number, user in enumerate(("u0", "u1", "u2")):
+        await register(store, f"k{number}", A, of=ctx(user))
+        redis_client.delete(layout.session(f"k{number}"))
+    spoilt = layout.user(CTX)
+    redis_client.delete(spoilt)
+    WRONG_TYPES[kind](redis_client, spoilt)
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        assert await store.purge_expired() == 8
+    assert spoilt in caplog.text
+    assert "secret" not in caplog.text
+    assert list(stored_keys(redis_client, namespace, {b"stream"})) == [spoilt[len(namespace) + 1 :]]
+
+
+@pytest.mark.parametrize("kind", ["set", "hash", "stream"])
+async def test_t5_purging_skips_a_scope_key_of_a_wrong_type_and_names_it(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await register(store, "k", B)
+    redis_client.delete(layout.session("k"))
+    WRONG_TYPES[kind](redis_client, layout.scope(A, CTX))
+    with caplog.at_level(logging.WARNING, logger="async_session_store"):
+        assert await store.purge_expired() == 3
+    assert layout.scope(A, CTX) in caplog.text
+    assert redis_client.exists(layout.scope(A, CTX))

@@ -20,6 +20,7 @@ from async_session_store import (
     SessionData,
     SessionNotFoundError,
     StoreUnavailableError,
+    TenantCtx,
 )
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing.contract.builders import (
@@ -38,7 +39,7 @@ from async_session_store.testing.contract.builders import (
 )
 from calls import CALLS, SEVERAL_SCOPES, Call
 from redis_server import RedisServer
-from stored_keys import BLANKS, documents, stored_keys
+from stored_keys import BLANKS, documents, image, stored_keys
 from tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +194,53 @@ async def test_t5_purging_keeps_to_its_namespace(
         assert await store.purge_expired() == 3
     assert stored_keys(redis_client, pattern.replace("\\", "\\\\")) == {}
     assert len(stored_keys(redis_client, other)) == 3
+
+
+@pytest.mark.parametrize("of", [CTX, ctx("u1", team="session")], ids=["usual", "a kind's name"])
+@pytest.mark.parametrize(
+    "kind",
+    ["session", "meta", "meta:more", "claim", "delivery", "waits", "waits:user", "waits:scope"],
+)
+async def test_f7_t5_a_namespace_within_another_is_left_alone(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    kind: str,
+    of: TenantCtx,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = (namespace, f"{namespace}:{kind}")
+    keys = ("k", "a" * 64, "acme:tg:chat:u1", f"acme:tg:chat:{'b' * 64}")
+    for name, other in (names, names[::-1]):
+        async with (
+            AsyncSessionStore.from_url(redis_server.unix_url, namespace=name) as store,
+            AsyncSessionStore.from_url(redis_server.unix_url, namespace=other) as beside,
+        ):
+            for number, key in enumerate(keys):
+                scope = ReplyScope(conversation=str(number))
+                await register(beside, key, scope, of=of)
+                await beside.claim_wait(of, "u1", scope)
+            await register(beside, "done", A, of=of)
+            async with beside.resume_wait(of, "u1", A, delivery_id="event"):
+                pass
+            before = own_image(redis_client, other, name)
+            await register(store, "k", B, of=of)
+            await register(store, "stale", A)
+            redis_client.delete(f"{name}:session:stale")
+            assert await store.purge_expired() == 3
+            await store.clear_waits_for_user(of, "u1")
+            assert own_image(redis_client, other, name) == before
+            assert await beside.purge_expired() == 0
+            assert own_image(redis_client, other, name) == before
+            assert len(await beside.list_waits_for_user(of, "u1")) == 4
+            assert await beside.clear_waits_for_user(of, "u1") == 4
+    assert "wrong type" not in caplog.text
+
+
+def own_image(client: redis.Redis, namespace: str, other: str) -> dict[bytes, tuple[object, int]]:
+    """Give what is in a namespace, and not in one within it."""
+    inner = f"{other}:".encode() if other.startswith(namespace) else b"none"
+    return {k: v for k, v in image(client, namespace).items() if not k.startswith(inner)}
 
 
 # --- Connections ------------------------------------------------------------------------------
@@ -460,11 +508,15 @@ async def test_s4_w6_w8a_nothing_is_left_of_a_wait(
     assert stored_keys(redis_client, namespace) == {}
 
 
-async def test_w3_a_detached_session_is_one_key(
+async def test_w3_a_detached_session_is_two_keys(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "old", A, "state")
     await register(store, "new", A)
     await clear(store, A)
     document = data("state").model_dump_json().encode()
-    assert documents(stored_keys(redis_client, namespace)) == {"session:old": (document, False)}
+    keys = documents(stored_keys(redis_client, namespace))
+    assert keys.pop("meta:old")  # it says that it waits nowhere, whatever a Rust process left
+    assert keys == {"session:old": (document, False)}
+    await store.remove_session("old")
+    assert stored_keys(redis_client, namespace) == {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -44,6 +43,7 @@ from async_session_store.backends.redis._connection import (
     CommandRunner,
 )
 from async_session_store.backends.redis._keys import Keys, digest_text, owner_text
+from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
 from async_session_store.backends.redis._server import check_server
 from async_session_store.backends.redis._url import client_from_url
@@ -54,17 +54,7 @@ DEFAULT_NAMESPACE: Final = "greentic:session"
 TIMEOUT: Final = 5.0  # seconds
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
-_SCAN_STEP: Final = 512
 _NOTHING: Final = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _IndexPiece:
-    """Keys, or one key and some of its members, and the script that drops the stale ones."""
-
-    script: str
-    keys: Sequence[bytes]
-    members: Sequence[bytes] = ()
 
 
 class RedisBackend(Backend):
@@ -181,7 +171,8 @@ class RedisBackend(Backend):
     @override
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
         keys = [self._keys.session(key)]
-        return _replies.outcome(await self._run("touch", keys, key, _viewer(viewer), _ttl(ttl)))
+        reply = await self._run("touch", keys, key, _viewer(viewer), _ttl(ttl), _stamps.fresh())
+        return _replies.outcome(reply)
 
     @override
     async def put_wait(
@@ -259,7 +250,7 @@ class RedisBackend(Backend):
             [self._keys.scope(owner, scope_hash), self._keys.user(owner)],
             owner_text(owner),
             scope_hash,
-            session_key or _NOTHING,
+            *(() if session_key is None else (session_key,)),
         )
         return reply == 1
 
@@ -283,7 +274,7 @@ class RedisBackend(Backend):
             [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes],
             owner_text(owner),
             token,
-            _random.unique_id(),
+            _stamps.fresh(),
             lease,
             " ".join(map(digest_text, deliveries)),
             *scope_hashes,
@@ -324,14 +315,7 @@ class RedisBackend(Backend):
 
     @override
     async def purge(self, limit: int) -> int:
-        purged = 0
-        async with aclosing(self._index()) as pieces:
-            async for piece in pieces:
-                reply = await self._run(piece.script, piece.keys, limit - purged, *piece.members)
-                purged += cast("int", reply)
-                if purged >= limit:
-                    break
-        return purged
+        return await IndexPurge(self._keys, self._call, self._run, limit).run()
 
     # --- Inside -------------------------------------------------------------------------------
 
@@ -371,26 +355,6 @@ class RedisBackend(Backend):
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
         return self._run(name, keys, owner_text(owner), *scope_hashes)
-
-    async def _index(self) -> AsyncGenerator[_IndexPiece, None]:
-        """All that points to sessions, in pieces of bounded size."""
-        for pattern in self._keys.routes:
-            async for routes in self._scan("SCAN", match=pattern):
-                yield _IndexPiece("purge_routes", routes)
-        async for users in self._scan("SCAN", match=self._keys.users):
-            for user in users:
-                async for members in self._scan("SSCAN", user):
-                    yield _IndexPiece("purge_members", [user], members)
-
-    async def _scan(self, *command: Argument, match: str = "*") -> AsyncIterator[list[bytes]]:
-        cursor = b"0"
-        while True:
-            reply = await self._call(*command, cursor, "MATCH", match, "COUNT", _SCAN_STEP)
-            cursor, found = cast("tuple[bytes, list[bytes]]", reply)
-            if found:
-                yield found
-            if cursor == b"0":
-                return
 
     def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)

@@ -3,15 +3,20 @@
 Most of a document is its ``context_json``, which is JSON inside JSON. It is the last field that we
 write, and the Rust crate does too. So it can be cut off by its name: inside a JSON text no quote
 stands without a backslash before it. orjson then writes and reads it in a fraction of the time.
+
+The scripts cut a large document in the same way, to learn its owner from a bounded piece of it
+(``lua/documents.lua``). A large one that cannot be cut is unreadable for both: read as a whole, it
+could tell another owner here than there.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from async_session_store import _codec
 from async_session_store.backends.redis import _stamps
-from async_session_store.models import SessionData
+from async_session_store.models import Owner, SessionData
 
 try:
     import orjson
@@ -22,6 +27,10 @@ except ImportError as _missing:
 
 _CONTEXT: Final = b',"context_json":'
 _TEXT: Final = _CONTEXT + b'"'
+_SPACED_TEXT: Final = b", " + _TEXT[1:]
+_LARGEST_WHOLE: Final = 16_384  # bytes, as in lua/documents.lua
+_TAIL: Final = 64  # bytes, as in lua/documents.lua
+_END: Final = re.compile(rb"\}([\t\n\r ]*)\Z")
 
 
 def encode(data: SessionData, stamp: bytes) -> bytes:
@@ -31,17 +40,52 @@ def encode(data: SessionData, stamp: bytes) -> bytes:
         context = orjson.dumps(data.context_json)
     except orjson.JSONEncodeError as error:
         raise _codec.built_around_validation() from error
-    return b"".join((head[:-1], _CONTEXT, context, b"}", stamp))
+    # An unknown field may hold an object with that name: a blank keeps it from being the first.
+    return b"".join((head[:-1].replace(_TEXT, _SPACED_TEXT), _CONTEXT, context, b"}", stamp))
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
     """The data in a document, whoever wrote it. Raises ``UnreadableDocumentError``."""
-    end = len(document) - _stamps.length(document)
-    cut = document.find(_TEXT, 0, end)
-    if end > maximum or cut < 0 or document[end - 1] != ord("}"):
-        return _codec.decode(document[:end], maximum)
+    stamp = _stamps.length(document)
+    size = len(document) - stamp
+    if size > maximum:
+        raise _codec.UnreadableDocumentError("it is larger than max_document_bytes")
+    cut = _cut(document, size, stamp)
+    end = _end(document, size)
+    if cut < 0 or end < 0:
+        return _decode_whole(document, size)
     try:
-        context_json: str = orjson.loads(document[cut + len(_CONTEXT) : end - 1])
+        context_json: str = orjson.loads(document[cut + len(_CONTEXT) : end])
     except orjson.JSONDecodeError:
-        return _codec.decode(document[:end], maximum)
+        return _decode_whole(document, size)
     return _codec.decode_split(document[:cut] + b"}", context_json)
+
+
+def stored_owner(document: bytes) -> Owner | None:
+    """The owner of a document that :func:`decode` refused, if that much of it can be read."""
+    stamp = _stamps.length(document)
+    size = len(document) - stamp
+    if size <= _LARGEST_WHOLE:
+        return _codec.stored_owner(document)
+    cut = _cut(document, size, stamp)
+    return None if cut < 0 else _codec.stored_owner(document[:cut] + b"}")
+
+
+def _cut(document: bytes, size: int, stamp: int) -> int:
+    """Where the name of ``context_json`` begins; -1 if it is not where it must be."""
+    is_bounded = size > _LARGEST_WHOLE and not stamp  # only what we write has a stamp
+    return document.find(_TEXT, 0, _LARGEST_WHOLE if is_bounded else size)
+
+
+def _end(document: bytes, size: int) -> int:
+    """Where the bracket is that closes the document; -1 if it ends otherwise."""
+    if document.endswith(b"}", 0, size):
+        return size - 1  # the common case
+    found = _END.search(document, max(0, size - _TAIL), size)
+    return -1 if found is None else found.start()
+
+
+def _decode_whole(document: bytes, size: int) -> SessionData:
+    if size > _LARGEST_WHOLE:
+        raise _codec.UnreadableDocumentError("it is large, and context_json is not its last field")
+    return _codec.decode(document[:size], size)

@@ -11,6 +11,7 @@ from async_session_store.abc import ClaimKey, Delivery
 from async_session_store.models import Owner, SessionKey
 
 _REMEMBERED_OWNERS: Final = 1024
+_KINDS: Final = re.compile(rb":(session|meta|claim|delivery|waits):")
 
 
 class Keys:
@@ -18,6 +19,7 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._prefix_length = len(namespace.encode())
 
     def session(self, key: SessionKey) -> str:
         return f"{self._namespace}:session:{key}"
@@ -48,6 +50,15 @@ class Keys:
     def routes(self) -> tuple[str, str]:
         """Patterns of all other keys that point to a session."""
         return f"{self._escaped}:waits:scope:*", f"{self._escaped}:meta:*"
+
+    def is_surely_ours(self, name: bytes) -> bool:
+        """Return whether a key belongs to no namespace within this one.
+
+        ``a:meta:session:k`` is a session in the namespace ``a:meta``, but looks like a meta key in
+        ``a``. Every key has one word for its kind; in a namespace within another it is the second.
+        """
+        kind = _KINDS.match(name, self._prefix_length)
+        return kind is not None and _KINDS.search(name, kind.end() - 1) is None
 
     @property
     def _escaped(self) -> str:

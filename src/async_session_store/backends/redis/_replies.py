@@ -24,15 +24,20 @@ def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
 
 
 def optional_key(reply: object) -> SessionKey | None:
-    """A key, or None for none and for one that only Rust allows."""
-    try:
-        return None if reply is None else SessionKey(cast("bytes", reply).decode())
-    except ValueError:
-        return None
+    return None if reply is None else _key(reply)
 
 
 def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
-    return tuple(sorted(key for key in map(optional_key, replies) if key is not None))
+    return tuple(sorted(map(_key, replies)))
+
+
+def _key(reply: object) -> SessionKey:
+    """Return a key as it is stored: a Rust process may use an empty one, or a longer one than M7.
+
+    It is no new key of ours, and its wait has to be found, claimed and cleared like any other.
+    """
+    text = cast("bytes", reply).decode()
+    return SessionKey(text) if SessionKey.accepts(text) else str.__new__(SessionKey, text)
 
 
 def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:
@@ -41,7 +46,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
     try:
         return _documents.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
-        return Unreadable(key, _codec.stored_owner(document), str(error))
+        return Unreadable(key, _documents.stored_owner(document), str(error))
 
 
 def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
@@ -49,9 +54,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     if reply is None:
         return None
     raw_key, document, expiry = cast("tuple[bytes, bytes | None, int]", reply)
-    key = optional_key(raw_key)
-    if key is None:
-        return None
+    key = _key(raw_key)
     if document is None:
         return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
     found = data(key, document, maximum)

@@ -74,3 +74,25 @@ class Lookup(Hooks):
         self, store: AsyncSessionStore, scopes: ReplyScope | Sequence[ReplyScope]
     ) -> None:
         assert await key_of(store, scopes) is None
+
+    async def test_f9_a_read_changes_nothing(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        stranger = ctx(tenant="other")
+        await register(store, "expired", A, ttl=60)
+        await self.advance(backend, 61)
+        await register(store, "detached", B)
+        await register(store, "k", B, ttl=600)
+        await register(store, "theirs", C, of=stranger)
+        await store.claim_wait(CTX, "u1", B)
+        before = sorted(await self.leftovers(backend))
+        for of in (CTX, stranger):
+            for key in ("expired", "detached", "k", "theirs", "missing"):
+                await store.get_session(key, ctx=of)
+                await store.get_record(key, ctx=of)
+            await store.find_wait_by_scope(of, "u1", [A, B, C])
+            await store.get_wait(of, "u1", [A, B, C])
+            await store.explain(of, "u1", [A, B, C])
+            await store.list_waits_for_user(of, "u1")
+            await store.list_wait_records(of, "u1")
+        assert sorted(await self.leftovers(backend)) == before

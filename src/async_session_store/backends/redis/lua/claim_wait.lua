@@ -3,31 +3,29 @@
 -- KEYS     the scope keys
 -- ARGV[3]  the owner
 -- ARGV[4]  the token of the claim
--- ARGV[5]  an identity for a wait that has none of ours
+-- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
 -- ARGV[7]  the digests of the delivery at the scopes, with a blank between them, or nothing
 -- ARGV[8]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
 --          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
 
--- include sessions.lua
+-- include mending.lua
 
 local owner, token, fresh, lease, digests = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
--- The identity of a wait. One that a Rust process wrote becomes ours to know, as it is.
+-- The identity of the wait at a scope.
 local function identity(key, session, scope)
-  if session.wait and session.scope == scope and untouched(key, session) then return session.wait end
-  redis.call('HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh)
   if not session.ours then
-    redis.call('HSET', meta_key(key), 'digest', redis.sha1hex(document_of(key)))
+    adopt(key, owner, scope, 'claim', fresh)
+    return fresh
   end
-  local left = redis.call('PTTL', session_key(key))
-  if left == -1 then
-    redis.call('PERSIST', meta_key(key))
-  else
-    redis.call('PEXPIRE', meta_key(key), left)
+  if session.adopted then
+    redis.call('HSET', meta_key(key), 'scope', scope)
+    -- Who touched it did not know of this scope key.
+    if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
   end
-  return fresh
+  return session.wait
 end
 
 for digest in string.gmatch(digests, '%S+') do
@@ -40,11 +38,11 @@ for index = 8, #ARGV do
   if key then
     if not session.readable then return {'UNREADABLE', key} end
     if redis.call('EXISTS', claim_key(owner, scope)) == 1 then return {'CLAIMED'} end
-    local lease_end = deadline_after(lease)
+    local ends = deadline_after(lease)
     local wait = identity(key, session, scope)
     redis.call('HSET', claim_key(owner, scope), 'token', token, 'wait', wait)
-    redis.call('PEXPIREAT', claim_key(owner, scope), lease_end)
-    return {'DONE', scope, record(key, session), tonumber(lease_end)}
+    redis.call('PEXPIREAT', claim_key(owner, scope), ends)
+    return {'DONE', scope, record(key, session, scope_key(owner, scope)), tonumber(ends)}
   end
 end
 return {'MISSING'}

@@ -8,20 +8,19 @@
 -- ARGV[7]  for how many milliseconds to remember it
 -- returns  DONE, MISSING if something else waits there or nothing, or LOST
 
--- include sessions.lua
+-- include mending.lua
 
 local owner, scope, token, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
 if claim[1] ~= token then return 'LOST' end
+local key, session = waiting(owner, scope)
 
--- First what a server that is out of memory refuses: so all is done, or nothing.
 if digest ~= '' then
   -- A small number, which takes the server no memory of its own.
   redis.call('SET', delivery_key(owner, digest), '1', 'PXAT', deadline_after(ARGV[7]))
 end
 redis.call('DEL', KEYS[1])
-local key, session = waiting(owner, scope)
-if not key or session.wait ~= claim[2] or not untouched(key, session) then return 'MISSING' end
+if not key or not session.ours or session.wait ~= claim[2] then return 'MISSING' end
 clear(key, session, owner)
 redis.call('DEL', scope_key(owner, scope))
 return 'DONE'

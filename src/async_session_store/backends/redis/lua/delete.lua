@@ -5,7 +5,7 @@
 -- ARGV[4]  the viewer, or nothing
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
 
--- include sessions.lua
+-- include mending.lua
 
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)

@@ -4,26 +4,26 @@
 -- KEYS[2]  the owner's set of waits
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
--- ARGV[5]  only if this session waits there, or nothing
+-- ARGV[5]  only if this session waits there; may be left out
 -- returns  1 if there was a live wait, else 0
 
 local owner, scope, expected = ARGV[3], ARGV[4], ARGV[5]
 
 -- Mostly the scope routes nowhere, or to a session that is as we wrote it.
 local key = redis.call('GET', KEYS[1])
-if not key then return 0 end
+if not key or expected and expected ~= key then return 0 end
 -- include written.lua
-if as_we_wrote and known_owner == owner and known_scope == scope and (expected == '' or expected == key) then
-  redis.call('SREM', KEYS[2], key)
+if as_we_wrote and known_owner == owner and known_scope == scope then
+  redis.pcall('SREM', KEYS[2], key)
   redis.call('DEL', session_name, meta_name, KEYS[1])
   return 1
 end
 
--- include sessions.lua
+-- include mending.lua
 
 local session
 key, session = waiting(owner, scope)
-if not key or (expected ~= '' and expected ~= key) then return 0 end
+if not key then return 0 end
 clear(key, session, owner)
 redis.call('DEL', KEYS[1])
 return 1

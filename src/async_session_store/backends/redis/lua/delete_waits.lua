@@ -1,12 +1,13 @@
--- Remove all live waits of an owner and their sessions.
+-- Remove all live waits of an owner and their sessions, and what else is in the set of them.
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner
 -- returns  how many there were
 
--- include sessions.lua
+-- include mending.lua
 
 local owner = ARGV[3]
 local waits = all_waiting(owner)
 for _, wait in ipairs(waits) do clear(wait.key, wait.session, owner) end
+redis.call('DEL', KEYS[1])
 return #waits

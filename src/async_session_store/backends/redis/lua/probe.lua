@@ -39,8 +39,8 @@ local key = KEYS[1]
 for _, call in ipairs({
   {'TIME'}, {'SCAN', '0', 'COUNT', '1'}, {'EXISTS', key},
   {'STRLEN', key}, {'GETRANGE', key, '0', '0'},
-  {'PTTL', key}, {'PERSIST', key}, {'PEXPIRE', key, SOON}, {'PEXPIREAT', key, '1'},
-  {'HGET', key, 'field'}, {'HMGET', key, 'field'}, {'HDEL', key, 'field'},
+  {'TYPE', key}, {'PTTL', key}, {'PERSIST', key}, {'PEXPIREAT', key, '1'},
+  {'HGET', key, 'field'}, {'HMGET', key, 'field'},
   {'SISMEMBER', key, 'member'}, {'SMEMBERS', key}, {'SRANDMEMBER', key}, {'SSCAN', key, '0'},
   {'SREM', key, 'member'}, {'DEL', key},
 }) do
@@ -49,6 +49,7 @@ end
 
 -- These would make a key that stays, so they are tried on a text, which they refuse to change.
 if try('SET', key, '', 'PX', SOON) then
+  try('APPEND', key, '')
   try('HSET', key, 'field', '')
   try('SADD', key, 'member')
   try('DEL', key)

@@ -1,17 +1,20 @@
--- Drop members of an owner's set of waits whose session is gone.
+-- Drop members of an owner's set of waits whose session is gone: one step of a scan.
 --
 -- KEYS[1]  the set
 -- ARGV[3]  how many to drop at most
--- ARGV[4]  and so on: the members to look at
--- returns  how many were dropped
+-- ARGV[4]  the cursor of the scan
+-- ARGV[5]  how many members to look at, roughly
+-- returns  {the next cursor, how many were dropped}, or nothing if it is no set
 
 -- include names.lua
 
+if redis.call('TYPE', KEYS[1]).ok ~= 'set' then return false end
+local reply = redis.call('SSCAN', KEYS[1], ARGV[4], 'COUNT', ARGV[5])
 local dropped = 0
-for index = 4, #ARGV do
+for _, key in ipairs(reply[2]) do
   if dropped == tonumber(ARGV[3]) then break end
-  if redis.call('EXISTS', session_key(ARGV[index])) == 0 then
-    dropped = dropped + redis.call('SREM', KEYS[1], ARGV[index])
+  if redis.call('EXISTS', session_key(key)) == 0 then
+    dropped = dropped + redis.call('SREM', KEYS[1], key)
   end
 end
-return dropped
+return {reply[1], dropped}

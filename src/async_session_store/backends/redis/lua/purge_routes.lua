@@ -2,22 +2,28 @@
 --
 -- KEYS     the keys to look at
 -- ARGV[3]  how many to drop at most
--- returns  how many were dropped
+-- returns  {how many were dropped, {those of a wrong type, ...}}
 
 -- include names.lua
 
-local meta_prefix = namespace .. ':meta:'
-local dropped = 0
+local meta_prefix = meta_key('')
+local dropped, skipped = 0, {}
+
+-- The key of the session that a key leads to, or nil if it is of a wrong type.
+local function target(route)
+  local is_meta = string.sub(route, 1, #meta_prefix) == meta_prefix
+  local kind = redis.call('TYPE', route).ok
+  if is_meta and kind == 'hash' then return string.sub(route, #meta_prefix + 1) end
+  return not is_meta and kind == 'string' and redis.call('GET', route) or nil
+end
+
 for _, route in ipairs(KEYS) do
   if dropped == tonumber(ARGV[3]) then break end
-  local key
-  if string.sub(route, 1, #meta_prefix) == meta_prefix then
-    key = string.sub(route, #meta_prefix + 1)
-  else
-    key = redis.pcall('GET', route)
-  end
-  if type(key) == 'string' and redis.call('EXISTS', session_key(key)) == 0 then
+  local key = target(route)
+  if not key then
+    if redis.call('EXISTS', route) == 1 then skipped[#skipped + 1] = route end
+  elseif redis.call('EXISTS', session_key(key)) == 0 then
     dropped = dropped + redis.call('DEL', route)
   end
 end
-return dropped
+return {dropped, skipped}

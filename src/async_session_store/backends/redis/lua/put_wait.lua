@@ -24,35 +24,35 @@ if ARGV[8] ~= '' then
   expires = {'PXAT', deadline}
 end
 
+-- Before the first write, as it fails if the set is none.
+local others, names = redis.call('SRANDMEMBER', KEYS[4], SAMPLE), {}
+
 -- Mostly nothing is known of the key, and nothing waits at the scope.
 if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) == 0 then
   redis.call('SET', KEYS[1], document, unpack(expires))
+  redis.call('SET', KEYS[2], key, unpack(expires))
 else
-  -- include sessions.lua
+  -- include mending.lua
   local before = read(key)
   if before then
     if before.owner and before.owner ~= owner then return {'FOREIGN', false} end
     if not before.readable then return {'UNREADABLE', false} end
   end
-  local holder, held = routed(owner, scope)
-  if held and ARGV[9] == '1' then return {'TAKEN', false} end
+  local holder, held = waiting(owner, scope)
+  if holder and ARGV[9] == '1' then return {'TAKEN', false} end
 
-  -- First what a server that is out of memory refuses: so all is done, or nothing.
   redis.call('SET', KEYS[1], document, unpack(expires))
   unroute(key, before or known(key))
-  redis.call('DEL', KEYS[3])
-  if held and holder ~= key then
+  redis.call('SET', KEYS[2], key, unpack(expires))
+  if holder and holder ~= key then
     detached = holder
-    restore_deadline(detached, held, KEYS[2])
-    unroute(detached, held)
+    detach(holder, held, owner)
   end
 end
 
-redis.call('SET', KEYS[2], key, unpack(expires))
 redis.call('HSET', KEYS[3], 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp)
 if deadline then redis.call('PEXPIREAT', KEYS[3], deadline) end
 
-local others, names = redis.call('SRANDMEMBER', KEYS[4], SAMPLE), {}
 for index, other in ipairs(others) do names[index] = ARGV[1] .. ':session:' .. other end
 if #names > 0 and redis.call('EXISTS', unpack(names)) < #names then
   for index, other in ipairs(others) do

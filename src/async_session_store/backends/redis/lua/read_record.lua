@@ -8,6 +8,4 @@
 
 local key = ARGV[3]
 local session = read(key)
-if not session then return false end
-restore_deadline(key, session)
-return record(key, session)
+return session and record(key, session, route_to(key, session))

@@ -9,6 +9,6 @@
 
 for index = 4, #ARGV do
   local key, session = waiting(ARGV[3], ARGV[index])
-  if key then return record(key, session) end
+  if key then return record(key, session, scope_key(ARGV[3], ARGV[index])) end
 end
 return false

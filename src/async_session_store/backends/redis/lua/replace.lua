@@ -14,7 +14,7 @@ local expected = ARGV[8]
 
 -- Mostly everyone may see the session, and it is as we wrote it.
 -- include written.lua
-if as_we_wrote and viewer == '' and known_owner == owner and not new_deadline
+if as_we_wrote and viewer == '' and known_owner == owner and not adopted
   and (expected == '' or expected == last_stamp)
   and redis.call('STRLEN', KEYS[1]) <= ARGV[2] + #last_stamp then
   redis.call('SET', KEYS[1], document, 'KEEPTTL')
@@ -22,17 +22,28 @@ if as_we_wrote and viewer == '' and known_owner == owner and not new_deadline
   return 'DONE'
 end
 
--- include sessions.lua
+-- include mending.lua
+
+-- Whether an etag is the stored document's: its stamp, or the SHA-1 of what we did not write, also if a
+-- claim or a touch has stamped that since.
+local function is_etag(session, etag)
+  if #etag == STAMP_LENGTH then return etag == stamp_of(key) end
+  local stored = document_of(key)
+  if session.ours and session.adopted then stored = string.sub(stored, 1, -STAMP_LENGTH - 1) end
+  return etag == redis.sha1hex(stored)
+end
 
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
-if expected ~= '' and not is_document(key, expected) then return 'CHANGED' end
-restore_deadline(key, session)
-local is_known = untouched(key, session)
-local has_new_deadline = session.new_deadline and is_document(key, session.new_deadline)
+if expected ~= '' and not is_etag(session, expected) then return 'CHANGED' end
+local deadline = wait_end(key, session, route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
-if is_known then redis.call('HSET', meta_key(key), 'stamp', stamp) end
-if has_new_deadline then redis.call('HSET', meta_key(key), 'new_deadline', stamp) end
+if session.ours then redis.call('HSET', meta_key(key), 'stamp', stamp) end
+if deadline >= 0 and redis.call('PTTL', session_key(key)) == -1 then
+  -- A Rust process has dropped it; we wrote last now, so it holds again (T3, T4).
+  set_deadline(session_key(key), string.format('%.0f', deadline))
+  if session.ours then follow_deadline(meta_key(key), key) end
+end
 return 'DONE'

@@ -4,21 +4,24 @@
 -- ARGV[3]  its key
 -- ARGV[4]  the viewer, or nothing
 -- ARGV[5]  the time to live in milliseconds, or nothing for no deadline
+-- ARGV[6]  a fresh stamp, for a wait that a Rust process wrote
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
 
--- include sessions.lua
+-- include mending.lua
 
-local key, viewer, deadline = ARGV[3], ARGV[4], deadline_after(ARGV[5])
+local key, viewer, deadline, fresh = ARGV[3], ARGV[4], deadline_after(ARGV[5]), ARGV[6]
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if viewer ~= '' and not (session.owner or session.known) then return 'UNREADABLE' end
-set_deadline(session_key(key), deadline)
-local route, owner = route_to(key, session), not session.ours and session.owner
-if route then
-  set_deadline(route, deadline)
-elseif owner and redis.call('SISMEMBER', user_key(owner), key) == 1 then
-  -- A wait of a Rust process: who looks it up by its scope knows the route, and sees to it.
-  redis.call('HSET', meta_key(key), 'new_deadline', redis.sha1hex(document_of(key)))
+
+local route = route_to(key, session)
+if session.ours then
+  if session.adopted then redis.call('HSET', meta_key(key), 'adopted', 'touch') end
+elseif session.readable and redis.pcall('SISMEMBER', user_key(session.owner), key) == 1 then
+  -- There may be a scope key that we do not know. The next claim sets its deadline.
+  adopt(key, session.owner, route and session.scope or '', 'touch', fresh)
 end
+set_deadline(session_key(key), deadline)
 set_deadline(meta_key(key), deadline)
+if route then set_deadline(route, deadline) end
 return 'DONE'

@@ -1,0 +1,85 @@
+"""Drops what points to sessions that are gone, in steps of bounded size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final, TypeAlias, cast
+
+from async_session_store.backends.redis._connection import Argument
+from async_session_store.backends.redis._keys import Keys
+
+_SCAN_STEP: Final = 512
+_SCAN_START: Final = b"0"
+
+_logger = logging.getLogger("async_session_store")
+
+Call: TypeAlias = Callable[..., Awaitable[object]]
+
+
+class IndexPurge:
+    """One purge of a namespace.
+
+    Args:
+        keys: The names of the keys in the namespace.
+        call: Runs a command.
+        run: Runs a script: its name, its keys, and its arguments.
+        limit: How many entries to drop at most.
+    """
+
+    def __init__(self, keys: Keys, call: Call, run: Call, limit: int) -> None:
+        self._keys = keys
+        self._call = call
+        self._run = run
+        self._left = limit
+
+    async def run(self) -> int:
+        """Drop stale entries, and return how many."""
+        limit = self._left
+        for pattern in self._keys.routes:
+            async for names in self._scan(pattern):
+                await self._purge_routes(names)
+                if not self._left:
+                    return limit
+        async for names in self._scan(self._keys.users):
+            for name in names:
+                await self._purge_members(name)
+                if not self._left:
+                    return limit
+        return limit - self._left
+
+    async def _purge_routes(self, names: list[Argument]) -> None:
+        reply = await self._run("purge_routes", names, self._left)
+        dropped, skipped = cast("tuple[int, list[bytes]]", reply)
+        self._left -= dropped
+        _warn_wrong_type(skipped)
+
+    async def _purge_members(self, name: Argument) -> None:
+        cursor = _SCAN_START
+        while self._left:
+            reply = await self._run("purge_members", [name], self._left, cursor, _SCAN_STEP)
+            if reply is None:
+                return _warn_wrong_type([cast("bytes", name)])
+            cursor, dropped = cast("tuple[bytes, int]", reply)
+            self._left -= dropped
+            if cursor == _SCAN_START:
+                return None
+        return None
+
+    async def _scan(self, pattern: str) -> AsyncIterator[list[Argument]]:
+        """The keys of this namespace that have a name of a pattern, some at a time."""
+        cursor = _SCAN_START
+        while True:
+            reply = await self._call("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP)
+            cursor, found = cast("tuple[bytes, list[bytes]]", reply)
+            names: list[Argument] = [name for name in found if self._keys.is_surely_ours(name)]
+            if names:
+                yield names
+            if cursor == _SCAN_START:
+                return
+
+
+def _warn_wrong_type(names: Iterable[bytes]) -> None:
+    for name in names:
+        text = name.decode(errors="backslashreplace")
+        _logger.warning("purge_expired left out the key %r, which is of a wrong type", text)
