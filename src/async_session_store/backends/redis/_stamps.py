@@ -14,11 +14,11 @@ from typing import Final
 from async_session_store import _codec, _random
 
 _LENGTH: Final = 32  # bytes, for 64 bits
+_NO_ETAG: Final = "-"
 _BLANKS: Final = b"\t\n\r "
 _QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # for each byte its blanks
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
-_SHA1: Final = re.compile(r"[0-9a-f]{40}")
-_OF_NO_DOCUMENT: Final = "none"  # neither a SHA-1 nor how a JSON object can end
+_SHA_1: Final = re.compile(r"[0-9a-f]{40}")
 _TO_BYTE: Final = {quad: byte for byte, quad in enumerate(_QUADS)}
 
 
@@ -40,14 +40,10 @@ def _blanks(stamp: bytes) -> bytes:
 
 
 def as_stored(etag: str) -> bytes | str:
-    """Return what a script compares with a document: its stamp or its SHA-1.
-
-    A script compares with the end of a document, so other text must not reach it: ``}`` is how
-    many documents end (E2).
-    """
+    """Return what a script compares with a document: its stamp, its SHA-1, or what matches none."""
     if _HEX.fullmatch(etag):
         return _blanks(bytes.fromhex(etag))
-    return etag if _SHA1.fullmatch(etag) else _OF_NO_DOCUMENT
+    return etag if _SHA_1.fullmatch(etag) else _NO_ETAG
 
 
 def length(document: bytes) -> int:
