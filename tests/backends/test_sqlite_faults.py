@@ -763,3 +763,40 @@ print("ended")
 def test_r5_a_loop_that_ends_without_closing(path: Path, how: str) -> None:
     process = run_python(NO_CLOSE, path, how)
     assert (process.returncode, process.stdout, process.stderr) == (0, "ended\n", "")
+
+
+RUN_BY_HAND = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore
+from async_session_store.testing.contract.builders import A, register
+
+loop = asyncio.new_event_loop()
+store = AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}")
+loop.run_until_complete(store.open())
+for _ in range(4):
+    loop.run_until_complete(register(store, "k", A))
+calls = [register(store, f"k{number}", A) for number in range(50)]
+if sys.argv[2] == "under way":
+    tasks = [loop.create_task(call) for call in calls]
+    loop.run_until_complete(asyncio.sleep(0))
+else:
+    for call in calls:
+        call.close()
+if sys.argv[2] == "loop closed":
+    loop.close()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "under way", "loop closed"])
+async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
+    path: Path, how: str
+) -> None:
+    # Python may complain of tasks that are left; but it ends, and what was answered is kept.
+    command = [sys.executable, "-c", RUN_BY_HAND, str(path), how]
+    process = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, "ended\n")
+    async with open_store(path) as store:
+        assert await store.get_session("k") is not None

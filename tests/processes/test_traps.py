@@ -110,6 +110,16 @@ def test_r7_a_forked_process_exits_with_the_store_it_brought_along(storage: Stor
         one.exits()
 
 
+def test_r7_a_forked_process_may_open_what_its_parent_has_closed(storage: Storage) -> None:
+    with process("fork_between_two_stores", storage) as one:
+        one.exits()
+
+
+def test_r7_a_fork_of_a_process_with_a_sqlite_file_loses_no_write(sqlite: Storage) -> None:
+    with process("fork_while_the_parent_closes", sqlite) as one:
+        one.exits()
+
+
 def test_r7_a_fork_takes_nothing_from_its_parent(sqlite: Storage) -> None:
     with process("fork_within_a_block,fork_while_other_threads_call", sqlite) as one:
         one.exits()

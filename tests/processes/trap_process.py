@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from anyio.from_thread import start_blocking_portal
@@ -163,10 +164,20 @@ def fork_and_use_the_store() -> None:
                 refused_after_fork(store.resume_wait(CTX, "u1", A).__enter__)
                 refused_after_fork(claim.complete)
                 store.close()
-                with new_store() as mine:
-                    assert mine.get_session("k") == data()
+                open_in_a_child()
         assert store.get_session("k") == data()
         assert claim.complete()
+
+
+def open_in_a_child() -> SessionStore | None:
+    """Open a store on what the parent has open: SQLite does not survive a fork, and refuses."""
+    store = new_store()
+    if URL.startswith("sqlite"):
+        refused_after_fork(store.open)
+        return None
+    store.open()
+    assert store.get_session("k") in {data(), None}
+    return store
 
 
 def fork_and_exit() -> None:
@@ -180,11 +191,46 @@ def fork_and_exit() -> None:
             signal.alarm(20)
             if replaces:
                 del store
-                KEPT[:] = [new_store().open()]
+                KEPT[:] = [open_in_a_child()]
                 gc.collect()
             return
         assert_ends_well(child)
         store.ping()
+
+
+def fork_between_two_stores() -> None:
+    """What was closed before the fork, and what the child opens first, are no business of it."""
+    with new_store() as store:
+        register(store)
+    with forked() as in_child:
+        if in_child:
+            with new_store() as store:
+                assert store.get_session("k") == data()
+                store.register_wait(CTX, "u1", A, "child", data(), 600)
+    with new_store() as store:
+        assert store.get_session("child") == data()
+
+
+def fork_while_the_parent_closes() -> None:
+    """The child outlives the parent's store, and keeps neither it nor others from their work."""
+    store = new_store().open()
+    register(store)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os.read(reading, 1)
+        refused_after_fork(new_store().open)
+        os._exit(0)
+    store.close()
+    with new_store() as store:
+        for number in range(40):
+            store.register_wait(CTX, "u1", A, f"k{number}", data(), 600)
+    os.write(writing, b"!")
+    assert_ends_well(child)
+    with new_store() as store:
+        assert all(store.get_session(f"k{number}") for number in range(40))
+    assert not Path(f"{URL.removeprefix('sqlite:///')}-wal").exists()
 
 
 def fork_within_a_block() -> None:
