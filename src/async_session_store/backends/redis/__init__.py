@@ -37,18 +37,16 @@ except ImportError as _missing:
     ) from _missing
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
-from async_session_store.backends.redis._connection import (
-    Argument,
-    Command,
-    CommandRunner,
-)
+from async_session_store.backends.redis._connection import Command, CommandRunner
 from async_session_store.backends.redis._keys import Keys, owner_text
+from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._scripts import script
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 TIMEOUT: Final = 5.0  # seconds
+HEALTH_CHECK_INTERVAL: Final = 30  # seconds; the NATs of clouds forget what is idle for 4 minutes
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _SCAN_STEP: Final = 512
@@ -106,6 +104,7 @@ class RedisBackend(Backend):
                 url,
                 socket_timeout=TIMEOUT,
                 socket_connect_timeout=TIMEOUT,
+                health_check_interval=HEALTH_CHECK_INTERVAL,
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError:
