@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
@@ -149,11 +150,14 @@ def _parsed(parser: hiredis.Reader, chunk: bytes) -> list[list[bytes]]:
 
 
 @asynccontextmanager
-async def tcp_proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
+async def tcp_proxy(
+    server: RedisServer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[TcpProxy]:
+    """Run a proxy before a server; with ``tls``, its clients must speak that."""
     proxy = TcpProxy(server)
-    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, ssl=tls)
     host, port = listener.sockets[0].getsockname()
-    proxy.url = f"redis://{host}:{port}"
+    proxy.url = f"{'redis' if tls is None else 'rediss'}://{host}:{port}"
     try:
         yield proxy
     finally:

@@ -385,28 +385,6 @@ async def test_r1_in_a_batch_on_a_replica_reads_are_answered(
 # --- A caller's own pool ----------------------------------------------------------------------
 
 
-async def test_r3_no_call_gets_anothers_reply_when_the_callers_pool_is_disconnected(
-    proxy: TcpProxy,
-) -> None:
-    async with (
-        Redis.from_url(f"{proxy.url}?socket_timeout=2") as own,
-        AsyncSessionStore(RedisBackend(own, namespace=NS)) as store,
-    ):
-        for name in "ab":
-            await register(store, name, ReplyScope(conversation=name), name)
-        proxy.fault = Fault.SWALLOW
-        proxy.forget()
-        first = asyncio.ensure_future(context_of(store, "a"))
-        await eventually(lambda: proxy.names == ["GET"])
-        proxy.fault = None
-        await own.connection_pool.disconnect()
-        second = asyncio.ensure_future(context_of(store, "b"))
-        outcomes = await asyncio.gather(first, second, return_exceptions=True)
-        assert isinstance(outcomes[0], StoreUnavailableError)
-        assert outcomes[1] == "b" or isinstance(outcomes[1], StoreUnavailableError)
-        assert await context_of(store, "b") == "b"
-
-
 async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_new_id(
     proxy: TcpProxy, client: redis.Redis
 ) -> None:
