@@ -41,6 +41,7 @@ from async_session_store.backends.redis._connection import Command, CommandRunne
 from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._scripts import script
+from async_session_store.backends.redis._sentinel import switches_heard
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
@@ -341,7 +342,8 @@ class RedisBackend(Backend):
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         try:
-            yield runner
+            async with switches_heard(pool, runner.change_connection):
+                yield runner
         finally:
             await runner.aclose()
             if self._owns_client:

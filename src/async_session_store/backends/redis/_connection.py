@@ -77,6 +77,10 @@ class CommandRunner:
     def run_at_once(self, job: CommandJob) -> bool:  # noqa: ARG002  # every answer is waited for
         return False
 
+    def change_connection(self) -> None:
+        """Send what comes next on a new connection, as that may lead to another server."""
+        self._link.change()
+
     async def aclose(self) -> None:
         """Give the connection back to the pool."""
         self._watchdog.close()
@@ -90,7 +94,6 @@ class CommandRunner:
     ) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         in_flight: deque[_Sent] = deque()
-        goes_on = True
         try:
             with self._watchdog as watchdog:
                 while jobs or in_flight:
@@ -100,8 +103,8 @@ class CommandRunner:
                     reply = await read_reply(connection)
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
-                        goes_on = False
-                    jobs = more() if goes_on else []
+                        self._link.change()
+                    jobs = [] if self._link.is_to_change else more()
                     if isinstance(reply, NoScriptError):
                         jobs = [*self._again(job), *jobs]
                     else:
@@ -111,8 +114,6 @@ class CommandRunner:
             if not isinstance(error, _FAULTS):
                 raise
             _fail((sent.job for sent in in_flight), lost, error)
-        if not goes_on:
-            await self._link.drop()
 
     async def _send(
         self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]

@@ -51,6 +51,8 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
         self._abandoned: _Peer | None = None
+        self.is_to_change = False
+        """Whether nothing more should be sent on this connection."""
 
     @property
     def has_abandoned(self) -> bool:
@@ -67,19 +69,18 @@ class Link:
                 watchdog.expect(self._now() + self._timeout)
                 return await self._connected()
         except BaseException:
-            await self.drop()  # replies that nobody waits for may be on their way
+            await self._disconnect()  # replies that nobody waits for may be on their way
             raise
 
     async def abandon(self) -> None:
         """Drop the connection, on which commands were sent that were not answered."""
         if self._connection is not None:
             self._abandoned = self._peers[self._connection]
-        await self.drop()
+        await self._disconnect()
 
-    async def drop(self) -> None:
-        """Disconnect, so that the next connection is a new one; it may lead to another server."""
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
+    def change(self) -> None:
+        """Connect anew before the next batch: that may lead to another server."""
+        self.is_to_change = True
 
     async def release(self) -> None:
         """Give the connection back to the pool."""
@@ -87,12 +88,21 @@ class Link:
         if connection is not None:
             await self._pool.release(connection)
 
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)
+
     async def _connected(self) -> AbstractConnection:
         connection = self._connection
         if connection is None:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
             self._connection = connection
-        if not await _is_open(connection) or not await self._answers(connection):
+        if (
+            self.is_to_change
+            or not await _is_open(connection)
+            or not await self._answers(connection)
+        ):
+            self.is_to_change = False  # before it connects: it may have to change again meanwhile
             await connection.disconnect(nowait=True)
             await connection.connect()
         if connection not in self._peers or self.has_abandoned:
@@ -103,6 +113,7 @@ class Link:
         return (
             connection in self._peers
             and not self.has_abandoned
+            and not self.is_to_change
             and not self._was_idle(connection)
             and await _is_open(connection)
         )
