@@ -59,7 +59,7 @@ class RedisServer:
     @contextmanager
     def start(cls, **options: str | int) -> Iterator[RedisServer]:
         """Run a server. Options are lines of its redis.conf: ``start(maxmemory_policy="...")``."""
-        port = int(options.pop("port", 0)) or _free_port()
+        port = int(options.pop("port", 0)) or free_port()
         with (
             # Not tmp_path: the path of a unix socket may have about 100 bytes, no more.
             tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as directory,
@@ -125,7 +125,7 @@ def _version_if_ours(url: str, pid: int) -> str:
     return info["redis_version"]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

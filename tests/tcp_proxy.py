@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
@@ -21,13 +22,19 @@ class Fault(Enum):
     """The client's connection is cut when the reply comes: the server has run the command."""
     SWALLOW = auto()
     """The server runs commands, and its replies are dropped."""
+    HOLD = auto()
+    """Commands reach the server when :attr:`TcpProxy.released` is set, even if the client has
+    gone meanwhile."""
 
 
 class TcpProxy:
     """What passed since :meth:`forget`, and the fault that there is now, if any."""
 
     def __init__(self, server: RedisServer) -> None:
-        self._server = server
+        self.server = server
+        """Where new connections lead; those that are there stay with the old server."""
+        self.released = asyncio.Event()
+        self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self.url = ""
@@ -50,9 +57,15 @@ class TcpProxy:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self, reader, writer)
-        task = asyncio.ensure_future(connection.run(self._server.socket_path, self._closing))
+        self._connections.add(connection)
+        task = asyncio.ensure_future(connection.run(self.server.socket_path, self._closing))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def lose_all(self) -> None:
+        """Pass nothing more on the connections that there are, and tell nobody, as a NAT does."""
+        for connection in self._connections:
+            connection.is_lost = True
 
     async def aclose(self) -> None:
         self._closing.set()
@@ -66,6 +79,7 @@ class _Connection:
         self._proxy = proxy
         self._reader = reader
         self._writer = writer
+        self.is_lost = False
         self._unanswered = 0
         self._answered = asyncio.Event()
 
@@ -94,8 +108,12 @@ class _Connection:
             self._proxy.commands += commands
             if not self._unanswered:
                 self._proxy.round_trips += 1
+            if self.is_lost:
+                continue
             if self._proxy.fault is Fault.CUT_BEFORE:
                 return
+            if self._proxy.fault is Fault.HOLD:
+                await self._proxy.released.wait()
             self._unanswered += len(commands)
             if self._proxy.before_each is None:
                 writer.write(chunk)
@@ -112,7 +130,7 @@ class _Connection:
             self._unanswered -= len(_parsed(parser, chunk))
             if self._proxy.fault is Fault.CUT_AFTER:
                 return
-            if self._proxy.fault is not Fault.SWALLOW:
+            if self._proxy.fault is not Fault.SWALLOW and not self.is_lost:
                 self._writer.write(self._proxy.rewrite(chunk))
             self._answered.set()
 
@@ -132,11 +150,14 @@ def _parsed(parser: hiredis.Reader, chunk: bytes) -> list[list[bytes]]:
 
 
 @asynccontextmanager
-async def tcp_proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
+async def tcp_proxy(
+    server: RedisServer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[TcpProxy]:
+    """Run a proxy before a server; with ``tls``, its clients must speak that."""
     proxy = TcpProxy(server)
-    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, ssl=tls)
     host, port = listener.sockets[0].getsockname()
-    proxy.url = f"redis://{host}:{port}"
+    proxy.url = f"{'redis' if tls is None else 'rediss'}://{host}:{port}"
     try:
         yield proxy
     finally:

@@ -132,17 +132,35 @@ async def test_a_batch_is_of_so_many_calls_at_most() -> None:
 async def test_r4_a_batch_writes_so_many_bytes_and_one_call_more_at_most() -> None:
     connection = Connection(most_bytes=10)
     held = await connection.hold()
-    calls = [connection.call(f"c{size}", size) for size in (4, 4, 4, 30, 9, 1, 0, 0, 10, 1)]
+    calls = [connection.call(f"c{size}", size) for size in (4, 4, 4, 9, 9, 1, 0, 0, 9, 1)]
     await turn_loop(1)
     connection.gate.set()
     await asyncio.gather(held, *calls)
     assert connection.batches == [
         ["held"],
         ["c4", "c4", "c4"],
-        ["c30"],
-        ["c9", "c1"],
-        ["c0", "c0", "c10"],
+        ["c9", "c9"],
+        ["c1", "c0", "c0", "c9"],
         ["c1"],
+    ]
+    await connection.worker.aclose()
+
+
+async def test_r4_a_call_that_may_be_refused_for_its_size_goes_alone() -> None:
+    connection = Connection(most_bytes=10)
+    held = await connection.hold()
+    calls = [connection.call(f"c{size}", size) for size in (0, 10, 4, 30, 30, 1, 1)]
+    await turn_loop(1)
+    connection.gate.set()
+    await asyncio.gather(held, *calls)
+    assert connection.batches == [
+        ["held"],
+        ["c0"],
+        ["c10"],
+        ["c4"],
+        ["c30"],
+        ["c30"],
+        ["c1", "c1"],
     ]
     await connection.worker.aclose()
 
@@ -176,6 +194,7 @@ async def test_r4_no_caller_waits_for_a_burst_that_died_alone(connection: Connec
     with anyio.fail_after(5):
         results = await asyncio.gather(held, *waiting, return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailableError] * 3
+    assert len(set(map(id, results))) == 3
     with pytest.raises(StoreUnavailableError):
         await connection.worker.submit("late")
 
@@ -219,7 +238,12 @@ async def test_an_exception_of_a_batch_fails_what_it_left_unsettled(
     calls = [connection.call(name) for name in ("a", "fail", "raise", "b", "c")]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert results[0] == "A"
-    assert [type(result) for result in results[1:]] == [KeyError, OSError, OSError, OSError]
+    assert isinstance(results[1], KeyError)
+    for result in results[2:]:
+        assert isinstance(result, StoreUnavailableError)
+        assert "outcome is unknown" in str(result)
+        assert isinstance(result.__cause__, OSError)
+    assert len(set(map(id, results))) == 5, "each caller raises an exception of its own"
     assert await connection.worker.submit("d") == "D"
 
 
@@ -263,7 +287,7 @@ async def test_r3_an_error_for_a_cancelled_call_goes_to_nobody(connection: Conne
     assert [type(result) for result in results] == [
         asyncio.CancelledError,
         asyncio.CancelledError,
-        OSError,
+        StoreUnavailableError,
     ]
 
 

@@ -373,6 +373,106 @@ async def test_r1_a_right_that_is_taken_away(server: RedisServer, client: redis.
         assert stored_keys(client, NS) == before
 
 
+# --- Each call of a batch is told its own truth -------------------------------------------------
+
+
+async def outcomes_of(*calls: Awaitable[object]) -> list[object]:
+    """Give what each call returns or raises, all made at once and sent in one write."""
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.fixture
+async def in_company(behind_proxy: AsyncSessionStore) -> AsyncSessionStore:
+    """Give a store that waits for others: its last calls did not come alone."""
+    await outcomes_of(*(behind_proxy.ping() for _ in range(3)))
+    return behind_proxy
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(b"MASTERDOWN", "lost its primary"), (b"LOADING", "loading its data")]
+)
+async def test_r4_a_refusal_in_a_batch_fails_the_call_that_was_refused_alone(
+    proxy: TcpProxy, in_company: AsyncSessionStore, client: redis.Redis, code: bytes, text: str
+) -> None:
+    """A replica that may be written to loses its primary in the middle, and is promoted then."""
+    client.config_set("replica-serve-stale-data", "no")
+    client.config_set("replica-read-only", "no")
+    number = 0
+
+    async def lose_the_primary_for_the_fourth() -> None:
+        nonlocal number
+        number += 1
+        if number == 4:
+            client.replicaof("127.0.0.1", 1)
+        elif number == 5:
+            client.replicaof("NO", "ONE")
+
+    proxy.before_each = lose_the_primary_for_the_fourth
+    proxy.rewrite = lambda reply: reply.replace(b"-MASTERDOWN", b"-" + code)
+    outcomes = await outcomes_of(*(in_company.create_session(CTX, data(f"{n}")) for n in range(8)))
+    (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
+    assert outcomes.index(refused) == 3
+    assert isinstance(refused, StoreUnavailableError)
+    assert text in str(refused)
+    assert NOTHING in str(refused)
+    del outcomes[3]
+    assert [await context_of(in_company, str(key)) for key in outcomes] == list("0124567")
+
+
+async def test_r4_a_call_refused_for_its_size_leaves_its_neighbours_alone(
+    in_company: AsyncSessionStore, client: redis.Redis
+) -> None:
+    """The server hangs up after it: what is larger is sent alone."""
+    client.config_set("proto-max-bulk-len", 1024 * 1024)
+
+    def create(number: int) -> Awaitable[object]:
+        size = 1024 * 1024 if number == 3 else 300 * 1024
+        return in_company.create_session(CTX, data(str(number) * size))
+
+    outcomes = await outcomes_of(*map(create, range(8)))
+    large = outcomes.pop(3)
+    assert isinstance(large, StoreUnavailableError)
+    assert "proto-max-bulk-len" in str(large) or UNKNOWN in str(large)
+    stored = [await context_of(in_company, str(key)) for key in outcomes]
+    assert [text and text[0] for text in stored] == list("0124567")
+    assert client.dbsize() == 1 + 1 + 1 + 1 + 7  # "k" with what leads to it, and seven more
+
+
+async def test_r4_a_call_that_exceeds_the_query_buffer_leaves_its_neighbours_alone(
+    in_company: AsyncSessionStore, client: redis.Redis
+) -> None:
+    client.config_set("client-query-buffer-limit", 1024 * 1024)
+
+    def create(number: int) -> Awaitable[object]:
+        size = 3 * 1024 * 1024 if number == 3 else 30 * 1024
+        return in_company.create_session(CTX, data(str(number) * size))
+
+    outcomes = await outcomes_of(*map(create, range(8)))
+    large = outcomes.pop(3)
+    assert isinstance(large, StoreUnavailableError)
+    assert UNKNOWN in str(large)
+    stored = [await context_of(in_company, str(key)) for key in outcomes]
+    assert [text and text[0] for text in stored] == list("0124567")
+
+
+async def test_r4_out_of_memory_in_a_batch_fails_what_was_refused_alone(
+    proxy: TcpProxy, in_company: AsyncSessionStore, client: redis.Redis
+) -> None:
+    number = 0
+
+    async def fill_for_the_fourth() -> None:
+        nonlocal number
+        number += 1
+        if number in (4, 5):
+            client.config_set("maxmemory", 1 if number == 4 else 0)
+
+    client.config_set("maxmemory-policy", "noeviction")
+    proxy.before_each = fill_for_the_fourth
+    outcomes = await outcomes_of(*(in_company.create_session(CTX, data(f"{n}")) for n in range(8)))
+    assert "out of memory" in str(outcomes.pop(3))
+    assert [await context_of(in_company, str(key)) for key in outcomes] == list("0124567")
+
+
 # --- A server that does not answer ------------------------------------------------------------
 
 

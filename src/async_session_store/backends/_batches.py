@@ -9,16 +9,18 @@ the call itself, while nothing else is under way.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 
 from async_session_store._tasks import begun
-from async_session_store.errors import StoreUnavailableError, cut_off
+from async_session_store.errors import SessionStoreError, StoreUnavailableError, cut_off
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
 
@@ -72,7 +74,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
     Args:
         connect: Opens the connection and gives what runs operations on it.
         most: How many operations are under way at most; further callers wait for their turn.
-        most_bytes: With so many bytes under way, too, further callers wait.
+        most_bytes: With so many bytes under way, too, further callers wait. A call that writes more
+            goes alone: a server may refuse it for its size, and hang up on all that is with it.
     """
 
     def __init__(
@@ -129,7 +132,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         while self._under_way and self._under_way[0].settled:
             self._bytes_under_way -= self._under_way.popleft().size
         taken: list[Job[_Operation, _Reply]] = []
-        while self._waiting and self._has_room():
+        while self._waiting and self._has_room(self._waiting[0]):
             job = self._waiting.popleft()
             if not job.settled:
                 taken.append(job)
@@ -138,8 +141,13 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._comes_alone = len(taken) == 1
         return taken
 
-    def _has_room(self) -> bool:
-        return len(self._under_way) < self._most and self._bytes_under_way < self._most_bytes
+    def _has_room(self, job: Job[_Operation, _Reply]) -> bool:
+        if not self._under_way:
+            return True
+        return (
+            len(self._under_way) < self._most
+            and max(self._bytes_under_way, job.size) < self._most_bytes
+        )
 
     async def aclose(self) -> None:
         """Run what is waiting, then close the connection; after 30 seconds, end what still runs.
@@ -164,7 +172,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         finally:
             self._closing = True
             self._watch.cancel()
-            _fail_all(self._waiting, StoreUnavailableError("this store was closed meanwhile"))
+            _fail_all(self._waiting, _closed)
 
     async def _until_ended(self) -> None:
         try:
@@ -200,12 +208,12 @@ class BatchWorker(Generic[_Operation, _Reply]):
                 try:
                     await runner.run_batch(batch, self.take)
                 except Exception as error:  # noqa: BLE001  # the callers must hear of it
-                    _fail_all(self._under_way, error)
+                    _fail_all(self._under_way, partial(_own, error))
         except BaseException:
             # Mostly the loop is ending. The connection may still be in use, so no one else gets it.
             self._closing = True
             self._ending.set()
-            _fail_all(self._under_way, cut_off())
+            _fail_all(self._under_way, cut_off)
             raise
         finally:
             self._burst = None
@@ -227,8 +235,21 @@ async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
         raise cancelled
 
 
-def _fail_all(
-    jobs: deque[Job[_Operation, _Reply]] | list[Job[_Operation, _Reply]], error: Exception
-) -> None:
+def _fail_all(jobs: deque[Job[_Operation, _Reply]], error: Callable[[], Exception]) -> None:
+    """Fail each with an error of its own: each caller raises it, and adds to its traceback."""
     for job in jobs:
-        job.fail(error)
+        job.fail(error())
+
+
+def _closed() -> StoreUnavailableError:
+    return StoreUnavailableError("this store was closed meanwhile")
+
+
+def _own(error: Exception) -> SessionStoreError:
+    own = (
+        copy.copy(error)
+        if isinstance(error, SessionStoreError)
+        else StoreUnavailableError("the storage failed unexpectedly; the outcome is unknown")
+    )
+    own.__cause__ = error.__cause__ or error
+    return own

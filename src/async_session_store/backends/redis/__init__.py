@@ -37,14 +37,12 @@ except ImportError as _missing:
     ) from _missing
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
-from async_session_store.backends.redis._connection import (
-    Argument,
-    Command,
-    CommandRunner,
-)
+from async_session_store.backends.redis._connection import Command, CommandRunner
 from async_session_store.backends.redis._keys import Keys, digest_text, owner_text
+from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
+from async_session_store.backends.redis._sentinel import switches_heard
 from async_session_store.backends.redis._server import check_server
 from async_session_store.backends.redis._url import client_from_url
 
@@ -52,6 +50,7 @@ __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 TIMEOUT: Final = 5.0  # seconds
+HEALTH_CHECK_INTERVAL: Final = 30  # seconds; the NATs of clouds forget what is idle for 4 minutes
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _NOTHING: Final = ""
@@ -97,6 +96,7 @@ class RedisBackend(Backend):
             url,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
+            health_check_interval=HEALTH_CHECK_INTERVAL,
             retry=Retry(NoBackoff(), 0),
         )
         backend = cls(client, namespace=namespace)
@@ -324,7 +324,8 @@ class RedisBackend(Backend):
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         try:
-            yield runner
+            async with switches_heard(pool, runner.change_connection):
+                yield runner
         finally:
             await runner.aclose()
             if self._owns_client:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-import hiredis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from async_session_store.backends._batches import Job
-from async_session_store.backends.redis._faults import lost, not_sent, refused
+from async_session_store.backends.redis._faults import ends_connection, lost, not_sent, refused
+from async_session_store.backends.redis._link import Link
+from async_session_store.backends.redis._protocol import Argument, pack, read_reply
 from async_session_store.backends.redis._scripts import Script
 from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.errors import SessionStoreError
@@ -20,8 +20,6 @@ from async_session_store.errors import SessionStoreError
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import AbstractConnection
-
-Argument: TypeAlias = "bytes | str | int"
 
 # What redis-py raises, and what comes of a connection whose event loop has ended.
 _FAULTS: Final = (RedisError, OSError, RuntimeError)
@@ -54,52 +52,39 @@ class CommandRunner:
     """
 
     def __init__(self, pool: ConnectionPool, timeout: float, *, keep: bool) -> None:
-        self._pool = pool
         self._timeout = timeout
         self._keep = keep
-        self._held: AbstractConnection | None = None
         self._known: set[str] = set()
         self._watchdog = Watchdog()
+        self._link = Link(pool, timeout, self._watchdog)
         self._now = asyncio.get_running_loop().time
 
     async def run_batch(self, jobs: list[CommandJob], more: Callable[[], list[CommandJob]]) -> None:
         """Run the commands, and those that come while answers are awaited."""
         try:
-            connection = self._held
-            if connection is None or not await _is_usable(connection):
-                connection = await self._connect()
-            await self._converse(connection, jobs, more)
+            await self._converse(await self._link.ready(), jobs, more)
+            if self._link.has_abandoned:
+                # Not only when the next call comes: another process may be the next to write.
+                await self._link.ready()
         except _FAULTS as error:
             while jobs:  # nor would those that wait behind them fare better
                 _fail(jobs, not_sent, error)
                 jobs = more()
         finally:
             if not self._keep:
-                await self._let_go()
+                await self._link.release()
 
     def run_at_once(self, job: CommandJob) -> bool:  # noqa: ARG002  # every answer is waited for
         return False
 
+    def change_connection(self) -> None:
+        """Send what comes next on a new connection, as that may lead to another server."""
+        self._link.change()
+
     async def aclose(self) -> None:
         """Give the connection back to the pool."""
         self._watchdog.close()
-        await self._let_go()
-
-    async def _let_go(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            await self._pool.release(held)
-
-    async def _connect(self) -> AbstractConnection:
-        """A connection of the pool, which is connected anew if it must be."""
-        with self._watchdog as watchdog:
-            watchdog.expect(self._now() + self._timeout)
-            if self._held is None:
-                self._held = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-            if not await _is_usable(self._held):
-                await self._held.disconnect()
-                await self._held.connect()
-        return self._held
+        await self._link.release()
 
     async def _converse(
         self,
@@ -108,35 +93,41 @@ class CommandRunner:
         more: Callable[[], list[CommandJob]],
     ) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
-        under_way: deque[_Sent] = deque()
+        in_flight: deque[_Sent] = deque()
         try:
             with self._watchdog as watchdog:
-                while jobs or under_way:
+                while jobs or in_flight:
                     if jobs:
-                        await self._send(connection, jobs, under_way)
-                    watchdog.expect(under_way[0].deadline)
-                    reply = await _reply(connection)
-                    job = under_way.popleft().job
-                    jobs = more()
+                        await self._send(connection, jobs, in_flight)
+                    watchdog.expect(in_flight[0].deadline)
+                    reply = await read_reply(connection)
+                    job = in_flight.popleft().job
+                    if isinstance(reply, RedisError) and ends_connection(reply):
+                        self._link.change()
+                    jobs = [] if self._link.is_to_change else more()
                     if isinstance(reply, NoScriptError):
                         jobs = [*self._again(job), *jobs]
                     else:
                         _settle(job, reply)
-        except _FAULTS as error:
-            await connection.disconnect(nowait=True)
-            _fail((sent.job for sent in under_way), lost, error)
+        except BaseException as error:
+            await self._link.abandon()
+            if not isinstance(error, _FAULTS):
+                raise
+            _fail((sent.job for sent in in_flight), lost, error)
 
     async def _send(
-        self, connection: AbstractConnection, jobs: list[CommandJob], under_way: deque[_Sent]
+        self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]
     ) -> None:
+        if not connection.is_connected:  # or redis-py would connect anew, and replies be mixed up
+            raise ConnectionAbortedError("it was disconnected by someone else")
         deadline = self._now() + self._timeout
-        under_way.extend([_Sent(job, deadline) for job in jobs])
-        self._watchdog.expect(under_way[0].deadline)
+        in_flight.extend([_Sent(job, deadline) for job in jobs])
+        self._watchdog.expect(in_flight[0].deadline)
         packed = [self._packed(job.operation) for job in jobs]
         await connection.send_packed_command(packed, check_health=False)
 
     def _again(self, job: CommandJob) -> list[CommandJob]:
-        """The job whose script the server has lost, so that it did not run.
+        """Return the job whose script the server has lost, so that it did not run.
 
         What a cancelled caller left must not run now: later calls may have run already.
         """
@@ -144,52 +135,24 @@ class CommandRunner:
         return [] if job.settled else [job]
 
     def _packed(self, command: Command) -> bytes:
-        """A command as it is sent; a script by its source at first, and then by its SHA-1."""
+        """Return a command as it is sent; a script as its source at first, then as its SHA-1."""
         script = command.script
         if script is None:
-            return _pack(*command.arguments)
+            return pack(*command.arguments)
         if script.sha in self._known:
-            return _pack("EVALSHA", script.sha, *command.arguments)
+            return pack("EVALSHA", script.sha, *command.arguments)
         self._known.add(script.sha)
-        return _pack("EVAL", script.source, *command.arguments)
-
-
-def _pack(*arguments: Argument) -> bytes:
-    # Its types know tuples of one item only.
-    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # see above
-
-
-async def _is_usable(connection: AbstractConnection) -> bool:
-    """Whether it is connected still: the server may have closed it, or asked for another one."""
-    if not connection.is_connected or connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's
-        return False
-    try:
-        return not await connection.can_read()
-    except (RedisError, OSError):
-        return False
-
-
-async def _reply(connection: AbstractConnection) -> object:
-    """The next reply; an error reply is returned, as the replies after it must be read too.
-
-    redis-py's own bound is left out: it would end a wait without a look at what has come.
-    """
-    try:
-        return cast(
-            "object", await connection.read_response(disable_decoding=True, timeout=math.inf)
-        )
-    except ResponseError as error:
-        return error
+        return pack("EVAL", script.source, *command.arguments)
 
 
 def _settle(job: CommandJob, reply: object) -> None:
-    if isinstance(reply, ResponseError) and not _is_wrong_type(job, reply):
+    if isinstance(reply, RedisError) and not _is_wrong_type(job, reply):
         job.fail(refused(reply))
     else:
         job.succeed(reply)
 
 
-def _is_wrong_type(job: CommandJob, error: ResponseError) -> bool:
+def _is_wrong_type(job: CommandJob, error: RedisError) -> bool:
     """Whether a key that was read holds what no client of ours put there; that is no fault."""
     return job.operation.arguments[0] == "GET" and str(error).startswith("WRONGTYPE")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Final
 
 from redis import exceptions
@@ -14,7 +15,26 @@ _NOTHING: Final = "nothing was written"
 _OUT_OF_MEMORY: Final = "it is out of memory; raise maxmemory or free some"
 _NO_PERMISSION: Final = "its user may not run a command that the store needs"
 _READ_ONLY: Final = "it is a read-only replica; connect to the primary"
+_PROTOCOL_ERROR: Final = "Protocol error: "
+_TOO_LARGE: Final = "the call is larger than its proto-max-bulk-len; lower max_document_bytes"
+_CERTIFICATE: Final = (
+    "its TLS certificate was not accepted; check ssl_ca_certs, and that the certificate is valid "
+    "and names the host of the URL"
+)
+_TLS: Final = (
+    "the TLS handshake failed; check that the port speaks TLS, and your own certificate if the "
+    "server asks for one"
+)
+_NO_FILE: Final = (
+    "it cannot be reached: a file that the URL names (a socket, a certificate) is missing"
+)
+_UNREACHABLE: Final = "it cannot be reached; check that it runs and that the URL is right"
 
+_OBSTACLES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (ssl.SSLCertVerificationError, _CERTIFICATE),
+    (ssl.SSLError, _TLS),
+    (FileNotFoundError, _NO_FILE),
+)
 _REFUSALS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.AuthenticationError, "it refuses the user name or password; check the URL"),
     (exceptions.AuthorizationError, "it refuses the user name or password; check the URL"),
@@ -35,6 +55,7 @@ _FRAGMENTS: Final = {
     "MISCONF": "it cannot save to its disk, and so refuses writes",
     "NOREPLICAS": "it has too few replicas, and so refuses writes",
     "BUSY ": "it is busy with a script that runs too long",
+    _PROTOCOL_ERROR: _TOO_LARGE,
 }
 
 
@@ -49,10 +70,9 @@ def not_sent(error: Exception) -> SessionStoreError:
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         text = f"Redis: it did not accept a connection in time; {_NOTHING}"
         return _because(StoreTimeoutError(text), error)
-    if _advice(error):
+    if isinstance(error, exceptions.ResponseError) or _advice(error):
         return refused(error)
-    text = f"Redis: it cannot be reached; check that it runs and that the URL is right; {_NOTHING}"
-    return _because(StoreUnavailableError(text), error)
+    return _because(StoreUnavailableError(f"Redis: {_obstacle(error)}; {_NOTHING}"), error)
 
 
 def lost(error: Exception) -> SessionStoreError:
@@ -62,6 +82,29 @@ def lost(error: Exception) -> SessionStoreError:
     if _advice(error):
         return refused(error)
     return _because(StoreUnavailableError(f"Redis: the connection broke; {_UNKNOWN}"), error)
+
+
+def ends_connection(reply: exceptions.RedisError) -> bool:
+    """Return whether nothing more should be sent on the connection that brought this reply.
+
+    A replica was the primary before, and only a new connection finds the one that is it now. After
+    a protocol error the server hangs up.
+    """
+    return (
+        isinstance(reply, (exceptions.ReadOnlyError, exceptions.MasterDownError))
+        or "-READONLY " in str(reply)
+        or str(reply).startswith(_PROTOCOL_ERROR)
+    )
+
+
+def _obstacle(error: BaseException | None) -> str:
+    """Return what kept us from connecting. redis-py leaves that in the context of its own error."""
+    while error is not None:
+        for kind, text in _OBSTACLES:
+            if isinstance(error, kind):
+                return text
+        error = error.__context__
+    return _UNREACHABLE
 
 
 def _advice(error: Exception) -> str | None:

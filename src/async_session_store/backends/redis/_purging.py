@@ -6,8 +6,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, TypeAlias, cast
 
-from async_session_store.backends.redis._connection import Argument
 from async_session_store.backends.redis._keys import Keys
+from async_session_store.backends.redis._protocol import Argument
 
 _SCAN_STEP: Final = 512
 _SCAN_START: Final = b"0"

@@ -1,0 +1,177 @@
+"""A connection that is safe to send on: it answers, and nothing of before is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakKeyDictionary
+
+import anyio
+from redis.exceptions import RedisError
+
+from async_session_store.backends.redis._protocol import Argument, ask
+from async_session_store.backends.redis._watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+    from redis.asyncio.connection import AbstractConnection
+
+_PING_TIMEOUT: Final = 1.0  # seconds; to give up too soon costs no more than a new connection
+_RUN_ID: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """A connection as its server knows it. Another run of the server counts from 1 again."""
+
+    run_id: bytes
+    client_id: int
+
+
+class Link:
+    """Keeps a connection of a pool, and the server free of what was sent on the ones before.
+
+    A call that was not answered may still be on its way: in a slow proxy, or in this host's own
+    buffers. To close our end cuts off nothing there. So the server is told to close its own,
+    by ``CLIENT KILL``, before anything else is sent; what is under way then arrives nowhere.
+
+    Args:
+        pool: Where the connection comes from. It connects and authenticates it.
+        timeout: How long it may take to have a connection ready, in seconds.
+        watchdog: Bounds that.
+    """
+
+    def __init__(self, pool: ConnectionPool, timeout: float, watchdog: Watchdog) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._watchdog = watchdog
+        self._now = asyncio.get_running_loop().time
+        self._connection: AbstractConnection | None = None
+        self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
+        self._abandoned: _Peer | None = None
+        self.is_to_change = False
+        """Whether nothing more should be sent on this connection."""
+
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether calls that were not answered may still reach the server."""
+        return self._abandoned is not None
+
+    async def ready(self) -> AbstractConnection:
+        """Return a connection to send on: the one of the last time, if it is still good."""
+        connection = self._connection
+        if connection is not None and await self._is_ready(connection):
+            return connection
+        try:
+            with self._watchdog as watchdog:
+                watchdog.expect(self._now() + self._timeout)
+                return await self._connected()
+        except BaseException:
+            await self._disconnect()  # replies that nobody waits for may be on their way
+            raise
+
+    async def abandon(self) -> None:
+        """Drop the connection, on which commands were sent that were not answered."""
+        if self._connection is not None:
+            self._abandoned = self._peers[self._connection]
+        await self._disconnect()
+
+    def change(self) -> None:
+        """Connect anew before the next batch: that may lead to another server."""
+        self.is_to_change = True
+
+    async def release(self) -> None:
+        """Give the connection back to the pool."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)
+
+    async def _connected(self) -> AbstractConnection:
+        connection = self._connection
+        if connection is None:
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+            self._connection = connection
+        if (
+            self.is_to_change
+            or not await _is_open(connection)
+            or not await self._answers(connection)
+        ):
+            self.is_to_change = False  # before it connects: it may have to change again meanwhile
+            await connection.disconnect(nowait=True)
+            await connection.connect()
+        if connection not in self._peers or self.has_abandoned:
+            await self._introduce(connection)
+        return connection
+
+    async def _is_ready(self, connection: AbstractConnection) -> bool:
+        return (
+            connection in self._peers
+            and not self.has_abandoned
+            and not self.is_to_change
+            and not self._was_idle(connection)
+            and await _is_open(connection)
+        )
+
+    def _was_idle(self, connection: AbstractConnection) -> bool:
+        """Return whether the connection was idle for longer than its health check interval."""
+        return bool(connection.health_check_interval) and (
+            self._now() > connection.next_health_check
+        )
+
+    async def _answers(self, connection: AbstractConnection) -> bool:
+        """Return False if the connection was idle for long, and now does not answer a PING.
+
+        A NAT or firewall may have forgotten it. What is sent then is lost without a word, so a
+        write must not be the first to find out.
+        """
+        if not self._was_idle(connection):
+            return True
+        try:
+            # Half of the time is left for a new connection.
+            with anyio.move_on_after(min(_PING_TIMEOUT, self._timeout / 2)):
+                await ask(connection, ("PING",))
+                return True
+        except (RedisError, OSError):
+            pass
+        return False
+
+    async def _introduce(self, connection: AbstractConnection) -> None:
+        """Learn by which id the server knows the connection, and end the abandoned one there."""
+        connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
+        client_id, information = await ask(connection, ("CLIENT", "ID"), ("INFO", "server"))
+        peer = _Peer(_run_id(information), cast("int", client_id))
+        kills = [_kill(peer)]  # a client spares itself: this only shows that the user may kill
+        if self._abandoned is not None and self._abandoned.run_id == peer.run_id:
+            kills.append(_kill(self._abandoned))
+        await ask(connection, *kills)
+        self._abandoned = None
+        self._peers[connection] = peer
+
+    def _forget(self, connection: AbstractConnection) -> None:
+        """Redis-py calls this when it has connected anew: the server has another id for it."""
+        self._peers.pop(connection, None)
+
+
+def _kill(peer: _Peer) -> tuple[Argument, ...]:
+    return ("CLIENT", "KILL", "ID", peer.client_id)
+
+
+def _run_id(information: object) -> bytes:
+    found = _RUN_ID.search(cast("bytes", information))
+    return found[1] if found else b""
+
+
+async def _is_open(connection: AbstractConnection) -> bool:
+    """Return whether it is still connected: the server may have closed it, or asked for another."""
+    if not connection.is_connected or connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's
+        return False
+    try:
+        return not await connection.can_read()
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,50 @@
+"""Commands as bytes and replies as values, on a connection of redis-py."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, TypeAlias, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+
+Argument: TypeAlias = "bytes | str | int"
+
+# Replies, although redis-py derives two of them from its ConnectionError.
+_ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
+
+
+def pack(*arguments: Argument) -> bytes:
+    # Its types know tuples of one item only.
+    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # see above
+
+
+async def read_reply(connection: AbstractConnection) -> object:
+    """Return the next reply; return an error reply too, as the replies after it must be read.
+
+    redis-py's own bound is left out: it would end a wait without a look at what has come. So is
+    what its Sentinel connection adds: that drops the connection at the first READONLY, with all
+    the replies that follow.
+    """
+    try:
+        return cast(
+            "object",
+            await AbstractConnection.read_response(
+                connection, disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+            ),
+        )
+    except _ERROR_REPLIES as error:
+        return error
+
+
+async def ask(connection: AbstractConnection, *commands: tuple[Argument, ...]) -> list[object]:
+    """Send commands in one write and return their replies; raise the first error reply."""
+    await connection.send_packed_command(
+        [pack(*command) for command in commands], check_health=False
+    )
+    replies = [await read_reply(connection) for _ in commands]
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies

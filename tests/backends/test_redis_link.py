@@ -1,0 +1,406 @@
+"""Redis behind networks that delay, forget and move: real servers, and a proxy that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import pytest
+import redis
+from redis.asyncio import Redis
+
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from async_session_store.backends.redis import HEALTH_CHECK_INTERVAL, RedisBackend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    A,
+    clear,
+    context_of,
+    data,
+    find,
+    listed,
+    register,
+)
+from loops import eventually, turn_loop
+from redis_server import RedisServer
+from tcp_proxy import Fault, TcpProxy, tcp_proxy
+
+pytestmark = pytest.mark.anyio
+
+NS = "link"
+TIMEOUT = 1.0
+STORM_SECONDS = float(os.environ.get("STORM_SECONDS", "1.5"))
+UNKNOWN = "carried out is unknown"
+NOTHING = "nothing was written"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Give a server of the test's own: ids of its connections are counted."""
+    with RedisServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.unix_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
+    async with tcp_proxy(server) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def opened(url: str, *, own_client: bool = False) -> AsyncIterator[AsyncSessionStore]:
+    if not own_client:
+        async with AsyncSessionStore.from_url(url, namespace=NS) as store:
+            yield store
+        return
+    async with (
+        Redis.from_url(url) as client,
+        AsyncSessionStore(RedisBackend(client, namespace=NS)) as store,
+    ):
+        yield store
+
+
+@pytest.fixture(params=[False, True], ids=["from_url", "own client"])
+async def store(
+    request: pytest.FixtureRequest, proxy: TcpProxy
+) -> AsyncIterator[AsyncSessionStore]:
+    """Give a store behind the proxy where "k" waits at A."""
+    url = f"{proxy.url}?socket_timeout={TIMEOUT}"
+    async with opened(url, own_client=request.param) as store:
+        await register(store, "k", A, "v0")
+        proxy.forget()
+        yield store
+
+
+def ids(client: redis.Redis) -> set[int]:
+    """Give the ids of the connections of all other clients."""
+    return {int(item["id"]) for item in client.client_list()} - {client.client_id()}
+
+
+# --- What is late -----------------------------------------------------------------------------
+
+
+async def test_r4_a_call_that_timed_out_does_not_happen_later(
+    proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
+) -> None:
+    proxy.fault = Fault.HOLD
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await store.update_session("k", data("v1"))
+    proxy.fault = None
+    assert await context_of(store, "k") == "v0"
+    await store.update_session("k", data("v2"))
+    proxy.released.set()
+    await eventually(lambda: len(ids(client)) == 1)
+    assert await context_of(store, "k") == "v2"
+
+
+async def test_r4_a_registration_that_timed_out_does_not_outlive_a_clear(
+    proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
+) -> None:
+    proxy.fault = Fault.HOLD
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await register(store, "k", A, "v1")
+    proxy.fault = None
+    assert await clear(store, A)
+    proxy.released.set()
+    await eventually(lambda: len(ids(client)) == 1)
+    assert await find(store, A) is None
+
+
+async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_time_out(
+    proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
+) -> None:
+    proxy.fault = Fault.HOLD
+    with anyio.move_on_after(TIMEOUT / 5):
+        await store.update_session("k", data("v1"))
+    proxy.fault = None
+    assert await context_of(store, "k") == "v0"
+    proxy.released.set()
+    await eventually(lambda: len(ids(client)) == 1)
+    assert await context_of(store, "k") == "v0"
+
+
+async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
+    proxy: TcpProxy, store: AsyncSessionStore, server: RedisServer, client: redis.Redis
+) -> None:
+    """The next to look and to write may be another process."""
+    (held,) = ids(client)
+    proxy.fault = Fault.HOLD
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await store.update_session("k", data("v1"))
+    proxy.fault = None
+    await eventually(lambda: held not in ids(client))
+    async with opened(server.url) as peer:
+        assert await context_of(peer, "k") == "v0"
+        await peer.update_session("k", data("v2"))
+        proxy.released.set()
+        await turn_loop(50)
+        assert await context_of(peer, "k") == "v2"
+
+
+async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
+    proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
+) -> None:
+    proxy.fault = Fault.HOLD
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await store.update_session("k", data("v1"))
+    proxy.fault = Fault.CUT_BEFORE
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match=NOTHING):
+            await context_of(store, "k")
+    proxy.fault = None
+    await store.update_session("k", data("v2"))
+    proxy.released.set()
+    await eventually(lambda: len(ids(client)) == 1)
+    assert await context_of(store, "k") == "v2"
+
+
+async def test_r4_nobody_elses_connection_is_ended(
+    server: RedisServer, client: redis.Redis, proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    """A server that was started anew counts its connections from 1 again."""
+    (lost_id,) = ids(client)
+    proxy.fault = Fault.HOLD
+    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+        await store.ping()
+    proxy.fault = Fault.CUT_BEFORE
+    with pytest.raises(StoreUnavailableError):
+        await store.ping()  # it has not got through
+    server.process.kill()
+    server.process.wait()
+    with RedisServer.start(port=server.port) as restarted:
+        bystanders = [redis.Redis.from_url(restarted.url, single_connection_client=True)]
+        while bystanders[-1].client_id() < lost_id + 5:
+            bystanders.append(redis.Redis.from_url(restarted.url, single_connection_client=True))
+        before = {bystander.client_id() for bystander in bystanders}
+        assert lost_id in before
+        proxy.server = restarted
+        proxy.fault = None
+        await store.ping()
+        assert before <= {int(item["id"]) for item in bystanders[-1].client_list()}
+        for bystander in bystanders:
+            bystander.close()
+
+
+async def test_r4_a_user_who_may_not_kill_cannot_open(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    """Else a call that timed out might happen later after all."""
+    client.acl_setuser(
+        "bot", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-client|kill"]
+    )
+    with pytest.raises(StoreUnavailableError, match=f"may not run a command.*{NOTHING}"):
+        async with opened(f"redis://bot:pw@127.0.0.1:{server.port}"):
+            pass
+
+
+async def test_r4_a_proxy_that_holds_calls_back_at_random(proxy: TcpProxy) -> None:
+    """What a caller sees after a call that timed out stays so, until the caller changes it."""
+    chance = random.Random(1)
+    end = anyio.current_time() + STORM_SECONDS
+    timed_out = 0
+
+    async def look(store: AsyncSessionStore, key: str) -> str | None:
+        nonlocal timed_out
+        while True:
+            try:
+                return await context_of(store, key)
+            except (StoreTimeoutError, StoreUnavailableError):
+                timed_out += 1
+
+    async def call(store: AsyncSessionStore, number: int) -> None:
+        key, scope = f"k{number}", ReplyScope(conversation=f"{number}")
+        turn = 0
+        while anyio.current_time() < end:
+            turn += 1
+            with suppress(StoreTimeoutError, StoreUnavailableError):
+                if chance.random() < 0.3:
+                    await clear(store, scope)
+                else:
+                    await register(store, key, scope, f"{turn}")
+            seen = await look(store, key)
+            for _ in range(3):
+                assert await look(store, key) == seen
+                await anyio.sleep(chance.uniform(0, 0.05))
+
+    async def hold_at_random() -> None:
+        while True:
+            await anyio.sleep(chance.uniform(0, 0.1))
+            proxy.released.clear()
+            proxy.fault = Fault.HOLD
+            await anyio.sleep(0.25)  # longer than calls wait
+            proxy.fault = None
+            await anyio.sleep(chance.uniform(0, 0.2))
+            proxy.released.set()
+
+    async with (
+        opened(f"{proxy.url}?socket_timeout=0.2") as store,
+        anyio.create_task_group() as holding,
+    ):
+        holding.start_soon(hold_at_random)
+        async with anyio.create_task_group() as callers:
+            for number in range(8):
+                callers.start_soon(call, store, number)
+        holding.cancel_scope.cancel()
+    assert timed_out
+
+
+# --- What was idle ----------------------------------------------------------------------------
+
+
+async def test_r4_a_connection_that_a_nat_has_forgotten_loses_no_write(proxy: TcpProxy) -> None:
+    url = f"{proxy.url}?health_check_interval=1&socket_timeout=2"
+    for own_client in (False, True):
+        async with opened(url, own_client=own_client) as store:
+            await register(store, "k", A, "v0")
+            proxy.lose_all()
+            await anyio.sleep(1.1)
+            proxy.forget()
+            with anyio.fail_after(10):
+                await store.update_session("k", data("v1"))
+            assert proxy.names[0] == "PING"
+            assert proxy.names.count("EVALSHA") + proxy.names.count("EVAL") == 1
+            assert await context_of(store, "k") == "v1"
+
+
+async def test_r4_a_connection_that_is_not_idle_for_long_is_not_checked(
+    proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    await anyio.sleep(0.2)
+    await store.update_session("k", data("v1"))
+    assert proxy.names == ["EVAL"]
+
+
+async def test_r4_a_connection_that_outlived_the_gap_is_kept(proxy: TcpProxy) -> None:
+    async with opened(f"{proxy.url}?health_check_interval=1") as store:
+        await register(store, "k", A, "v0")
+        await anyio.sleep(1.1)
+        proxy.forget()
+        assert await context_of(store, "k") == "v0"
+        assert await context_of(store, "k") == "v0"
+        assert proxy.names == ["PING", "GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("options", "interval"), [("", HEALTH_CHECK_INTERVAL), ("?health_check_interval=7", 7)]
+)
+async def test_the_interval_is_that_of_the_url(
+    server: RedisServer, options: str, interval: int
+) -> None:
+    backend = RedisBackend.from_url(server.url + options)
+    settings = backend._client.connection_pool.connection_kwargs
+    assert settings["health_check_interval"] == interval
+
+
+# --- What has moved ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def moved(proxy: TcpProxy, server: RedisServer) -> AsyncIterator[None]:
+    """Let the name lead to a new primary; the old one stays up, as its replica."""
+    host_port = f"127.0.0.1 {server.port}"
+    with RedisServer.start(replicaof=host_port, repl_diskless_sync_delay=0) as promoted:
+        with (
+            redis.Redis.from_url(server.unix_url) as old,
+            redis.Redis.from_url(promoted.unix_url) as new,
+        ):
+            old.config_set("repl-diskless-sync-delay", 0)
+            await eventually(lambda: new.info("replication")["master_link_status"] == "up")
+            assert old.wait(1, 10_000) == 1
+            new.replicaof("NO", "ONE")
+            old.replicaof("127.0.0.1", promoted.port)
+            await eventually(lambda: old.info("replication")["master_link_status"] == "up")
+        proxy.server = promoted
+        yield
+
+
+async def test_r4_after_one_refused_call_the_next_reaches_the_new_primary(
+    server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    async with moved(proxy, server):
+        assert await context_of(store, "k") == "v0"
+        with pytest.raises(StoreUnavailableError, match=f"read-only replica.*{NOTHING}"):
+            await store.update_session("k", data("v1"))
+        await store.update_session("k", data("v2"))
+        assert await context_of(store, "k") == "v2"
+        await store.create_session(CTX, data())
+
+
+async def test_r4_a_plain_write_finds_the_new_primary_too(
+    server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    async with moved(proxy, server):
+        with pytest.raises(StoreUnavailableError, match=f"read-only replica.*{NOTHING}"):
+            await store.create_session(CTX, data())
+        await store.create_session(CTX, data())
+
+
+async def test_r4_of_many_that_call_only_what_was_under_way_is_refused(
+    server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    async with moved(proxy, server):
+        calls = [register(store, f"k{n}", ReplyScope(conversation=f"{n}")) for n in range(500)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [number for number, outcome in enumerate(outcomes) if outcome is not None]
+        assert 1 <= len(refused) <= 128
+        assert all("read-only replica" in str(outcomes[number]) for number in refused)
+        stored = {f"k{n}" for n in range(500) if n not in refused}
+        assert set(await listed(store)) == {"k", *stored}
+
+
+async def test_r1_in_a_batch_on_a_replica_reads_are_answered(
+    server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
+) -> None:
+    async with moved(proxy, server):
+        read, write, again = await asyncio.gather(
+            context_of(store, "k"),
+            store.update_session("k", data("v1")),
+            context_of(store, "k"),
+            return_exceptions=True,
+        )
+        assert read == again == "v0"
+        assert isinstance(write, StoreUnavailableError)
+
+
+# --- A caller's own pool ----------------------------------------------------------------------
+
+
+async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_new_id(
+    proxy: TcpProxy, client: redis.Redis
+) -> None:
+    async with (
+        Redis.from_url(f"{proxy.url}?socket_timeout={TIMEOUT}", max_connections=1) as own,
+        AsyncSessionStore(RedisBackend(own, namespace=NS)) as store,
+    ):
+        await register(store, "k", A, "v0")
+        await own.connection_pool.disconnect()
+        await own.ping()
+        await store.ping()
+        proxy.fault = Fault.HOLD
+        with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+            await store.update_session("k", data("v1"))
+        proxy.fault = None
+        assert await context_of(store, "k") == "v0"
+        proxy.released.set()
+        await eventually(lambda: len(ids(client)) == 1)
+        assert await context_of(store, "k") == "v0"
