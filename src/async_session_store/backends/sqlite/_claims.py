@@ -117,8 +117,9 @@ class ClaimTable:
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
-        is_held = row is not None and isinstance(row[0], int)  # not what someone else wrote
-        return self._clock.utc(row[0]) if is_held else None
+        if row is None or not isinstance(row[0], int):
+            return None  # a deadline that is no number is someone else's, and holds nothing
+        return self._clock.utc(row[0])
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token

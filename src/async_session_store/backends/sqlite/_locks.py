@@ -6,7 +6,7 @@ the last user of the database, and deletes the log that this one goes on writing
 open file description last until SQLite closes its descriptor. They keep the file's last user from
 checkpointing and deleting the log when it closes, too, so they are given back for a clean close.
 
-Only Linux has such locks; elsewhere these functions find no descriptors and lock nothing.
+Linux has such locks. Elsewhere these functions find no descriptors, and nothing locked.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -36,6 +37,21 @@ class Identity(NamedTuple):
     inode: int
 
 
+@lru_cache(1)
+def are_supported() -> bool:
+    """Tell whether the system has locks of open file descriptions. Some sandboxes have not."""
+    if sys.platform != "linux":
+        return False
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock("F_RDLCK", 0, 1))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def identity(path: str) -> Identity | None:
     """Return the identity of the file that is at a path now, or None if there is none."""
     try:
@@ -48,7 +64,7 @@ def identity(path: str) -> Identity | None:
 def descriptors(file: Identity) -> list[int]:
     """Return this process's descriptors of a file."""
     found: list[int] = []
-    if sys.platform == "linux":
+    if are_supported():
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # numbers, not paths
             with suppress(OSError):  # closed meanwhile, by another thread
                 status = os.fstat(int(name))
@@ -82,7 +98,7 @@ def hold_index(descriptors: Iterable[int]) -> None:
 
 
 @contextmanager
-def others_kept_out(descriptor: int) -> Iterator[None]:
+def others_kept_out(descriptor: int) -> Generator[None, None, None]:
     """Keep others from opening the database. Raise ``OSError`` if one is doing that just now."""
     _lock(descriptor, "F_WRLCK", _PENDING_BYTE, 1)
     try:
@@ -135,7 +151,7 @@ def _lock(descriptor: int, kind: str, start: int, length: int) -> None:
 
 def _is_locked(descriptor: int, start: int, length: int) -> bool:
     """Tell whether someone else has a lock, this process's own POSIX locks included."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not are_supported():
         return False
     query = _flock("F_WRLCK", start, length)
     found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, query)

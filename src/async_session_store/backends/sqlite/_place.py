@@ -75,7 +75,8 @@ def create_private(place: Place) -> None:
             f"SQLite: the database file cannot be created: {error.strerror}"
         ) from error
     try:
-        os.fchmod(descriptor, _MODE)  # whatever the umask
+        if sys.platform != "win32":
+            os.fchmod(descriptor, _MODE)  # whatever the umask
     finally:
         os.close(descriptor)
 

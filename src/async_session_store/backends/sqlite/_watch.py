@@ -75,6 +75,8 @@ class Watch:
             raise StoreUnavailableError("the SQLite file was deleted while it was opened")
         self.database, self.index = database, index
         self._opened = (database, log, index)
+        if _locks.are_supported() and not all(map(_locks.descriptors, self._opened)):
+            raise StoreUnavailableError("the SQLite file was replaced while it was opened")
         self._index = find_index(index)
         self._progress = b"" if self._index is None else self._index.read_progress()
         self._content = _content(os.stat(place.path))  # noqa: PTH116
