@@ -38,6 +38,7 @@ pytestmark = pytest.mark.anyio
 
 NS = "link"
 TIMEOUT = 1.0
+# How long the storm lasts; a minute finds what a second and a half may miss.
 STORM_SECONDS = float(os.environ.get("STORM_SECONDS", "1.5"))
 UNKNOWN = "carried out is unknown"
 NOTHING = "nothing was written"
@@ -248,9 +249,9 @@ async def test_r4_a_proxy_that_holds_calls_back_at_random(proxy: TcpProxy) -> No
             await anyio.sleep(chance.uniform(0, 0.1))
             proxy.released.clear()
             proxy.fault = Fault.HOLD
-            await anyio.sleep(0.25)  # longer than calls wait
+            await anyio.sleep(0.1)
             proxy.fault = None
-            await anyio.sleep(chance.uniform(0, 0.2))
+            await anyio.sleep(chance.uniform(0.1, 0.4))  # some calls time out before, some after
             proxy.released.set()
 
     async with (
