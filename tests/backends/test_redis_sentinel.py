@@ -106,7 +106,8 @@ async def store_of(group: Group) -> AsyncIterator[AsyncSessionStore]:
     client = sentinel.master_for("primary", socket_timeout=1)
     async with client, AsyncSessionStore(RedisBackend(client, namespace=NS)) as store:
         yield store
-    await sentinel.aclose()
+    for one in sentinel.sentinels:
+        await one.aclose()
 
 
 def named_primary(group: Group) -> int:

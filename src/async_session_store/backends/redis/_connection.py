@@ -118,11 +118,11 @@ class CommandRunner:
     async def _send(
         self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]
     ) -> None:
-        if not connection.is_connected:  # or redis-py would connect anew, and replies be mixed up
-            raise ConnectionAbortedError("it was disconnected by someone else")
         deadline = self._now() + self._timeout
         in_flight.extend([_Sent(job, deadline) for job in jobs])
         self._watchdog.expect(in_flight[0].deadline)
+        if not connection.is_connected:  # or redis-py would connect anew, and replies be mixed up
+            raise ConnectionAbortedError("it was disconnected by someone else")
         packed = [self._packed(job.operation) for job in jobs]
         await connection.send_packed_command(packed, check_health=False)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import RedisError
@@ -30,7 +30,7 @@ async def switches_heard(
         yield
         return
     # All of them: until a Sentinel says so itself, it gives the old address to those that ask it.
-    sentinels: list[Redis] = pool.sentinel_manager.sentinels
+    sentinels = cast("list[Redis]", pool.sentinel_manager.sentinels)
     tasks = [asyncio.create_task(_listen(sentinel, on_switch)) for sentinel in sentinels]
     try:
         yield
@@ -46,6 +46,6 @@ async def _listen(sentinel: Redis, on_switch: Callable[[], None]) -> None:
             async with sentinel.pubsub() as events:
                 await events.subscribe(_EVENT)
                 # The first message confirms the subscription; there may have been a switch before.
-                async for _ in events.listen():
+                async for _ in cast("AsyncIterator[object]", events.listen()):
                     on_switch()
         await asyncio.sleep(_RETRY_PAUSE)
