@@ -63,3 +63,9 @@ class Keys:
 def owner_text(owner: Owner) -> str:
     """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
+
+
+def told_owner(owner: Owner) -> str:
+    """Return an owner as a script tells it: the team ``-``, which Rust allows, is not no team."""
+    text = owner_text(owner)
+    return text if owner.team != "-" else text.replace(":-:", ':"-":', 1)
