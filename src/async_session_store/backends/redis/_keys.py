@@ -74,3 +74,9 @@ def owner_text(owner: Owner) -> str:
 def digest_text(delivery: Delivery) -> str:
     """Return a delivery's digest as it stands in its key."""
     return urlsafe_b64encode(delivery.digest).decode()
+
+
+def told_owner(owner: Owner) -> str:
+    """Return an owner as a script tells it: the team ``-``, which Rust allows, is not no team."""
+    team = '"-"' if owner.team == "-" else owner.team or "-"
+    return f"{owner.env}:{owner.tenant}:{team}:{owner.user or ''}"

@@ -10,6 +10,7 @@ from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
 from async_session_store.backends._time import utc
 from async_session_store.backends.redis import _documents, _stamps
+from async_session_store.backends.redis._keys import told_owner
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 
@@ -53,13 +54,16 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     """A record, from what the scripts' function of that name returns."""
     if reply is None:
         return None
-    raw_key, document, expiry = cast("tuple[bytes, bytes | None, int]", reply)
+    raw_key, document, expiry, told = cast("tuple[bytes, bytes | None, int, bytes | None]", reply)
     key = _key(raw_key)
     if document is None:
         return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
+    # By that owner the script let the caller see it: no data of another may go out (F7).
+    if told is None or told.decode() != told_owner(found.owner):
+        return Unreadable(key, None, "its owner cannot be told")
     return SessionRecord(key, found, _stamps.etag(document), None if expiry < 0 else moment(expiry))
 
 

@@ -10,21 +10,21 @@
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
 --          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
 
--- include mending.lua
+-- include sessions.lua
 
 local owner, token, fresh, lease, digests = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
 -- The identity of the wait at a scope.
 local function identity(key, session, scope)
+  if is_only_at_its_scope(session) then return session.wait end
+  -- include mending.lua
   if not session.ours then
     adopt(key, owner, scope, 'claim', fresh)
     return fresh
   end
-  if session.adopted then
-    redis.call('HSET', meta_key(key), 'scope', scope)
-    -- Who touched it did not know of this scope key.
-    if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
-  end
+  redis.call('HSET', meta_key(key), 'scope', scope)
+  -- Who touched it may not have known of this scope key.
+  if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
   return session.wait
 end
 

@@ -30,12 +30,14 @@ local function stamp_of(key)
 end
 
 -- A document; if it is large, with an empty context_json. Nil if it is large and of another form.
+-- `size` does not count its stamp.
 --
 -- In JSON no quote stands inside a text without a backslash before it, so no text hides the name.
 local function shortened(key, size, has_stamp)
   if size <= LARGEST_WHOLE then return document_of(key) end
   local CONTEXT = ',"context_json":"'
-  local name, tail = session_key(key), redis.call('GETRANGE', session_key(key), -64, -1)
+  local name = session_key(key)
+  local tail = redis.call('GETRANGE', name, size - 64, size - 1)
   local head = redis.call('GETRANGE', name, 0, LARGEST_WHOLE - 1)
   local cut = string.find(head, CONTEXT, 1, true)
   if not cut and has_stamp then -- Only what we write has a stamp, and our heads may be of any size.

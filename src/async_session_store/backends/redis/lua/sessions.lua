@@ -108,7 +108,8 @@ local function wait_end(key, session, route)
   return expiry(route)
 end
 
--- {key, document or nothing, when it ends in milliseconds since the epoch or -1}
+-- {key, document or nothing, when it ends in milliseconds since the epoch or -1, its owner or nothing}
 local function record(key, session, route)
-  return {key, session.fits and document_of(key) or false, wait_end(key, session, route)}
+  local document = session.fits and document_of(key) or false
+  return {key, document, wait_end(key, session, route), session.owner or false}
 end
