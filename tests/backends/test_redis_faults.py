@@ -186,8 +186,9 @@ async def test_r1_too_many_clients(server: RedisServer, client: redis.Redis) -> 
 async def test_r1_a_server_that_is_too_old(
     server: RedisServer, client: redis.Redis, proxy: TcpProxy
 ) -> None:
-    version, too_old = server.version.encode(), b"6.0.99"
-    proxy.rewrite = lambda reply: reply.replace(version, too_old.ljust(len(version), b"9"))
+    version = server.version.encode()
+    too_old = b"6.0.".ljust(len(version), b"9")
+    proxy.rewrite = lambda reply: reply.replace(version, too_old)
     with pytest.raises(StoreUnavailableError, match=r"Redis 6\.0 is too old.*6\.2"):
         await open_store(proxy.url).open()
     await eventually(lambda: connections(client) == [])

@@ -51,6 +51,7 @@ _FRAGMENTS: Final = {
     "-OOM ": _OUT_OF_MEMORY,
     "-READONLY ": _READ_ONLY,
     "user executing the script": _NO_PERMISSION,
+    "ACL failure in script": _NO_PERMISSION,
     "-NOPERM ": _NO_PERMISSION,
     "MISCONF": "it cannot save to its disk, and so refuses writes",
     "NOREPLICAS": "it has too few replicas, and so refuses writes",
