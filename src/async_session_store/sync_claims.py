@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
+from types import TracebackType
 from typing import Final
 
 from typing_extensions import override
 
-from async_session_store._claiming import end, renew_until_lost
+from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
+from async_session_store._ending import end_quietly
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import SessionStoreError
 from async_session_store.models import SessionRecord
@@ -99,17 +101,74 @@ class ClaimedRecord(SessionRecord):
         return hash(_STATE(self))
 
 
-@contextmanager
-def holding(claim: WaitClaim, crossing: Crossing) -> Generator[ClaimedRecord, None, None]:
-    """Renew the claim while a block runs; complete it if the block ends well, else release it."""
-    record = claim.record
-    renewal = crossing.begin(renew_until_lost, claim)
+class SyncWaitBlock:
+    """The context manager of ``SessionStore.resume_wait``.
+
+    A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
+    step of entering to the first of leaving, where the ``with`` statement is sure to end it, and
+    only for as long as this object lives.
+    """
+
+    def __init__(self, block: WaitBlock, crossing: Crossing) -> None:
+        self._block = block
+        self._crossing = crossing
+
+    def __enter__(self) -> ClaimedRecord | None:
+        try:
+            record = self._begin()
+        except BaseException:
+            self._give_back()
+            raise
+        self._block.is_running = True
+        return record
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._block.is_running = False
+        if exc is not None:
+            self._give_back()
+            return
+        try:
+            if self._block.is_claimed:
+                self._crossing.call(self._block.complete)
+        except SessionStoreError:
+            raise
+        except BaseException:  # the call may have been interrupted before it was handed over
+            self._give_back()
+            raise
+
+    def _begin(self) -> ClaimedRecord | None:
+        claim = self._crossing.call(self._block.begin)
+        if claim is None:
+            return None
+        record = claim.record
+        return ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
+
+    def _give_back(self) -> None:
+        if self._block.is_claimed:
+            with suppress(SessionStoreError):  # what was raised before matters more
+                self._crossing.call(self._block.release)
+
+
+def claim_in_loop(
+    ask: Callable[[], Awaitable[WaitClaim | None]], crossing: Crossing
+) -> SyncWaitClaim | None:
+    """Claim a wait. If the thread is interrupted, a claim that was granted is given back."""
+    granted: list[WaitClaim] = []
+
+    async def claim() -> None:
+        claim = await ask()
+        if claim is not None:
+            granted.append(claim)
+
     try:
-        yield ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
+        crossing.call(claim)
+        return SyncWaitClaim(granted[0], crossing) if granted else None
     except BaseException:
-        with suppress(SessionStoreError):  # what the block raised matters more
-            crossing.call(end, claim.release, quiet=True)
+        if granted:
+            crossing.call(end_quietly, granted[0].release)
         raise
-    finally:
-        renewal.cancel()
-    crossing.call(end, claim.complete, quiet=False)
