@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import atexit
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from async_session_store._loop_calls import Captured
 from async_session_store.errors import StoreUnavailableError
 
 _STOP_TIMEOUT: Final = 30.0  # seconds
+_STOP_PULSE: Final = 0.001  # seconds
 
 _T = TypeVar("_T")
 
@@ -85,8 +87,10 @@ class LoopThread:
         self._started.get().result()
 
     def _join(self) -> None:
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_TIMEOUT)
+        # Not Thread.join, which would enter the helping thread among those of threading, for good.
+        give_up_at = time.monotonic() + _STOP_TIMEOUT
+        while self._thread.is_alive() and time.monotonic() < give_up_at:
+            time.sleep(_STOP_PULSE)
 
     def _run(self) -> None:
         try:
