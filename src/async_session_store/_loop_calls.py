@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -45,8 +46,10 @@ class LoopCall(Generic[_T]):
         loop: asyncio.AbstractEventLoop,
         call: Callable[[], Awaitable[_T]],
         deliver: Callable[[Captured[_T]], object],
+        context: Context | None = None,
     ) -> None:
         self._loop = loop
+        self._context = context
         self._call = call
         self._deliver = deliver
         self._task: asyncio.Task[Captured[_T]] | None = None
@@ -54,7 +57,7 @@ class LoopCall(Generic[_T]):
     def begin(self) -> None:
         """Have the loop begin the call."""
         try:
-            self._loop.call_soon_threadsafe(self._begin)
+            self._loop.call_soon_threadsafe(self._begin, context=self._context)
         except RuntimeError as error:
             raise StoreUnavailableError("the event loop of this store has ended") from error
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -39,6 +40,7 @@ class LoopThread:
         self._tasks_left_behind: set[asyncio.Task[object]] = set()
         self._started: SimpleQueue[Captured[None]] = SimpleQueue()
         self._stop_asked = False
+        self._context = Context()
         self._wake: asyncio.Event | None = None
         self._at_end = at_end
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -50,6 +52,13 @@ class LoopThread:
         if self._loop is None:
             raise StoreUnavailableError("the thread of this store was not started")
         return self._loop
+
+    def context(self) -> Context:
+        """Return the caller's context, as one in which anyio finds the thread's loop running."""
+        context = copy_context()
+        for variable, value in self._context.items():
+            context.run(variable.set, value)
+        return context
 
     def start(self) -> None:
         """Start the thread and wait until its loop runs."""
@@ -104,6 +113,7 @@ class LoopThread:
 
     async def _serve(self) -> None:
         _loop_threads.add(self)
+        self._context = copy_context()
         self._wake = wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._started.put(Captured())

@@ -55,7 +55,8 @@ class TaskCrossing:
     ) -> _T:
         """Make a call there. Cancelling this cancels it, once, and waits for its end."""
         reply: _Reply[_T] = _Reply(self._wake)
-        call = LoopCall(self._thread.loop, partial(method, *args, **kwargs), reply.deliver)
+        act = partial(method, *args, **kwargs)
+        call = LoopCall(self._thread.loop, act, reply.deliver, self._thread.context())
         self._awaited.add(reply.cut_off)
         try:
             call.begin()
