@@ -125,7 +125,8 @@ class _TrioGeneratorScope(BlockScope):
 
 def block_scope() -> BlockScope:
     """Open a scope around the block of the context manager whose ``__aenter__`` calls this."""
-    generator = _iterated_generator(sys._getframe(1))  # noqa: SLF001  # inspect's takes 10 times as long
+    frame = inspect.currentframe()
+    generator = None if frame is None else _iterated_generator(frame.f_back)
     if runs_asyncio():
         return _AsyncioScope(generator)
     return _TrioScope() if generator is None else _TrioGeneratorScope()
@@ -166,7 +167,8 @@ def _wrapped(awaitable: object) -> object | None:
 
     Python does not tell (python/cpython#76991), but the garbage collector has to know.
     """
-    for referent in gc.get_referents(awaitable):
+    referents: list[object] = gc.get_referents(awaitable)
+    for referent in referents:
         if any(hasattr(referent, name) for name in _AWAITED):
             return referent
     return None

@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
 
+from typing_extensions import override
+
 from async_session_store._block_scopes import BlockScope, block_scope
 from async_session_store._ending import end, end_quietly
-from async_session_store._renewing import Renewal, Renewer
+from async_session_store._renewing import Holder, Renewal, Renewer
 from async_session_store.claims import WaitClaim, claim_lost
 from async_session_store.models import SessionRecord
 
 
-class WaitBlock:
+class WaitBlock(Holder):
     """The context manager of ``resume_wait``.
 
     The tasks in which a block begins, takes its steps and ends may be different ones.
     """
 
-    __slots__ = ("__weakref__", "_ask", "_claim", "_renewal", "_renewer", "_scope", "is_running")
+    __slots__ = ("_ask", "_claim", "_renewal", "_renewer", "_scope")
 
     def __init__(self, ask: Callable[[], Awaitable[WaitClaim | None]], renewer: Renewer) -> None:
         self._ask = ask
@@ -82,6 +84,7 @@ class WaitBlock:
         if self._claim is not None:
             await end(partial(end_quietly, partial(self._end, self._claim.release)))
 
+    @override
     def lose(self) -> bool:
         """Cancel the block. Return False if it stands where it must not be cancelled."""
         return not self.is_running or self._scope is None or self._scope.cancel()

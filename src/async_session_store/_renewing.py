@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
@@ -22,14 +23,17 @@ _EARLY: Final = 0.001  # seconds: a timer may fire a moment before its time
 _logger = logging.getLogger("async_session_store")
 
 
-class Holder(Protocol):
+class Holder(ABC):
     """What a claim is renewed for."""
 
-    is_running: bool
-    """Whether someone will end the claim. It is not renewed while this is False."""
+    __slots__ = ("__weakref__", "is_running")
 
+    is_running: bool
+    """Whether someone is sure to end the claim. It is not renewed while this is False."""
+
+    @abstractmethod
     def lose(self) -> bool:
-        """Take note that the lease is lost. Return whether that settles it, or must be repeated."""
+        """Act on a lost lease. Return False if this must be tried again."""
 
 
 class Renewal:

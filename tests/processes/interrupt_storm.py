@@ -44,7 +44,7 @@ LONGEST_DELAY = 0.002
 CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 
 
-class Interruption(Exception):
+class TimeLimitError(Exception):
     """Raised by the handler, like the soft time limit of a task queue."""
 
 
@@ -66,7 +66,7 @@ class Interrupts:
                 act()
             finally:
                 self._is_armed = False
-        except Interruption:
+        except TimeLimitError:
             pass
         self._is_armed = False
 
@@ -78,7 +78,7 @@ class Interrupts:
             signal.setitimer(signal.ITIMER_REAL, self._delay() / 4)
         else:
             self._is_armed = False
-        raise Interruption
+        raise TimeLimitError
 
     def _delay(self) -> float:
         return self._chance.uniform(0.00001, LONGEST_DELAY)
