@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, TypeAlias, cast
+from weakref import ref
 
 from typing_extensions import override
 
@@ -21,6 +23,7 @@ from async_session_store.models import SessionRecord
 
 __all__ = ["ClaimedRecord", "SyncWaitClaim"]
 
+_ErrorType: TypeAlias = "type[BaseException] | None"
 _STATE: Final = attrgetter("key", "data", "etag", "expires_at")
 
 
@@ -101,44 +104,52 @@ class ClaimedRecord(SessionRecord):
         return hash(_STATE(self))
 
 
+class _Leave(partial[None]):
+    """What a ``with`` statement calls at its end. Until then it keeps the block alive."""
+
+    block: WaitBlock
+
+
+class _Exit:
+    """``__exit__`` as a callable of its own for each block.
+
+    A handler may raise before the first bytecode of ``__exit__``. Then the traceback holds the
+    arguments, a method's ``self`` among them, and with it the block: whoever kept the exception
+    would keep the claim renewed.
+    """
+
+    def __get__(self, instance: SyncWaitBlock | None, owner: type[SyncWaitBlock]) -> _Exit | _Leave:
+        return self if instance is None else instance.leave
+
+    def __call__(self, block: SyncWaitBlock, *error: Any) -> None:
+        """Leave a block, as ``contextlib.ExitStack`` does."""
+        block.leave(*error)
+
+
 class SyncWaitBlock:
     """The context manager of ``SessionStore.resume_wait``.
 
     A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
     step of entering to the first of leaving, where the ``with`` statement is sure to end it, and
-    only for as long as this object lives.
+    only for as long as the block lives.
     """
+
+    __exit__ = _Exit()
 
     def __init__(self, block: WaitBlock, crossing: Crossing) -> None:
         self._block = block
         self._crossing = crossing
+        self.leave = _Leave(_leave, cast("Callable[[], WaitBlock]", ref(block)), crossing)
+        self.leave.block = block
 
     def __enter__(self) -> ClaimedRecord | None:
         try:
             record = self._begin()
+            self._block.is_running = True
+            return record  # noqa: TRY300  # also what comes before it returns must give back
         except BaseException:
-            self._give_back()
-            raise
-        self._block.is_running = True
-        return record
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._block.is_running = False
-        if exc is not None:
-            self._give_back()
-            return
-        try:
-            if self._block.is_claimed:
-                self._crossing.call(self._block.complete)
-        except SessionStoreError:
-            raise
-        except BaseException:  # the call may have been interrupted before it was handed over
-            self._give_back()
+            self._block.is_running = False
+            _give_back(self._block, self._crossing)
             raise
 
     def _begin(self) -> ClaimedRecord | None:
@@ -148,10 +159,32 @@ class SyncWaitBlock:
         record = claim.record
         return ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
 
-    def _give_back(self) -> None:
-        if self._block.is_claimed:
-            with suppress(SessionStoreError):  # what was raised before matters more
-                self._crossing.call(self._block.release)
+
+def _leave(
+    block: Callable[[], WaitBlock],
+    crossing: Crossing,
+    _exc_type: _ErrorType,
+    exc: BaseException | None,
+    _traceback: TracebackType | None,
+) -> None:
+    block().is_running = False
+    if exc is not None:
+        _give_back(block(), crossing)
+        return
+    try:
+        if block().is_claimed:
+            crossing.call(block().complete)
+    except SessionStoreError:
+        raise
+    except BaseException:  # the call may have been interrupted before it was handed over
+        _give_back(block(), crossing)
+        raise
+
+
+def _give_back(block: WaitBlock, crossing: Crossing) -> None:
+    if block.is_claimed:
+        with suppress(SessionStoreError):  # what was raised before matters more
+            crossing.call(block.release)
 
 
 def claim_in_loop(
