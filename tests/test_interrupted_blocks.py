@@ -6,6 +6,7 @@ import dis
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -85,7 +86,7 @@ def test_r3_no_claim_is_renewed_by_nobody_wherever_its_thread_was_interrupted(
             store.register_wait(CTX, "u1", scope(number), f"k{number}", data())
             tracer = Tracer(number)
             try:
-                tracer.run(lambda: use(store, number))
+                tracer.run(partial(use, store, number))
             except (Interrupt, KeyError) as error:
                 errors.append(error)
         assert number > 100

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Final
 
-import anyio
 from typing_extensions import override
 
 from async_session_store._background import runs_asyncio
@@ -83,8 +82,10 @@ class _TrioScope(BlockScope):
     """A cancel scope of the task that began the block."""
 
     def __init__(self) -> None:
-        self._task_id = anyio.get_current_task().id
-        self._scope = anyio.CancelScope()
+        import trio
+
+        self._task = trio.lowlevel.current_task()
+        self._scope = trio.CancelScope()  # anyio's costs twice as much
         self._scope.__enter__()
 
     @override
@@ -99,7 +100,9 @@ class _TrioScope(BlockScope):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if anyio.get_current_task().id != self._task_id:
+        import trio
+
+        if trio.lowlevel.current_task() is not self._task:
             return False  # trio lets no other task leave a scope; it ended with its own
         self._scope.__exit__(exc_type, exc, traceback)  # raises what of a group is no cancellation
         caught_in_block = exc is None and self._scope.cancel_called
