@@ -104,8 +104,10 @@ class Crossing:
         """Make a call in the loop, and return what it returns or raise what it raises."""
         refuse_event_loop()
         check_process(self._process)
-        if not self._is_open or self._loop is None:
+        if not self._is_open:
             raise StoreUnavailableError("this store is closed")
+        if self._loop is None:
+            raise StoreUnavailableError("this store is not open yet; another thread opens it")
         return Call(self._loop, partial(method, *args, **kwargs)).result()
 
     def close(self) -> None:

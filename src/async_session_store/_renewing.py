@@ -62,12 +62,15 @@ class Renewer:
         # By interval: claims of one interval fall due in the order in which they came.
         self._waiting: dict[float, dict[Renewal, None]] = {}
         self._wakes_at = math.inf
+        self._is_closed = False
 
     def add(self, claim: WaitClaim, holder: Holder) -> Renewal:
         """Renew a claim from now on."""
+        renewal = Renewal(claim, holder)
+        if self._is_closed:
+            return renewal  # the store was closed while the claim was granted
         if self._background is None:
             self._background = background()
-        renewal = Renewal(claim, holder)
         self._wait(self._background, renewal)
         return renewal
 
@@ -79,6 +82,7 @@ class Renewer:
 
     async def aclose(self) -> None:
         """Renew nothing any more."""
+        self._is_closed = True
         self._waiting.clear()
         if self._background is not None:
             await self._background.aclose()

@@ -64,7 +64,8 @@ class SessionStore:
     Each method promises and raises what that of ``AsyncSessionStore`` does. A thread that runs an
     event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop; so does
     a process that was forked off after the store was opened: it opens a store of its own. When a
-    ``KeyboardInterrupt`` ends the waiting, the call is cancelled. At the interpreter's exit a
+    signal handler raises (``KeyboardInterrupt``, say), the call that waits is cancelled, and the
+    store stays usable for all threads. At the interpreter's exit a
     store that is still open is let go of.
 
     Args:
