@@ -119,6 +119,14 @@ def crowded(session: nox.Session) -> None:
     session.run("pytest", "-m", "crowded", *session.posargs)
 
 
+@nox.session(default=False, python=PYTHONS)
+def storm(session: nox.Session) -> None:
+    """Interrupt a thread that uses a store, 100,000 times; ``-- 5000`` does so less often."""
+    session.install(".[all]", *group("test"))
+    interrupts = session.posargs or ["100000"]
+    session.run("python", "tests/processes/interrupt_storm.py", "memory://", *interrupts)
+
+
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Run processes, kills and storms; ``-- --rounds 1000`` makes each run that long."""

@@ -33,11 +33,18 @@ MAY_IMPORT = {
     "channels": TYPES,
     "explanations": TYPES | {"abc"},
     "claims": TYPES | {"abc", "_rules"},
-    "_claiming": TYPES | {"abc", "claims", "_backoff", "_random"},
+    "_ending": {"errors"},
+    "_claiming": TYPES | {"abc", "claims", "_backoff", "_ending", "_random"},
+    "_background": set(),
+    "_renewing": {"errors", "claims", "_background", "_ending"},
+    "_block_scopes": {"_background"},
+    "_blocks": TYPES | {"claims", "_block_scopes", "_ending", "_renewing"},
     "_tasks": set(),
-    "_portal": {"errors", "_tasks"},
-    "_crossing": {"errors", "_portal"},
-    "bridge": TYPES | {"abc", "_portal"},
+    "_loop_calls": {"errors"},
+    "_loop_thread": {"errors", "_loop_calls"},
+    "_crossing": {"errors", "_loop_calls", "_loop_thread"},
+    "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread"},
+    "bridge": TYPES | {"abc", "_task_crossing"},
     "backends._batches": {"errors", "_tasks"},
     "backends._time": set(),
     "backends._resources": {"errors"},
@@ -50,12 +57,12 @@ MAY_IMPORT = {
     | {"backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
-    | {"abc", "claims", "explanations", "bridge", "_backoff", "_claiming", "_codec", "_random"}
-    | {"_rules", "_urls"},
-    "sync_claims": TYPES | {"claims", "_claiming", "_crossing"},
+    | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
+    | {"_codec", "_random", "_renewing", "_rules", "_urls"},
+    "sync_claims": TYPES | {"claims", "_blocks", "_crossing", "_ending"},
     "sync": TYPES
-    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_portal", "_rules", "_store"}
-    | {"_urls"},
+    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_loop_thread", "_rules"}
+    | {"_store", "_urls"},
     "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
@@ -155,7 +162,7 @@ def test_nothing_imports_the_tests() -> None:
     ("module", "unwanted"),
     [
         (PACKAGE, {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
-        (PACKAGE, {f"{PACKAGE}.sync", f"{PACKAGE}.bridge", f"{PACKAGE}._portal"}),
+        (PACKAGE, {f"{PACKAGE}.sync", f"{PACKAGE}.bridge", f"{PACKAGE}._loop_thread"}),
         (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
         (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),

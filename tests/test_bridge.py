@@ -14,7 +14,6 @@ import anyio
 import pytest
 import redis
 import trio
-from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint
 
 from async_session_store import (
@@ -24,6 +23,7 @@ from async_session_store import (
     StoreUnavailableError,
     WaitClaimedError,
 )
+from async_session_store._loop_calls import LoopCall
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.bridge import AsyncioBridge
 from async_session_store.testing.contract.builders import (
@@ -123,13 +123,13 @@ async def test_under_asyncio_a_bridge_may_be_put_in_by_hand() -> None:
 
 async def test_each_operation_crosses_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crossings: list[object] = []
-    call_async = BlockingPortal.call_async
+    begin = LoopCall.begin
 
-    async def counted(portal: BlockingPortal, *args: object, **kwargs: object) -> object:
-        crossings.append(args)
-        return await call_async(portal, *args, **kwargs)
+    def counted(call: LoopCall[object]) -> None:
+        crossings.append(call)
+        begin(call)
 
-    monkeypatch.setattr(BlockingPortal, "call_async", counted)
+    monkeypatch.setattr(LoopCall, "begin", counted)
     async with AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}") as store:
         for name, call in {**CALLS, **MORE_REGISTRATIONS}.items():
             with suppress(SessionStoreError):

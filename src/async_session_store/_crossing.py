@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, TimeoutError, wait  # noqa: A004  # in 3.10 not the built-in
 from contextlib import suppress
 from functools import partial
-from threading import RLock
+from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import current_token
 from typing_extensions import ParamSpec
 
-from async_session_store._portal import Ended, PortalThread, check_process, ended
+from async_session_store._loop_calls import Captured, LoopCall
+from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
 from async_session_store.errors import InvalidInputError, StoreUnavailableError, cut_off
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
@@ -26,81 +26,56 @@ _T = TypeVar("_T")
 
 
 class Call(Generic[_T]):
-    """A call that runs as a task in a loop, for the thread that began it."""
+    """A call into a loop, for the thread that begins it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[_T]]) -> None:
-        self._process = os.getpid()
         self._loop = loop
-        self._call = call
-        self._task: asyncio.Task[Ended[_T]] | None = None
-        self._reply: Future[Ended[_T]] = Future()
-
-    def hand_over(self) -> None:
-        """Have the loop begin it."""
-        try:
-            self._loop.call_soon_threadsafe(self._begin)
-        except RuntimeError as error:
-            raise StoreUnavailableError("the event loop of this store has ended") from error
+        self._reply: SimpleQueue[Captured[_T]] = SimpleQueue()
+        self._call = LoopCall(loop, call, self._reply.put)
 
     def result(self) -> _T:
-        """Wait for its end. If the thread is interrupted meanwhile, it is cancelled first."""
+        """Make the call and wait for its end.
+
+        If the thread is interrupted, the call is cancelled, and its end awaited: at most 10
+        seconds.
+        """
         try:
+            self._call.begin()
             reply = self._await_reply()
         except BaseException:
-            self.cancel()
+            self._cancel()
             raise
         return reply.result()
 
-    def cancel(self) -> None:
-        """Cancel it, and wait for its end: at most 10 seconds, and not where a loop runs."""
-        if os.getpid() != self._process:
-            return  # it stayed in the parent
-        with suppress(RuntimeError):  # the loop has ended, and the call before it
-            self._loop.call_soon_threadsafe(self._cancel)
-        # The garbage collector can bring any thread here, also the one that runs the loop.
-        if self._loop.is_running() and not _runs_event_loop():
-            wait([self._reply], CANCEL_TIMEOUT)
-
-    def _await_reply(self) -> Ended[_T]:
+    def _await_reply(self) -> Captured[_T]:
         while True:
             try:
-                return self._reply.result(_PULSE)
-            except TimeoutError:
+                return self._reply.get(timeout=_PULSE)
+            except Empty:
                 if not self._loop.is_running():  # it never began what it was handed at its end
-                    return self._cut_off()
-
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(ended(self._call))
-        self._task.add_done_callback(self._end)
+                    return Captured(error=cut_off())
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def _end(self, task: asyncio.Task[Ended[_T]]) -> None:
-        self._reply.set_result(self._cut_off() if task.cancelled() else task.result())
-
-    def _cut_off(self) -> Ended[_T]:
-        return Ended(error=cut_off())
+        # Not the reply's queue: the interrupt may have come when the reply was taken from it.
+        settled: SimpleQueue[None] = SimpleQueue()
+        self._call.cancel(settled.put)
+        if self._loop.is_running():
+            with suppress(Empty):
+                settled.get(timeout=CANCEL_TIMEOUT)
 
 
 class Crossing:
     """The way from threads into an asyncio loop: that of a portal, or one on a thread of its own.
 
-    Threads may share it. Everything that was begun before :meth:`close` ends with it, if the
-    thread is its own.
+    Threads may share it. What still runs in a thread of its own ends with it.
     """
 
     def __init__(self, portal: BlockingPortal | None) -> None:
         self._process = os.getpid()
-        self._thread: PortalThread | None = None
-        if portal is None:
-            self._thread = PortalThread("async_session_store")
-            self._thread.start()
-            portal = self._thread.portal
-        self._loop = _loop_of(portal)
-        self._open = True
-        self._lock = RLock()  # a signal handler may call, wherever its thread is
+        self._portal = portal
+        self._thread = LoopThread("async_session_store") if portal is None else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_open = True
 
     @property
     def is_forked(self) -> bool:
@@ -109,29 +84,34 @@ class Crossing:
 
     @property
     def is_running(self) -> bool:
-        """Whether its loop has not ended yet."""
-        return self._loop.is_running()
+        """Whether its loop runs."""
+        return self._loop is not None and self._loop.is_running()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed."""
+        return self._is_open
+
+    def open(self) -> None:
+        """Find the loop of the portal, or start one."""
+        if self._thread is not None:
+            self._thread.start()
+            self._loop = self._thread.loop
+        elif self._portal is not None:
+            self._loop = uninterrupted(partial(_loop_of, self._portal))
 
     def call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Make a call in the loop, and give what it gives or raises."""
-        return self.begin(method, *args, **kwargs).result()
-
-    def begin(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> Call[_T]:
-        """Begin a call, which the thread must await or cancel."""
+        """Make a call in the loop, and return what it returns or raise what it raises."""
         refuse_event_loop()
         check_process(self._process)
-        call = Call(self._loop, partial(method, *args, **kwargs))
-        with self._lock:  # what is handed to a loop that has ended is never run
-            if not self._open:
-                raise StoreUnavailableError("this store is closed")
-            call.hand_over()
-        return call
+        if not self._is_open:
+            raise StoreUnavailableError("this store is closed")
+        if self._loop is None:
+            raise StoreUnavailableError("this store is not open yet; another thread opens it")
+        return Call(self._loop, partial(method, *args, **kwargs)).result()
 
     def close(self) -> None:
-        with self._lock:
-            self._open = False
+        self._is_open = False
         if self._thread is not None:
             self._thread.stop()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from types import TracebackType
 from typing import Final, NoReturn, cast
 
@@ -14,8 +14,11 @@ import anyio
 from typing_extensions import Self, deprecated
 
 from async_session_store import _codec, _random, _rules, _urls
+from async_session_store._background import runs_asyncio
 from async_session_store._backoff import edit_pauses
-from async_session_store._claiming import ClaimWish, claim, holding
+from async_session_store._blocks import WaitBlock
+from async_session_store._claiming import ClaimWish, claim
+from async_session_store._renewing import Renewer
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
@@ -111,6 +114,7 @@ class AsyncSessionStore:
         self._max_document_bytes = _rules.max_document_bytes(max_document_bytes)
         self._state = _State.NEW
         self._backend = cast("Backend", _NEW_STORE)
+        self._renewer = Renewer()
 
     @classmethod
     def from_url(
@@ -539,10 +543,9 @@ class AsyncSessionStore:
             patience=_rules.patience(wait),
             deliveries=_rules.deliveries(scope_hashes, delivery_id, dedupe_ttl),
         )
-        return await claim(lambda: self._backend, wish)
+        return await claim(self._current_backend, wish)
 
-    @asynccontextmanager
-    async def resume_wait(
+    def resume_wait(
         self,
         ctx: TenantCtx,
         user_id: UserId | str,
@@ -552,20 +555,23 @@ class AsyncSessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
-    ) -> AsyncGenerator[SessionRecord | None, None]:
+    ) -> WaitBlock:
         """Claim the wait at the scope for the length of a block, which gets its record or None.
 
         The claim is renewed in the background. When the block ends well, the wait is completed:
         it and its session are removed, unless the block registered it anew or someone else
         changed it. When the block raises, the wait is given back, and what it raised comes out as
-        it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out.
+        it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out. A
+        block whose steps run in different tasks is not cancelled; ``ClaimLostError`` comes out
+        where it ends well.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.
 
         Takes the arguments of :meth:`claim_wait`, and raises like it.
         """
-        held = await self.claim_wait(
+        ask = partial(
+            self.claim_wait,
             ctx,
             user_id,
             scope,
@@ -574,11 +580,7 @@ class AsyncSessionStore:
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
         )
-        if held is None:
-            yield None
-            return
-        async with holding(held):
-            yield held.record
+        return WaitBlock(ask, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -592,8 +594,12 @@ class AsyncSessionStore:
 
     # --- Inside -------------------------------------------------------------------------------
 
+    def _current_backend(self) -> Backend:
+        return self._backend
+
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
+            await self._renewer.aclose()
             await self._storage.aclose()
 
     def _put_wait(
@@ -625,18 +631,11 @@ class AsyncSessionStore:
 
 def _for_this_loop(backend: Backend) -> Backend:
     """The backend, or a bridge to it if it needs asyncio and something else runs here."""
-    if not backend.asyncio_only or _runs_asyncio():
+    if not backend.asyncio_only or runs_asyncio():
         return backend
     from async_session_store.bridge import AsyncioBridge
 
     return AsyncioBridge(backend)
-
-
-def _runs_asyncio() -> bool:
-    import asyncio
-
-    # Not asyncio.get_running_loop: trio may run as the guest of an asyncio loop.
-    return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import CancelledError
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 from typing_extensions import ParamSpec, override
 
-from async_session_store._portal import PortalThread, ended_in_task
+from async_session_store._task_crossing import TaskCrossing
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -24,7 +21,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.errors import StoreUnavailableError, cut_off
+from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["AsyncioBridge"]
@@ -46,29 +43,29 @@ class AsyncioBridge(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._thread: PortalThread | None = None
+        self._crossing: TaskCrossing | None = None
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
-        thread = PortalThread("async_session_store bridge")
-        thread.start()  # here, for a millisecond: awaiting it could be cancelled, and leave it
+        crossing = TaskCrossing()
+        crossing.open()
         try:
-            await _cross(thread, self._backend.open, max_document_bytes=max_document_bytes)
+            await crossing.call(self._backend.open, max_document_bytes=max_document_bytes)
         except BaseException:
-            await _stop(thread)
+            await crossing.aclose()
             raise
-        self._thread = thread
+        self._crossing = crossing
 
     @override
     async def aclose(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is None:
+        crossing, self._crossing = self._crossing, None
+        if crossing is None:
             return
         with anyio.CancelScope(shield=True):
             try:
-                await _cross(thread, self._backend.aclose)
+                await crossing.call(self._backend.aclose)
             finally:
-                await _stop(thread)
+                await crossing.aclose()
 
     @override
     async def ping(self) -> None:
@@ -195,24 +192,6 @@ class AsyncioBridge(Backend):
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        if self._thread is None:
+        if self._crossing is None:
             raise StoreUnavailableError("this backend is not open")
-        return await _cross(self._thread, method, *args, **kwargs)
-
-
-async def _cross(
-    thread: PortalThread,
-    method: Callable[_P, Awaitable[_T]],
-    *args: _P.args,
-    **kwargs: _P.kwargs,
-) -> _T:
-    try:
-        reply = await thread.portal.call_async(ended_in_task, partial(method, *args, **kwargs))
-    except (CancelledError, RuntimeError) as error:  # the portal was stopped, or is being stopped
-        raise cut_off() from error
-    return reply.result()
-
-
-async def _stop(thread: PortalThread) -> None:
-    with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(thread.stop)
+        return await self._crossing.call(method, *args, **kwargs)

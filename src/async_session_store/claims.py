@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from async_session_store import _rules
@@ -22,13 +23,13 @@ class WaitClaim:
 
     def __init__(
         self,
-        backend: Backend,
+        storage: Callable[[], Backend],
         claimed: Claimed,
         lease: int,
         delivery: Delivery | None,
         asked_at: float,
     ) -> None:
-        self._backend = backend
+        self._storage = storage
         self._claim = claimed.claim
         self._record = claimed.record
         self._lease = lease
@@ -76,14 +77,14 @@ class WaitClaim:
         moved, cleared, removed, expired, or rewritten by a Rust process. What is there stays. A
         delivery id of the claim is remembered. Raises ``ClaimLostError``.
         """
-        outcome = await self._backend.complete_claim(self._claim, delivery=self._delivery)
+        outcome = await self._storage().complete_claim(self._claim, delivery=self._delivery)
         if outcome is Outcome.LOST:
             raise claim_lost()
         return outcome is Outcome.DONE
 
     async def release(self) -> None:
         """End the claim and give the wait back, as it is. Raises ``ClaimLostError``."""
-        if await self._backend.release_claim(self._claim) is Outcome.LOST:
+        if await self._storage().release_claim(self._claim) is Outcome.LOST:
             raise claim_lost()
 
     async def renew(self, lease: timedelta | float | None = None) -> None:
@@ -93,7 +94,7 @@ class WaitClaim:
         """
         milliseconds = self._lease if lease is None else _rules.duration("lease", lease)
         asked_at = time.monotonic()
-        ends_at = await self._backend.renew_claim(self._claim, milliseconds)
+        ends_at = await self._storage().renew_claim(self._claim, milliseconds)
         if ends_at is None:
             self._held_until = asked_at
             raise claim_lost()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import TypeVar
@@ -17,7 +17,7 @@ from typing_extensions import ParamSpec, Self, deprecated
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
 from async_session_store._crossing import Crossing, refuse_event_loop
-from async_session_store._portal import check_process
+from async_session_store._loop_thread import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
@@ -41,7 +41,12 @@ from async_session_store.models import (
     TenantCtx,
     UserId,
 )
-from async_session_store.sync_claims import ClaimedRecord, SyncWaitClaim, holding
+from async_session_store.sync_claims import (
+    ClaimedRecord,
+    SyncWaitBlock,
+    SyncWaitClaim,
+    claim_in_loop,
+)
 
 __all__ = ["ClaimedRecord", "SessionStore", "SyncWaitClaim"]
 
@@ -59,7 +64,8 @@ class SessionStore:
     Each method promises and raises what that of ``AsyncSessionStore`` does. A thread that runs an
     event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop; so does
     a process that was forked off after the store was opened: it opens a store of its own. When a
-    ``KeyboardInterrupt`` ends the waiting, the call is cancelled. At the interpreter's exit a
+    signal handler raises (``KeyboardInterrupt``, say), the call that waits is cancelled, and the
+    store stays usable for all threads. At the interpreter's exit a
     store that is still open is let go of.
 
     Args:
@@ -91,6 +97,7 @@ class SessionStore:
         self._portal = portal
         self._crossing: Crossing | None = None
         self._closed = False
+        self._closing = False
         self._opening = RLock()  # a signal handler may close, wherever its thread is
 
     @classmethod
@@ -141,10 +148,11 @@ class SessionStore:
                 )
             self._crossing = crossing = Crossing(self._portal)
             try:
+                crossing.open()
                 crossing.call(self._store.open)
             except BaseException:
-                self._crossing = None
                 crossing.close()
+                self._crossing = None
                 raise
         return self
 
@@ -152,20 +160,28 @@ class SessionStore:
         """Finish the calls that are under way and let go of the storage, in at most 30 seconds.
 
         Closing twice, or closing a store that was never opened, does nothing; nor does closing a
-        store that a fork brought along.
+        store that a fork brought along. If the thread is interrupted meanwhile, the storage is let
+        go of at once.
         """
-        if self._crossing is not None and self._crossing.is_forked:
+        crossing = self._crossing
+        if crossing is not None and crossing.is_forked:
             return
         refuse_event_loop()
+        self._closed = True
         with self._opening:
-            was_open, self._closed = not self._closed, True
-            if self._crossing is None or not was_open:
-                return
+            if self._crossing is not None and not self._closing:
+                self._close(self._crossing)
+
+    def _close(self, crossing: Crossing) -> None:
+        try:
+            self._closing = True  # a signal handler may close too, wherever this thread is
+            if crossing.is_open and crossing.is_running:  # else the storage went with the loop
+                crossing.call(self._store.aclose)
+        finally:
             try:
-                if self._crossing.is_running:  # else the storage went with the loop
-                    self._crossing.call(self._store.aclose)
+                crossing.close()
             finally:
-                self._crossing.close()
+                self._closing = False
 
     def __enter__(self) -> Self:
         return self.open()
@@ -346,7 +362,7 @@ class SessionStore:
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
     ) -> SyncWaitClaim | None:
         """Claim the wait at the scope, so that no other worker resumes it; None if none is live."""
-        claim = self._call(
+        ask = partial(
             self._store.claim_wait,
             ctx,
             user_id,
@@ -356,9 +372,8 @@ class SessionStore:
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
         )
-        return None if claim is None else SyncWaitClaim(claim, self._open_crossing())
+        return claim_in_loop(ask, self._open_crossing())
 
-    @contextmanager
     def resume_wait(
         self,
         ctx: TenantCtx,
@@ -369,16 +384,14 @@ class SessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
-    ) -> Generator[ClaimedRecord | None, None, None]:
+    ) -> SyncWaitBlock:
         """Claim the wait at the scope for the length of a block, which gets its record or None.
 
         As in :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
         is lost, the record's ``lost`` becomes True, and ``ClaimLostError`` is raised where the
         block ends well.
         """
-        crossing = self._open_crossing()
-        claim = crossing.call(
-            self._store.claim_wait,
+        block = self._store.resume_wait(
             ctx,
             user_id,
             scope,
@@ -387,11 +400,7 @@ class SessionStore:
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
         )
-        if claim is None:
-            yield None
-            return
-        with holding(claim, crossing) as record:
-            yield record
+        return SyncWaitBlock(block, self._open_crossing())
 
     # --- Upkeep -------------------------------------------------------------------------------
 

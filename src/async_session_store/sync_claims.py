@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, TypeAlias, cast
+from weakref import ref
 
 from typing_extensions import override
 
-from async_session_store._claiming import end, renew_until_lost
+from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
+from async_session_store._ending import end_quietly
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import SessionStoreError
 from async_session_store.models import SessionRecord
 
 __all__ = ["ClaimedRecord", "SyncWaitClaim"]
 
+_ErrorType: TypeAlias = "type[BaseException] | None"
 _STATE: Final = attrgetter("key", "data", "etag", "expires_at")
 
 
@@ -99,17 +104,104 @@ class ClaimedRecord(SessionRecord):
         return hash(_STATE(self))
 
 
-@contextmanager
-def holding(claim: WaitClaim, crossing: Crossing) -> Generator[ClaimedRecord, None, None]:
-    """Renew the claim while a block runs; complete it if the block ends well, else release it."""
-    record = claim.record
-    renewal = crossing.begin(renew_until_lost, claim)
+class _Leave(partial[None]):
+    """What a ``with`` statement calls at its end. Until then it keeps the block alive."""
+
+    block: WaitBlock
+
+
+class _Exit:
+    """``__exit__`` as a callable of its own for each block.
+
+    A handler may raise before the first bytecode of ``__exit__``. Then the traceback holds the
+    arguments, a method's ``self`` among them, and with it the block: whoever kept the exception
+    would keep the claim renewed.
+    """
+
+    def __get__(self, instance: SyncWaitBlock | None, owner: type[SyncWaitBlock]) -> _Exit | _Leave:
+        return self if instance is None else instance.leave
+
+    def __call__(self, block: SyncWaitBlock, *error: Any) -> None:
+        """Leave a block, as ``contextlib.ExitStack`` does."""
+        block.leave(*error)
+
+
+class SyncWaitBlock:
+    """The context manager of ``SessionStore.resume_wait``.
+
+    A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
+    step of entering to the first of leaving, where the ``with`` statement is sure to end it, and
+    only for as long as the block lives.
+    """
+
+    __exit__ = _Exit()
+
+    def __init__(self, block: WaitBlock, crossing: Crossing) -> None:
+        self._block = block
+        self._crossing = crossing
+        self.leave = _Leave(_leave, cast("Callable[[], WaitBlock]", ref(block)), crossing)
+        self.leave.block = block
+
+    def __enter__(self) -> ClaimedRecord | None:
+        try:
+            record = self._begin()
+            self._block.is_running = True
+            return record  # noqa: TRY300  # also what comes before it returns must give back
+        except BaseException:
+            self._block.is_running = False
+            _give_back(self._block, self._crossing)
+            raise
+
+    def _begin(self) -> ClaimedRecord | None:
+        claim = self._crossing.call(self._block.begin)
+        if claim is None:
+            return None
+        record = claim.record
+        return ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
+
+
+def _leave(
+    block: Callable[[], WaitBlock],
+    crossing: Crossing,
+    _exc_type: _ErrorType,
+    exc: BaseException | None,
+    _traceback: TracebackType | None,
+) -> None:
+    block().is_running = False
+    if exc is not None:
+        _give_back(block(), crossing)
+        return
     try:
-        yield ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
-    except BaseException:
-        with suppress(SessionStoreError):  # what the block raised matters more
-            crossing.call(end, claim.release, quiet=True)
+        if block().is_claimed:
+            crossing.call(block().complete)
+    except SessionStoreError:
         raise
-    finally:
-        renewal.cancel()
-    crossing.call(end, claim.complete, quiet=False)
+    except BaseException:  # the call may have been interrupted before it was handed over
+        _give_back(block(), crossing)
+        raise
+
+
+def _give_back(block: WaitBlock, crossing: Crossing) -> None:
+    if block.is_claimed:
+        with suppress(SessionStoreError):  # what was raised before matters more
+            crossing.call(block.release)
+
+
+def claim_in_loop(
+    ask: Callable[[], Awaitable[WaitClaim | None]], crossing: Crossing
+) -> SyncWaitClaim | None:
+    """Claim a wait. If the thread is interrupted, a claim that was granted is given back."""
+    granted: list[WaitClaim] = []
+
+    async def claim() -> None:
+        claim = await ask()
+        if claim is not None:
+            granted.append(claim)
+
+    try:
+        crossing.call(claim)
+        return SyncWaitClaim(granted[0], crossing) if granted else None
+    except BaseException:
+        if granted:
+            crossing.call(end_quietly, granted[0].release)
+        raise

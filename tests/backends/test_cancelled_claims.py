@@ -21,7 +21,7 @@ from async_session_store import (
     SessionData,
     WaitClaim,
     WaitClaimedError,
-    _claiming,
+    _renewing,
 )
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -236,7 +236,7 @@ async def test_r3_a_wait_is_not_stuck(
     moment: Moment,
     cancelled: Way,
 ) -> None:
-    monkeypatch.setattr(_claiming, "_RENEWALS", LONG / 0.01)
+    monkeypatch.setattr(_renewing, "_RENEWALS", LONG / 0.01)
     store, other = stores
     tasks = asyncio.all_tasks()
     points = itertools.count()

@@ -11,6 +11,7 @@ from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.explaining import Explaining
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
+from async_session_store.testing.contract.moving_blocks import MovingBlocks
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
 from async_session_store.testing.contract.owners import Owners
 from async_session_store.testing.contract.records import Records
@@ -37,6 +38,7 @@ class BackendSuite(
     Deliveries,
     Resuming,
     CancelledBlocks,
+    MovingBlocks,
     ConditionalWrites,
     Concurrency,
     Cancellation,

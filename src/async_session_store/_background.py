@@ -1,0 +1,157 @@
+"""Timers and tasks that no caller waits for, in asyncio and in trio alike."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+import anyio
+from typing_extensions import override
+
+
+class Running(ABC):
+    """A background task."""
+
+    @abstractmethod
+    async def cancel(self) -> None:
+        """Cancel the task and wait for its end."""
+
+
+class Background(ABC):
+    """One timer and any number of tasks, none of which outlives :meth:`aclose`.
+
+    Their owner may open and close it in different tasks, which rules out a task group. They run in
+    an empty context: they work for all callers, and belong to none.
+    """
+
+    @abstractmethod
+    def now(self) -> float:
+        """Return the time of the loop, in seconds."""
+
+    @abstractmethod
+    def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call ``act`` after ``seconds``, in place of what the timer was to call."""
+
+    @abstractmethod
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
+        """Run ``act``, which must raise nothing, in a task."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Stop the timer, cancel the tasks, and wait for their end."""
+
+
+class _AsyncioTask(Running):
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    @override
+    async def cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class AsyncioBackground(Background):
+    """Runs in the asyncio loop in which it is made. Its timer costs no task."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @override
+    def now(self) -> float:
+        return self._loop.time()
+
+    @override
+    def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, act, context=Context())
+
+    @override
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
+        task = Context().run(self._loop.create_task, act())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return _AsyncioTask(task)
+
+    @override
+    async def aclose(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class _TrioTask(Running):
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+
+    @override
+    async def cancel(self) -> None:
+        self.scope.cancel()
+        await self.ended.wait()
+
+
+class TrioBackground(Background):
+    """Runs system tasks: those of a nursery could not outlive the task that opened it."""
+
+    def __init__(self) -> None:
+        self._timer_scope: anyio.CancelScope | None = None
+        self._tasks: set[_TrioTask] = set()
+
+    @override
+    def now(self) -> float:
+        return anyio.current_time()
+
+    @override
+    def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
+        async def sleep_and_act() -> None:
+            await anyio.sleep(seconds)
+            act()
+
+        if self._timer_scope is not None:
+            self._timer_scope.cancel()
+        self._timer_scope = self._start(sleep_and_act).scope
+
+    @override
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
+        return self._start(act)
+
+    @override
+    async def aclose(self) -> None:
+        for task in list(self._tasks):
+            await task.cancel()
+
+    def _start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> _TrioTask:
+        import trio
+
+        task = _TrioTask()
+        trio.lowlevel.spawn_system_task(self._run, task, act, name="async_session_store")
+        self._tasks.add(task)
+        return task
+
+    async def _run(self, task: _TrioTask, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            with task.scope:
+                await act()
+        finally:
+            self._tasks.discard(task)
+            task.ended.set()
+
+
+def background() -> Background:
+    """Return a background in the running loop."""
+    return AsyncioBackground() if runs_asyncio() else TrioBackground()
+
+
+def runs_asyncio() -> bool:
+    """Return whether the caller is asyncio's. Trio may run as the guest of an asyncio loop."""
+    return anyio.get_cancelled_exc_class() is asyncio.CancelledError

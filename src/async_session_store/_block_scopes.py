@@ -1,0 +1,177 @@
+"""Cancelling a block in its own task, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Final
+
+from typing_extensions import override
+
+from async_session_store._background import runs_asyncio
+
+_ENTERING: Final = frozenset({"__aenter__", "enter_async_context"})
+_AWAITED: Final = {"cr_frame": "cr_await", "ag_frame": "ag_await", "gi_frame": "gi_yieldfrom"}
+
+
+class BlockScope(ABC):
+    """A scope around a block, opened where the block begins."""
+
+    @abstractmethod
+    def cancel(self) -> bool:
+        """Cancel the block if its task is at work in it.
+
+        Return False if the task may come back to the block, so that this should be tried again.
+        """
+
+    @abstractmethod
+    def close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Close the scope. Return whether the block was cancelled, by this scope and no other."""
+
+
+class _AsyncioScope(BlockScope):
+    """Cancels the task that began the block, as ``asyncio.timeout`` does."""
+
+    def __init__(self, generator: FrameType | None) -> None:
+        self._generator = generator
+        self._task = asyncio.current_task()
+        self._was_cancelled = False
+        self._cancelled_before = 0
+        if sys.version_info >= (3, 11) and self._task is not None:
+            self._cancelled_before = self._task.cancelling()
+
+    @override
+    def cancel(self) -> bool:
+        if self._task is None or self._task.done():
+            return True  # the block goes on in other tasks, which do not tell
+        if self._generator is not None and self._generator not in _frames(self._task.get_coro()):
+            return False
+        self._was_cancelled = True
+        self._task.cancel()
+        return True
+
+    @override
+    def close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._generator = None
+        if not self._was_cancelled or self._task is None:
+            return False
+        is_cancelled_by_others = False
+        if sys.version_info >= (3, 11):
+            is_cancelled_by_others = self._task.uncancel() > self._cancelled_before
+        if exc is None:
+            return True  # it caught the cancellation
+        return isinstance(exc, asyncio.CancelledError) and not is_cancelled_by_others
+
+
+class _TrioScope(BlockScope):
+    """A cancel scope of the task that began the block."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._task = trio.lowlevel.current_task()
+        self._scope = trio.CancelScope()  # anyio's costs twice as much
+        self._scope.__enter__()
+
+    @override
+    def cancel(self) -> bool:
+        self._scope.cancel()
+        return True
+
+    @override
+    def close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        import trio
+
+        if trio.lowlevel.current_task() is not self._task:
+            return False  # trio lets no other task leave a scope; it ended with its own
+        self._scope.__exit__(exc_type, exc, traceback)  # raises what of a group is no cancellation
+        caught_in_block = exc is None and self._scope.cancel_called
+        return caught_in_block or self._scope.cancelled_caught
+
+
+class _TrioGeneratorScope(BlockScope):
+    """Cancels nothing: trio allows no scope that is open across a ``yield``."""
+
+    @override
+    def cancel(self) -> bool:
+        return True
+
+    @override
+    def close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return False
+
+
+def block_scope() -> BlockScope:
+    """Open a scope around the block of the context manager whose ``__aenter__`` calls this."""
+    frame = inspect.currentframe()
+    generator = None if frame is None else _iterated_generator(frame.f_back)
+    if runs_asyncio():
+        return _AsyncioScope(generator)
+    return _TrioScope() if generator is None else _TrioGeneratorScope()
+
+
+def _iterated_generator(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of the async generator that can yield out of the block, if one can.
+
+    One that is a context manager, as ``asynccontextmanager`` makes them, does so once, to run what
+    is the block for its user.
+    """
+    while frame is not None:
+        caller = frame.f_back
+        is_generator = bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
+        if is_generator and (caller is None or caller.f_code.co_name not in _ENTERING):
+            return frame
+        if not is_generator and frame.f_code.co_name not in _ENTERING:
+            return None
+        frame = caller
+    return None
+
+
+def _frames(awaitable: object) -> Iterator[FrameType]:
+    """Yield the frames that wait in a coroutine, from the outermost to the innermost."""
+    while awaitable is not None:
+        name = next((name for name in _AWAITED if hasattr(awaitable, name)), None)
+        if name is not None:
+            frame: FrameType | None = getattr(awaitable, name)
+            if frame is not None:
+                yield frame
+            awaitable = getattr(awaitable, _AWAITED[name])
+        else:
+            awaitable = _wrapped(awaitable)
+
+
+def _wrapped(awaitable: object) -> object | None:
+    """Return what a step of an async generator, or a coroutine's iterator, is a step of.
+
+    Python does not tell (python/cpython#76991), but the garbage collector has to know.
+    """
+    referents: list[object] = gc.get_referents(awaitable)
+    for referent in referents:
+        if any(hasattr(referent, name) for name in _AWAITED):
+            return referent
+    return None

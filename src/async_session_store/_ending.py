@@ -1,0 +1,40 @@
+"""Ending a claim, whatever happens to the caller or the storage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from async_session_store.errors import ClaimLostError, SessionStoreError
+
+_TIMEOUT: Final = 5.0  # seconds
+
+_logger = logging.getLogger("async_session_store")
+
+
+async def end(act: Callable[[], Awaitable[object]]) -> None:
+    """Complete or release a claim, also if the caller is cancelled.
+
+    Where asyncio itself cancels a task, as its time-outs do, no shield of anyio holds: then the
+    call may not have begun, and is made again. If it was carried out, the second finds it ended.
+    """
+    with anyio.CancelScope(shield=True):
+        try:
+            await act()
+        except anyio.get_cancelled_exc_class():
+            await end_quietly(act)
+            raise
+
+
+async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:
+    """End a claim if that is possible: why it ends matters more."""
+    with anyio.move_on_after(_TIMEOUT, shield=True):
+        try:
+            await act()
+        except ClaimLostError:
+            pass  # It is ended already.
+        except SessionStoreError:
+            _logger.warning("a claim could not be ended; its lease will end", exc_info=True)

@@ -1,0 +1,90 @@
+"""Calls into an asyncio loop from outside of it, and what they come to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+from async_session_store.errors import StoreUnavailableError, cut_off
+
+_T = TypeVar("_T")
+
+
+def _do_nothing(_: None) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Captured(Generic[_T]):
+    """What a call came to: its value, or the error that it raised."""
+
+    value: _T | None = None
+    error: BaseException | None = None
+
+    def result(self) -> _T:
+        if self.error is not None:
+            raise self.error
+        return cast("_T", self.value)
+
+
+class LoopCall(Generic[_T]):
+    """A call that runs as a task in a loop.
+
+    Its reply is a value, also if it is an error: so it replaces no cancellation of the caller, and
+    ``SystemExit`` ends no loop that serves others. It goes to ``deliver``, in the loop's thread.
+
+    Nothing here takes a lock that is held by Python code: the calling thread may be interrupted at
+    any bytecode, and would leave such a lock locked for the loop, which would then stand still.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        call: Callable[[], Awaitable[_T]],
+        deliver: Callable[[Captured[_T]], object],
+        context: Context | None = None,
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._call = call
+        self._deliver = deliver
+        self._task: asyncio.Task[Captured[_T]] | None = None
+
+    def begin(self) -> None:
+        """Have the loop begin the call."""
+        try:
+            self._loop.call_soon_threadsafe(self._begin, context=self._context)
+        except RuntimeError as error:
+            raise StoreUnavailableError("the event loop of this store has ended") from error
+
+    def cancel(self, settled: Callable[[None], object] = _do_nothing) -> None:
+        """Have the loop cancel the call, and call ``settled`` when it has ended."""
+        with suppress(RuntimeError):  # the loop has ended, and the call before it
+            self._loop.call_soon_threadsafe(self._cancel, settled)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(_capture(self._call))
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[Captured[_T]]) -> None:
+        self._deliver(Captured(error=cut_off()) if task.cancelled() else task.result())
+
+    def _cancel(self, settled: Callable[[None], object]) -> None:
+        if self._task is None:  # its thread was interrupted before it handed it over
+            settled(None)
+            return
+        self._task.add_done_callback(lambda _: settled(None))
+        self._task.cancel()
+
+
+async def _capture(call: Callable[[], Awaitable[_T]]) -> Captured[_T]:
+    try:
+        return Captured(value=await call())
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
+        return Captured(error=error)

@@ -1,0 +1,162 @@
+"""A thread that runs an asyncio loop for other threads and loops."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import atexit
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final, TypeVar
+from weakref import WeakSet
+
+import anyio
+
+from async_session_store._loop_calls import Captured
+from async_session_store.errors import StoreUnavailableError
+
+_STOP_TIMEOUT: Final = 30.0  # seconds
+_STOP_PULSE: Final = 0.001  # seconds
+
+_T = TypeVar("_T")
+
+
+class LoopThread:
+    """A thread that runs an asyncio loop.
+
+    It is a daemon, and stopped at the interpreter's exit: a store that nobody closed, or that a
+    fork took along without its thread, must not keep a process from ending.
+    """
+
+    def __init__(self, name: str, *, at_end: Callable[[], object] = lambda: None) -> None:
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks_left_behind: set[asyncio.Task[object]] = set()
+        self._started: SimpleQueue[Captured[None]] = SimpleQueue()
+        self._stop_asked = False
+        self._context = Context()
+        self._wake: asyncio.Event | None = None
+        self._at_end = at_end
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of a thread that was started."""
+        check_process(self._process)
+        if self._loop is None:
+            raise StoreUnavailableError("the thread of this store was not started")
+        return self._loop
+
+    def context(self) -> Context:
+        """Return the caller's context, as one in which anyio finds the thread's loop running."""
+        context = copy_context()
+        for variable, value in self._context.items():
+            context.run(variable.set, value)
+        return context
+
+    def start(self) -> None:
+        """Start the thread and wait until its loop runs."""
+        atexit.register(self.stop)
+        try:
+            uninterrupted(self._start)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Cancel what still runs in the loop, and wait for the thread's end: at most 30 seconds."""
+        if os.getpid() == self._process:
+            self._stop_asked = True
+            if self._loop is not None and self._wake is not None:
+                with suppress(RuntimeError):  # it does not run any more
+                    self._loop.call_soon_threadsafe(self._wake.set)
+            uninterrupted(self._join)
+        atexit.unregister(self.stop)  # last: if this is interrupted, the exit stops the thread
+
+    def keep_tasks(self) -> None:
+        """Keep the forked copy's tasks alive in a forked process, so that they never end there.
+
+        Ending there, a task would close its connection, and the selector that both processes
+        share would forget that of the parent. What this object refers to never ends: it is in
+        use on the stack of the thread, which stayed in the parent, so nothing unwinds it.
+        """
+        if self._loop is not None:
+            self._tasks_left_behind = asyncio.all_tasks(self._loop)
+
+    def _start(self) -> None:
+        if self._stop_asked:
+            return
+        self._thread.start()
+        self._started.get().result()
+
+    def _join(self) -> None:
+        # Not Thread.join, which would enter the helping thread among those of threading, for good.
+        give_up_at = time.monotonic() + _STOP_TIMEOUT
+        while self._thread.is_alive() and time.monotonic() < give_up_at:
+            time.sleep(_STOP_PULSE)
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._serve)
+        except BaseException as error:
+            if self._loop is not None:
+                raise
+            self._started.put(Captured(error=error))
+        finally:
+            self._at_end()
+
+    async def _serve(self) -> None:
+        _loop_threads.add(self)
+        self._context = copy_context()
+        self._wake = wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._started.put(Captured())
+        if not self._stop_asked:
+            await wake.wait()
+        # What still runs is cancelled, and awaited, as the loop ends.
+
+
+_loop_threads: Final[WeakSet[LoopThread]] = WeakSet()
+
+
+def _keep_tasks() -> None:
+    for thread in _loop_threads:
+        thread.keep_tasks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_tasks)
+
+
+def uninterrupted(act: Callable[[], _T]) -> _T:
+    """Run ``act`` in a thread of its own, where no signal handler can raise in the midst of it.
+
+    The locks of ``threading`` and ``concurrent.futures`` are taken by Python code. A handler that
+    raises there leaves them locked, and whoever needs them next waits for ever. The caller waits in
+    C code, which an interrupt leaves whole.
+    """
+    reply: SimpleQueue[Captured[_T]] = SimpleQueue()
+    _thread.start_new_thread(partial(_act, act, reply), ())
+    return reply.get().result()
+
+
+def _act(act: Callable[[], _T], reply: SimpleQueue[Captured[_T]]) -> None:
+    try:
+        reply.put(Captured(value=act()))
+    except BaseException as error:  # noqa: BLE001  # it is raised where the caller waits
+        reply.put(Captured(error=error))
+
+
+def check_process(process: int) -> None:
+    """Raise if a fork brought us here: the threads that would answer stayed in the parent."""
+    if os.getpid() != process:
+        raise StoreUnavailableError(
+            "this store is from before a fork, and its thread stayed in the parent process; "
+            "open a new one in this one"
+        )

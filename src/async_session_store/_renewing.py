@@ -1,0 +1,148 @@
+"""Renewing the claims of the blocks that run, all those of a store together."""
+
+from __future__ import annotations
+
+import logging
+import math
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+import anyio
+
+from async_session_store._background import Background, Running, background
+from async_session_store._ending import end_quietly
+from async_session_store.claims import WaitClaim
+from async_session_store.errors import ClaimLostError
+
+_RENEWALS: Final = 3  # in the time of one lease
+_EARLY: Final = 0.001  # seconds: a timer may fire a moment before its time
+
+_logger = logging.getLogger("async_session_store")
+
+
+class Holder(ABC):
+    """What a claim is renewed for."""
+
+    __slots__ = ("__weakref__", "is_running")
+
+    is_running: bool
+    """Whether someone is sure to end the claim. It is not renewed while this is False."""
+
+    @abstractmethod
+    def lose(self) -> bool:
+        """Act on a lost lease. Return False if this must be tried again."""
+
+
+class Renewal:
+    """A claim that is renewed for as long as its holder lives."""
+
+    __slots__ = ("attempt", "claim", "due", "holder", "interval")
+
+    def __init__(self, claim: WaitClaim, holder: Holder) -> None:
+        self.claim = claim
+        # Weak, so that a claim whose holder was dropped is not renewed by nobody.
+        self.holder = weakref.ref(holder)
+        self.interval = claim.lease.total_seconds() / _RENEWALS
+        self.due = math.inf
+        self.attempt: Running | None = None
+
+
+class Renewer:
+    """Renews each claim three times in the time of its lease, in the loop of its store.
+
+    One timer serves all claims, and is not stopped when a block ends: so a block that is shorter
+    than a third of its lease costs neither a task nor, usually, a timer.
+    """
+
+    def __init__(self) -> None:
+        self._background: Background | None = None
+        # By interval: claims of one interval fall due in the order in which they came.
+        self._waiting: dict[float, dict[Renewal, None]] = {}
+        self._wakes_at = math.inf
+        self._is_closed = False
+
+    def add(self, claim: WaitClaim, holder: Holder) -> Renewal:
+        """Renew a claim from now on."""
+        renewal = Renewal(claim, holder)
+        if self._is_closed:
+            return renewal  # the store was closed while the claim was granted
+        if self._background is None:
+            self._background = background()
+        self._wait(self._background, renewal)
+        return renewal
+
+    async def stop(self, renewal: Renewal) -> None:
+        """Renew a claim no longer. An attempt that is in flight is cancelled and waited for."""
+        self._forget(renewal)
+        if renewal.attempt is not None:
+            await renewal.attempt.cancel()
+
+    async def aclose(self) -> None:
+        """Renew nothing any more."""
+        self._is_closed = True
+        self._waiting.clear()
+        if self._background is not None:
+            await self._background.aclose()
+
+    def _wait(self, loop: Background, renewal: Renewal) -> None:
+        renewal.due = loop.now() + renewal.interval
+        self._waiting.setdefault(renewal.interval, {})[renewal] = None
+        self._wake_by(loop, renewal.due)
+
+    def _forget(self, renewal: Renewal) -> None:
+        waiting = self._waiting.get(renewal.interval, {})
+        waiting.pop(renewal, None)
+        if not waiting:
+            self._waiting.pop(renewal.interval, None)
+
+    def _wake_by(self, loop: Background, due: float) -> None:
+        if due < self._wakes_at:
+            self._wakes_at = due
+            loop.set_timer(due - loop.now(), partial(self._renew_due, loop))
+
+    def _renew_due(self, loop: Background) -> None:
+        self._wakes_at = math.inf
+        for renewal in list(self._due(loop.now() + _EARLY)):
+            self._forget(renewal)
+            renewal.attempt = loop.start(partial(self._attempt, loop, renewal))
+        for waiting in self._waiting.values():
+            self._wake_by(loop, next(iter(waiting)).due)
+
+    def _due(self, now: float) -> Iterator[Renewal]:
+        for waiting in self._waiting.values():
+            for renewal in waiting:
+                if renewal.due > now:
+                    break
+                yield renewal
+
+    async def _attempt(self, loop: Background, renewal: Renewal) -> None:
+        if await self._go_on(renewal):
+            self._wait(loop, renewal)
+        renewal.attempt = None
+
+    async def _go_on(self, renewal: Renewal) -> bool:
+        """Renew the claim if its holder runs. Return whether to look at it again later."""
+        claim, holder = renewal.claim, renewal.holder()
+        if holder is None:
+            await end_quietly(claim.release)
+            return False
+        if holder.is_running:
+            del holder  # it may be dropped meanwhile
+            await _renew(claim)
+        if not claim.lost:
+            return True
+        holder = renewal.holder()
+        return holder is not None and not holder.lose()
+
+
+async def _renew(claim: WaitClaim) -> None:
+    try:
+        with anyio.move_on_after(claim.seconds_left):
+            await claim.renew()
+    except ClaimLostError:
+        pass  # the claim knows
+    except Exception:  # whatever a backend raises, the block must hear of a lost lease
+        _logger.warning("a claim could not be renewed; trying again", exc_info=True)

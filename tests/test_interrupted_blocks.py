@@ -1,0 +1,105 @@
+"""``SessionStore``: an interrupt at each opcode at which a block begins and ends, one by one."""
+
+from __future__ import annotations
+
+import dis
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import async_session_store
+from async_session_store import ReplyScope, SessionStore, WaitClaimedError
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.testing.contract.builders import CTX, data
+
+PACKAGE = str(Path(async_session_store.__file__).parent)
+LEASE = 0.5
+
+
+class Interrupt(BaseException):
+    """Raised at an opcode."""
+
+
+class Tracer:
+    """Raises at the n-th opcode that a call runs in the library's code, in this thread."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def run(self, call: Callable[[], object]) -> None:
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
+        frame.f_trace_opcodes = frame.f_code.co_filename.startswith(PACKAGE)
+        if event == "opcode" and self._is_hit(frame):
+            raise Interrupt
+        return self._trace
+
+    def _is_hit(self, frame: FrameType) -> bool:
+        # Signals are not handled there: nothing comes between the value and the return.
+        if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "RETURN_VALUE":
+            return False
+        self.left -= 1
+        return self.left == 0
+
+
+def scope(number: int) -> ReplyScope:
+    return ReplyScope(conversation=f"chat-{number}")
+
+
+def resume(store: SessionStore, number: int) -> None:
+    with store.resume_wait(CTX, "u1", scope(number), lease=LEASE):
+        pass
+
+
+def fail(store: SessionStore, number: int) -> None:
+    with store.resume_wait(CTX, "u1", scope(number), lease=LEASE):
+        raise KeyError
+
+
+def claim(store: SessionStore, number: int) -> None:
+    held = store.claim_wait(CTX, "u1", scope(number), lease=LEASE)
+    assert held is not None
+    held.release()
+
+
+@pytest.mark.parametrize("use", [resume, fail, claim])
+def test_r3_no_claim_is_renewed_by_nobody_wherever_its_thread_was_interrupted(
+    use: Callable[[SessionStore, int], None],
+) -> None:
+    errors: list[BaseException] = []  # kept, and with them all that their tracebacks hold
+    with SessionStore(MemoryBackend()) as store:
+        number = 0
+        tracer = Tracer(0)
+        while tracer.left <= 0:
+            number += 1
+            store.register_wait(CTX, "u1", scope(number), f"k{number}", data())
+            tracer = Tracer(number)
+            try:
+                tracer.run(partial(use, store, number))
+            except (Interrupt, KeyError) as error:
+                errors.append(error)
+        assert number > 100
+        time.sleep(1.2 * LEASE)
+        for each in range(1, number + 1):
+            if store.get_session(f"k{each}") is not None:
+                assert_not_claimed(store, each)
+
+
+def assert_not_claimed(store: SessionStore, number: int) -> None:
+    try:
+        held = store.claim_wait(CTX, "u1", scope(number))
+    except WaitClaimedError:
+        pytest.fail(f"interrupted at opcode {number}, it is still claimed")
+    assert held is not None
+    held.release()
