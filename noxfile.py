@@ -87,6 +87,19 @@ def rust_vectors(session: nox.Session) -> None:
     session.run("python", "tests/interop/record_vectors.py")
 
 
+@nox.session(default=False)
+def runner_host(session: nox.Session) -> None:
+    """Record what a Greentic runner does, and run the tests beside one.
+
+    It builds over 500 crates, which takes half an hour and 10 GB, so it is not part of ``.ci/run``:
+    run it when ``async_session_store.greentic`` or the version of the crate changes.
+    """
+    check_cargo(session)
+    session.install(".[all]", *group("test"))
+    session.run("python", "tests/interop/record_runner_vectors.py")
+    session.run("pytest", "-m", "runner_host", "--numprocesses=0", *session.posargs)
+
+
 def check_cargo(session: nox.Session) -> None:
     """Fail, and say so, where there is no Rust."""
     if shutil.which("cargo") is None:

@@ -29,11 +29,15 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them."""
+    """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them.
+
+    Those with ``runner_host`` need a whole runner, which takes half an hour to build.
+    """
     for item in items:
-        if INTEROP in item.path.parents:
+        needs_runner = item.get_closest_marker("runner_host")
+        if INTEROP in item.path.parents and not needs_runner:
             item.add_marker(pytest.mark.interop)
-        if item.get_closest_marker("interop"):
+        if needs_runner or item.get_closest_marker("interop"):
             item.add_marker(pytest.mark.timeout(INTEROP_SECONDS))
 
 
