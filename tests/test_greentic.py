@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import datetime, timedelta, timezone
@@ -377,13 +378,21 @@ async def test_a_welcome_mark_is_listed_and_can_be_left_out(
         (mark,) = filter(is_welcome_mark, keys)
         record = await store.get_wait(*place, ReplyScope(conversation="welcome-seen::ep=legal"))
         assert record is not None
-        assert record.key == mark
+        assert record.key == mark == mark_key(greeted)
         assert record.data.flow_id == record.data.pack_id == "welcome-marker"
         assert record.data.cursor == SessionCursor(node_pointer="marker")
         assert timedelta(days=364) < expires_in(record.expires_at) <= timedelta(days=365)
         with pytest.raises(InvalidInputError, match="welcome marks"):
             ParkedFlow.from_session(record.data)
         assert await store.clear_waits_for_user(*place) == 2
+
+
+def mark_key(envelope: IngressEnvelope) -> str:
+    """Give the key as the wire format documents it."""
+    owner = envelope.ctx.owner
+    parts = "welcome-marker:v1", owner.env, owner.tenant, "team=<none>", owner.user or ""
+    text = "\0".join([*parts, f"welcome-seen::ep={envelope.endpoint}"])
+    return f"welcome-marker::{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 @pytest.mark.parametrize("vector", RECORDED["parked"])

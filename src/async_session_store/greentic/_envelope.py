@@ -171,7 +171,9 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def _reply_scope(self) -> ReplyScope:
-        return self.reply_scope or ReplyScope(conversation=self._conversation)
+        if self.reply_scope is not None:
+            return self.reply_scope
+        return ReplyScope(conversation=self._conversation)
 
 
 def _first(*values: str | None) -> str:

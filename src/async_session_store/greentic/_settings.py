@@ -69,18 +69,19 @@ class RunnerSettings:
 
 
 def _url(variables: Mapping[str, str]) -> str:
-    urls = {_backend_url(variables), variables.get(_URL)} - {None}
-    if len(urls) > 1:
+    unasked, asked = variables.get(_URL), _backend_url(variables)
+    if unasked and asked and unasked != asked:
         raise InvalidInputError(
-            f"{_BACKEND_URL} and {_URL} differ, and it depends on the runner's program which one "
-            "it uses; give this process that one alone"
+            f"{_BACKEND_URL}: differs from {_URL}, and the runner's program decides which one it "
+            "uses; give this process only that one"
         )
-    for url in urls:
-        return str(url)
-    raise InvalidInputError(
-        f"{_URL}: is not set, so a runner keeps its sessions in its own memory, where no other "
-        "process finds them"
-    )
+    url = unasked or asked
+    if url is None:
+        raise InvalidInputError(
+            f"{_URL}: must be set; without it a runner keeps its sessions in its own memory, where "
+            "no other process finds them"
+        )
+    return url
 
 
 def _backend_url(variables: Mapping[str, str]) -> str | None:
