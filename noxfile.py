@@ -88,16 +88,15 @@ def rust_vectors(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def runner_host(session: nox.Session) -> None:
-    """Record what a Greentic runner does, and run the tests beside one.
+def runner_vectors(session: nox.Session) -> None:
+    """Record what a Greentic runner does, fail if it changed, and run the tests beside its code.
 
-    It builds over 500 crates, which takes half an hour and 10 GB, so it is not part of ``.ci/run``:
-    run it when ``async_session_store.greentic`` or the version of the crate changes.
+    For ``async_session_store.greentic``. It builds some minutes, and is not part of ``.ci/run``.
     """
     check_cargo(session)
     session.install(".[all]", *group("test"))
     session.run("python", "tests/interop/record_runner_vectors.py")
-    session.run("pytest", "-m", "runner_host", "--numprocesses=0", *session.posargs)
+    session.run("pytest", "-m", "runner", "--numprocesses=0", *session.posargs)
 
 
 def check_cargo(session: nox.Session) -> None:

@@ -31,10 +31,10 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need the Rust crate: only ``pytest -m interop`` runs them.
 
-    Those with ``runner_host`` need a whole runner, which takes half an hour to build.
+    Those beside a Greentic runner have the mark ``runner``: what they build is not in ``.ci/run``.
     """
     for item in items:
-        needs_runner = item.get_closest_marker("runner_host")
+        needs_runner = item.get_closest_marker("runner")
         if INTEROP in item.path.parents and not needs_runner:
             item.add_marker(pytest.mark.interop)
         if needs_runner or item.get_closest_marker("interop"):

@@ -1,7 +1,8 @@
-"""A process with the Rust crate ``greentic-runner-host``: a runner, and the parts of it.
+"""A process with the parts of the Rust crate ``greentic-runner-host`` that park a flow and find it.
 
-The program is ours, in ``tests/interop/runner_host``. It takes half an hour to build, so only tests
-with the mark ``runner_host`` start it, and ``tests/interop/record_runner_vectors.py``.
+The program is ours, in ``tests/interop/runner_parts``; the parts are items of the crate's source,
+which cargo fetches. Only tests with the mark ``runner`` start it, and
+``tests/interop/record_runner_vectors.py``.
 """
 
 from __future__ import annotations
@@ -15,58 +16,76 @@ from pathlib import Path
 from typing import Any, Final
 
 from async_session_store.greentic import IngressEnvelope
-from redis_server import RedisServer
 from rust_process import RustPeerError, RustProcess, arguments
 
 ROOT: Final = Path(__file__).parents[1]
-PROJECT: Final = ROOT / "tests" / "interop" / "runner_host"
-TARGET: Final = Path(os.environ.get("RUNNER_HOST_TARGET", ROOT / ".cache" / "runner_host"))
-"""Where it is built. It takes 10 GB, so another place may be better."""
+PROJECT: Final = ROOT / "tests" / "interop" / "runner_parts"
+TARGET: Final = ROOT / ".cache" / "runner_parts"
+VERSION: Final = "1.2.2"
+DAY_SECONDS: Final = 86_400
 
 
 def build() -> Path:
-    """Build the program, and return its path."""
+    """Build the program, which takes some minutes at the first time, and return its path."""
     cargo = shutil.which("cargo")
     if cargo is None:
         raise RustPeerError("cargo is missing; the tests with a Greentic runner need it")
-    # Without optimization: it compiles for half an hour as it is.
     command = [cargo, "build", "--locked", "--quiet", "--target-dir", TARGET]
-    subprocess.run(command, cwd=PROJECT, check=True)
-    return TARGET / "debug" / "runner_host"
+    environment = {**os.environ, "RUNNER_HOST_SOURCE": str(source(cargo))}
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True)
+    return TARGET / "debug" / "runner_parts"
+
+
+def source(cargo: str) -> Path:
+    """Return the folder with the crate's source, after cargo has fetched it if need be."""
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    pattern = f"registry/src/*/greentic-runner-host-{VERSION}"
+    if not any(home.glob(pattern)):
+        # It downloads this one crate; `cargo fetch` would download the 690 that it needs, too.
+        command = [cargo, "info", "--registry", "crates-io", f"greentic-runner-host@{VERSION}"]
+        subprocess.run(command, cwd=PROJECT.parent, check=True, stdout=subprocess.DEVNULL)
+    return next(home.glob(pattern))
 
 
 class Runner:
-    """A runner on Redis, found by its environment. Only one thread may use it."""
+    """What a runner does with a message's flow. Only one thread may use it."""
 
-    def __init__(self, process: RustProcess, url: str, folder: Path) -> None:
+    def __init__(self, process: RustProcess) -> None:
         self.process = process
-        self.folder = folder
-        self.url = url
 
     @classmethod
     @contextmanager
-    def start(cls, server: RedisServer, folder: Path, **environment: str) -> Iterator[Runner]:
-        """Run one that keeps its sessions on ``server``, and its pack in ``folder``."""
-        variables = {"GREENTIC_SESSION_REDIS_URL": server.url, **environment}
-        with RustProcess.start(build(), variables) as process:
-            yield cls(process, server.url, folder)
+    def start(cls) -> Iterator[Runner]:
+        with RustProcess.start(build()) as process:
+            yield cls(process)
 
-    def turn(self, tenant: str, **activity: object) -> list[Any]:
-        """Hand a message to the runner, whole; return the payloads of its replies."""
-        values = arguments(tenant=tenant, folder=str(self.folder), activity=activity)
-        return self.process.call("turn", values)
+    def place(self, url: str, namespace: str) -> RunnerPlace:
+        """Return what the runner does with sessions on one Redis server."""
+        return RunnerPlace(self.process, url=url, namespace=namespace, wait_ttl_secs=DAY_SECONDS)
 
-    def save(self, namespace: str, envelope: IngressEnvelope, wait: object) -> dict[str, Any]:
-        """Park a flow as the runner does; return the scope that it sends out."""
-        return self._call("save", namespace, envelope=envelope, wait=wait, wait_ttl_secs=3600)
 
-    def fetch(self, namespace: str, envelope: IngressEnvelope) -> dict[str, Any] | None:
+class RunnerPlace:
+    """A runner's sessions."""
+
+    def __init__(self, process: RustProcess, **place: object) -> None:
+        self.process = process
+        self._place = place
+
+    def save(self, envelope: IngressEnvelope, wait: object) -> dict[str, Any]:
+        """Park a flow; return the scope that the runner sends out."""
+        return self._call("save", envelope=envelope, wait=wait)
+
+    def fetch(self, envelope: IngressEnvelope) -> dict[str, Any] | None:
         """Return the snapshot that the runner would resume."""
-        return self._call("fetch", namespace, envelope=envelope)
+        return self._call("fetch", envelope=envelope)
 
-    def clear(self, namespace: str, envelope: IngressEnvelope) -> None:
-        """Clear a flow's wait as the runner does when it has ended."""
-        self._call("clear", namespace, envelope=envelope)
+    def clear(self, envelope: IngressEnvelope) -> None:
+        """Clear what is parked, as when the flow has ended."""
+        self._call("clear", envelope=envelope)
 
-    def _call(self, op: str, namespace: str, **values: object) -> Any:
-        return self.process.call(op, arguments(url=self.url, namespace=namespace, **values))
+    def greet(self, envelope: IngressEnvelope) -> bool:
+        """Mark the user as greeted; return whether the runner greets now."""
+        return self._call("greet", envelope=envelope)
+
+    def _call(self, op: str, **values: object) -> Any:
+        return self.process.call(op, arguments(**self._place, **values))

@@ -1,4 +1,4 @@
-"""Record what a Greentic runner derives, calls and stores: ``nox -s runner_host``.
+"""Record what a Greentic runner derives, calls and stores: ``nox -s runner_vectors``.
 
 The file that this writes is checked wherever the tests run, also without cargo. If it changed, this
 fails: look at what the runner does now.
@@ -7,8 +7,8 @@ fails: look at what the runner does now.
 from __future__ import annotations
 
 import json
+import re
 import sys
-import tempfile
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +18,14 @@ import redis
 TESTS: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from async_session_store.greentic import IngressEnvelope  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
-from runner_process import Runner  # noqa: E402
+from runner_process import PROJECT, VERSION, Runner  # noqa: E402
 from rust_process import RustProcess, arguments  # noqa: E402
 from stored_keys import stored_keys  # noqa: E402
 
 FILE: Final = TESTS / "runner_vectors.json"
-
-ENV: Final = "test"  # else a runner wants secrets from elsewhere than its environment
-NAMESPACE: Final = f"greentic:session:{ENV}"
+LOCK: Final = PROJECT / "Cargo.lock"
 
 _URL: Final = {"GREENTIC_SESSION_REDIS_URL": "redis://cache/1"}
 _BACKEND: Final = {
@@ -123,7 +122,7 @@ WAITS: Final[list[dict[str, Any]]] = [
 def record(runner: Runner, server: RedisServer) -> dict[str, Any]:
     rust = runner.process
     return {
-        "versions": rust.call("versions"),
+        "versions": versions(),
         "settings": [
             {"variables": variables, **rust.call("settings", json.dumps(variables))}
             for variables in SETTINGS
@@ -134,50 +133,37 @@ def record(runner: Runner, server: RedisServer) -> dict[str, Any]:
                 ((envelope, WAITS[0]) for envelope in ENVELOPES), [(_FULL, WAITS[1])]
             )
         ],
-        "turns": turns(runner, server),
+        "stored": stored(runner, server),
     }
+
+
+def versions() -> dict[str, str]:
+    locked = re.findall(r'name = "(greentic-[a-z]+)"\nversion = "(.+)"', LOCK.read_text())
+    return {"greentic-runner-host": VERSION, **dict(locked)}
 
 
 def calls(rust: RustProcess, envelope: object, wait: object) -> dict[str, Any]:
     return rust.call("calls", arguments(envelope=envelope, wait=wait))
 
 
-MESSAGE: Final[dict[str, Any]] = {
-    "provider_id": "telegram",
-    "channel_id": "bot-7",
-    "conversation_id": "-100:5",
-    "user_id": "9001",
-    "pack_id": "tables",
-    "flow_id": "booking",
-}
-"""A message as a runner's host takes it: what it says of the fields of an envelope."""
+def stored(runner: Runner, server: RedisServer) -> dict[str, dict[str, Any]]:
+    """Park a flow and mark a user as greeted on Redis; give the keys that each leaves."""
+    place = runner.place(server.url, "vectors")
+    envelope = IngressEnvelope.model_validate_json(json.dumps(_FULL))
+    place.save(envelope, WAITS[0])
+    parked = keys(server)
+    place.greet(envelope.model_copy(update={"messaging_endpoint_id": "legal"}))
+    return {"parked": parked, "greeted": keys(server)}
 
 
-def turns(runner: Runner, server: RedisServer) -> list[dict[str, Any]]:
-    """Let a runner park a flow, and greet somebody who is new on an endpoint."""
-    greeting = {"pack_id": "tables", "flow_id": "greeting"}
-    messages = [
-        {**MESSAGE, "payload": {"text": "a table"}},
-        {**MESSAGE, "messaging_endpoint_id": "legal", "welcome_flow_hint": greeting},
-    ]
-    return [
-        {
-            "activity": message,
-            "replies": runner.turn("acme", **message),
-            "stored": stored(server),
-        }
-        for message in messages
-    ]
-
-
-def stored(server: RedisServer) -> dict[str, Any]:
-    """Take what the runner stored: each key's value, and its time to live in whole minutes."""
+def keys(server: RedisServer) -> dict[str, Any]:
+    """Take all keys: the value of each, and its time to live in minutes, or -1."""
     with redis.Redis.from_url(server.url) as client:
-        found = stored_keys(client, NAMESPACE)
-        left = {name: client.ttl(f"{NAMESPACE}:{name}") for name in found}
+        found = stored_keys(client, "vectors")
+        seconds = {name: client.ttl(f"vectors:{name}") for name in found}
         client.flushdb()
     return {
-        name: [as_text(value), -1 if left[name] < 0 else round(left[name] / 60)]
+        name: [as_text(value), -1 if seconds[name] < 0 else round(seconds[name] / 60)]
         for name, (value, _) in sorted(found.items())
     }
 
@@ -189,11 +175,7 @@ def as_text(value: bytes | set[bytes]) -> str | list[str]:
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        RedisServer.start() as server,
-        Runner.start(server, Path(folder), GREENTIC_ENV=ENV) as runner,
-    ):
+    with Runner.start() as runner, RedisServer.start() as server:
         text = json.dumps(record(runner, server), indent=1, ensure_ascii=True) + "\n"
     before = FILE.read_text() if FILE.exists() else ""
     FILE.write_text(text)

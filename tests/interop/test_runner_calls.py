@@ -1,6 +1,6 @@
 """The calls that a Greentic runner makes to its store, recorded, on a store of the Rust crate.
 
-``test_runner_host.py`` has the runner itself; this runs where that cannot be built.
+``test_runner.py`` has the runner's own code; this needs no more than the other tests here.
 """
 
 from __future__ import annotations

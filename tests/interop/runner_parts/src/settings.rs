@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use greentic_runner_host::storage::config::{
-    ENV_GREENTIC_ENV, ENV_REDIS_URL, ENV_SESSION_BACKEND, ENV_SESSION_NAMESPACE,
-    ENV_SESSION_REDIS_URL, ENV_SESSION_WAIT_TTL_SECS,
-};
-use greentic_runner_host::storage::{SessionBackend, StorageConfig, StorageConfigError};
 use serde_json::{Value, json};
+
+use crate::runner::{
+    ENV_GREENTIC_ENV, ENV_REDIS_URL, ENV_SESSION_BACKEND, ENV_SESSION_NAMESPACE,
+    ENV_SESSION_REDIS_URL, ENV_SESSION_WAIT_TTL_SECS, SessionBackend, StorageConfig,
+    StorageConfigError,
+};
 
 /// What a host takes that was told of no storage, and what one takes that asks for it.
 pub fn resolve(variables: &HashMap<String, String>) -> Value {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use greentic_runner_host::engine::runtime::{FlowResumeStore, IngressEnvelope};
 use greentic_session::inmemory::InMemorySessionStore;
 use greentic_session::{ReplyScope, SessionData, SessionKey, SessionResult, SessionStore};
 use greentic_types::{TenantCtx, UserId};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::parking::Wait;
+use crate::runner::{FlowResumeStore, IngressEnvelope};
 
 #[derive(Deserialize)]
 pub struct Parked {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use greentic_runner_host::engine::runtime::{FlowResumeStore, IngressEnvelope};
-use greentic_runner_host::runner::engine::{FlowSnapshot, FlowWait};
-use greentic_runner_host::storage::{SessionBackend, session_store_from_config};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Failure;
+use crate::runner::{
+    DynSessionStore, FlowResumeStore, FlowSnapshot, FlowWait, IngressEnvelope, SessionBackend,
+    mark_welcome, store_from_config,
+};
 
 /// Where a runner's sessions are.
 #[derive(Deserialize)]
@@ -19,10 +20,14 @@ pub struct Place {
 }
 
 impl Place {
-    fn store(&self) -> Result<FlowResumeStore, Failure> {
+    fn store(&self) -> Result<DynSessionStore, Failure> {
         let ttl = self.wait_ttl_secs.map(Duration::from_secs);
         let backend = SessionBackend::redis_with_ttl(&self.url, &self.namespace, ttl)?;
-        Ok(FlowResumeStore::new(session_store_from_config(&backend)?))
+        Ok(store_from_config(&backend)?)
+    }
+
+    fn runner(&self) -> Result<FlowResumeStore, Failure> {
+        Ok(FlowResumeStore::new(self.store()?))
     }
 }
 
@@ -58,20 +63,26 @@ pub struct Asked {
 }
 
 pub async fn save(args: Saved) -> Result<Value, Failure> {
-    let store = args.place.store()?;
-    let scope = store
+    let runner = args.place.runner()?;
+    let scope = runner
         .save(&args.envelope.canonicalize(), &args.wait.into())
         .await?;
     Ok(json!(scope))
 }
 
 pub async fn fetch(args: Asked) -> Result<Value, Failure> {
-    let store = args.place.store()?;
-    Ok(json!(store.fetch(&args.envelope.canonicalize()).await?))
+    let runner = args.place.runner()?;
+    Ok(json!(runner.fetch(&args.envelope.canonicalize()).await?))
 }
 
 pub async fn clear(args: Asked) -> Result<Value, Failure> {
-    let store = args.place.store()?;
-    store.clear(&args.envelope.canonicalize()).await?;
+    let runner = args.place.runner()?;
+    runner.clear(&args.envelope.canonicalize()).await?;
     Ok(Value::Null)
+}
+
+/// Mark that the user of a message was greeted; tell whether there was no mark yet.
+pub async fn greet(args: Asked) -> Result<Value, Failure> {
+    let greets = mark_welcome(&args.place.store()?, &args.envelope.canonicalize()).await?;
+    Ok(json!(greets))
 }
