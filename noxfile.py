@@ -48,7 +48,7 @@ BENCHMARKS = (
 )
 PACKED = ROOT / "tests" / "packed"
 ONCE = "not uvloop and not trio and not sync_form"  # of the forms of the conformance suite
-ANY_PYTHON = ("-m", "not interop and not crowded and not one_python")
+ANY_PYTHON = ("-m", "not interop and not runner and not crowded and not soak and not one_python")
 ANY_PYTHON_BETWEEN = (*ANY_PYTHON, "-k", ONCE)
 ANY_SERVER = ("tests/backends", "-k", f"redis and {ONCE}")
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
@@ -140,6 +140,18 @@ def rust_vectors(session: nox.Session) -> None:
     check_cargo(session)
     session.install(".[all]", *group("test"))
     session.run("python", "tests/interop/record_vectors.py")
+
+
+@nox.session(default=False)
+def runner_vectors(session: nox.Session) -> None:
+    """Record what a Greentic runner does, fail if it changed, and run the tests beside its code.
+
+    For ``async_session_store.greentic``. It builds some minutes, and is not part of ``.ci/run``.
+    """
+    check_cargo(session)
+    session.install(".[all]", *group("test"))
+    session.run("python", "tests/interop/record_runner_vectors.py")
+    session.run("pytest", "-m", "runner", "--numprocesses=0", *session.posargs)
 
 
 def check_cargo(session: nox.Session) -> None:

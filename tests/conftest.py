@@ -34,13 +34,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run only when asked for: ``pytest -m interop``, ``pytest -m soak``."""
+    """Mark the tests that run only when asked for: ``pytest -m interop``, ``pytest -m soak``.
+
+    Those beside a Greentic runner have the mark ``runner``: what they build is not in ``.ci/run``.
+    """
     for item in items:
-        if INTEROP in item.path.parents:
+        needs_runner = item.get_closest_marker("runner")
+        if INTEROP in item.path.parents and not needs_runner:
             item.add_marker(pytest.mark.interop)
         if SOAK in item.path.parents:
             item.add_marker(pytest.mark.soak)
-        if item.get_closest_marker("interop") or item.get_closest_marker("soak"):
+        if needs_runner or item.get_closest_marker("interop") or item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 

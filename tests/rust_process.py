@@ -7,9 +7,10 @@ beside it is one that the benchmarks start.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -85,11 +86,15 @@ class RustProcess:
 
     @classmethod
     @contextmanager
-    def start(cls) -> Iterator[RustProcess]:
+    def start(
+        cls, program: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> Iterator[RustProcess]:
+        """Run a program that speaks the peer's protocol: the peer, unless told otherwise."""
         with subprocess.Popen(
-            [build()],
+            [program or build()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=None if environment is None else {**os.environ, **environment},
             encoding="utf-8",
             start_new_session=True,  # else Ctrl-C would stop it before the tests that still use it
         ) as process:

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "_random": set(),
     "_backoff": {"errors", "_random"},
     "channels": TYPES,
+    "greentic": TYPES | {"_rules"},
     "explanations": TYPES | {"abc"},
     "claims": TYPES | {"abc", "_rules"},
     "_ending": {"errors"},
@@ -167,6 +168,7 @@ def test_nothing_imports_the_tests() -> None:
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),
         (f"{PACKAGE}.backends.redis", {"aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.channels", {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
+        (f"{PACKAGE}.greentic", {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
         (f"{PACKAGE}.testing", {"redis", "aiosqlite", "trio", "hypothesis"}),
     ],
 )

@@ -31,6 +31,7 @@ from async_session_store import (
     SyncWaitClaim,
     WaitClaim,
     channels,
+    greentic,
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
@@ -182,6 +183,11 @@ def test_the_reference_has_each_method_with_its_parameters() -> None:
     functions = inspect.getmembers(channels, inspect.isfunction)
     public += [(name, made) for name, made in functions if name in channels.__all__]
     public += [("expecting", channels.Inbound.expecting)]
+    envelope = greentic.IngressEnvelope
+    public += [("scopes", envelope.scopes), ("session_data", envelope.session_data)]
+    public += [("is_welcome_mark", greentic.is_welcome_mark)]
+    public += [("RunnerSettings.from_env", greentic.RunnerSettings.from_env)]
+    public += [("ParkedFlow.from_session", greentic.ParkedFlow.from_session)]
     for name, made in public:
         assert f"`{call(name, made)}`" in PAGES["docs/reference/api.md"]
 
@@ -244,7 +250,9 @@ def value(default: object) -> str:
     return json.dumps(default) if isinstance(default, str) else repr(default)
 
 
-@pytest.mark.parametrize("name", [*async_session_store.__all__, *channels.__all__])
+@pytest.mark.parametrize(
+    "name", [*async_session_store.__all__, *channels.__all__, *greentic.__all__]
+)
 def test_the_reference_names_each_public_name(name: str) -> None:
     pages = (text for page, text in PAGES.items() if page.startswith("docs/reference/"))
     assert any(re.search(rf"`{name}\b", text) for text in pages)

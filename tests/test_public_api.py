@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import BaseModel
 
 import async_session_store
 from async_session_store import (
@@ -17,6 +18,7 @@ from async_session_store import (
     abc,
     bridge,
     channels,
+    greentic,
     testing,
 )
 from async_session_store.backends import memory, redis, sqlite
@@ -92,6 +94,16 @@ def test_the_public_names_of_channels() -> None:
     assert members - fields == {"scope", "scopes", "expecting"}
 
 
+def test_the_public_names_of_greentic() -> None:
+    assert greentic.__all__ == [
+        *("FlowSnapshot", "IngressEnvelope", "ParkedFlow", "RunnerSettings", "is_welcome_mark")
+    ]
+    members = {name for name in vars(greentic.IngressEnvelope) if not name.startswith("_")}
+    assert members - {"model_config"} - vars(BaseModel).keys() == {
+        *("ctx", "endpoint", "hint", "scope", "scopes", "session_data", "session_key", "user_id")
+    }
+
+
 def test_the_methods_of_a_store() -> None:
     assert {name for name in vars(AsyncSessionStore) if not name.startswith("_")} == {
         *("from_url", "from_env", "open", "aclose", "ping", "purge_expired"),
@@ -144,7 +156,7 @@ def test_a_backend_is_found_in_its_module(module: object) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [async_session_store, abc, bridge, channels, memory, sqlite, redis, testing],
+    [async_session_store, abc, bridge, channels, greentic, memory, sqlite, redis, testing],
     ids=lambda m: m.__name__,
 )
 def test_every_public_name_is_there_and_documented(module: object) -> None:
@@ -158,7 +170,7 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
     "owner",
     [
         *(AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ClaimedRecord),
-        *(abc.Backend, channels.Inbound),
+        *(abc.Backend, channels.Inbound, greentic.IngressEnvelope, greentic.RunnerSettings),
     ],
     ids=lambda owner: owner.__name__,
 )

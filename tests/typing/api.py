@@ -15,6 +15,7 @@ from async_session_store import (
     ConflictError,
     CorruptSessionError,
     DuplicateDeliveryError,
+    EnvId,
     ErrorCode,
     Explanation,
     FlowId,
@@ -55,6 +56,13 @@ from async_session_store.channels import (
     webchat,
     webex,
     whatsapp,
+)
+from async_session_store.greentic import (
+    FlowSnapshot,
+    IngressEnvelope,
+    ParkedFlow,
+    RunnerSettings,
+    is_welcome_mark,
 )
 
 ctx = TenantCtx(env="prod", tenant_id="acme", user_id="u1")
@@ -267,3 +275,30 @@ async def errors(store: AsyncSessionStore) -> None:
         assert_type(error.code, ErrorCode)
     except SessionStoreError as error:
         assert_type(error.code, ErrorCode)
+
+
+async def beside_a_runner() -> None:
+    runner = RunnerSettings.from_env()
+    assert_type(runner.env, EnvId)
+    assert_type(runner.wait_ttl, TimeToLive)
+    RunnerSettings.from_env({"GREENTIC_ENV": "prod"})
+    store = AsyncSessionStore.from_url(
+        runner.url, namespace=runner.namespace, default_wait_ttl=runner.wait_ttl
+    )
+    envelope = IngressEnvelope(tenant="acme", env=runner.env, flow_id="booking", user="9001")
+    assert_type(envelope.user_id, UserId)
+    assert_type(envelope.scope, ReplyScope)
+    snapshot = FlowSnapshot(pack_id="p", flow_id="booking", next_node="n", state={"vars": {"a": 1}})
+    flow = ParkedFlow(snapshot=snapshot, reason="reply")
+    written = envelope.session_data(flow)
+    assert_type(written, SessionData)
+    await store.register_wait(
+        envelope.ctx, envelope.user_id, envelope.scope, envelope.session_key, written
+    )
+    async with store.resume_wait(envelope.ctx, envelope.user_id, envelope.scopes()) as record:
+        if record is not None and not is_welcome_mark(record.key):
+            found = ParkedFlow.from_session(record.data)
+            assert_type(found, ParkedFlow)
+            assert_type(found.snapshot.state["vars"], object)
+    IngressEnvelope(tenant="acme")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    snapshot.next_node = "n2"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

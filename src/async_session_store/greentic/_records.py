@@ -1,0 +1,128 @@
+"""What a runner stores: flows that it parked, and marks that it has greeted somebody."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from async_session_store._wire import FrozenDict, Text, WireModel, optional
+from async_session_store.errors import InvalidInputError
+from async_session_store.models import FlowId, PackId, SessionData
+
+_WELCOME_MARK: Final = re.compile(r"welcome-marker::[0-9a-f]{64}")
+
+
+def _frozen_object(value: Mapping[str, object]) -> FrozenDict[object]:
+    return FrozenDict({_checked_text(name): _frozen(item) for name, item in value.items()})
+
+
+def _frozen(value: object) -> object:
+    """Return a copy that nobody can change. Refuse what JSON cannot hold."""
+    if isinstance(value, str):
+        return _checked_text(value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping):
+        return _frozen_object(cast("Mapping[str, object]", value))
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return tuple(map(_frozen, cast("Sequence[object]", value)))
+    raise PydanticCustomError("not_json", "holds a value that JSON cannot hold")
+
+
+def _checked_text(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            pass  # the error would show the value
+        else:
+            return value
+    raise PydanticCustomError("not_json", "holds a name or a text that JSON cannot hold")
+
+
+_JsonObject = Annotated[Mapping[str, object], AfterValidator(_frozen_object)]
+
+
+class FlowSnapshot(WireModel, frozen=True):
+    """Where a flow goes on, and with what: ``runner::engine::FlowSnapshot``.
+
+    ``next_node`` is the node that gets the reply, in the flow ``next_flow``, or in ``flow_id``
+    where there is none. ``awaiting_submit`` says that this node has shown a card and waits for it
+    to be submitted. ``state`` is the engine's own (``runner::engine::ExecutionState``), as JSON:
+    carry over what you do not know. A runner takes each field that is missing in it as empty.
+    """
+
+    pack_id: PackId
+    flow_id: FlowId
+    next_flow: Text | None = optional()
+    next_node: Text
+    awaiting_submit: bool = Field(default=False, strict=True)
+    state: _JsonObject
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            pack_id: PackId | str,
+            flow_id: FlowId | str,
+            next_flow: str | None = None,
+            next_node: str,
+            awaiting_submit: bool = False,
+            state: Mapping[str, object],
+        ) -> None: ...
+
+
+class ParkedFlow(WireModel, frozen=True):
+    """A flow that waits for a reply: ``FlowResumeRecord`` in ``engine/runtime.rs``.
+
+    Its JSON is what a runner stores as ``context_json``. ``run`` is the run that the runner reports
+    this flow's turns under (``run_outcome::turn::RunMarker``). Keep it when you park the flow
+    again, as ``model_copy`` does.
+    """
+
+    snapshot: FlowSnapshot
+    reason: Text | None = None
+    run: _JsonObject | None = optional()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            snapshot: FlowSnapshot,
+            reason: str | None = None,
+            run: Mapping[str, object] | None = None,
+        ) -> None: ...
+
+    @classmethod
+    def from_session(cls, data: SessionData) -> Self:
+        """Read the flow that is parked in a session.
+
+        Raises ``InvalidInputError`` if the session holds something else, such as a welcome mark.
+        """
+        try:
+            return cls.model_validate_json(data.context_json)
+        except ValidationError as error:
+            raise InvalidInputError(
+                "data: its context_json is not a flow that a Greentic runner parked; "
+                "leave out welcome marks, and what other programs store in this namespace"
+            ) from error
+
+
+def is_welcome_mark(session_key: str) -> bool:
+    """Return whether a key is that of a welcome mark: ``marker_session_key`` in ``host.rs``.
+
+    A runner marks whom it has greeted on a messaging endpoint with a wait of 365 days, under the
+    same user as the flows that it parks. So the mark is listed, and cleared, with that user's
+    waits. It has the flow and the pack ``welcome-marker``, and waits for no reply.
+    """
+    return _WELCOME_MARK.fullmatch(session_key) is not None

@@ -1,0 +1,120 @@
+"""Where a runner keeps its sessions, by the environment variables that it reads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from async_session_store import _rules
+from async_session_store._rules import NEVER, TimeToLive
+from async_session_store.errors import InvalidInputError
+from async_session_store.models import EnvId
+
+_BACKEND: Final = "GREENTIC_RUNNER_SESSION_BACKEND"
+_BACKEND_URL: Final = "GREENTIC_RUNNER_REDIS_URL"
+_URL: Final = "GREENTIC_SESSION_REDIS_URL"
+_NAMESPACE: Final = "GREENTIC_RUNNER_SESSION_NAMESPACE"
+_WAIT_TTL: Final = "GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS"
+_ENV: Final = "GREENTIC_ENV"
+
+_DEFAULT_ENV: Final = "local"
+_DEFAULT_WAIT_TTL: Final = timedelta(hours=24)
+_SECONDS: Final = re.compile(r"\+?[0-9]+")  # what Rust parses as a u64, but for its size
+_MAX_SECONDS: Final = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Where a runner keeps its sessions, and for how long.
+
+    ``url``, ``namespace`` and ``wait_ttl`` are for ``from_url`` of a store, the last one as its
+    ``default_wait_ttl``. ``env`` is the environment that the runner's envelopes name.
+    """
+
+    url: str = field(repr=False)  # it may hold a password
+    namespace: str
+    wait_ttl: TimeToLive
+    env: EnvId
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read what a runner reads, from ``os.environ`` or from ``environ``.
+
+        A host that was told of no storage takes ``GREENTIC_SESSION_REDIS_URL``
+        (``StorageConfig::from_redis_url_env``). One that asks for it takes
+        ``GREENTIC_RUNNER_REDIS_URL`` if ``GREENTIC_RUNNER_SESSION_BACKEND`` is ``redis``
+        (``StorageConfig::from_env``). Both take the namespace from
+        ``GREENTIC_RUNNER_SESSION_NAMESPACE``, else ``greentic:session:{GREENTIC_ENV}``, and the
+        seconds that a wait lives from ``GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS``: 24 hours if it is
+        unset or no number, without end if it is 0. Blank variables are unset.
+
+        Raises ``InvalidInputError`` where a runner refuses to start, where it would keep its
+        sessions in its own memory, and where the two URLs differ.
+        """
+        given = os.environ if environ is None else environ
+        variables = {name: text for name, value in given.items() if (text := value.strip())}
+        return cls(
+            url=_url(variables),
+            namespace=_namespace(variables),
+            wait_ttl=_wait_ttl(variables),
+            env=_env(variables),
+        )
+
+
+def _url(variables: Mapping[str, str]) -> str:
+    unasked, asked = variables.get(_URL), _backend_url(variables)
+    if unasked and asked and unasked != asked:
+        raise InvalidInputError(
+            f"{_BACKEND_URL}: differs from {_URL}, and the runner's program decides which one it "
+            "uses; give this process only that one"
+        )
+    url = unasked or asked
+    if url is None:
+        raise InvalidInputError(
+            f"{_URL}: must be set; without it a runner keeps its sessions in its own memory, where "
+            "no other process finds them"
+        )
+    return url
+
+
+def _backend_url(variables: Mapping[str, str]) -> str | None:
+    backend = variables.get(_BACKEND, "memory")
+    if backend == "memory":
+        return None
+    if backend != "redis":
+        raise InvalidInputError(f"{_BACKEND}: must be 'memory' or 'redis'")
+    if _BACKEND_URL not in variables:
+        raise InvalidInputError(f"{_BACKEND_URL}: must be set, as {_BACKEND} is 'redis'")
+    return variables[_BACKEND_URL]
+
+
+def _namespace(variables: Mapping[str, str]) -> str:
+    if _NAMESPACE in variables:
+        return variables[_NAMESPACE]
+    if _ENV in variables:
+        return f"greentic:session:{variables[_ENV]}"
+    raise InvalidInputError(f"{_NAMESPACE}: set it, or {_ENV}, as a runner needs one of them")
+
+
+def _wait_ttl(variables: Mapping[str, str]) -> TimeToLive:
+    text = variables.get(_WAIT_TTL, "")
+    if not _SECONDS.fullmatch(text) or (seconds := int(text)) > _MAX_SECONDS:
+        return _DEFAULT_WAIT_TTL
+    if seconds == 0:
+        return NEVER
+    _rules.milliseconds(_WAIT_TTL, seconds)
+    return timedelta(seconds=seconds)
+
+
+def _env(variables: Mapping[str, str]) -> EnvId:
+    try:
+        return EnvId(variables.get(_ENV, _DEFAULT_ENV))
+    except ValidationError as error:
+        raise InvalidInputError(f"{_ENV}: {EnvId.rule}") from error
