@@ -210,7 +210,7 @@ async def test_r4_a_user_who_may_not_kill_cannot_open(
     client.acl_setuser(
         "bot", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-client|kill"]
     )
-    with pytest.raises(StoreUnavailableError, match=f"may not run a command.*{NOTHING}"):
+    with pytest.raises(StoreUnavailableError, match=r"may not run a command.*\+client\|kill$"):
         async with opened(f"redis://bot:pw@127.0.0.1:{server.port}"):
             pass
 

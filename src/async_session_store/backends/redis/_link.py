@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
 import anyio
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from async_session_store.backends.redis._protocol import Argument, ask
 from async_session_store.backends.redis._watchdog import Watchdog
@@ -144,8 +144,8 @@ class Link:
     async def _introduce(self, connection: AbstractConnection) -> None:
         """Learn by which id the server knows the connection, and end the abandoned one there."""
         connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
-        client_id, information = await ask(connection, ("CLIENT", "ID"), ("INFO", "server"))
-        peer = _Peer(_run_id(information), cast("int", client_id))
+        (client_id,) = await ask(connection, ("CLIENT", "ID"))
+        peer = _Peer(await _run_id(connection), cast("int", client_id))
         kills = [_kill(peer)]  # a client spares itself: this only shows that the user may kill
         if self._abandoned is not None and self._abandoned.run_id == peer.run_id:
             kills.append(_kill(self._abandoned))
@@ -162,7 +162,16 @@ def _kill(peer: _Peer) -> tuple[Argument, ...]:
     return ("CLIENT", "KILL", "ID", peer.client_id)
 
 
-def _run_id(information: object) -> bytes:
+async def _run_id(connection: AbstractConnection) -> bytes:
+    """Return the id of this run of the server, or nothing where the server does not tell.
+
+    Then an id that is from before a restart may be ended, and be somebody else's by now: they
+    connect anew. That is the lesser evil beside a call that happens after all.
+    """
+    try:
+        (information,) = await ask(connection, ("INFO", "server"))
+    except ResponseError:
+        return b""
     found = _RUN_ID.search(cast("bytes", information))
     return found[1] if found else b""
 

@@ -26,6 +26,7 @@ _NOT_THE_KEY: Final = ("can't access", "permissions to access")
 # of redis-py's MovedError says only where a slot is.
 _OTHER_KEYS: Final = ("slot", "clusterdown", "movederror", "non local key", "undeclared")
 _UNKNOWN: Final = ("unknown",)
+_NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,8 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
         reply = cast("list[list[bytes]]", await probe())
     except StoreUnavailableError as error:
         if words := _servers_words(error):
-            return [Refusal(command, words)]
+            named = _NAMED_COMMAND.search(words)  # what introduces a connection is refused here too
+            return [Refusal(named[1] if named else command, words)]
         raise
     return [Refusal(name.decode(), text.decode(errors="replace")) for name, text in reply]
 
