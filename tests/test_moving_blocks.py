@@ -166,6 +166,14 @@ async def test_k4_a_streamed_answer_whose_steps_have_time_outs(store: AsyncSessi
     assert await find(store, A) is None
 
 
+async def test_k4_a_context_manager_that_is_left_in_another_task(store: AsyncSessionStore) -> None:
+    block = store.resume_wait(CTX, "u1", A)
+    await asyncio.ensure_future(block.__aenter__())
+    assert await is_claimed(store, A)
+    await asyncio.ensure_future(block.__aexit__(None, None, None))
+    assert await find(store, A) is None
+
+
 # --- A claim ends where its holder hears that it is lost --------------------------------------
 
 

@@ -103,7 +103,7 @@ class _TrioScope(BlockScope):
         import trio
 
         if trio.lowlevel.current_task() is not self._task:
-            return False  # trio lets no other task leave a scope; it ended with its own
+            return False  # trio lets no other task close a scope
         self._scope.__exit__(exc_type, exc, traceback)  # raises what of a group is no cancellation
         caught_in_block = exc is None and self._scope.cancel_called
         return caught_in_block or self._scope.cancelled_caught

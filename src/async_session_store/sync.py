@@ -65,8 +65,8 @@ class SessionStore:
     event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop; so does
     a process that was forked off after the store was opened: it opens a store of its own. When a
     signal handler raises (``KeyboardInterrupt``, say), the call that waits is cancelled, and the
-    store stays usable for all threads. At the interpreter's exit a
-    store that is still open is let go of.
+    store stays usable for all threads. At the interpreter's exit a store that is still open is let
+    go of.
 
     Args:
         backend: Where sessions are stored. The store opens and closes it.

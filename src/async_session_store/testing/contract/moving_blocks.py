@@ -190,16 +190,6 @@ class MovingBlocks(Hooks):
             assert record is not None
         assert await find(store, A) is None
 
-    async def test_k4_a_context_manager_that_is_left_in_another_task(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        block = store.resume_wait(CTX, "u1", A)
-        await in_a_task(block.__aenter__)
-        assert await is_claimed(store, A)
-        await in_a_task(lambda: block.__aexit__(None, None, None))
-        assert await find(store, A) is None
-
     async def test_r5_a_block_that_outlives_its_store_gets_an_error(self, backend: Backend) -> None:
         store = await self.store_class(backend).open()
         await register(store, "k", A)
