@@ -562,8 +562,8 @@ class AsyncSessionStore:
         it and its session are removed, unless the block registered it anew or someone else
         changed it. When the block raises, the wait is given back, and what it raised comes out as
         it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out. A
-        block whose steps run in different tasks may not be cancelled; then ``ClaimLostError``
-        comes out when it ends well.
+        block whose steps run in different tasks cannot always be cancelled; then
+        ``ClaimLostError`` comes out when it ends well.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.

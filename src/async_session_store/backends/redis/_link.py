@@ -165,8 +165,8 @@ def _kill(peer: _Peer) -> tuple[Argument, ...]:
 async def _run_id(connection: AbstractConnection) -> bytes:
     """Return the id of this run of the server, or nothing if the server does not say.
 
-    Without it, we may end a connection by an id from before a restart, which is another client's by
-    now. That client reconnects, which is the lesser evil: an abandoned call could still be run.
+    Without it, we may kill an id from before a restart, which is another client's connection by
+    now. That client reconnects, which is a lesser evil than an abandoned call that runs after all.
     """
     try:
         (information,) = await ask(connection, ("INFO", "server"))
