@@ -23,8 +23,8 @@ class Running(ABC):
 class Background(ABC):
     """One timer and any number of tasks, none of which outlives :meth:`aclose`.
 
-    Their owner may open and close it in different tasks, which rules out a task group. They run in
-    an empty context: they work for all callers, and belong to none.
+    The owner may open and close it in different tasks, which rules out a task group. The tasks run
+    in an empty context: they work for all callers, and belong to none.
     """
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Background(ABC):
 
     @abstractmethod
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` after ``seconds``, in place of what the timer was to call."""
+        """Call ``act`` after ``seconds``, replacing the call that the timer was set for."""
 
     @abstractmethod
     def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
@@ -101,7 +101,7 @@ class _TrioTask(Running):
 
 
 class TrioBackground(Background):
-    """Runs system tasks: those of a nursery could not outlive the task that opened it."""
+    """Runs system tasks: tasks in a nursery could not outlive the task that opened it."""
 
     def __init__(self) -> None:
         self._timer_scope: anyio.CancelScope | None = None
@@ -148,10 +148,10 @@ class TrioBackground(Background):
 
 
 def background() -> Background:
-    """Return a background in the running loop."""
+    """Return a background for the running loop."""
     return AsyncioBackground() if runs_asyncio() else TrioBackground()
 
 
 def runs_asyncio() -> bool:
-    """Return whether the caller is asyncio's. Trio may run as the guest of an asyncio loop."""
+    """Return whether the caller runs under asyncio. Trio may be the guest of an asyncio loop."""
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError

@@ -24,9 +24,9 @@ class BlockScope(ABC):
 
     @abstractmethod
     def cancel(self) -> bool:
-        """Cancel the block if its task is at work in it.
+        """Cancel the block if its task is running in it.
 
-        Return False if the task may come back to the block, so that this should be tried again.
+        Return False if the task may come back to the block, so that the caller should try again.
         """
 
     @abstractmethod
@@ -53,7 +53,7 @@ class _AsyncioScope(BlockScope):
     @override
     def cancel(self) -> bool:
         if self._task is None or self._task.done():
-            return True  # the block goes on in other tasks, which do not tell
+            return True  # the block goes on in other tasks, which we cannot find
         if self._generator is not None and self._generator not in _frames(self._task.get_coro()):
             return False
         self._was_cancelled = True
@@ -103,8 +103,8 @@ class _TrioScope(BlockScope):
         import trio
 
         if trio.lowlevel.current_task() is not self._task:
-            return False  # trio lets no other task close a scope
-        self._scope.__exit__(exc_type, exc, traceback)  # raises what of a group is no cancellation
+            return False  # trio lets only the task that opened a scope close it
+        self._scope.__exit__(exc_type, exc, traceback)  # raises what else a group holds
         caught_in_block = exc is None and self._scope.cancel_called
         return caught_in_block or self._scope.cancelled_caught
 
@@ -138,8 +138,8 @@ def block_scope() -> BlockScope:
 def _iterated_generator(frame: FrameType | None) -> FrameType | None:
     """Return the frame of the async generator that can yield out of the block, if one can.
 
-    One that is a context manager, as ``asynccontextmanager`` makes them, does so once, to run what
-    is the block for its user.
+    A generator that ``asynccontextmanager`` made into a context manager does not count: it yields
+    once, and what its user runs there is the block.
     """
     while frame is not None:
         caller = frame.f_back
@@ -153,7 +153,7 @@ def _iterated_generator(frame: FrameType | None) -> FrameType | None:
 
 
 def _frames(awaitable: object) -> Iterator[FrameType]:
-    """Yield the frames that wait in a coroutine, from the outermost to the innermost."""
+    """Yield the suspended frames of a coroutine, from the outermost to the innermost."""
     while awaitable is not None:
         name = next((name for name in _AWAITED if hasattr(awaitable, name)), None)
         if name is not None:
@@ -166,9 +166,9 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
 
 
 def _wrapped(awaitable: object) -> object | None:
-    """Return what a step of an async generator, or a coroutine's iterator, is a step of.
+    """Return the generator or coroutine behind an async generator's step or an iterator.
 
-    Python does not tell (python/cpython#76991), but the garbage collector has to know.
+    Python does not expose it (python/cpython#76991), but the garbage collector has to know it.
     """
     referents: list[object] = gc.get_referents(awaitable)
     for referent in referents:

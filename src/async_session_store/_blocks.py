@@ -18,7 +18,7 @@ from async_session_store.models import SessionRecord
 class WaitBlock(Holder):
     """The context manager of ``resume_wait``.
 
-    The tasks in which a block begins, takes its steps and ends may be different ones.
+    A block may begin, take its steps and end in different tasks.
     """
 
     __slots__ = ("_ask", "_claim", "_renewal", "_renewer", "_scope")
@@ -86,7 +86,7 @@ class WaitBlock(Holder):
 
     @override
     def lose(self) -> bool:
-        """Cancel the block. Return False if it stands where it must not be cancelled."""
+        """Cancel the block. Return False if it cannot be cancelled where it is now."""
         return not self.is_running or self._scope is None or self._scope.cancel()
 
     async def _end(self, act: Callable[[], Awaitable[object]]) -> None:

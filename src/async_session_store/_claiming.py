@@ -1,4 +1,4 @@
-"""Getting a claim when it is one's turn."""
+"""Waiting for a turn to claim a wait."""
 
 from __future__ import annotations
 

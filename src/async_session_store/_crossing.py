@@ -36,8 +36,7 @@ class Call(Generic[_T]):
     def result(self) -> _T:
         """Make the call and wait for its end.
 
-        If the thread is interrupted, the call is cancelled, and its end awaited: at most 10
-        seconds.
+        If the thread is interrupted, cancel the call and wait up to 10 seconds for its end.
         """
         try:
             self._call.begin()
@@ -56,7 +55,7 @@ class Call(Generic[_T]):
                     return Captured(error=cut_off())
 
     def _cancel(self) -> None:
-        # Not the reply's queue: the interrupt may have come when the reply was taken from it.
+        # Not the reply's queue: the interrupt may have come just after the reply was taken.
         settled: SimpleQueue[None] = SimpleQueue()
         self._call.cancel(settled.put)
         if self._loop.is_running():
@@ -65,9 +64,9 @@ class Call(Generic[_T]):
 
 
 class Crossing:
-    """The way from threads into an asyncio loop: that of a portal, or one on a thread of its own.
+    """Makes calls from threads into an asyncio loop: a portal's, or one on a thread of its own.
 
-    Threads may share it. What still runs in a thread of its own ends with it.
+    Threads may share it. If it has a thread of its own, closing it ends what still runs there.
     """
 
     def __init__(self, portal: BlockingPortal | None) -> None:
@@ -89,7 +88,7 @@ class Crossing:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed."""
+        """Whether it has not been closed."""
         return self._is_open
 
     def open(self) -> None:

@@ -16,10 +16,10 @@ _logger = logging.getLogger("async_session_store")
 
 
 async def end(act: Callable[[], Awaitable[object]]) -> None:
-    """Complete or release a claim, also if the caller is cancelled.
+    """Complete or release a claim, even if the caller is cancelled.
 
-    Where asyncio itself cancels a task, as its time-outs do, no shield of anyio holds: then the
-    call may not have begun, and is made again. If it was carried out, the second finds it ended.
+    If asyncio itself cancels a task, as its time-outs do, anyio's shields do not help. The call may
+    not have begun then, so it is made again. If it was carried out, the second finds it ended.
     """
     with anyio.CancelScope(shield=True):
         try:
@@ -30,11 +30,11 @@ async def end(act: Callable[[], Awaitable[object]]) -> None:
 
 
 async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:
-    """End a claim if that is possible: why it ends matters more."""
+    """End a claim if possible; log a failure, since the reason for ending it matters more."""
     with anyio.move_on_after(_TIMEOUT, shield=True):
         try:
             await act()
         except ClaimLostError:
-            pass  # It is ended already.
+            pass  # it has ended already
         except SessionStoreError:
             _logger.warning("a claim could not be ended; its lease will end", exc_info=True)

@@ -1,4 +1,4 @@
-"""Calls into an asyncio loop from outside of it, and what they come to."""
+"""Calls into an asyncio loop from outside it, and their outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _do_nothing(_: None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Captured(Generic[_T]):
-    """What a call came to: its value, or the error that it raised."""
+    """The outcome of a call: its value, or the error that it raised."""
 
     value: _T | None = None
     error: BaseException | None = None
@@ -34,11 +34,12 @@ class Captured(Generic[_T]):
 class LoopCall(Generic[_T]):
     """A call that runs as a task in a loop.
 
-    Its reply is a value, also if it is an error: so it replaces no cancellation of the caller, and
-    ``SystemExit`` ends no loop that serves others. It goes to ``deliver``, in the loop's thread.
+    Its reply is a value even if it is an error, so that an error does not replace the caller's
+    cancellation, and ``SystemExit`` does not end a loop that serves others. The reply goes to
+    ``deliver``, in the loop's thread.
 
-    Nothing here takes a lock that is held by Python code: the calling thread may be interrupted at
-    any bytecode, and would leave such a lock locked for the loop, which would then stand still.
+    Nothing here takes a lock in Python code. The calling thread may be interrupted at any bytecode,
+    and could leave such a lock locked; the loop would then wait for it for ever.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class LoopCall(Generic[_T]):
         self._deliver(Captured(error=cut_off()) if task.cancelled() else task.result())
 
     def _cancel(self, settled: Callable[[None], object]) -> None:
-        if self._task is None:  # its thread was interrupted before it handed it over
+        if self._task is None:  # the thread was interrupted before it handed the call over
             settled(None)
             return
         self._task.add_done_callback(lambda _: settled(None))

@@ -30,8 +30,8 @@ _T = TypeVar("_T")
 class LoopThread:
     """A thread that runs an asyncio loop.
 
-    It is a daemon, and stopped at the interpreter's exit: a store that nobody closed, or that a
-    fork took along without its thread, must not keep a process from ending.
+    It is a daemon, and is stopped at the interpreter's exit: a store that nobody closed, or that
+    was copied by a fork without its thread, must not keep a process from ending.
     """
 
     def __init__(self, name: str, *, at_end: Callable[[], object] = lambda: None) -> None:
@@ -74,17 +74,17 @@ class LoopThread:
         if os.getpid() == self._process:
             self._stop_asked = True
             if self._loop is not None and self._wake is not None:
-                with suppress(RuntimeError):  # it does not run any more
+                with suppress(RuntimeError):  # the loop has ended
                     self._loop.call_soon_threadsafe(self._wake.set)
             uninterrupted(self._join)
         atexit.unregister(self.stop)  # last: if this is interrupted, the exit stops the thread
 
     def keep_tasks(self) -> None:
-        """Keep the forked copy's tasks alive in a forked process, so that they never end there.
+        """Keep the tasks alive in a forked process, so that they are never finalized there.
 
-        Ending there, a task would close its connection, and the selector that both processes
-        share would forget that of the parent. What this object refers to never ends: it is in
-        use on the stack of the thread, which stayed in the parent, so nothing unwinds it.
+        A task that is finalized would close its connection, and the selector that both processes
+        share would forget the parent's. This object is never freed in the child: the stack of
+        the thread, which stayed in the parent, still refers to it, and nothing unwinds that stack.
         """
         if self._loop is not None:
             self._tasks_left_behind = asyncio.all_tasks(self._loop)
@@ -96,7 +96,7 @@ class LoopThread:
         self._started.get().result()
 
     def _join(self) -> None:
-        # Not Thread.join, which would enter the helping thread among those of threading, for good.
+        # Not Thread.join: it would add the helper thread to those that threading lists, for good.
         give_up_at = time.monotonic() + _STOP_TIMEOUT
         while self._thread.is_alive() and time.monotonic() < give_up_at:
             time.sleep(_STOP_PULSE)
@@ -119,7 +119,7 @@ class LoopThread:
         self._started.put(Captured())
         if not self._stop_asked:
             await wake.wait()
-        # What still runs is cancelled, and awaited, as the loop ends.
+        # As the loop ends, what still runs is cancelled and awaited.
 
 
 _loop_threads: Final[WeakSet[LoopThread]] = WeakSet()
@@ -135,11 +135,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def uninterrupted(act: Callable[[], _T]) -> _T:
-    """Run ``act`` in a thread of its own, where no signal handler can raise in the midst of it.
+    """Run ``act`` in a thread of its own, where no signal handler can interrupt it.
 
-    The locks of ``threading`` and ``concurrent.futures`` are taken by Python code. A handler that
-    raises there leaves them locked, and whoever needs them next waits for ever. The caller waits in
-    C code, which an interrupt leaves whole.
+    ``threading`` and ``concurrent.futures`` take their locks in Python code. A handler that raises
+    there leaves them locked, and whoever needs them next waits for ever. The caller waits in C
+    code, which survives an interrupt.
     """
     reply: SimpleQueue[Captured[_T]] = SimpleQueue()
     _thread.start_new_thread(partial(_act, act, reply), ())

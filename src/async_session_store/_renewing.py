@@ -1,4 +1,4 @@
-"""Renewing the claims of the blocks that run, all those of a store together."""
+"""Renewing the claims of all running blocks of a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger("async_session_store")
 
 
 class Holder(ABC):
-    """What a claim is renewed for."""
+    """The holder of a claim, for which the claim is renewed."""
 
     __slots__ = ("__weakref__", "is_running")
 
@@ -33,7 +33,7 @@ class Holder(ABC):
 
     @abstractmethod
     def lose(self) -> bool:
-        """Act on a lost lease. Return False if this must be tried again."""
+        """Act on a lost lease. Return False if the caller must try again."""
 
 
 class Renewal:
@@ -43,7 +43,7 @@ class Renewal:
 
     def __init__(self, claim: WaitClaim, holder: Holder) -> None:
         self.claim = claim
-        # Weak, so that a claim whose holder was dropped is not renewed by nobody.
+        # Weak, so that a claim is no longer renewed once its holder was dropped.
         self.holder = weakref.ref(holder)
         self.interval = claim.lease.total_seconds() / _RENEWALS
         self.due = math.inf
@@ -53,13 +53,13 @@ class Renewal:
 class Renewer:
     """Renews each claim three times in the time of its lease, in the loop of its store.
 
-    One timer serves all claims, and is not stopped when a block ends: so a block that is shorter
-    than a third of its lease costs neither a task nor, usually, a timer.
+    One timer serves all claims, and keeps running when a block ends. So a block that is shorter
+    than a third of its lease costs no task, and usually no timer either.
     """
 
     def __init__(self) -> None:
         self._background: Background | None = None
-        # By interval: claims of one interval fall due in the order in which they came.
+        # By interval: claims with the same interval fall due in the order in which they were added.
         self._waiting: dict[float, dict[Renewal, None]] = {}
         self._wakes_at = math.inf
         self._is_closed = False
@@ -75,13 +75,13 @@ class Renewer:
         return renewal
 
     async def stop(self, renewal: Renewal) -> None:
-        """Renew a claim no longer. An attempt that is in flight is cancelled and waited for."""
+        """Stop renewing a claim. Cancel an attempt that is in flight, and wait for its end."""
         self._forget(renewal)
         if renewal.attempt is not None:
             await renewal.attempt.cancel()
 
     async def aclose(self) -> None:
-        """Renew nothing any more."""
+        """Stop renewing all claims."""
         self._is_closed = True
         self._waiting.clear()
         if self._background is not None:
@@ -143,6 +143,6 @@ async def _renew(claim: WaitClaim) -> None:
         with anyio.move_on_after(claim.seconds_left):
             await claim.renew()
     except ClaimLostError:
-        pass  # the claim knows
-    except Exception:  # whatever a backend raises, the block must hear of a lost lease
+        pass  # the claim knows that it is lost
+    except Exception:  # whatever a backend raises, the block must learn of a lost lease
         _logger.warning("a claim could not be renewed; trying again", exc_info=True)

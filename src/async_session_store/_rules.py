@@ -161,7 +161,7 @@ def duration(argument: str, value: timedelta | float) -> int:
 def deliveries(
     scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
 ) -> tuple[Delivery, ...]:
-    """Return what to remember of a delivery at each of the scopes; nothing if it has no id (K6)."""
+    """Return the delivery to remember at each of the scopes; nothing without an id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()

@@ -562,8 +562,8 @@ class AsyncSessionStore:
         it and its session are removed, unless the block registered it anew or someone else
         changed it. When the block raises, the wait is given back, and what it raised comes out as
         it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out. A
-        block whose steps run in different tasks is not cancelled; ``ClaimLostError`` comes out
-        where it ends well.
+        block whose steps run in different tasks cannot always be cancelled; then
+        ``ClaimLostError`` comes out when it ends well.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.
@@ -585,10 +585,10 @@ class AsyncSessionStore:
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim storage of what has expired: how many were reclaimed, at most ``limit``.
+        """Reclaim the storage of at most ``limit`` expired entries, and return how many.
 
-        Expired sessions, claims and deliveries count. On Redis, which drops them itself, these are
-        stale index entries. What has expired does not exist for any call, purged or not.
+        These are sessions, claims and deliveries. On Redis, which drops those itself, they are
+        stale index entries. An expired session does not exist for any call, purged or not.
         """
         return await self._backend.purge(_rules.limit(limit))
 

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 class _Reply(Generic[_T]):
-    """The reply to a call, which comes in the loop's thread and wakes the task that awaits it."""
+    """The reply to a call: it arrives in the loop's thread, and wakes the task that awaits it."""
 
     def __init__(self, wake: Callable[[Callable[[], object]], object]) -> None:
         self._wake = wake
@@ -39,7 +39,7 @@ class _Reply(Generic[_T]):
 
 
 class TaskCrossing:
-    """The way from the running loop into an asyncio loop on a thread of its own."""
+    """Makes calls from the running loop into an asyncio loop on a thread of its own."""
 
     def __init__(self) -> None:
         self._wake = _waker()
@@ -47,13 +47,13 @@ class TaskCrossing:
         self._thread = LoopThread("async_session_store bridge", at_end=self._cut_off)
 
     def open(self) -> None:
-        """Start the thread, which takes a millisecond. Awaiting it could be cancelled."""
+        """Start the thread. This blocks for a millisecond, as awaiting it could be cancelled."""
         self._thread.start()
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Make a call there. Cancelling this cancels it, once, and waits for its end."""
+        """Make a call there. Cancelling this cancels the call, once, and waits for its end."""
         reply: _Reply[_T] = _Reply(self._wake)
         act = partial(method, *args, **kwargs)
         call = LoopCall(self._thread.loop, act, reply.deliver, self._thread.context())
@@ -88,7 +88,7 @@ class TaskCrossing:
 
 
 def _waker() -> Callable[[Callable[[], object]], object]:
-    """Return what has the running loop call something, from whichever thread."""
+    """Return a function that has the running loop call something, from any thread."""
     if runs_asyncio():
         return asyncio.get_running_loop().call_soon_threadsafe
     import trio

@@ -114,7 +114,7 @@ class WireModel(BaseModel, frozen=True):
     """Set on a model that was built around validation."""
 
     foreign_part: ClassVar[str | None] = None
-    """Path of a part that is of a subclass. Set where there is one, as the store refuses it."""
+    """Path of a part whose type is a subclass, if there is one: the store refuses it."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True
@@ -144,8 +144,8 @@ class WireModel(BaseModel, frozen=True):
     def _find_foreign_part(self, **parts: type[WireModel]) -> None:
         """Note the first of the parts that is not exactly of its type (M7).
 
-        Once, at validation: the store asks at each write, and reading four attributes of a model
-        takes it as long as all its other checks.
+        This happens once, at validation: the store needs the answer at each write, and reading four
+        attributes of a model takes as long as all its other checks.
         """
         values = vars(self)
         for name, kind in parts.items():

@@ -131,7 +131,7 @@ class Backend(ABC):
     Every implementation promises:
 
     * Each method is one atomic step: other callers, processes and machines see all of it or none
-      of it, also when the caller is cancelled or killed half way (W1). A cancelled call leaves
+      of it, even if the caller is cancelled or killed half way (W1). A cancelled call leaves
       the backend usable, and later calls on it see what became of the cancelled one (R3).
     * A session past its deadline does not exist for any method (T4). Deadlines are exact to the
       millisecond on the backend's own clock (T6). A time to live is a positive whole number of
@@ -141,7 +141,7 @@ class Backend(ABC):
     * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
       ``StoreUnavailableError``, each from its cause (R1). Every wait on a network or a lock is
       bounded (R4).
-    * A method that reads, finds, inspects or lists changes nothing, whatever it meets (F9).
+    * A method that reads, finds, inspects or lists changes nothing, whatever it finds (F9).
     * A stored object cannot be changed through a reference that a caller holds.
 
     Where a method takes a ``viewer``, a session that ``viewer.sees`` refuses is missing, and that
@@ -286,10 +286,11 @@ class Backend(ABC):
     ) -> Claimed | Unreadable | Outcome:
         """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
 
-        DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6): they are one for
-        each of the scopes, or none. MISSING if no wait is live; CLAIMED if a claim is held on the
-        scope; each changes nothing, nor does an unreadable document. A claim is on the scope,
-        whatever waits there later. It keeps no wait alive, and hinders no other method (K2, K5).
+        Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6); there is one
+        for each of the scopes, or none. Return MISSING if no wait is live, and CLAIMED if a claim
+        is held on the scope. None of these changes anything, and an unreadable document does not
+        either. A claim is on the scope, whatever waits there later. It keeps no wait alive, and
+        hinders no other method (K2, K5).
         """
 
     @abstractmethod
@@ -310,7 +311,8 @@ class Backend(ABC):
 
     @abstractmethod
     async def purge(self, limit: int) -> int:
-        """Reclaim storage of what has expired (T5); how many were reclaimed, ``limit`` at most.
+        """Reclaim the storage of at most ``limit`` expired entries, and return how many (T5).
 
-        Sessions, claims and deliveries; or stale index entries, where storage drops what expires.
+        These are sessions, claims and deliveries; if the storage drops those itself, stale index
+        entries.
         """

@@ -62,11 +62,11 @@ class SessionStore:
     so that several stores share one thread.
 
     Each method promises and raises what that of ``AsyncSessionStore`` does. A thread that runs an
-    event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop; so does
-    a process that was forked off after the store was opened: it opens a store of its own. When a
+    event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop. So does
+    a process that was forked after the store was opened: it must open a store of its own. When a
     signal handler raises (``KeyboardInterrupt``, say), the call that waits is cancelled, and the
-    store stays usable for all threads. At the interpreter's exit a store that is still open is let
-    go of.
+    store stays usable for all threads. A store that is still open does not keep the interpreter
+    from ending.
 
     Args:
         backend: Where sessions are stored. The store opens and closes it.
@@ -159,9 +159,8 @@ class SessionStore:
     def close(self) -> None:
         """Finish the calls that are under way and let go of the storage, in at most 30 seconds.
 
-        Closing twice, or closing a store that was never opened, does nothing; nor does closing a
-        store that a fork brought along. If the thread is interrupted meanwhile, the storage is let
-        go of at once.
+        Closing twice, or closing a store that was never opened or that was opened before a fork,
+        does nothing. If the thread is interrupted meanwhile, the storage is let go of at once.
         """
         crossing = self._crossing
         if crossing is not None and crossing.is_forked:
@@ -174,7 +173,7 @@ class SessionStore:
 
     def _close(self, crossing: Crossing) -> None:
         try:
-            self._closing = True  # a signal handler may close too, wherever this thread is
+            self._closing = True  # a signal handler may close the store too, at any point
             if crossing.is_open and crossing.is_running:  # else the storage went with the loop
                 crossing.call(self._store.aclose)
         finally:
@@ -405,7 +404,7 @@ class SessionStore:
     # --- Upkeep -------------------------------------------------------------------------------
 
     def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim storage of what has expired: how many were reclaimed, at most ``limit``."""
+        """Reclaim the storage of at most ``limit`` expired entries, and return how many."""
         return self._call(self._store.purge_expired, limit)
 
     # --- Inside -------------------------------------------------------------------------------

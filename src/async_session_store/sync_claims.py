@@ -105,7 +105,7 @@ class ClaimedRecord(SessionRecord):
 
 
 class _Leave(partial[None]):
-    """What a ``with`` statement calls at its end. Until then it keeps the block alive."""
+    """What a ``with`` statement calls at its end. It keeps the block alive until then."""
 
     block: WaitBlock
 
@@ -113,9 +113,9 @@ class _Leave(partial[None]):
 class _Exit:
     """``__exit__`` as a callable of its own for each block.
 
-    A handler may raise before the first bytecode of ``__exit__``. Then the traceback holds the
-    arguments, a method's ``self`` among them, and with it the block: whoever kept the exception
-    would keep the claim renewed.
+    A signal handler may raise before the first bytecode of ``__exit__``. Then the traceback holds
+    the arguments, a method's ``self`` among them, and with it the block: as long as someone keeps
+    the exception, the claim would be renewed.
     """
 
     def __get__(self, instance: SyncWaitBlock | None, owner: type[SyncWaitBlock]) -> _Exit | _Leave:
@@ -146,7 +146,7 @@ class SyncWaitBlock:
         try:
             record = self._begin()
             self._block.is_running = True
-            return record  # noqa: TRY300  # also what comes before it returns must give back
+            return record  # noqa: TRY300  # an interrupt before the return must give the wait back too
         except BaseException:
             self._block.is_running = False
             _give_back(self._block, self._crossing)
@@ -190,7 +190,7 @@ def _give_back(block: WaitBlock, crossing: Crossing) -> None:
 def claim_in_loop(
     ask: Callable[[], Awaitable[WaitClaim | None]], crossing: Crossing
 ) -> SyncWaitClaim | None:
-    """Claim a wait. If the thread is interrupted, a claim that was granted is given back."""
+    """Claim a wait. If the thread is interrupted, give back a claim that was granted."""
     granted: list[WaitClaim] = []
 
     async def claim() -> None:

@@ -1,4 +1,4 @@
-"""The hook for PyInstaller, which finds it by the entry point ``pyinstaller40``."""
+"""The hook for PyInstaller, which finds it through the entry point ``pyinstaller40``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What PyInstaller cannot tell from import statements: files that are read, and late imports.
+"""List what PyInstaller cannot see in import statements: data files, and late imports.
 
-It reads the two names below. It needs nothing of PyInstaller, so it can be imported without it.
+PyInstaller reads the two names below. This module imports nothing of PyInstaller's, so it can be
+imported without it.
 """
 
 from __future__ import annotations

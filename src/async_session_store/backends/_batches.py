@@ -74,8 +74,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
     Args:
         connect: Opens the connection and gives what runs operations on it.
         most: How many operations are under way at most; further callers wait for their turn.
-        most_bytes: With so many bytes under way, too, further callers wait. A call that writes more
-            goes alone: a server may refuse it for its size, and hang up on all that is with it.
+        most_bytes: How many bytes are in flight at most; further callers wait. A call that writes
+            more goes alone: a server may refuse it for its size, and hang up on all calls with it.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
 
 
 def _fail_all(jobs: deque[Job[_Operation, _Reply]], error: Callable[[], Exception]) -> None:
-    """Fail each with an error of its own: each caller raises it, and adds to its traceback."""
+    """Fail each job with its own error: every caller that raises it adds to its traceback."""
     for job in jobs:
         job.fail(error())
 

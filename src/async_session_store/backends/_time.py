@@ -1,4 +1,4 @@
-"""Times on a storage's clock, as dates."""
+"""Converting times of a storage's clock to dates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LATEST_MILLISECONDS: Final = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
 
 
 def utc(milliseconds: int) -> datetime:
-    """Return the time that is so many milliseconds after the Unix epoch.
+    """Return a time in milliseconds since the Unix epoch as a ``datetime`` in UTC.
 
-    Storage can hold deadlines after the year 9999: a peer may have written one. ``datetime`` can
-    not, and an error here would take down the whole list that holds such a session. So its last
-    day stands for all that is later (T6).
+    A peer may have stored a deadline after the year 9999, which ``datetime`` cannot hold. An error
+    here would break the whole list that holds such a session. So the last day of that year stands
+    for everything later (T6).
     """
     if milliseconds > _LATEST_MILLISECONDS:
         return _LATEST

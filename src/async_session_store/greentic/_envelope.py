@@ -1,4 +1,4 @@
-"""From the message that a runner gets to the place where it parks that conversation's flow."""
+"""From a message to a runner to the place where the runner parks that conversation's flow."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ENDPOINT_ATTRIBUTE: Final = "gt.messaging_endpoint_id"
 class IngressEnvelope(WireModel, frozen=True):
     """A message on its way into a runner: ``engine::runtime::IngressEnvelope``.
 
-    Give it what the runner's envelope has. From these fields follows where the flow of this
-    conversation is parked, as ``IngressEnvelope::canonicalize`` and ``FlowResumeStore`` derive it:
-    for each of them that the runner sets and you do not, you look at another place. ``env`` is
-    ``local`` unless you say otherwise. The envelope's other fields decide nothing here; they
-    survive in an envelope that was read from JSON.
+    Give it the fields of the runner's own envelope. They decide where the flow of this conversation
+    is parked, as ``IngressEnvelope::canonicalize`` and ``FlowResumeStore`` derive it. If you leave
+    out a field that the runner sets, you look in another place. ``env`` is ``local`` unless you say
+    otherwise. The other fields of a runner's envelope decide nothing here; an envelope that was
+    read from JSON keeps them.
 
     The constructor raises pydantic's ``ValidationError`` for an invalid id. So do ``scope`` for a
     conversation that contains a newline, and ``session_key`` for a key of over 1024 bytes.
@@ -79,9 +79,9 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def hint(self) -> str:
-        """Return the text that names the conversation; user id and session key are made of it.
+        """Return the text that names the conversation. User id and session key are derived from it.
 
-        ``{session_hint}::pack={pack_id}``, with ``ep={endpoint}::`` in front where there is an
+        ``{session_hint}::pack={pack_id}``, with ``ep={endpoint}::`` in front if there is an
         endpoint. Without a session hint: ``{tenant}:{provider}:{channel}:{conversation}:{user}``.
         """
         hint = self._conversation_hint()
@@ -93,7 +93,7 @@ class IngressEnvelope(WireModel, frozen=True):
     def user_id(self) -> UserId:
         """Return the user that the runner stores: ``sess`` and 16 hex digits of the hint's digest.
 
-        As ``derive_user_id``. The platform's user is a part of the hint.
+        Follows ``derive_user_id``. The platform's user is part of the hint.
         """
         return UserId(f"sess{hashlib.sha256(self.hint.encode()).hexdigest()[:16]}")
 
@@ -113,9 +113,9 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def scope(self) -> ReplyScope:
-        """Return the scope to park at: that of the envelope, less its correlation.
+        """Return the scope to park at: the envelope's scope, without its correlation.
 
-        As ``FlowResumeStore::save``. Without a scope it is the conversation.
+        Follows ``FlowResumeStore::save``. Without a ``reply_scope`` it is the conversation.
         """
         scope = self._reply_scope
         if scope.correlation is None:
@@ -133,7 +133,7 @@ class IngressEnvelope(WireModel, frozen=True):
         return SessionKey(f"{self.hint}::{self.scope.scope_hash()}")
 
     def session_data(self, flow: ParkedFlow) -> SessionData:
-        """Return the session that parks a flow here: ``record_to_session_data``.
+        """Return the session that parks a flow here, following ``record_to_session_data``.
 
         Raises ``InvalidInputError`` if the flow's pack is not that of the envelope: no runner
         would resume it.
@@ -177,5 +177,5 @@ class IngressEnvelope(WireModel, frozen=True):
 
 
 def _first(*values: str | None) -> str:
-    """Return the first value that is there; empty text is."""
+    """Return the first value that is not None. Empty text counts."""
     return next(value for value in values if value is not None)

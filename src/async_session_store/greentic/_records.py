@@ -1,4 +1,4 @@
-"""What a runner stores: flows that it parked, and marks that it has greeted somebody."""
+"""What a runner stores: parked flows, and marks for the users that it has greeted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _frozen_object(value: Mapping[str, object]) -> FrozenDict[object]:
 
 
 def _frozen(value: object) -> object:
-    """Return a copy that nobody can change. Refuse what JSON cannot hold."""
+    """Return an immutable copy. Refuse what JSON cannot hold."""
     if isinstance(value, str):
         return _checked_text(value)
     if value is None or isinstance(value, int):
@@ -52,12 +52,12 @@ _JsonObject = Annotated[Mapping[str, object], AfterValidator(_frozen_object)]
 
 
 class FlowSnapshot(WireModel, frozen=True):
-    """Where a flow goes on, and with what: ``runner::engine::FlowSnapshot``.
+    """Where a flow continues, and with which state: ``runner::engine::FlowSnapshot``.
 
     ``next_node`` is the node that gets the reply, in the flow ``next_flow``, or in ``flow_id``
-    where there is none. ``awaiting_submit`` says that this node has shown a card and waits for it
+    if that is None. ``awaiting_submit`` says that this node has shown a card and waits for it
     to be submitted. ``state`` is the engine's own (``runner::engine::ExecutionState``), as JSON:
-    carry over what you do not know. A runner takes each field that is missing in it as empty.
+    carry over what you do not know. A runner treats each field that is missing in it as empty.
     """
 
     pack_id: PackId
@@ -84,8 +84,8 @@ class FlowSnapshot(WireModel, frozen=True):
 class ParkedFlow(WireModel, frozen=True):
     """A flow that waits for a reply: ``FlowResumeRecord`` in ``engine/runtime.rs``.
 
-    Its JSON is what a runner stores as ``context_json``. ``run`` is the run that the runner reports
-    this flow's turns under (``run_outcome::turn::RunMarker``). Keep it when you park the flow
+    Its JSON is what a runner stores as ``context_json``. ``run`` is the run under which the runner
+    reports this flow's turns (``run_outcome::turn::RunMarker``). Keep it when you park the flow
     again, as ``model_copy`` does.
     """
 
@@ -119,7 +119,7 @@ class ParkedFlow(WireModel, frozen=True):
 
 
 def is_welcome_mark(session_key: str) -> bool:
-    """Return whether a key is that of a welcome mark: ``marker_session_key`` in ``host.rs``.
+    """Return whether a key belongs to a welcome mark: ``marker_session_key`` in ``host.rs``.
 
     A runner marks whom it has greeted on a messaging endpoint with a wait of 365 days, under the
     same user as the flows that it parks. So the mark is listed, and cleared, with that user's

@@ -1,4 +1,4 @@
-"""Where a runner keeps its sessions, by the environment variables that it reads."""
+"""Where a runner keeps its sessions, according to the environment variables that it reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENV: Final = "GREENTIC_ENV"
 
 _DEFAULT_ENV: Final = "local"
 _DEFAULT_WAIT_TTL: Final = timedelta(hours=24)
-_SECONDS: Final = re.compile(r"\+?[0-9]+")  # what Rust parses as a u64, but for its size
+_SECONDS: Final = re.compile(r"\+?[0-9]+")  # what Rust parses as a u64, apart from its size
 _MAX_SECONDS: Final = 2**64 - 1
 
 
@@ -34,8 +34,8 @@ _MAX_SECONDS: Final = 2**64 - 1
 class RunnerSettings:
     """Where a runner keeps its sessions, and for how long.
 
-    ``url``, ``namespace`` and ``wait_ttl`` are for ``from_url`` of a store, the last one as its
-    ``default_wait_ttl``. ``env`` is the environment that the runner's envelopes name.
+    Pass ``url``, ``namespace`` and ``wait_ttl`` to ``from_url`` of a store, the last one as its
+    ``default_wait_ttl``. ``env`` is the environment in the runner's envelopes.
     """
 
     url: str = field(repr=False)  # it may hold a password
@@ -45,18 +45,18 @@ class RunnerSettings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read what a runner reads, from ``os.environ`` or from ``environ``.
+        """Read the variables of a runner, from ``os.environ`` or from ``environ``.
 
-        A host that was told of no storage takes ``GREENTIC_SESSION_REDIS_URL``
-        (``StorageConfig::from_redis_url_env``). One that asks for it takes
+        A host that was given no storage reads ``GREENTIC_SESSION_REDIS_URL``
+        (``StorageConfig::from_redis_url_env``). A host that asks for it reads
         ``GREENTIC_RUNNER_REDIS_URL`` if ``GREENTIC_RUNNER_SESSION_BACKEND`` is ``redis``
         (``StorageConfig::from_env``). Both take the namespace from
-        ``GREENTIC_RUNNER_SESSION_NAMESPACE``, else ``greentic:session:{GREENTIC_ENV}``, and the
-        seconds that a wait lives from ``GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS``: 24 hours if it is
-        unset or no number, without end if it is 0. Blank variables are unset.
+        ``GREENTIC_RUNNER_SESSION_NAMESPACE``, or else ``greentic:session:{GREENTIC_ENV}``. Both
+        take the seconds that a wait lives from ``GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS``: 24 hours
+        if it is unset or not a number, for ever if it is 0. Blank variables count as unset.
 
-        Raises ``InvalidInputError`` where a runner refuses to start, where it would keep its
-        sessions in its own memory, and where the two URLs differ.
+        Raises ``InvalidInputError`` if a runner would refuse to start or would keep its sessions in
+        its own memory, or if the two URLs differ.
         """
         given = os.environ if environ is None else environ
         variables = {name: text for name, value in given.items() if (text := value.strip())}

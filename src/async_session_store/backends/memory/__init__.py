@@ -372,7 +372,7 @@ class MemoryBackend(Backend):
 
     @property
     def _next_look(self) -> float:
-        """Before then nothing expires, neither a session nor a claim nor a delivery."""
+        """The earliest time at which a session, a claim or a delivery can expire."""
         return min(self._deadlines.next_look, self._claims.next_look, self._deliveries.next_look)
 
     def _purge_slice(self, limit: int, now: float) -> int:

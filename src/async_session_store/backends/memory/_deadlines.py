@@ -119,11 +119,11 @@ class Expiring(Generic[_K, _V]):
 
     @property
     def next_look(self) -> float:
-        """Before then no entry expires."""
+        """The earliest time at which an entry can expire."""
         return self._deadlines.next_look
 
     def drop_expired(self, now: float, most: int) -> int:
-        """Drop entries that have expired, looking at most at so many, and return how many went."""
+        """Drop expired entries, looking at ``most`` of them at most, and return how many went."""
         dropped = 0
         for expired in self._deadlines.due(now, most):
             del self._entries[expired]

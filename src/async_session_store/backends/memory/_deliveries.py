@@ -1,4 +1,4 @@
-"""The deliveries that were handled, of which there may be millions."""
+"""Handled deliveries, of which there may be millions."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Deliveries:
 
     @property
     def next_look(self) -> float:
-        """Before then nothing is dropped."""
+        """The earliest time at which an entry can be dropped."""
         return self._seconds[0] if self._seconds else math.inf
 
     def drop_expired(self, now: float, most: int) -> int:
-        """Drop at most so many entries that have expired, and return how many were dropped."""
+        """Drop at most ``most`` expired entries, and return how many were dropped."""
         dropped = 0
         while dropped < most and self.next_look <= now:
             entries = self._expiring[self._seconds[0]]
@@ -51,7 +51,7 @@ class Deliveries:
                 del self._expiring[heapq.heappop(self._seconds)]
                 continue
             entry = entries.pop()
-            # One that expired and was added anew before it was dropped stands in a later list too.
+            # An entry that expired and was added again before it was dropped is in two lists.
             if self._entries.get(entry, math.inf) <= now:
                 del self._entries[entry]
                 dropped += 1
@@ -64,5 +64,5 @@ class Deliveries:
 
 
 def _entry(owner: Owner, delivery: Delivery) -> bytes:
-    # No id holds a colon, so two owners never give one entry.
+    # No id contains a colon, so two owners never give the same entry.
     return ":".join(part or "" for part in owner).encode() + b":" + delivery.digest

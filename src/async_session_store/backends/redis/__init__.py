@@ -50,7 +50,7 @@ __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 TIMEOUT: Final = 5.0  # seconds
-HEALTH_CHECK_INTERVAL: Final = 30  # seconds; the NATs of clouds forget what is idle for 4 minutes
+HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _NOTHING: Final = ""

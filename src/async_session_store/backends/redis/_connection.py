@@ -64,7 +64,7 @@ class CommandRunner:
         try:
             await self._converse(await self._link.ready(), jobs, more)
             if self._link.has_abandoned:
-                # Not only when the next call comes: another process may be the next to write.
+                # Do not wait for the next call: another process may be the next to write.
                 await self._link.ready()
         except _FAULTS as error:
             while jobs:  # nor would those that wait behind them fare better
@@ -78,7 +78,7 @@ class CommandRunner:
         return False
 
     def change_connection(self) -> None:
-        """Send what comes next on a new connection, as that may lead to another server."""
+        """Send the next batch on a new connection, which may lead to another server."""
         self._link.change()
 
     async def aclose(self) -> None:
@@ -121,7 +121,7 @@ class CommandRunner:
         deadline = self._now() + self._timeout
         in_flight.extend([_Sent(job, deadline) for job in jobs])
         self._watchdog.expect(in_flight[0].deadline)
-        if not connection.is_connected:  # or redis-py would connect anew, and replies be mixed up
+        if not connection.is_connected:  # or redis-py would reconnect, and mix up replies
             raise ConnectionAbortedError("it was disconnected by someone else")
         packed = [self._packed(job.operation) for job in jobs]
         await connection.send_packed_command(packed, check_health=False)
@@ -129,13 +129,13 @@ class CommandRunner:
     def _again(self, job: CommandJob) -> list[CommandJob]:
         """Return the job whose script the server has lost, so that it did not run.
 
-        What a cancelled caller left must not run now: later calls may have run already.
+        The job of a cancelled caller must not run now: later calls may have run already.
         """
         self._known.clear()
         return [] if job.settled else [job]
 
     def _packed(self, command: Command) -> bytes:
-        """Return a command as it is sent; a script as its source at first, then as its SHA-1."""
+        """Pack a command. A script goes out as its source the first time, then as its SHA-1."""
         script = command.script
         if script is None:
             return pack(*command.arguments)

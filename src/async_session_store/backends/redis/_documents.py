@@ -1,12 +1,12 @@
 """Documents as Redis stores them: one JSON object, and the stamp after it.
 
-Most of a document is its ``context_json``, which is JSON inside JSON. It is the last field that we
-write, and the Rust crate does too. So it can be cut off by its name: inside a JSON text no quote
-stands without a backslash before it. orjson then writes and reads it in a fraction of the time.
+Most of a document is its ``context_json``, which is JSON inside JSON. We write it as the last
+field, and so does the Rust crate. So it can be found by its name and cut off: inside a JSON string,
+every quote has a backslash before it. orjson then writes and reads it in a fraction of the time.
 
 The scripts cut a large document in the same way, to learn its owner from a bounded piece of it
-(``lua/documents.lua``). A large one that cannot be cut is unreadable for both: read as a whole, it
-could tell another owner here than there.
+(``lua/documents.lua``). A large document that cannot be cut is unreadable for both: if it were read
+as a whole, it could show another owner here than there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def decode(document: bytes, maximum: int) -> SessionData:
 
 
 def stored_owner(document: bytes) -> Owner | None:
-    """The owner of a document that :func:`decode` refused, if that much of it can be read."""
+    """Return the owner of a document that :func:`decode` refused, if that much can be read."""
     stamp = _stamps.length(document)
     size = len(document) - stamp
     if size <= _LARGEST_WHOLE:
@@ -72,13 +72,13 @@ def stored_owner(document: bytes) -> Owner | None:
 
 
 def _cut(document: bytes, size: int, stamp: int) -> int:
-    """Where the name of ``context_json`` begins; -1 if it is not where it must be."""
+    """Return where the name of ``context_json`` begins, or -1 if it is not where it must be."""
     is_bounded = size > _LARGEST_WHOLE and not stamp  # only what we write has a stamp
     return document.find(_TEXT, 0, _LARGEST_WHOLE if is_bounded else size)
 
 
 def _end(document: bytes, size: int) -> int:
-    """Where the bracket is that closes the document; -1 if it ends otherwise."""
+    """Return where the closing bracket of the document is, or -1 if it ends otherwise."""
     if document.endswith(b"}", 0, size):
         return size - 1  # the common case
     found = _END.search(document, max(0, size - _TAIL), size)

@@ -88,8 +88,8 @@ def lost(error: Exception) -> SessionStoreError:
 def ends_connection(reply: exceptions.RedisError) -> bool:
     """Return whether nothing more should be sent on the connection that brought this reply.
 
-    A replica was the primary before, and only a new connection finds the one that is it now. After
-    a protocol error the server hangs up.
+    After a failover, the server is a replica, and only a new connection finds the new primary.
+    After a protocol error the server hangs up.
     """
     return (
         isinstance(reply, (exceptions.ReadOnlyError, exceptions.MasterDownError))
@@ -99,7 +99,7 @@ def ends_connection(reply: exceptions.RedisError) -> bool:
 
 
 def _obstacle(error: BaseException | None) -> str:
-    """Return what kept us from connecting. redis-py leaves that in the context of its own error."""
+    """Return what kept us from connecting: redis-py leaves it in the context of its own error."""
     while error is not None:
         for kind, text in _OBSTACLES:
             if isinstance(error, kind):

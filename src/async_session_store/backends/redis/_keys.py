@@ -38,7 +38,7 @@ class Keys:
 
     @property
     def pattern(self) -> str:
-        """A pattern of all keys of the namespace."""
+        """The pattern of all keys of the namespace."""
         return f"{self._escaped}:*"
 
     @property
@@ -55,7 +55,7 @@ class Keys:
         """Return whether a key belongs to no namespace within this one.
 
         ``a:meta:session:k`` is a session in the namespace ``a:meta``, but looks like a meta key in
-        ``a``. Every key has one word for its kind; in a namespace within another it is the second.
+        ``a``. One word of each key says its kind; in a nested namespace it is the second such word.
         """
         kind = _KINDS.match(name, self._prefix_length)
         return kind is not None and _KINDS.search(name, kind.end() - 1) is None
@@ -72,11 +72,11 @@ def owner_text(owner: Owner) -> str:
 
 
 def digest_text(delivery: Delivery) -> str:
-    """Return a delivery's digest as it stands in its key."""
+    """Return a delivery's digest as text for its key."""
     return urlsafe_b64encode(delivery.digest).decode()
 
 
 def told_owner(owner: Owner) -> str:
-    """Return an owner as a script tells it: the team ``-``, which Rust allows, is not no team."""
+    """Return an owner as scripts write it. They quote a team named ``-``, which Rust allows."""
     team = '"-"' if owner.team == "-" else owner.team or "-"
     return f"{owner.env}:{owner.tenant}:{team}:{owner.user or ''}"

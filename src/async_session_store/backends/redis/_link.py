@@ -1,4 +1,4 @@
-"""A connection that is safe to send on: it answers, and nothing of before is on its way."""
+"""A connection that is safe to send on: it answers, and no earlier command is still on its way."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _RUN_ID: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """A connection as its server knows it. Another run of the server counts from 1 again."""
+    """A connection as its server knows it. After a restart, a server counts from 1 again."""
 
     run_id: bytes
     client_id: int
 
 
 class Link:
-    """Keeps a connection of a pool, and the server free of what was sent on the ones before.
+    """Holds a connection of a pool, and ends earlier connections on the server.
 
     A call that was not answered may still be on its way: in a slow proxy, or in this host's own
-    buffers. To close our end cuts off nothing there. So the server is told to close its own,
-    by ``CLIENT KILL``, before anything else is sent; what is under way then arrives nowhere.
+    buffers. Closing our end does not stop it. So the server is told to close its own end, by
+    ``CLIENT KILL``, before anything else is sent; what is still on its way then arrives nowhere.
 
     Args:
         pool: Where the connection comes from. It connects and authenticates it.
@@ -60,7 +60,7 @@ class Link:
         return self._abandoned is not None
 
     async def ready(self) -> AbstractConnection:
-        """Return a connection to send on: the one of the last time, if it is still good."""
+        """Return a connection to send on: the previous one, if it is still good."""
         connection = self._connection
         if connection is not None and await self._is_ready(connection):
             return connection
@@ -73,13 +73,13 @@ class Link:
             raise
 
     async def abandon(self) -> None:
-        """Drop the connection, on which commands were sent that were not answered."""
+        """Drop the connection, which has commands that were sent and not answered."""
         if self._connection is not None:
             self._abandoned = self._peers[self._connection]
         await self._disconnect()
 
     def change(self) -> None:
-        """Connect anew before the next batch: that may lead to another server."""
+        """Reconnect before the next batch, as that may lead to another server."""
         self.is_to_change = True
 
     async def release(self) -> None:
@@ -102,7 +102,7 @@ class Link:
             or not await _is_open(connection)
             or not await self._answers(connection)
         ):
-            self.is_to_change = False  # before it connects: it may have to change again meanwhile
+            self.is_to_change = False  # before connecting: change() may be called again meanwhile
             await connection.disconnect(nowait=True)
             await connection.connect()
         if connection not in self._peers or self.has_abandoned:
@@ -127,13 +127,13 @@ class Link:
     async def _answers(self, connection: AbstractConnection) -> bool:
         """Return False if the connection was idle for long, and now does not answer a PING.
 
-        A NAT or firewall may have forgotten it. What is sent then is lost without a word, so a
-        write must not be the first to find out.
+        A NAT or firewall may have dropped it. What is sent then is lost silently, so a write must
+        not be the first to find out.
         """
         if not self._was_idle(connection):
             return True
         try:
-            # Half of the time is left for a new connection.
+            # This leaves half of the time for a new connection.
             with anyio.move_on_after(min(_PING_TIMEOUT, self._timeout / 2)):
                 await ask(connection, ("PING",))
                 return True
@@ -142,11 +142,11 @@ class Link:
         return False
 
     async def _introduce(self, connection: AbstractConnection) -> None:
-        """Learn by which id the server knows the connection, and end the abandoned one there."""
+        """Ask for the server's id of the connection, and have it end the abandoned one."""
         connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
         (client_id,) = await ask(connection, ("CLIENT", "ID"))
         peer = _Peer(await _run_id(connection), cast("int", client_id))
-        kills = [_kill(peer)]  # a client spares itself: this only shows that the user may kill
+        kills = [_kill(peer)]  # a client skips itself: this only checks that the user may kill
         if self._abandoned is not None and self._abandoned.run_id == peer.run_id:
             kills.append(_kill(self._abandoned))
         await ask(connection, *kills)
@@ -154,7 +154,7 @@ class Link:
         self._peers[connection] = peer
 
     def _forget(self, connection: AbstractConnection) -> None:
-        """Redis-py calls this when it has connected anew: the server has another id for it."""
+        """Forget the id. Redis-py calls this when it has reconnected: the server gave a new id."""
         self._peers.pop(connection, None)
 
 
@@ -163,10 +163,10 @@ def _kill(peer: _Peer) -> tuple[Argument, ...]:
 
 
 async def _run_id(connection: AbstractConnection) -> bytes:
-    """Return the id of this run of the server, or nothing where the server does not tell.
+    """Return the id of this run of the server, or nothing if the server does not say.
 
-    Then an id that is from before a restart may be ended, and be somebody else's by now: they
-    connect anew. That is the lesser evil beside a call that happens after all.
+    Without it, we may kill an id from before a restart, which is another client's connection by
+    now. That client reconnects, which is a lesser evil than an abandoned call that runs after all.
     """
     try:
         (information,) = await ask(connection, ("INFO", "server"))
@@ -177,7 +177,7 @@ async def _run_id(connection: AbstractConnection) -> bytes:
 
 
 async def _is_open(connection: AbstractConnection) -> bool:
-    """Return whether it is still connected: the server may have closed it, or asked for another."""
+    """Return whether it is still usable: the server may have closed it, or asked to reconnect."""
     if not connection.is_connected or connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's
         return False
     try:

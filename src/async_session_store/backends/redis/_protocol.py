@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 
 Argument: TypeAlias = "bytes | str | int"
 
-# Replies, although redis-py derives two of them from its ConnectionError.
+# These are replies, although redis-py derives two of them from its ConnectionError.
 _ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
 
 
@@ -23,9 +23,9 @@ def pack(*arguments: Argument) -> bytes:
 async def read_reply(connection: AbstractConnection) -> object:
     """Return the next reply; return an error reply too, as the replies after it must be read.
 
-    redis-py's own bound is left out: it would end a wait without a look at what has come. So is
-    what its Sentinel connection adds: that drops the connection at the first READONLY, with all
-    the replies that follow.
+    This bypasses redis-py's own time-out, which would end a wait without checking what has arrived.
+    It also bypasses the override of its Sentinel connection, which drops the connection at the
+    first READONLY, with all the replies that follow.
     """
     try:
         return cast(

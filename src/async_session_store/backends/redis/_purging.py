@@ -1,4 +1,4 @@
-"""Drops what points to sessions that are gone, in steps of bounded size."""
+"""Dropping index entries whose sessions are gone, in steps of bounded size."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class IndexPurge:
         return None
 
     async def _scan(self, pattern: str) -> AsyncIterator[list[Argument]]:
-        """The keys of this namespace that have a name of a pattern, some at a time."""
+        """Yield the keys of this namespace that match a pattern, some at a time."""
         cursor = _SCAN_START
         while True:
             reply = await self._call("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP)

@@ -33,9 +33,9 @@ def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
 
 
 def _key(reply: object) -> SessionKey:
-    """Return a key as it is stored: a Rust process may use an empty one, or a longer one than M7.
+    """Return a stored key unchecked: a Rust process may use an empty one, or one longer than M7.
 
-    It is no new key of ours, and its wait has to be found, claimed and cleared like any other.
+    Its wait has to be found, claimed and cleared like any other.
     """
     text = cast("bytes", reply).decode()
     return SessionKey(text) if SessionKey.accepts(text) else str.__new__(SessionKey, text)
@@ -61,7 +61,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
-    # By that owner the script let the caller see it: no data of another may go out (F7).
+    # The script let the caller see it because of that owner: return no other owner's data (F7).
     if told is None or told.decode() != told_owner(found.owner):
         return Unreadable(key, None, "its owner cannot be told")
     return SessionRecord(key, found, _stamps.etag(document), None if expiry < 0 else moment(expiry))

@@ -23,13 +23,13 @@ async def switches_heard(
 ) -> AsyncGenerator[None, None]:
     """In the block, call ``on_switch`` when the primary of the pool may have changed.
 
-    After a fail-over by hand the old primary goes on for some ten seconds, and acknowledges writes
-    that are lost when it becomes a replica. So nothing that it answers tells.
+    After a manual failover the old primary goes on for some ten seconds, and acknowledges writes
+    that are lost when it becomes a replica. So its answers do not show the switch.
     """
     if not (isinstance(pool, SentinelConnectionPool) and pool.is_master):
         yield
         return
-    # All of them: until a Sentinel says so itself, it gives the old address to those that ask it.
+    # All of them: a Sentinel gives out the old address until it announces the switch itself.
     sentinels = cast("list[Redis]", pool.sentinel_manager.sentinels)
     tasks = [asyncio.create_task(_listen(sentinel, on_switch)) for sentinel in sentinels]
     try:
@@ -45,7 +45,7 @@ async def _listen(sentinel: Redis, on_switch: Callable[[], None]) -> None:
         with suppress(RedisError, OSError):
             async with sentinel.pubsub() as events:
                 await events.subscribe(_EVENT)
-                # The first message confirms the subscription; there may have been a switch before.
+                # The first message confirms the subscription; a switch may have come before it.
                 async for _ in cast("AsyncIterator[object]", events.listen()):
                     on_switch()
         await asyncio.sleep(_RETRY_PAUSE)

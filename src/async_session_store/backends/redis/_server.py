@@ -1,4 +1,4 @@
-"""Checks at open: whether this server, and what its user may do there, can hold sessions."""
+"""Checks at open: whether this server can hold sessions, and its user has the permissions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OLDEST_REDIS: Final = (6, 2)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _KEEPS_ALL: Final = "noeviction"
 
-# How servers say that a user has no right to a command, or to a key; the first of each comes from
-# the scripts of Redis 6.2. A user's name may stand in such a text, but no name holds a blank.
+# How servers say that a user may not run a command, or use a key; the first of each comes from
+# scripts on Redis 6.2. Such a text may contain a user's name, but no name contains a blank.
 _NOT_THE_COMMAND: Final = ("can't run", "permissions to run")
 _NOT_THE_KEY: Final = ("can't access", "permissions to access")
-# Where a script may use only keys that its call names, or, in a cluster, keys of one slot. The text
-# of redis-py's MovedError says only where a slot is.
+# A script may use only keys that its call declares or, in a cluster, keys of one slot. The text of
+# redis-py's MovedError says only where a slot is.
 _OTHER_KEYS: Final = ("slot", "clusterdown", "movederror", "non local key", "undeclared")
 _UNKNOWN: Final = ("unknown",)
 _NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
@@ -31,14 +31,14 @@ _NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What matters here of the reply to ``INFO``. A server may leave any of it out."""
+    """The relevant part of the reply to ``INFO``. A server may leave any of it out."""
 
     version: tuple[int, int] | None = None
     is_cluster: bool = False
     is_sentinel: bool = False
     is_replica: bool = False
     eviction_policy: str = _KEEPS_ALL
-    """``noeviction`` also where the server has no limit of memory, so that it evicts nothing."""
+    """``noeviction`` also if the server has no memory limit, as it evicts nothing then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def check_kind(info: ServerInfo) -> None:
 def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
     """Raise ``StoreUnavailableError`` if a command was refused for good.
 
-    A replica, or a server that is out of memory, refuses writes as well: that is left to the calls
-    that write, as others can be answered.
+    A replica, or a server that is out of memory, refuses writes too. Those refusals are left to the
+    calls that write, as other calls can be answered.
     """
     if _commands(refusals, _OTHER_KEYS):
         raise StoreUnavailableError(
@@ -133,7 +133,7 @@ def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
 
 
 def warnings(info: ServerInfo) -> list[str]:
-    """Say what of a server may lose sessions, or refuse to store them."""
+    """Return warnings about settings that may lose sessions, or keep them from being stored."""
     found: list[str] = []
     if info.eviction_policy != _KEEPS_ALL:
         found.append(
@@ -156,7 +156,7 @@ def _speaks(text: str, words: Sequence[str]) -> bool:
 
 
 async def _info(info: Callable[[], Awaitable[object]]) -> ServerInfo:
-    """Ask the server about itself. One that may not, or cannot, tell may do all else."""
+    """Ask the server about itself. If ``INFO`` is refused, everything else may still work."""
     try:
         reply = await info()
         return parse_info(reply) if isinstance(reply, bytes) else ServerInfo()
@@ -171,13 +171,13 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
         reply = cast("list[list[bytes]]", await probe())
     except StoreUnavailableError as error:
         if words := _servers_words(error):
-            named = _NAMED_COMMAND.search(words)  # what introduces a connection is refused here too
+            named = _NAMED_COMMAND.search(words)  # refusals while connecting end up here too
             return [Refusal(named[1] if named else command, words)]
         raise
     return [Refusal(name.decode(), text.decode(errors="replace")) for name, text in reply]
 
 
 def _servers_words(error: StoreUnavailableError) -> str:
-    """Return what the server answered, or nothing if it was not the server that refused."""
+    """Return what the server answered, or nothing if the refusal is not the server's."""
     cause = error.__cause__
     return f"{type(cause).__name__}: {cause}" if isinstance(cause, ResponseError) else ""

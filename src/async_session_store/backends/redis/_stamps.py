@@ -1,8 +1,8 @@
-"""Stamps: by the blanks that a document ends in, we know that we wrote it, and which one it is.
+"""Stamps: the blanks at the end of a document show that we wrote it, and which version it is.
 
-JSON may end in blanks, and whoever writes the document anew ends it otherwise: the Rust crate in
-none. So a script tells by a few bytes whether a document is the one that our meta key knows,
-however large it is. A claim or a touch also stamps what a Rust process wrote, as it is.
+JSON may end in blanks, and any other program that rewrites the document ends it differently; the
+Rust crate adds none. So a few bytes show a script whether a document is the one in our meta key,
+however large it is. A claim or a touch also appends a stamp to a document of a Rust process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _blanks(stamp: bytes) -> bytes:
 
 
 def as_stored(etag: str) -> bytes | str:
-    """Return what a script compares with a document: its stamp, its SHA-1, or what matches none."""
+    """Return what a script compares with a document: a stamp, a SHA-1, or what never matches."""
     if _HEX.fullmatch(etag):
         return _blanks(bytes.fromhex(etag))
     return etag if _SHA_1.fullmatch(etag) else _NO_ETAG

@@ -1,4 +1,4 @@
-"""A client from a URL. What redis-py would misread, or refuse too late, is refused by its name."""
+"""A client from a URL. Names and refuses what redis-py would misread or refuse too late."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DATABASE: Final = re.compile(r"/?|/[0-9]+/?")
 _OPTION: Final = re.compile(r"[a-z][a-z0-9_]*")
 _POOL_OPTION: Final = "max_connections"
 
-# Arguments of redis-py's connections for which no text can stand.
+# Arguments of redis-py's connections that cannot be given as text.
 _OBJECTS: Final = {
     "connection_class",
     "credential_provider",
@@ -43,7 +43,7 @@ _OBJECTS: Final = {
     "socket_keepalive_options",
     "socket_type",
 }
-# redis-py takes any number for these, and 0 for a default of its own.
+# redis-py accepts any number for these, and takes 0 for its own default.
 _LEAST: Final = {
     "db": 0,
     "health_check_interval": 0,
@@ -53,7 +53,7 @@ _LEAST: Final = {
     "socket_read_size": 1,
     "socket_timeout": 1e-3,
 }
-# redis-py looks at these only when it connects.
+# redis-py checks these only when it connects.
 _LATE: Final[dict[str, Callable[[str], object]]] = {
     "encoding": codecs.lookup,
     "encoding_errors": codecs.lookup_error,
@@ -64,8 +64,8 @@ _LATE_TLS: Final = {"ssl_ciphers", "ssl_min_version"}
 def client_from_url(url: str, **defaults: Any) -> Redis:
     """Return ``redis.asyncio.Redis.from_url(url, **defaults)``.
 
-    Raises ``InvalidInputError``. Its text quotes nothing that may be part of a password, and it has
-    neither cause nor context, whose texts may.
+    Raises ``InvalidInputError``. Its text quotes nothing that may be part of a password. It has
+    neither a cause nor a context, as their texts might.
     """
     if not isinstance(url, str):
         raise InvalidInputError("url: give a text")
@@ -147,7 +147,7 @@ def _may_be_shown(name: str, query: str) -> bool:
 
 
 def _known_options(scheme: str) -> set[str]:
-    """Name the arguments of the connections, whose classes hand on to their bases what is left."""
+    """Return the arguments of the connections, whose classes pass the rest on to their bases."""
     kind: type[object] = Redis.from_url(f"{scheme}://").connection_pool.connection_class
     initializers = [vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
     arguments = {name for each in initializers for name in inspect.signature(each).parameters}

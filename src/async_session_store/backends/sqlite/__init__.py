@@ -276,7 +276,7 @@ class SqliteBackend(Backend):
 
 
 def _sweep(tables: Tables, limit: int) -> int:
-    """Delete at most ``limit`` expired sessions, claims and deliveries; how many."""
+    """Delete at most ``limit`` expired sessions, claims and deliveries. Return how many."""
     deleted = tables.sessions.sweep(limit)
     return deleted + tables.claims.sweep(limit - deleted)
 

@@ -118,7 +118,7 @@ class ClaimTable:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
         if row is None or not isinstance(row[0], int):
-            return None  # a deadline that is no number is someone else's, and holds nothing
+            return None  # a deadline that is not a number is not ours, and holds no claim
         return self._clock.utc(row[0])
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
@@ -133,7 +133,7 @@ class ClaimTable:
         self._execute(_REMEMBER, columns)
 
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired claims and deliveries; how many."""
+        """Delete at most ``limit`` expired claims and deliveries. Return how many."""
         deleted = 0
         for statement in _DELETE_EXPIRED:
             columns = (self._clock.now(), limit - deleted)

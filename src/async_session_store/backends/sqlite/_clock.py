@@ -27,5 +27,5 @@ class Clock:
 
     @staticmethod
     def utc(deadline: int) -> datetime:
-        """Return a deadline as a date and time: the latest there is, if it lies after that."""
+        """Return a deadline as a ``datetime``, or the latest one that there is if it is later."""
         return _time.utc(deadline)

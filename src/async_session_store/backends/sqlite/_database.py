@@ -46,9 +46,9 @@ class Tables:
 class Operation(NamedTuple):
     """What to do with the tables, and whether that changes them.
 
-    One that is ``brief`` is about few rows, and takes microseconds if they are small and neither a
-    lock nor the disk must be waited for. A ``single`` statement that only reads needs no
-    transaction around it. What writes gets one: it looks at the clock when it has the lock (T4).
+    A ``brief`` operation touches few rows, and takes microseconds if they are small and it need not
+    wait for a lock or the disk. A ``single`` statement that only reads needs no transaction. Writes
+    get one, so that they read the clock when they have the lock (T4).
     """
 
     run: Callable[[Tables], object]

@@ -1,6 +1,6 @@
-"""The index of the log (``-shm``), looked at through SQLite's own descriptor of it.
+"""The index of the log (``-shm``), read through SQLite's own descriptor of it.
 
-A descriptor of our own would have to be closed some day, and that drops SQLite's locks.
+A descriptor of our own would have to be closed some day, and that would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Index:
         return not self._tripwire.is_intact()
 
     def read_progress(self) -> bytes:
-        """Return what changes with each checkpoint, before it first writes to the database."""
+        """Return bytes that each checkpoint changes before it first writes to the database."""
         found = os.pread(self._descriptor, _READ_TO - _READ_FROM, _READ_FROM)
         return found[_SALTS] + found[_WRITTEN] + found[_BEGUN]
 
     def has_progressed(self, since: bytes) -> bool:
-        """Tell whether a checkpoint has written to the database since its progress was read."""
+        """Return whether a checkpoint has written to the database since its progress was read."""
         return _locks.checkpoint_is_running(self._descriptor) or self.read_progress() != since
 
 
 def find_index(file: Identity) -> Index | None:
-    """Return the index that this process has open, or None where that cannot be told."""
+    """Return the index that this process has open, or None if it cannot be found."""
     writable = [each for each in _locks.descriptors(file) if _locks.is_writable(each)]
     return Index(writable[0]) if writable else None

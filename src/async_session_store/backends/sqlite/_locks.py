@@ -1,10 +1,11 @@
-"""Locks on SQLite's own descriptors, which survive what drops the locks that SQLite takes.
+"""Locks on SQLite's own descriptors, which last when SQLite's own locks are dropped.
 
 SQLite's locks belong to the process. POSIX drops all of them as soon as the process closes any
-descriptor of the file, as a program does that merely reads it. Another process then believes to be
-the last user of the database, and deletes the log that this one goes on writing to. Locks of an
-open file description last until SQLite closes its descriptor. They keep the file's last user from
-checkpointing and deleting the log when it closes, too, so they are given back for a clean close.
+descriptor of the file, which even a program that merely reads the file does. Another process then
+takes itself for the last user of the database, and deletes the log that this one goes on writing
+to. Locks of an open file description last until SQLite closes its descriptor. They also keep the
+real last user from checkpointing and deleting the log when it closes, so they are released for a
+clean close.
 
 Linux has such locks. Elsewhere these functions find no descriptors, and nothing locked.
 """
@@ -31,7 +32,7 @@ _CHECKPOINTER: Final = (121, 1)  # of the index
 
 
 class Identity(NamedTuple):
-    """What tells a file from all others, whatever its path."""
+    """The identity of a file, whatever its path."""
 
     device: int
     inode: int
@@ -39,7 +40,7 @@ class Identity(NamedTuple):
 
 @lru_cache(1)
 def are_supported() -> bool:
-    """Tell whether the system has locks of open file descriptions. Some sandboxes have not."""
+    """Return whether the system has locks of open file descriptions. Some sandboxes lack them."""
     if sys.platform != "linux":
         return False
     descriptor = os.open(os.devnull, os.O_RDWR)
@@ -55,7 +56,7 @@ def are_supported() -> bool:
 def identity(path: str) -> Identity | None:
     """Return the identity of the file that is at a path now, or None if there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # half the time of a Path's
+        status = os.stat(path)  # noqa: PTH116  # Path.stat takes twice as long
     except FileNotFoundError:
         return None
     return Identity(status.st_dev, status.st_ino)
@@ -74,14 +75,14 @@ def descriptors(file: Identity) -> list[int]:
 
 
 def is_writable(descriptor: int) -> bool:
-    """Tell whether a descriptor is SQLite's rather than that of a program that reads the file."""
+    """Return whether a descriptor is SQLite's, not that of a program that reads the file."""
     if sys.platform == "linux":
         return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     return False
 
 
 def hold_database(descriptors: Iterable[int]) -> None:
-    """Keep everybody, SQLite in this process included, from being the database's last user."""
+    """Keep everybody, even SQLite in this process, from being the database's last user."""
     for descriptor in descriptors:
         _lock(descriptor, "F_RDLCK", *_SHARED)
 
@@ -92,14 +93,14 @@ def release_database(descriptors: Iterable[int]) -> None:
 
 
 def hold_index(descriptors: Iterable[int]) -> None:
-    """Keep everybody from taking the index of the log for an abandoned one."""
+    """Keep everybody from treating the index of the log as abandoned."""
     for descriptor in descriptors:
         _lock(descriptor, "F_RDLCK", *_IN_USE)
 
 
 @contextmanager
 def others_kept_out(descriptor: int) -> Generator[None, None, None]:
-    """Keep others from opening the database. Raise ``OSError`` if one is doing that just now."""
+    """Keep others from opening the database. Raise ``OSError`` if one is doing that now."""
     _lock(descriptor, "F_WRLCK", _PENDING_BYTE, 1)
     try:
         yield
@@ -120,10 +121,10 @@ def checkpoint_is_running(index: int) -> bool:
 
 
 class Tripwire:
-    """A lock like SQLite's own on a byte that nobody else locks: it is dropped with them.
+    """A lock like SQLite's own, on a byte that nobody else locks: it is dropped when they are.
 
     Args:
-        descriptor: SQLite's, of the file whose locks matter.
+        descriptor: SQLite's descriptor of the file whose locks matter.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -150,7 +151,7 @@ def _lock(descriptor: int, kind: str, start: int, length: int) -> None:
 
 
 def _is_locked(descriptor: int, start: int, length: int) -> bool:
-    """Tell whether someone else has a lock, this process's own POSIX locks included."""
+    """Return whether anyone holds a lock. This process's own POSIX locks count."""
     if sys.platform != "linux" or not are_supported():
         return False
     query = _flock("F_WRLCK", start, length)

@@ -1,7 +1,7 @@
 """Which database files this process has open, and which its parent had when it forked.
 
-All connections of a process to one file share SQLite's locks and its index of the log. So do their
-locks here: the first store takes them, the last one gives them back.
+All connections of a process to one file share SQLite's locks and its index of the log. They share
+the locks taken here too: the first store takes them, and the last one releases them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OpenFiles:
         with self._lock:
             stores = self._watches.get(watch.database)
             if stores is None:
-                return  # of the process that this one was forked from
+                return  # it belongs to the process that this one was forked from
             stores.discard(watch)
             if stores:
                 return
@@ -65,8 +65,8 @@ class OpenFiles:
         return set(self._watches.get(database, ()))
 
     def disown(self) -> None:
-        """In a forked child: refuse its parent's stores, and its parent's files to new ones."""
-        self._lock = threading.Lock()  # a thread that is not here may have held it
+        """Refuse, in a forked child, the parent's stores and new stores on the parent's files."""
+        self._lock = threading.Lock()  # a thread that the fork left behind may have held it
         for database in list(self._watches):
             for watch in self._stores(database):
                 watch.abandon()

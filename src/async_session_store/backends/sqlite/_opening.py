@@ -1,4 +1,4 @@
-"""A database file opened: looked at first, made ready, and watched from then on."""
+"""Opening a database file: check it, prepare it, and watch it from then on."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _open_file(place: Place, settings: Settings) -> Opened:
         return Opened(connection, Watch(place, connection))
     except BaseException:
         if has_log:
-            # Closing would write it to the file, which may be another application's.
+            # Closing would write the log to the file, which may be another application's.
             _locks.hold_database(_locks.descriptors(file))
         connection.close()
         raise

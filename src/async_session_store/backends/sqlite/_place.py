@@ -1,4 +1,4 @@
-"""Where the database file is: created for its owner alone, and only where a log can stand."""
+"""Where the database file is: create it for its owner alone, and check that a log can be there."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LOGGER: Final = logging.getLogger("async_session_store")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A database file by its path, and the two files that SQLite keeps beside it."""
+    """The paths of a database file and of the two files that SQLite keeps beside it."""
 
     path: str
-    """Absolute; its links are followed at each look."""
+    """Absolute. Links in it are followed each time it is used."""
     real: str
     """Where the links led when the store was opened."""
 
@@ -40,7 +40,7 @@ class Place:
 
     @property
     def index(self) -> str:
-        """Of the log, in memory that processes share."""
+        """The index of the log, which processes map as shared memory."""
         return f"{self.real}-shm"
 
 
@@ -52,12 +52,12 @@ class Mount(NamedTuple):
 
 
 def find_place(path: str) -> Place:
-    absolute = os.path.abspath(path)  # noqa: PTH100  # a Path's would resolve nothing of ".."
+    absolute = os.path.abspath(path)  # noqa: PTH100  # Path.absolute would not resolve ".."
     return Place(absolute, os.path.realpath(absolute))
 
 
 def create_private(place: Place) -> None:
-    """Create the file with the mode 0600 if it does not exist, also where a link leads nowhere.
+    """Create the file with the mode 0600 if it does not exist, even behind a dangling link.
 
     An existing file is not opened: closing it again would drop the locks that another connection
     of this process holds on it.
@@ -82,7 +82,7 @@ def create_private(place: Place) -> None:
 
 
 def check_place(place: Place) -> None:
-    """Raise ``StoreUnavailableError`` where the log cannot stand beside the file; warn of networks.
+    """Refuse a place where no log can be beside the file; warn about a network file system.
 
     All processes must see the same log. SQLite keeps it in the folder, and shares its index in
     memory.

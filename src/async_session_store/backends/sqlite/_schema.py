@@ -58,7 +58,7 @@ def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
 
 
 def record_file(connection: sqlite3.Connection, inode: int) -> None:
-    """Note in a file which one it is, where it can be read without its log."""
+    """Record a file's inode in the file itself, where it can be read without the log."""
     recorded = connection.execute("SELECT inode FROM file").fetchall()
     if recorded == [(str(inode),)]:
         return

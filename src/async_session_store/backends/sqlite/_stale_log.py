@@ -1,6 +1,6 @@
-"""A log that was left beside a database file by another file, which was there before.
+"""Detecting a log that another database file, which was there before, left beside this one.
 
-SQLite tells a log only by its name, and would write it over whatever file is there now.
+SQLite finds a log only by its name, and would write it over whatever file is there now.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PAUSE: Final = 0.005  # seconds
 def check_log(place: Place, timeout: float) -> None:
     """Raise ``StoreUnavailableError`` if the log beside a file seems to be another file's.
 
-    Another process may be opening or closing the file just now. So only what is still so after
-    ``timeout`` seconds counts.
+    Another process may be opening or closing the file just now. So the log is refused only if it
+    still seems so after ``timeout`` seconds.
     """
     give_up_at = time.monotonic() + timeout
     while reason := _found_stale(place):
@@ -40,7 +40,7 @@ def check_log(place: Place, timeout: float) -> None:
 def _found_stale(place: Place) -> str | None:
     database, index = identity(place.real), identity(place.index)
     if database is None or _locks.descriptors(database):
-        return None  # new, or open in this process: then SQLite has seen both together
+        return None  # new, or open in this process, where SQLite opened both together
     if index is not None and not _is_in_use(place.real) and _index_is_in_use(place.index, index):
         return "they are in use, and the file is not"
     if _size(place.log) and _recorded_inode(place.real) not in {None, str(database.inode)}:
@@ -58,7 +58,7 @@ def _is_in_use(path: str) -> bool:
 
 def _index_is_in_use(path: str, index: _locks.Identity) -> bool:
     if _locks.descriptors(index):
-        return True  # in this process, whose locks a descriptor of our own would drop
+        return True  # in this process: closing a descriptor of our own would drop its locks
     with suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -75,11 +75,11 @@ def _size(path: str) -> int:
 
 
 def _recorded_inode(path: str) -> str | None:
-    """Return which file the content says that it is in, looked up without the log."""
+    """Return the inode that the content records, read without the log."""
     url = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(url, uri=True)) as database:
             row = database.execute("SELECT inode FROM file").fetchone()
     except sqlite3.Error:
-        return None  # no file of ours, or of an older version, or one that is just being written
+        return None  # not our file, of an older version, or being written just now
     return None if row is None else str(row[0])

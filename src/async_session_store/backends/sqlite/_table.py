@@ -38,7 +38,7 @@ _AT_KEY: Final = f"key = ? AND {_LIVE}"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
-# As blobs, texts that are no UTF-8 can be read too (and then found to be no document, or no key).
+# As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
 _KEY: Final = "CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END"
 _SELECT: Final = (
     f"SELECT {_KEY}, env, tenant, team, user, scope_hash, wait_id, deadline,"
@@ -246,7 +246,7 @@ class SessionTable:
     def _first_at(
         self, statement: str, owner: Owner, scope_hashes: Sequence[str]
     ) -> tuple[Any, ...] | None:
-        """Return the columns of the first scope's row that has a key, with the key as such."""
+        """Return the columns of the first scope's row that has a valid key, and that key."""
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
             found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
@@ -321,13 +321,13 @@ def owner_columns(owner: Owner) -> OwnerColumns:
 
 
 def _row(values: tuple[Any, ...] | None) -> Row | None:
-    """Return a row, or None where there is none, or none with a key that can be used."""
+    """Return a row, or None if there is none or its key is not valid."""
     key = None if values is None else _key(values[0])
     return None if values is None or key is None else Row(key, *values[1:])
 
 
 def _key(stored: bytes | None) -> SessionKey | None:
-    """Return a key that was selected, or None for one that no call can name."""
+    """Return a selected key, or None if it is not valid in any call."""
     try:
         return None if stored is None else SessionKey(stored.decode())
     except (UnicodeDecodeError, ValidationError):

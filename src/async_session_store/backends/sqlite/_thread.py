@@ -1,7 +1,7 @@
 """The database in a thread of its own: each batch of operations is one hop to it.
 
-A hop costs the loop itself more time than most operations take. So one that comes alone, and need
-not wait, runs in the loop's own thread.
+A hop costs the loop itself more time than most operations take. So an operation that comes alone
+and need not wait runs in the loop's own thread.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object]
             raise unavailable(error) from error
         yield _DatabaseRunner(thread, database)
     finally:
-        # Also what was opened for a caller that was cancelled meanwhile.
+        # This also closes what was opened for a caller that was cancelled meanwhile.
         await thread.run_last(resources.close)
 
 
 class FunctionThread:
     """Runs functions one after the other in a thread, for a loop that awaits their results.
 
-    The thread is a daemon: a store that nobody closed must not keep the interpreter from ending. It
-    takes nothing with it, as what was answered is committed.
+    The thread is a daemon: a store that nobody closed must not keep the interpreter from ending.
+    Nothing is lost with it, as whatever was answered is committed.
     """
 
     def __init__(self, name: str) -> None:
@@ -80,13 +80,13 @@ class FunctionThread:
     def _serve(self) -> None:
         while call := self._calls.get():
             call()
-            del call  # what it holds, until the next one comes
+            del call  # or its references would live until the next one comes
 
 
 def _call(
     function: Callable[[], _T], future: asyncio.Future[_T], loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Call a function, and hand over to the loop what came of it."""
+    """Call a function, and hand its outcome over to the loop."""
     settle: Callable[[], None]
     try:
         settle = partial(_succeed, future, function())

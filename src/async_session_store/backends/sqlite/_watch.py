@@ -1,6 +1,6 @@
-"""The files of an open database, watched: SQLite itself goes on writing where nobody reads.
+"""Watching the files of an open database: SQLite itself would go on writing where nobody reads.
 
-A call is answered only when the database, its log and the log's index are those that any other
+A call is answered only if the database, its log and the log's index are the files that any other
 process would open.
 """
 
@@ -24,7 +24,7 @@ _UNKNOWN: Final = "whether this call was carried out is unknown"
 
 
 class Loss(NamedTuple):
-    """What became of the files, and what to do about it."""
+    """What happened to the files, and what to do about it."""
 
     what: str
     advice: str
@@ -93,10 +93,10 @@ class Watch:
     def check(self, *, wrote: bool) -> None:
         """Raise ``StoreUnavailableError`` if others would open other files than this connection.
 
-        Reads are not checked for the index and its locks: this is called for each call, and costs
-        a microsecond or two a file.
+        After reads, the index and its locks are not checked: this runs for each call, and each file
+        takes a microsecond or two.
         """
-        # Read before the file is looked at, as a checkpoint tells here before it writes there.
+        # Read it before checking the file: a checkpoint shows here before it writes to the file.
         progress = self._index.read_progress() if wrote and self._index else self._progress
         place, opened = self._place, self._opened
         try:
@@ -120,7 +120,7 @@ class Watch:
             self._refuse(_LOCKS_DROPPED)
 
     def _check_content(self, content: tuple[int, int]) -> None:
-        """Raise ``StoreUnavailableError`` if something else than a checkpoint wrote to the file."""
+        """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file."""
         if content == self._content or self._index is None:
             return
         if not self._index.has_progressed(self._progress):
@@ -128,11 +128,11 @@ class Watch:
         self._content = content
 
     def is_intact(self) -> bool:
-        """Tell whether no loss was found yet, and none shows in the identities of the files."""
+        """Return whether no loss has been found, and the files are still the same ones."""
         return self._loss is None and self._identities() == self._opened
 
     def end(self) -> None:
-        """Let the connection checkpoint and delete its log when it closes, if that is still right.
+        """Let the connection checkpoint and delete its log when it closes, if that is still safe.
 
         Otherwise SQLite would write the old log over a file that has taken the place of its own,
         and delete the new file's log.
@@ -164,7 +164,7 @@ class Watch:
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
-        """Write a deleted log to its database, unless somebody may have gone on without it."""
+        """Write a deleted log to its database, unless someone may have gone on without the log."""
         descriptors = filter(_locks.is_writable, _locks.descriptors(self.database))
         try:
             with _locks.others_kept_out(next(descriptors)):
@@ -196,5 +196,5 @@ class Watch:
 
 
 def _content(status: os.stat_result) -> tuple[int, int]:
-    """Return what changes whenever somebody writes to a file."""
+    """Return values that change whenever somebody writes to the file."""
     return status.st_mtime_ns, status.st_size

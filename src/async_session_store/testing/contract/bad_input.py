@@ -69,7 +69,7 @@ OWN_DATA: dict[str, SessionData] = {
         impersonation=_OwnImpersonation(actor_id=UserId("u2"))
     ),
 }
-"""Data that is of a subclass, or holds one, by the argument that is to be named."""
+"""Data that is, or holds, an instance of a subclass, by the argument that the error must name."""
 
 BAD_USER_IDS: list[Any] = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
 BAD_KEYS: list[Any] = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]

@@ -73,7 +73,7 @@ OF_NO_DOCUMENT = [
     *("0", "00", "-1", "1.0", "+1", "0x1", "\u0661", "''", "' OR 1 --", "%", "_", ".*", "\x00"),
     *("0" * 16, "f" * 16, "0" * 32, "0" * 40, "f" * 40, "g" * 40, "x" * 1024, "é" * 512),
 ]
-"""Texts that are the etag of no document, though they may be how one ends, or a pattern."""
+"""Texts that are no document's etag, though a document may end in one, or one may be a pattern."""
 
 ALL_LINES = sorted(f"{number}" for number in range(20))
 

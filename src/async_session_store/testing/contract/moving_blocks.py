@@ -1,6 +1,6 @@
 """Section 6, K4: blocks that begin, take their steps and end in different tasks."""
 
-# ruff: noqa: PT012  # what a block does is part of what is expected of it
+# ruff: noqa: PT012  # the steps of a block are part of what a test expects to raise
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class _BlockError(Exception):
-    """What a block raises."""
+    """The error that a block raises."""
 
 
 async def in_a_task(call: Callable[[], Awaitable[_T]]) -> _T:

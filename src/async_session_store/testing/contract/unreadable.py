@@ -113,7 +113,7 @@ ODD = {
     "a nul behind it": data("secret").model_dump_json().encode() + b"\x00",
     "utf-16": data("secret").model_dump_json().encode("utf-16"),
 }
-"""Documents that a reader may take or refuse, but must not stumble over."""
+"""Documents that a reader may accept or refuse, but must not crash on."""
 
 unreadable_documents: pytest.MarkDecorator = pytest.mark.parametrize(
     "document", [*OF_NO_ONE.values(), *OWNED.values()], ids=[*OF_NO_ONE, *OWNED]
@@ -270,7 +270,7 @@ class Unreadable(SharedHooks):
             assert await find(store, A) == "spoilt"
             found = await store.explain(CTX, "u1", [A, B])
             assert [report.session_key for report in found.reports] == ["spoilt", "sound"]
-            if keys == ["sound", "spoilt"]:  # what is read can be written back
+            if keys == ["sound", "spoilt"]:  # a document that can be read can be written back
                 await store.edit_session("spoilt", lambda old: old)
         assert await store.clear_waits_for_user(CTX, "u1") == 2
         assert await listed(store) == []

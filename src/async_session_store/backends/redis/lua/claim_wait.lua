@@ -5,7 +5,7 @@
 -- ARGV[4]  the token of the claim
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
--- ARGV[7]  the digests of the delivery at the scopes, with a blank between them, or nothing
+-- ARGV[7]  the digests of the delivery at the scopes, separated by blanks, or nothing
 -- ARGV[8]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
 --          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
@@ -23,7 +23,7 @@ local function identity(key, session, scope)
     return fresh
   end
   redis.call('HSET', meta_key(key), 'scope', scope)
-  -- Who touched it may not have known of this scope key.
+  -- The touch may not have known of this scope key.
   if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
   return session.wait
 end

@@ -16,7 +16,7 @@ if claim[1] ~= token then return 'LOST' end
 local key, session = waiting(owner, scope)
 
 if digest ~= '' then
-  -- A small number, which takes the server no memory of its own.
+  -- The server shares small numbers, so this value takes no memory.
   redis.call('SET', delivery_key(owner, digest), '1', 'PXAT', deadline_after(ARGV[7]))
 end
 redis.call('DEL', KEYS[1])

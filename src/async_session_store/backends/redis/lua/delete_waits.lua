@@ -1,4 +1,4 @@
--- Remove all live waits of an owner and their sessions, and what else is in the set of them.
+-- Remove all live waits of an owner and their sessions, and whatever else is in their set.
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner

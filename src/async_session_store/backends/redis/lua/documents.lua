@@ -1,10 +1,10 @@
--- Reading a document that someone else wrote, as strictly as all its readers do. Nothing here writes a
+-- Reading a document that another program wrote, as strictly as all readers do. Nothing here writes a
 -- document: cjson would change what it does not know.
 --
 -- cjson takes 20 to 80 ms for a megabyte, and the server answers no one meanwhile. So a document of more
--- than LARGEST_WHOLE bytes is read up to its context_json, which has to be its last field and to begin
--- within so many bytes: the Rust crate writes it so, and so do we. _documents.py holds large documents to
--- the same form, so a reader never finds another owner than a script does.
+-- than LARGEST_WHOLE bytes is read up to its context_json, which has to be its last field and has to
+-- begin within that many bytes, as in what the Rust crate and we write. _documents.py requires the same
+-- form of large documents, so a reader never finds another owner than a script does.
 
 local LARGEST_WHOLE = 16384 -- bytes
 local STAMP_LENGTH = 32
@@ -29,10 +29,10 @@ local function stamp_of(key)
   return #ending == STAMP_LENGTH and not string.find(ending, '[^\t\n\r ]') and ending or nil
 end
 
--- A document; if it is large, with an empty context_json. Nil if it is large and of another form.
+-- A document. If it is large, its context_json is emptied; nil if it is large and of another form.
 -- `size` does not count its stamp.
 --
--- In JSON no quote stands inside a text without a backslash before it, so no text hides the name.
+-- Inside a JSON string every quote has a backslash before it, so no string can contain the name.
 local function shortened(key, size, has_stamp)
   if size <= LARGEST_WHOLE then return document_of(key) end
   local CONTEXT = ',"context_json":"'
@@ -40,7 +40,7 @@ local function shortened(key, size, has_stamp)
   local tail = redis.call('GETRANGE', name, size - 64, size - 1)
   local head = redis.call('GETRANGE', name, 0, LARGEST_WHOLE - 1)
   local cut = string.find(head, CONTEXT, 1, true)
-  if not cut and has_stamp then -- Only what we write has a stamp, and our heads may be of any size.
+  if not cut and has_stamp then -- Only our documents have a stamp, and their heads may be of any size.
     head = document_of(key)
     cut = string.find(head, CONTEXT, 1, true)
   end
@@ -48,10 +48,11 @@ local function shortened(key, size, has_stamp)
   return string.sub(head, 1, cut - 1) .. CONTEXT .. '"}'
 end
 
--- The owner of a document, nil if that cannot be told, and whether it has all that a reader needs.
+-- The owner of a document, nil if it cannot be determined, and whether the document has all that a
+-- reader needs.
 --
--- An owner is the text that stands in the keys: env:tenant:team:user, with "-" for no team and nothing
--- for no user. The team "-", which Rust allows, is none of an owner of ours.
+-- An owner is the text in the keys: env:tenant:team:user, with "-" for no team and nothing for no user.
+-- No owner of ours has a team named "-", which Rust allows.
 local function examine(key, size, has_stamp)
   local LARGEST_ATTEMPT = 2 ^ 32 - 1
   local OPTIONAL_TEXTS = {

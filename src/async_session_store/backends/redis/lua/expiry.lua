@@ -2,9 +2,9 @@
 
 -- include deadlines.lua
 
-local LATEST = 2 ^ 53 -- what a number holds exactly; a Rust process may set a later deadline
+local LATEST = 2 ^ 53 -- a number is exact up to here; a Rust process may set a later deadline
 
--- Redis 6.2 must be asked for the time left and for the time, and once more if the clock ticked in
+-- Redis 6.2 has no PEXPIRETIME: ask for the time left and the time, and again if the clock ticked in
 -- between.
 local function expiry(key)
   local exact = redis.pcall('PEXPIRETIME', key)

@@ -2,14 +2,14 @@
 --
 -- KEYS     the keys to look at
 -- ARGV[3]  how many to drop at most
--- returns  {how many were dropped, {those of a wrong type, ...}}
+-- returns  {how many were dropped, {those of the wrong type, ...}}
 
 -- include names.lua
 
 local meta_prefix = meta_key('')
 local dropped, skipped = 0, {}
 
--- The key of the session that a key leads to, or nil if it is of a wrong type.
+-- The key of the session that a key leads to, or nil if it is of the wrong type.
 local function target(route)
   local is_meta = string.sub(route, 1, #meta_prefix) == meta_prefix
   local kind = redis.call('TYPE', route).ok

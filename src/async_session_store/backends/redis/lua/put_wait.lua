@@ -24,7 +24,7 @@ if ARGV[8] ~= '' then
   expires = {'PXAT', deadline}
 end
 
--- Before the first write, as it fails if the set is none.
+-- Before the first write, as it fails if the key is not a set.
 local others, names = redis.call('SRANDMEMBER', KEYS[4], SAMPLE), {}
 
 -- Mostly nothing is known of the key, and nothing waits at the scope.

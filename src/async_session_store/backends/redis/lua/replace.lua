@@ -24,8 +24,8 @@ end
 
 -- include mending.lua
 
--- Whether an etag is the stored document's: its stamp, or the SHA-1 of what we did not write, also if a
--- claim or a touch has stamped that since.
+-- Whether an etag is the stored document's: its stamp, or the SHA-1 of a document that we did not write,
+-- even if a claim or a touch has stamped it since.
 local function is_etag(session, etag)
   if #etag == STAMP_LENGTH then return etag == stamp_of(key) end
   local stored = document_of(key)
@@ -42,7 +42,7 @@ local deadline = wait_end(key, session, route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if session.ours then redis.call('HSET', meta_key(key), 'stamp', stamp) end
 if deadline >= 0 and redis.call('PTTL', session_key(key)) == -1 then
-  -- A Rust process has dropped it; we wrote last now, so it holds again (T3, T4).
+  -- A Rust process dropped the deadline; we are the last writer now, so it holds again (T3, T4).
   set_deadline(session_key(key), string.format('%.0f', deadline))
   if session.ours then follow_deadline(meta_key(key), key) end
 end

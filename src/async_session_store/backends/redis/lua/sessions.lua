@@ -2,17 +2,17 @@
 --
 -- A session is a table:
 --   fits       whether its document is a text that is not larger than ARGV[2] (bytes)
---   ours       whether no one has written the document since we last knew it: it ends in the stamp that
---              stands in our meta key
---   owner      its owner: if it is ours from our meta key, else from the document; nil if that cannot
---              be told
+--   ours       whether no one has written the document since our meta key was set: it ends in the stamp
+--              in that key
+--   owner      its owner: from our meta key if it is ours, else from the document; nil if it cannot be
+--              determined
 --   readable   whether readers can read the document
--- and what our meta key tells, false where it does not:
+-- and the fields of our meta key, false where one is missing:
 --   known      its owner
---   scope      the hash of the scope where we last knew it to wait; empty once it is detached
+--   scope      the hash of the scope where it waits as far as we know; empty once it is detached
 --   wait       the identity of the wait
 --   stamp      the blanks that the document ended in
---   adopted    of a document of a Rust process that we stamped: 'claim' or 'touch', by what
+--   adopted    for a document of a Rust process: what stamped it, 'claim' or 'touch'
 --
 -- The document decides whose a session is, and where it waits:
 --   ours, not adopted  at the scope in our meta key, and nowhere else
@@ -36,7 +36,7 @@ local function known(key)
   return {known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], adopted = meta[5]}
 end
 
--- The live session under a key, or nil. No library can name a key that is no UTF-8.
+-- The live session under a key, or nil. No library can pass a key that is not UTF-8.
 local function read(key)
   local size = redis.pcall('STRLEN', session_key(key))
   if size == 0 and redis.call('EXISTS', session_key(key)) == 0 or not is_utf8(key) then return nil end
@@ -93,7 +93,7 @@ local function all_waiting(owner)
   return waits
 end
 
--- The scope key that leads to a session, as far as our meta key tells, or nil.
+-- The scope key that leads to a session, as far as our meta key knows, or nil.
 local function route_to(key, session)
   local route = session.scope and may_be_of(session.known, session)
     and scope_key(session.known, session.scope)

@@ -1,4 +1,4 @@
--- To version 4: of a delivery only its digest is remembered, whatever the length of its id.
+-- To version 4: remember only the digest of a delivery, however long its id is.
 -- delivery_digest(scope_hash, delivery_id) is a function of the library; the digest has 15 bytes.
 
 ALTER TABLE deliveries RENAME TO older_deliveries;
