@@ -11,6 +11,9 @@ from typing import Final
 from async_session_store.backends._resources import read_resource
 
 _INCLUDE: Final = "-- include "
+# Only with this first line does Dragonfly let a script use keys that its call does not name. To
+# Redis it is a comment. See https://www.dragonflydb.io/docs/managing-dragonfly/scripting.
+_ALLOW_UNDECLARED_KEYS: Final = "--!df flags=allow-undeclared-keys\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script in ``lua/{name}.lua``."""
-    source = "".join(_lines(f"{name}.lua", included=set())).encode()
+    """Return the script in ``lua/{name}.lua``."""
+    lines = _lines(f"{name}.lua", included=set())
+    source = "".join([_ALLOW_UNDECLARED_KEYS, *lines]).encode()
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 
