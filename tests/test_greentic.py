@@ -107,6 +107,16 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert RunnerSettings.from_env().env == "prod"
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "0" * 5000 + "1x"])
+def test_a_time_to_live_that_a_runner_cannot_parse_is_its_default(digits: str) -> None:
+    variables = {
+        "GREENTIC_SESSION_REDIS_URL": "redis://cache",
+        "GREENTIC_RUNNER_SESSION_NAMESPACE": "mine",
+        "GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS": digits,
+    }
+    assert RunnerSettings.from_env(variables).wait_ttl == timedelta(hours=24)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

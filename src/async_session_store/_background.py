@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import Any
 
 import anyio
+from anyio.lowlevel import current_token
 from typing_extensions import override
 
 
@@ -26,6 +27,11 @@ class Background(ABC):
     The owner may open and close it in different tasks, which rules out a task group. The tasks run
     in an empty context: they work for all callers, and belong to none.
     """
+
+    @property
+    @abstractmethod
+    def is_current(self) -> bool:
+        """Whether the caller runs in its loop."""
 
     @abstractmethod
     def now(self) -> float:
@@ -61,6 +67,14 @@ class AsyncioBackground(Background):
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    @override
+    def is_current(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     @override
     def now(self) -> float:
@@ -104,8 +118,14 @@ class TrioBackground(Background):
     """Runs system tasks: tasks in a nursery could not outlive the task that opened it."""
 
     def __init__(self) -> None:
+        self._token = current_token()
         self._timer_scope: anyio.CancelScope | None = None
         self._tasks: set[_TrioTask] = set()
+
+    @property
+    @override
+    def is_current(self) -> bool:
+        return current_token() == self._token
 
     @override
     def now(self) -> float:
@@ -128,7 +148,9 @@ class TrioBackground(Background):
     @override
     async def aclose(self) -> None:
         for task in list(self._tasks):
-            await task.cancel()
+            task.scope.cancel()
+        while self._tasks:
+            await next(iter(self._tasks)).ended.wait()
 
     def _start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> _TrioTask:
         import trio

@@ -9,11 +9,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from async_session_store._background import runs_asyncio
+
+if TYPE_CHECKING:
+    import trio
 
 _ENTERING: Final = frozenset({"__aenter__", "enter_async_context"})
 _AWAITED: Final = {"cr_frame": "cr_await", "ag_frame": "ag_await", "gi_frame": "gi_yieldfrom"}
@@ -42,9 +45,9 @@ class BlockScope(ABC):
 class _AsyncioScope(BlockScope):
     """Cancels the task that began the block, as ``asyncio.timeout`` does."""
 
-    def __init__(self, generator: FrameType | None) -> None:
+    def __init__(self, task: asyncio.Task[object] | None, generator: FrameType | None) -> None:
         self._generator = generator
-        self._task = asyncio.current_task()
+        self._task = task
         self._was_cancelled = False
         self._cancelled_before = 0
         if sys.version_info >= (3, 11) and self._task is not None:
@@ -81,10 +84,10 @@ class _AsyncioScope(BlockScope):
 class _TrioScope(BlockScope):
     """A cancel scope of the task that began the block."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: trio.lowlevel.Task) -> None:
         import trio
 
-        self._task = trio.lowlevel.current_task()
+        self._task = task
         self._scope = trio.CancelScope()  # anyio's costs twice as much
         self._scope.__enter__()
 
@@ -129,25 +132,30 @@ class _TrioGeneratorScope(BlockScope):
 def block_scope() -> BlockScope:
     """Open a scope around the block of the context manager whose ``__aenter__`` calls this."""
     frame = inspect.currentframe()
-    generator = None if frame is None else _iterated_generator(frame.f_back)
     if runs_asyncio():
-        return _AsyncioScope(generator)
-    return _TrioScope() if generator is None else _TrioGeneratorScope()
+        task = asyncio.current_task()
+        return _AsyncioScope(task, _iterated_generator(frame, task and task.get_coro()))
+    import trio
+
+    trio_task = trio.lowlevel.current_task()
+    if _iterated_generator(frame, trio_task.coro) is not None:
+        return _TrioGeneratorScope()
+    return _TrioScope(trio_task)
 
 
-def _iterated_generator(frame: FrameType | None) -> FrameType | None:
+def _iterated_generator(frame: FrameType | None, coroutine: object) -> FrameType | None:
     """Return the frame of the async generator that can yield out of the block, if one can.
 
-    A generator that ``asynccontextmanager`` made into a context manager does not count: it yields
-    once, and what its user runs there is the block.
+    Any generator up to the task's own coroutine may be the one: managers and helpers stand between
+    it and us. One that ``asynccontextmanager`` made into a context manager does not count: it
+    yields once, and what its user runs there is the block.
     """
-    while frame is not None:
+    root: FrameType | None = getattr(coroutine, "cr_frame", None)
+    while frame is not None and frame is not root:
         caller = frame.f_back
-        is_generator = bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
+        is_generator = frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR
         if is_generator and (caller is None or caller.f_code.co_name not in _ENTERING):
             return frame
-        if not is_generator and frame.f_code.co_name not in _ENTERING:
-            return None
         frame = caller
     return None
 
@@ -173,5 +181,7 @@ def _wrapped(awaitable: object) -> object | None:
     referents: list[object] = gc.get_referents(awaitable)
     for referent in referents:
         if any(hasattr(referent, name) for name in _AWAITED):
+            return referent
+        if hasattr(referent, "send") and hasattr(referent, "throw"):  # anext() wraps one in another
             return referent
     return None

@@ -69,6 +69,7 @@ class WaitBlock(Holder):
 
     async def begin(self) -> WaitClaim | None:
         """Claim the wait. The claim is renewed while :attr:`is_running`."""
+        self._renewer.check_loop()
         self._claim = claim = await self._ask()
         if claim is not None:
             self._renewal = self._renewer.add(claim, self)

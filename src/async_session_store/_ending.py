@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from async_session_store.errors import ClaimLostError, SessionStoreError
+from async_session_store.errors import ClaimLostError
 
 _TIMEOUT: Final = 5.0  # seconds
 
@@ -36,5 +36,5 @@ async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:
             await act()
         except ClaimLostError:
             pass  # it has ended already
-        except SessionStoreError:
+        except Exception:  # whatever a backend raises, it must not replace the block's own error
             _logger.warning("a claim could not be ended; its lease will end", exc_info=True)

@@ -76,7 +76,10 @@ class LoopThread:
             if self._loop is not None and self._wake is not None:
                 with suppress(RuntimeError):  # the loop has ended
                     self._loop.call_soon_threadsafe(self._wake.set)
-            uninterrupted(self._join)
+            try:
+                uninterrupted(self._join)
+            except RuntimeError:  # Python 3.12 starts no thread while the interpreter exits
+                self._join()
         atexit.unregister(self.stop)  # last: if this is interrupted, the exit stops the thread
 
     def keep_tasks(self) -> None:

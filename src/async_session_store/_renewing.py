@@ -15,7 +15,7 @@ import anyio
 from async_session_store._background import Background, Running, background
 from async_session_store._ending import end_quietly
 from async_session_store.claims import WaitClaim
-from async_session_store.errors import ClaimLostError
+from async_session_store.errors import ClaimLostError, StoreUnavailableError
 
 _RENEWALS: Final = 3  # in the time of one lease
 _EARLY: Final = 0.001  # seconds: a timer may fire a moment before its time
@@ -64,6 +64,11 @@ class Renewer:
         self._wakes_at = math.inf
         self._is_closed = False
 
+    def check_loop(self) -> None:
+        """Raise ``StoreUnavailableError`` in a loop in which no claim would be renewed."""
+        if self._background is not None and not self._background.is_current:
+            raise StoreUnavailableError("this store was opened in another event loop")
+
     def add(self, claim: WaitClaim, holder: Holder) -> Renewal:
         """Renew a claim from now on."""
         renewal = Renewal(claim, holder)
@@ -101,7 +106,8 @@ class Renewer:
     def _wake_by(self, loop: Background, due: float) -> None:
         if due < self._wakes_at:
             self._wakes_at = due
-            loop.set_timer(due - loop.now(), partial(self._renew_due, loop))
+            # It may be past: starting the renewals that were due takes its time.
+            loop.set_timer(max(0.0, due - loop.now()), partial(self._renew_due, loop))
 
     def _renew_due(self, loop: Background) -> None:
         self._wakes_at = math.inf
@@ -119,23 +125,30 @@ class Renewer:
                 yield renewal
 
     async def _attempt(self, loop: Background, renewal: Renewal) -> None:
-        if await self._go_on(renewal):
+        if await self._go_on(renewal) and not self._is_closed:
             self._wait(loop, renewal)
         renewal.attempt = None
 
     async def _go_on(self, renewal: Renewal) -> bool:
         """Renew the claim if its holder runs. Return whether to look at it again later."""
-        claim, holder = renewal.claim, renewal.holder()
-        if holder is None:
+        claim = renewal.claim
+        if renewal.holder() is None:
             await end_quietly(claim.release)
             return False
-        if holder.is_running:
-            del holder  # it may be dropped meanwhile
+        while _is_running(renewal.holder()) and not claim.lost:
             await _renew(claim)
+            if claim.seconds_left >= renewal.interval:
+                return True
+            # That failed, or took long. By the next look the lease may have ended.
+            await anyio.sleep(min(claim.seconds_left, renewal.interval / _RENEWALS))
         if not claim.lost:
             return True
         holder = renewal.holder()
         return holder is not None and not holder.lose()
+
+
+def _is_running(holder: Holder | None) -> bool:
+    return holder is not None and holder.is_running
 
 
 async def _renew(claim: WaitClaim) -> None:

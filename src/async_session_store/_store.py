@@ -599,8 +599,10 @@ class AsyncSessionStore:
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._renewer.aclose()
-            await self._storage.aclose()
+            try:
+                await self._renewer.aclose()
+            finally:  # no shield of anyio stops asyncio's own cancellation
+                await self._storage.aclose()
 
     def _put_wait(
         self,

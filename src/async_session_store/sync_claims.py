@@ -203,5 +203,6 @@ def claim_in_loop(
         return SyncWaitClaim(granted[0], crossing) if granted else None
     except BaseException:
         if granted:
-            crossing.call(end_quietly, granted[0].release)
+            with suppress(SessionStoreError):  # what was raised before matters more
+                crossing.call(end_quietly, granted[0].release)
         raise

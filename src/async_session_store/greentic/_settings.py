@@ -26,7 +26,7 @@ _ENV: Final = "GREENTIC_ENV"
 
 _DEFAULT_ENV: Final = "local"
 _DEFAULT_WAIT_TTL: Final = timedelta(hours=24)
-_SECONDS: Final = re.compile(r"\+?[0-9]+")  # what Rust parses as a u64, apart from its size
+_SECONDS: Final = re.compile(r"\+?0*([0-9]{1,20})")  # what Rust parses as a u64, or little more
 _MAX_SECONDS: Final = 2**64 - 1
 
 
@@ -105,7 +105,8 @@ def _namespace(variables: Mapping[str, str]) -> str:
 
 def _wait_ttl(variables: Mapping[str, str]) -> TimeToLive:
     text = variables.get(_WAIT_TTL, "")
-    if not _SECONDS.fullmatch(text) or (seconds := int(text)) > _MAX_SECONDS:
+    digits = _SECONDS.fullmatch(text)
+    if digits is None or (seconds := int(digits[1])) > _MAX_SECONDS:
         return _DEFAULT_WAIT_TTL
     if seconds == 0:
         return NEVER
