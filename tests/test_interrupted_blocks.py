@@ -32,6 +32,7 @@ class Tracer:
         self.left = number
 
     def run(self, call: Callable[[], object]) -> None:
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when it sets a trace
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:

@@ -29,7 +29,7 @@ class WaitBlock(Holder):
         self._claim: WaitClaim | None = None
         self._renewal: Renewal | None = None
         self._scope: BlockScope | None = None
-        self.is_running = False
+        self.is_running: bool = False
 
     @property
     def is_claimed(self) -> bool:

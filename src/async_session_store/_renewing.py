@@ -42,11 +42,11 @@ class Renewal:
     __slots__ = ("attempt", "claim", "due", "holder", "interval")
 
     def __init__(self, claim: WaitClaim, holder: Holder) -> None:
-        self.claim = claim
+        self.claim: WaitClaim = claim
         # Weak, so that a claim is no longer renewed once its holder was dropped.
-        self.holder = weakref.ref(holder)
-        self.interval = claim.lease.total_seconds() / _RENEWALS
-        self.due = math.inf
+        self.holder: weakref.ref[Holder] = weakref.ref(holder)
+        self.interval: float = claim.lease.total_seconds() / _RENEWALS
+        self.due: float = math.inf
         self.attempt: Running | None = None
 
 

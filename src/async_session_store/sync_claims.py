@@ -134,12 +134,12 @@ class SyncWaitBlock:
     only for as long as the block lives.
     """
 
-    __exit__ = _Exit()
+    __exit__: _Exit = _Exit()
 
     def __init__(self, block: WaitBlock, crossing: Crossing) -> None:
         self._block = block
         self._crossing = crossing
-        self.leave = _Leave(_leave, cast("Callable[[], WaitBlock]", ref(block)), crossing)
+        self.leave: _Leave = _Leave(_leave, cast("Callable[[], WaitBlock]", ref(block)), crossing)
         self.leave.block = block
 
     def __enter__(self) -> ClaimedRecord | None:
