@@ -20,6 +20,9 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.redis import HEALTH_CHECK_INTERVAL, RedisBackend
+from async_session_store.backends.redis._link import Link
+from async_session_store.backends.redis._protocol import ask
+from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -381,6 +384,46 @@ async def test_r1_in_a_batch_on_a_replica_reads_are_answered(
         )
         assert read == again == "v0"
         assert isinstance(write, StoreUnavailableError)
+
+
+async def test_r4_after_one_refused_call_no_connection_of_the_pool_leads_to_the_old_primary(
+    server: RedisServer, proxy: TcpProxy
+) -> None:
+    async with (
+        Redis.from_url(proxy.url) as own,
+        AsyncSessionStore(RedisBackend(own, namespace=NS)) as store,
+    ):
+        held = [await own.connection_pool.get_connection() for _ in range(3)]
+        await store.create_session(CTX, data())
+        async with moved(proxy, server):
+            with pytest.raises(StoreUnavailableError, match=f"read-only replica.*{NOTHING}"):
+                await store.create_session(CTX, data())
+            for connection in held:  # what came back last is what the pool gives out next
+                await own.connection_pool.release(connection)
+                await store.create_session(CTX, data())
+
+
+async def test_r4_a_switch_that_is_heard_while_connecting_is_followed(proxy: TcpProxy) -> None:
+    async with Redis.from_url(proxy.url) as own:
+        watchdog = Watchdog()
+        link = Link(own.connection_pool, TIMEOUT, watchdog)
+        with RedisServer.start() as promoted:
+
+            async def switch() -> None:
+                if proxy.commands[-1][:2] == [b"CLIENT", b"KILL"]:  # the last that is sent there
+                    proxy.before_each = None
+                    proxy.server = promoted
+                    link.change()
+
+            proxy.before_each = switch
+            connection = await link.ready()
+            (port,) = await ask(connection, ("CONFIG", "GET", "port"))
+            assert port == {b"port": b"%d" % promoted.port}
+            proxy.forget()
+            assert await link.ready() is connection
+            assert proxy.names == []
+            await link.release()
+        watchdog.close()
 
 
 # --- A caller's own pool ----------------------------------------------------------------------

@@ -94,6 +94,7 @@ class CommandRunner:
     ) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         in_flight: deque[_Sent] = deque()
+        generation = self._link.generation
         try:
             with self._watchdog as watchdog:
                 while jobs or in_flight:
@@ -104,7 +105,7 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    jobs = [] if self._link.is_to_change else more()
+                    jobs = more() if self._link.generation == generation else []
                     if isinstance(reply, NoScriptError):
                         jobs = [*self._again(job), *jobs]
                     else:
