@@ -1193,15 +1193,15 @@ async def test_w3_w6_keys_that_only_rust_allows_are_displaced_and_cleared(
     assert (await find(store, A), rust.find(A)) == (None, None)
 
 
+@pytest.mark.parametrize("name", [b"\xff", b"\xe1\xc2\x80\x80\x80", b"\xf0\x90\xc3\xa9\x80\x80"])
 async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
-    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, name: bytes
 ) -> None:
     layout.register("k", A)
-    for name in (layout.scope(A, CTX), layout.user(CTX)):
-        redis_client.delete(name)
-    redis_client.set(layout.scope(A, CTX), b"\xff")
-    redis_client.sadd(layout.user(CTX), b"\xff")
-    redis_client.set(layout.session("").encode() + b"\xff", data("rust").model_dump_json())
+    redis_client.delete(layout.scope(A, CTX), layout.user(CTX))
+    redis_client.set(layout.scope(A, CTX), name)
+    redis_client.sadd(layout.user(CTX), name)
+    redis_client.set(layout.session("").encode() + name, data("rust").model_dump_json())
     assert await find(store, A) is None
     assert await listed(store) == []
     assert await store.list_wait_records(CTX, "u1") == []
@@ -1305,6 +1305,44 @@ async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
         return
     assert "nothing was" in refusal
     assert image(redis_client, namespace) == before
+
+
+@pytest.mark.parametrize("kind", ["string", "set", "stream"])
+async def test_r2_a_meta_key_of_a_wrong_type_spoils_no_list_and_no_write(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    kind: str,
+) -> None:
+    meta = f"{namespace}:meta:k"
+
+    def spoil() -> None:
+        redis_client.delete(meta)
+        WRONG_TYPES[kind](redis_client, meta)
+
+    spoil()  # while there is no session
+    await register(store, "k", A)
+    assert redis_client.type(meta) == b"hash"
+    await register(store, "sound", B)
+    spoil()
+    assert await listed(store) == ["k", "sound"]
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == ["k", "sound"]
+    await store.update_session("k", data("new"))
+    await store.touch_session("k", 60)
+    spoil()
+    await (await claim(store, A)).release()
+    spoil()
+    assert await (await claim(store, A)).complete() is True
+    await register(store, "k", A)
+    spoil()
+    await store.remove_session("k")
+    assert await listed(store) == ["sound"]
+    layout.register("k", C)
+    spoil()
+    assert await store.clear_waits_for_user(CTX, "u1") == 2
+    assert await listed(store) == []
 
 
 @pytest.mark.parametrize("kind", ["string", "hash", "stream"])

@@ -53,6 +53,7 @@ local function adopt(key, owner, scope, by, fresh)
     redis.call('APPEND', session_key(key), fresh)
     stamp = fresh
   end
+  redis.call('DEL', meta_key(key)) -- it may be of the wrong type
   redis.call(
     'HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh, 'stamp', stamp, 'adopted', by
   )
