@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 _PING_TIMEOUT: Final = 1.0  # seconds; to give up too soon costs no more than a new connection
-_RUN_ID: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+_ID: Final = re.compile(rb"\bid=(\d+)")
+_ADDRESS: Final = re.compile(rb"\baddr=(.*?) (?:laddr|fd)=")  # the path of a socket may have blanks
 
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """A connection as its server knows it. After a restart, a server counts from 1 again."""
+    """A connection as its server knows it.
 
-    run_id: bytes
-    client_id: int
+    After a restart, and on another server, another client's connection may have the id, but hardly
+    the same address too. On a unix socket the address is only the path, so there the id has to do:
+    it may be that of another client after a restart, who then has to connect anew.
+    """
+
+    client_id: bytes
+    address: bytes
     generation: int
     """That of the link when the connection was made, or an earlier one."""
 
@@ -157,12 +163,13 @@ class Link:
         return False
 
     async def _introduce(self, connection: AbstractConnection, generation: int) -> None:
-        """Ask for the server's id of the connection, and have it end the abandoned one."""
+        """Ask what the server knows the connection by, and have it end the abandoned one."""
         connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
-        (client_id,) = await ask(connection, ("CLIENT", "ID"))
-        peer = _Peer(await _run_id(connection), cast("int", client_id), generation)
+        (information,) = await ask(connection, ("CLIENT", "INFO"))
+        client_id, address = _id_and_address(cast("bytes", information))
+        peer = _Peer(client_id, address, generation)
         kills = [_kill(peer)]  # a client skips itself: this only checks that the user may kill
-        if self._abandoned is not None and self._abandoned.run_id == peer.run_id:
+        if self._abandoned is not None:
             kills.append(_kill(self._abandoned))
         await ask(connection, *kills)
         self._abandoned = None
@@ -174,21 +181,14 @@ class Link:
 
 
 def _kill(peer: _Peer) -> tuple[Argument, ...]:
-    return ("CLIENT", "KILL", "ID", peer.client_id)
+    return ("CLIENT", "KILL", "ID", peer.client_id, "ADDR", peer.address)
 
 
-async def _run_id(connection: AbstractConnection) -> bytes:
-    """Return the id of this run of the server, or nothing if the server does not say.
-
-    Without it, we may kill an id from before a restart, which is another client's connection by
-    now. That client reconnects, which is a lesser evil than an abandoned call that runs after all.
-    """
-    try:
-        (information,) = await ask(connection, ("INFO", "server"))
-    except ResponseError:
-        return b""
-    found = _RUN_ID.search(cast("bytes", information))
-    return found[1] if found else b""
+def _id_and_address(information: bytes) -> tuple[bytes, bytes]:
+    client_id, address = _ID.search(information), _ADDRESS.search(information)
+    if client_id is None or address is None:
+        raise ResponseError("CLIENT INFO tells no id and address")
+    return client_id[1], address[1]
 
 
 async def _is_open(connection: AbstractConnection) -> bool:
