@@ -508,3 +508,14 @@ async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_
         proxy.released.set()
         await eventually(lambda: len(ids(client)) == 1)
         assert await context_of(store, "k") == "v0"
+
+
+async def test_r4_a_connection_that_was_disconnected_is_not_asked(server: RedisServer) -> None:
+    """Redis-py would connect anew for a command, and its answers be of two connections."""
+    async with Redis.from_url(server.url) as own:
+        connection = await own.connection_pool.get_connection()
+        await connection.disconnect()
+        with pytest.raises(ConnectionAbortedError):
+            await ask(connection, ("CLIENT", "INFO"))
+        assert not connection.is_connected
+        await own.connection_pool.release(connection)

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 from async_session_store.backends._batches import Job
 from async_session_store.backends.redis._faults import ends_connection, lost, not_sent, refused
 from async_session_store.backends.redis._link import Link
-from async_session_store.backends.redis._protocol import Argument, pack, read_reply
+from async_session_store.backends.redis._protocol import Argument, pack, read_reply, send
 from async_session_store.backends.redis._scripts import Script
 from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.errors import SessionStoreError
@@ -122,10 +122,7 @@ class CommandRunner:
         deadline = self._now() + self._timeout
         in_flight.extend([_Sent(job, deadline) for job in jobs])
         self._watchdog.expect(in_flight[0].deadline)
-        if not connection.is_connected:  # or redis-py would reconnect, and mix up replies
-            raise ConnectionAbortedError("it was disconnected by someone else")
-        packed = [self._packed(job.operation) for job in jobs]
-        await connection.send_packed_command(packed, check_health=False)
+        await send(connection, [self._packed(job.operation) for job in jobs])
 
     def _again(self, job: CommandJob) -> list[CommandJob]:
         """Return the job whose script the server has lost, so that it did not run.
