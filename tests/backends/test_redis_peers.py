@@ -214,6 +214,7 @@ async def test_t4_a_read_tells_the_deadline_that_a_rust_update_dropped(
     await register(store, "k", A, ttl=60)
     expected = (await read(store)).expires_at
     rust.update("k")
+    await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     assert (await read(store)).expires_at == expected is not None
     assert rust.milliseconds("k") == -1
 
@@ -226,11 +227,40 @@ async def test_t3_t4_an_update_gives_the_deadline_back_that_a_rust_update_droppe
         await register(store, "k", A, ttl=60)
     else:
         rust.register("k", A, ttl=60)
-        await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     rust.update("k")
+    await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     assert rust.milliseconds("k") == -1
     await store.update_session("k", data("new"))
     assert 50_000 < rust.milliseconds("k") <= 60_000
+
+
+async def test_t3_t4_the_deadline_of_a_scope_that_rust_has_left_is_no_ones(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    """The wait is where Rust moved it, for ever. A session that stays is the lesser evil."""
+    await register(store, "k", A, ttl=60)
+    rust.register("k", B)
+    record = await store.get_record("k")
+    assert record is not None
+    (listed_record,) = await store.list_wait_records(CTX, "u1")
+    assert record.expires_at is listed_record.expires_at is None
+    await store.update_session("k", data("new"))
+    assert rust.milliseconds("k") == -1
+    shorten_deadlines(redis_client, namespace, 61)
+    assert await find(store, B) == "k"
+    assert (await store.get_session("k")) == data("new")
+
+
+async def test_w5_a_wait_that_rust_updated_stays_listed_after_its_deadline(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.update("k")
+    shorten_deadlines(redis_client, namespace, 61)
+    assert await find(store, A) is None
+    assert await listed(store) == ["k"]
+    assert await store.clear_waits_for_user(CTX, "u1") == 1
+    assert await listed(store) == []
 
 
 async def test_t4_a_wait_of_rust_ends_with_its_scope_key_if_its_own_deadline_was_dropped(
@@ -1237,6 +1267,7 @@ async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
             found.expires_at.astimezone(timezone(timedelta(hours=hours)))
     await claimed.release()
     layout.update("k")
+    await (await claim(store, A)).release()
     await store.update_session("k", data("new"))  # gives the deadline back
     assert layout.milliseconds("k") > 0
     await store.touch_session("k", 60)

@@ -102,6 +102,9 @@ local function route_to(key, session)
   return route and redis.pcall('GET', route) == key and route or nil
 end
 
+-- The same, but nil if a Rust process wrote the document since: it may have moved the wait to another scope.
+local function sure_route_to(key, session) return session.ours and route_to(key, session) or nil end
+
 -- When a wait ends, in milliseconds since the epoch, or -1. A Rust process that updates a session drops
 -- its deadline; the scope key that leads to it still has it.
 local function wait_end(key, session, route)
