@@ -34,7 +34,7 @@ async def switches_heard(
         return
     # All of them: a Sentinel gives out the old address until it announces the switch itself.
     sentinels = cast("list[Redis]", pool.sentinel_manager.sentinels)
-    name = pool.service_name
+    name = cast("str", pool.service_name)
     tasks = [asyncio.create_task(_listen(sentinel, name, on_switch)) for sentinel in sentinels]
     try:
         yield
