@@ -288,9 +288,9 @@ class Backend(ABC):
 
         Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6); there is one
         for each of the scopes, or none. Return MISSING if no wait is live, and CLAIMED if a claim
-        is held on the scope. None of these changes anything, and an unreadable document does not
-        either. A claim is on the scope, whatever waits there later. It keeps no wait alive, and
-        hinders no other method (K2, K5).
+        is held on the scope. None of these changes anything. An unreadable document stays
+        unclaimed and means what it did; a backend may have marked it. A claim is on the scope,
+        whatever waits there later. It keeps no wait alive, and hinders no other method (K2, K5).
         """
 
     @abstractmethod

@@ -701,6 +701,18 @@ async def test_w1_scripts_that_the_server_forgot_are_sent_anew(
         await register(behind_proxy, "k", A)
 
 
+async def test_w1_a_script_that_was_forgotten_is_sent_once_for_many_calls(
+    proxy: TcpProxy, behind_proxy: AsyncSessionStore, client: redis.Redis
+) -> None:
+    await behind_proxy.list_wait_records(CTX, "u1")
+    await find(behind_proxy, A)
+    client.script_flush()
+    proxy.forget()
+    calls = [find(behind_proxy, ReplyScope(conversation=f"{n}")) for n in range(20)]
+    await asyncio.gather(*calls, behind_proxy.list_wait_records(CTX, "u1"))
+    assert proxy.names.count("EVAL") == 2  # one of each script
+
+
 async def test_w1_scripts_forgotten_at_any_moment(
     proxy: TcpProxy, behind_proxy: AsyncSessionStore, client: redis.Redis
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import anyio
 import pytest
@@ -20,6 +20,9 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.redis import HEALTH_CHECK_INTERVAL, RedisBackend
+from async_session_store.backends.redis._link import Link, _id_and_address
+from async_session_store.backends.redis._protocol import ask
+from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -176,41 +179,61 @@ async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
     assert await context_of(store, "k") == "v2"
 
 
-async def test_r4_nobody_elses_connection_is_ended(
-    server: RedisServer, client: redis.Redis, proxy: TcpProxy, store: AsyncSessionStore
-) -> None:
-    """A server that was started anew counts its connections from 1 again."""
-    (lost_id,) = ids(client)
-    proxy.fault = Fault.HOLD
-    with pytest.raises(StoreTimeoutError, match=UNKNOWN):
-        await store.ping()
-    proxy.fault = Fault.CUT_BEFORE
-    with pytest.raises(StoreUnavailableError):
-        await store.ping()  # it has not got through
-    server.process.kill()
-    server.process.wait()
-    with RedisServer.start(port=server.port) as restarted:
-        bystanders = [redis.Redis.from_url(restarted.url, single_connection_client=True)]
-        while bystanders[-1].client_id() < lost_id + 5:
-            bystanders.append(redis.Redis.from_url(restarted.url, single_connection_client=True))
-        before = {bystander.client_id() for bystander in bystanders}
-        assert lost_id in before
-        proxy.server = restarted
-        proxy.fault = None
-        await store.ping()
-        assert before <= {int(item["id"]) for item in bystanders[-1].client_list()}
-        for bystander in bystanders:
-            bystander.close()
+async def test_r4_nobody_elses_connection_is_ended() -> None:
+    """A server that was started anew counts its connections from 1 again. INFO may be forbidden."""
+    user = "bot on >pw ~* &* +@all -info"
+    with RedisServer.start(user=user) as server, redis.Redis.from_url(server.unix_url) as client:
+        async with tcp_proxy(server) as proxy:
+            login = proxy.url.replace("//", "//bot:pw@")
+            async with opened(f"{login}?socket_timeout={TIMEOUT}") as store:
+                (lost_id,) = ids(client)
+                proxy.fault = Fault.HOLD
+                with pytest.raises(StoreTimeoutError, match=UNKNOWN):
+                    await store.ping()
+                proxy.fault = Fault.CUT_BEFORE
+                with pytest.raises(StoreUnavailableError):
+                    await store.ping()  # it has not got through
+                server.process.kill()
+                server.process.wait()
+                with (
+                    RedisServer.start(port=server.port, user=user) as restarted,
+                    bystanders(restarted, lost_id) as before,
+                    redis.Redis.from_url(restarted.unix_url) as restarted_client,
+                ):
+                    assert lost_id in before
+                    proxy.server = restarted
+                    proxy.fault = None
+                    await store.ping()
+                    assert before <= ids(restarted_client)
 
 
+@contextmanager
+def bystanders(server: RedisServer, lost_id: int) -> Iterator[set[int]]:
+    """Connect until one has the id, and a few more do."""
+    with ExitStack() as open_ones:
+        found = {0}
+        while max(found) < lost_id + 5:
+            one = redis.Redis.from_url(server.url, single_connection_client=True)
+            found.add(open_ones.enter_context(one).client_id())
+        yield found - {0}
+
+
+@pytest.mark.parametrize("rest", ["laddr=127.0.0.1:6379 fd=8", "fd=8 name="])
+@pytest.mark.parametrize("address", ["127.0.0.1:4242", "[::1]:4242", "/tmp/of two words/socket:0"])
+def test_r4_a_connection_is_known_by_its_id_and_address(address: str, rest: str) -> None:
+    information = f"id=7 addr={address} {rest} age=0 idle=0".encode()
+    assert _id_and_address(information) == (b"7", address.encode())
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [("kill", "info"), ("info", "kill")])
 async def test_r4_a_user_who_may_not_kill_cannot_open(
-    server: RedisServer, client: redis.Redis
+    server: RedisServer, client: redis.Redis, allowed: str, refused: str
 ) -> None:
     """Else a call that timed out might happen later after all."""
-    client.acl_setuser(
-        "bot", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-client|kill"]
-    )
-    with pytest.raises(StoreUnavailableError, match=r"may not run a command.*\+client\|kill$"):
+    rights = ["+@all", "-client", f"+client|{allowed}"]
+    client.acl_setuser("bot", enabled=True, passwords=["+pw"], keys=["*"], commands=rights)
+    named = rf"client\|{refused}" if server.version >= "7" else "client"
+    with pytest.raises(StoreUnavailableError, match=rf"may not run a command.*\+{named}$"):
         async with opened(f"redis://bot:pw@127.0.0.1:{server.port}"):
             pass
 
@@ -383,6 +406,46 @@ async def test_r1_in_a_batch_on_a_replica_reads_are_answered(
         assert isinstance(write, StoreUnavailableError)
 
 
+async def test_r4_after_one_refused_call_no_connection_of_the_pool_leads_to_the_old_primary(
+    server: RedisServer, proxy: TcpProxy
+) -> None:
+    async with (
+        Redis.from_url(proxy.url) as own,
+        AsyncSessionStore(RedisBackend(own, namespace=NS)) as store,
+    ):
+        held = [await own.connection_pool.get_connection() for _ in range(3)]
+        await store.create_session(CTX, data())
+        async with moved(proxy, server):
+            with pytest.raises(StoreUnavailableError, match=f"read-only replica.*{NOTHING}"):
+                await store.create_session(CTX, data())
+            for connection in held:  # what came back last is what the pool gives out next
+                await own.connection_pool.release(connection)
+                await store.create_session(CTX, data())
+
+
+async def test_r4_a_switch_that_is_heard_while_connecting_is_followed(proxy: TcpProxy) -> None:
+    async with Redis.from_url(proxy.url) as own:
+        watchdog = Watchdog()
+        link = Link(own.connection_pool, TIMEOUT, watchdog)
+        with RedisServer.start() as promoted:
+
+            async def switch() -> None:
+                if proxy.commands[-1][:2] == [b"CLIENT", b"KILL"]:  # the last that is sent there
+                    proxy.before_each = None
+                    proxy.server = promoted
+                    link.change()
+
+            proxy.before_each = switch
+            connection = await link.ready()
+            (port,) = await ask(connection, ("CONFIG", "GET", "port"))
+            assert port == {b"port": b"%d" % promoted.port}
+            proxy.forget()
+            assert await link.ready() is connection
+            assert proxy.names == []
+            await link.release()
+        watchdog.close()
+
+
 # --- A caller's own pool ----------------------------------------------------------------------
 
 
@@ -445,3 +508,14 @@ async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_
         proxy.released.set()
         await eventually(lambda: len(ids(client)) == 1)
         assert await context_of(store, "k") == "v0"
+
+
+async def test_r4_a_connection_that_was_disconnected_is_not_asked(server: RedisServer) -> None:
+    """Redis-py would connect anew for a command, and its answers be of two connections."""
+    async with Redis.from_url(server.url) as own:
+        connection = await own.connection_pool.get_connection()
+        await connection.disconnect()
+        with pytest.raises(ConnectionAbortedError):
+            await ask(connection, ("CLIENT", "INFO"))
+        assert not connection.is_connected
+        await own.connection_pool.release(connection)

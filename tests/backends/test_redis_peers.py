@@ -214,6 +214,7 @@ async def test_t4_a_read_tells_the_deadline_that_a_rust_update_dropped(
     await register(store, "k", A, ttl=60)
     expected = (await read(store)).expires_at
     rust.update("k")
+    await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     assert (await read(store)).expires_at == expected is not None
     assert rust.milliseconds("k") == -1
 
@@ -226,11 +227,40 @@ async def test_t3_t4_an_update_gives_the_deadline_back_that_a_rust_update_droppe
         await register(store, "k", A, ttl=60)
     else:
         rust.register("k", A, ttl=60)
-        await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     rust.update("k")
+    await (await claim(store, A)).release()  # only a call with the scope tells where it waits
     assert rust.milliseconds("k") == -1
     await store.update_session("k", data("new"))
     assert 50_000 < rust.milliseconds("k") <= 60_000
+
+
+async def test_t3_t4_the_deadline_of_a_scope_that_rust_has_left_is_no_ones(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    """The wait is where Rust moved it, for ever. A session that stays is the lesser evil."""
+    await register(store, "k", A, ttl=60)
+    rust.register("k", B)
+    record = await store.get_record("k")
+    assert record is not None
+    (listed_record,) = await store.list_wait_records(CTX, "u1")
+    assert record.expires_at is listed_record.expires_at is None
+    await store.update_session("k", data("new"))
+    assert rust.milliseconds("k") == -1
+    shorten_deadlines(redis_client, namespace, 61)
+    assert await find(store, B) == "k"
+    assert (await store.get_session("k")) == data("new")
+
+
+async def test_w5_a_wait_that_rust_updated_stays_listed_after_its_deadline(
+    store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A, ttl=60)
+    rust.update("k")
+    shorten_deadlines(redis_client, namespace, 61)
+    assert await find(store, A) is None
+    assert await listed(store) == ["k"]
+    assert await store.clear_waits_for_user(CTX, "u1") == 1
+    assert await listed(store) == []
 
 
 async def test_t4_a_wait_of_rust_ends_with_its_scope_key_if_its_own_deadline_was_dropped(
@@ -1193,15 +1223,15 @@ async def test_w3_w6_keys_that_only_rust_allows_are_displaced_and_cleared(
     assert (await find(store, A), rust.find(A)) == (None, None)
 
 
+@pytest.mark.parametrize("name", [b"\xff", b"\xe1\xc2\x80\x80\x80", b"\xf0\x90\xc3\xa9\x80\x80"])
 async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
-    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis
+    store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, name: bytes
 ) -> None:
     layout.register("k", A)
-    for name in (layout.scope(A, CTX), layout.user(CTX)):
-        redis_client.delete(name)
-    redis_client.set(layout.scope(A, CTX), b"\xff")
-    redis_client.sadd(layout.user(CTX), b"\xff")
-    redis_client.set(layout.session("").encode() + b"\xff", data("rust").model_dump_json())
+    redis_client.delete(layout.scope(A, CTX), layout.user(CTX))
+    redis_client.set(layout.scope(A, CTX), name)
+    redis_client.sadd(layout.user(CTX), name)
+    redis_client.set(layout.session("").encode() + name, data("rust").model_dump_json())
     assert await find(store, A) is None
     assert await listed(store) == []
     assert await store.list_wait_records(CTX, "u1") == []
@@ -1237,6 +1267,7 @@ async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
             found.expires_at.astimezone(timezone(timedelta(hours=hours)))
     await claimed.release()
     layout.update("k")
+    await (await claim(store, A)).release()
     await store.update_session("k", data("new"))  # gives the deadline back
     assert layout.milliseconds("k") > 0
     await store.touch_session("k", 60)
@@ -1305,6 +1336,44 @@ async def test_w1_r4_a_write_that_meets_a_wrong_type_is_done_or_changes_nothing(
         return
     assert "nothing was" in refusal
     assert image(redis_client, namespace) == before
+
+
+@pytest.mark.parametrize("kind", ["string", "set", "stream"])
+async def test_r2_a_meta_key_of_a_wrong_type_spoils_no_list_and_no_write(
+    store: AsyncSessionStore,
+    layout: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    kind: str,
+) -> None:
+    meta = f"{namespace}:meta:k"
+
+    def spoil() -> None:
+        redis_client.delete(meta)
+        WRONG_TYPES[kind](redis_client, meta)
+
+    spoil()  # while there is no session
+    await register(store, "k", A)
+    assert redis_client.type(meta) == b"hash"
+    await register(store, "sound", B)
+    spoil()
+    assert await listed(store) == ["k", "sound"]
+    records = await store.list_wait_records(CTX, "u1")
+    assert sorted(record.key for record in records) == ["k", "sound"]
+    await store.update_session("k", data("new"))
+    await store.touch_session("k", 60)
+    spoil()
+    await (await claim(store, A)).release()
+    spoil()
+    assert await (await claim(store, A)).complete() is True
+    await register(store, "k", A)
+    spoil()
+    await store.remove_session("k")
+    assert await listed(store) == ["sound"]
+    layout.register("k", C)
+    spoil()
+    assert await store.clear_waits_for_user(CTX, "u1") == 2
+    assert await listed(store) == []
 
 
 @pytest.mark.parametrize("kind", ["string", "hash", "stream"])

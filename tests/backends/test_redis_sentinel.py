@@ -19,6 +19,7 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._sentinel import _may_concern, switches_heard
 from async_session_store.testing.contract.builders import CTX, data
 from loops import eventually
 from redis_server import RedisServer, find_server, free_port
@@ -155,6 +156,57 @@ async def test_r4_a_sentinel_that_hung_up_is_listened_to_again(group: Group) -> 
             sentinel.execute_command("CLIENT", "KILL", "ID", before)
             await eventually(lambda: len(listeners(sentinel) - {before}) == 1)
         await eventually(lambda: not listeners(sentinel))
+
+
+async def test_r4_a_sentinel_that_refuses_to_tell_is_warned_about_once(
+    group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis(port=group.ports[0]) as sentinel:
+        sentinel.execute_command("ACL", "SETUSER", "default", "-subscribe")
+        async with store_of(group):
+            await eventually(lambda: "does not tell of fail-overs" in caplog.text)
+            await anyio.sleep(1.2)  # it has tried again
+            sentinel.execute_command("ACL", "SETUSER", "default", "+subscribe")
+            await eventually(lambda: len(listeners(sentinel)) == 1)
+    assert [record.name for record in caplog.records].count("async_session_store") == 1
+
+
+async def test_r4_a_listener_goes_on_whatever_it_meets(
+    group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = 0
+
+    def fail_at_first() -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            raise ZeroDivisionError
+
+    sentinel = Sentinel([("127.0.0.1", group.ports[0])])
+    async with (
+        sentinel.master_for("primary") as client,
+        switches_heard(client.connection_pool, fail_at_first),
+    ):
+        await eventually(lambda: heard == 2)
+    for one in sentinel.sentinels:
+        await one.aclose()
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "concerns"),
+    [
+        (1, {"primary", "primary2"}),
+        (b"primary 127.0.0.1 1 127.0.0.1 2", {"primary"}),
+        ("primary 127.0.0.1 1 127.0.0.1 2", {"primary"}),
+        (b"primary2 127.0.0.1 1 127.0.0.1 2", {"primary2"}),
+        (b"\xff 127.0.0.1 1 127.0.0.1 2", set()),
+    ],
+)
+def test_only_a_switch_of_the_own_primary_is_followed(data: object, concerns: set[str]) -> None:
+    assert {
+        name for name in ("primary", "primary2") if _may_concern(name, {"data": data})
+    } == concerns
 
 
 def listeners(sentinel: redis.Redis) -> set[str]:

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 from async_session_store.backends._batches import Job
 from async_session_store.backends.redis._faults import ends_connection, lost, not_sent, refused
 from async_session_store.backends.redis._link import Link
-from async_session_store.backends.redis._protocol import Argument, pack, read_reply
+from async_session_store.backends.redis._protocol import Argument, pack, read_reply, send
 from async_session_store.backends.redis._scripts import Script
 from async_session_store.backends.redis._watchdog import Watchdog
 from async_session_store.errors import SessionStoreError
@@ -40,6 +40,8 @@ class _Sent(NamedTuple):
 
     job: CommandJob
     deadline: float
+    loads: Script | None
+    """The script whose source is sent, after which the server knows it."""
 
 
 class CommandRunner:
@@ -94,6 +96,7 @@ class CommandRunner:
     ) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         in_flight: deque[_Sent] = deque()
+        generation = self._link.generation
         try:
             with self._watchdog as watchdog:
                 while jobs or in_flight:
@@ -104,9 +107,9 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    jobs = [] if self._link.is_to_change else more()
+                    jobs = more() if self._link.generation == generation else []
                     if isinstance(reply, NoScriptError):
-                        jobs = [*self._again(job), *jobs]
+                        jobs = [*self._again(job, in_flight), *jobs]
                     else:
                         _settle(job, reply)
         except BaseException as error:
@@ -119,30 +122,38 @@ class CommandRunner:
         self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]
     ) -> None:
         deadline = self._now() + self._timeout
-        in_flight.extend([_Sent(job, deadline) for job in jobs])
+        sent = [_Sent(job, deadline, self._to_load(job.operation.script)) for job in jobs]
+        in_flight.extend(sent)
         self._watchdog.expect(in_flight[0].deadline)
-        if not connection.is_connected:  # or redis-py would reconnect, and mix up replies
-            raise ConnectionAbortedError("it was disconnected by someone else")
-        packed = [self._packed(job.operation) for job in jobs]
-        await connection.send_packed_command(packed, check_health=False)
+        await send(connection, [_packed(one) for one in sent])
 
-    def _again(self, job: CommandJob) -> list[CommandJob]:
+    def _again(self, job: CommandJob, in_flight: Iterable[_Sent]) -> list[CommandJob]:
         """Return the job whose script the server has lost, so that it did not run.
 
         The job of a cancelled caller must not run now: later calls may have run already.
         """
-        self._known.clear()
+        script = job.operation.script
+        if script is not None and not any(sent.loads is script for sent in in_flight):
+            self._known.discard(script.sha)
         return [] if job.settled else [job]
 
-    def _packed(self, command: Command) -> bytes:
-        """Pack a command. A script goes out as its source the first time, then as its SHA-1."""
-        script = command.script
-        if script is None:
-            return pack(*command.arguments)
-        if script.sha in self._known:
-            return pack("EVALSHA", script.sha, *command.arguments)
+    def _to_load(self, script: Script | None) -> Script | None:
+        """Return the script if the server may not know it yet."""
+        if script is None or script.sha in self._known:
+            return None
         self._known.add(script.sha)
-        return pack("EVAL", script.source, *command.arguments)
+        return script
+
+
+def _packed(sent: _Sent) -> bytes:
+    """Pack a command. A script goes out as its source the first time, then as its SHA-1."""
+    command = sent.job.operation
+    script = command.script
+    if script is None:
+        return pack(*command.arguments)
+    if sent.loads is None:
+        return pack("EVALSHA", script.sha, *command.arguments)
+    return pack("EVAL", script.source, *command.arguments)
 
 
 def _settle(job: CommandJob, reply: object) -> None:

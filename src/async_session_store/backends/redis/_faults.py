@@ -37,7 +37,6 @@ _OBSTACLES: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 _REFUSALS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.AuthenticationError, "it refuses the user name or password; check the URL"),
-    (exceptions.AuthorizationError, "it refuses the user name or password; check the URL"),
     (exceptions.NoPermissionError, _NO_PERMISSION),
     (exceptions.OutOfMemoryError, _OUT_OF_MEMORY),
     (exceptions.ReadOnlyError, _READ_ONLY),
@@ -80,8 +79,6 @@ def lost(error: Exception) -> SessionStoreError:
     """The error for a call that was sent and not answered."""
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         return _because(StoreTimeoutError(f"Redis: no answer in time; {_UNKNOWN}"), error)
-    if _advice(error):
-        return refused(error)
     return _because(StoreUnavailableError(f"Redis: the connection broke; {_UNKNOWN}"), error)
 
 

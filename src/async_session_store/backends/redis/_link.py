@@ -19,15 +19,23 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 _PING_TIMEOUT: Final = 1.0  # seconds; to give up too soon costs no more than a new connection
-_RUN_ID: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+_ID: Final = re.compile(rb"\bid=(\d+)")
+_ADDRESS: Final = re.compile(rb"\baddr=(.*?) (?:laddr|fd)=")  # the path of a socket may have blanks
 
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """A connection as its server knows it. After a restart, a server counts from 1 again."""
+    """A connection as its server knows it.
 
-    run_id: bytes
-    client_id: int
+    After a restart, and on another server, another client's connection may have the id, but hardly
+    the same address too. On a unix socket the address is only the path, so there the id has to do:
+    it may be that of another client after a restart, who then has to connect anew.
+    """
+
+    client_id: bytes
+    address: bytes
+    generation: int
+    """That of the link when the connection was made, or an earlier one."""
 
 
 class Link:
@@ -51,8 +59,8 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
         self._abandoned: _Peer | None = None
-        self.is_to_change = False
-        """Whether nothing more should be sent on this connection."""
+        self.generation = 0
+        """How often the server may have changed: a connection of an earlier one is outdated."""
 
     @property
     def has_abandoned(self) -> bool:
@@ -79,8 +87,11 @@ class Link:
         await self._disconnect()
 
     def change(self) -> None:
-        """Reconnect before the next batch, as that may lead to another server."""
-        self.is_to_change = True
+        """Reconnect before the next batch, as that may lead to another server.
+
+        So does every other connection of the pool before we send on it: it may be as old.
+        """
+        self.generation += 1
 
     async def release(self) -> None:
         """Give the connection back to the pool."""
@@ -97,26 +108,36 @@ class Link:
         if connection is None:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
             self._connection = connection
-        if (
-            self.is_to_change
-            or not await _is_open(connection)
-            or not await self._answers(connection)
-        ):
-            self.is_to_change = False  # before connecting: change() may be called again meanwhile
-            await connection.disconnect(nowait=True)
-            await connection.connect()
-        if connection not in self._peers or self.has_abandoned:
-            await self._introduce(connection)
-        return connection
+        while True:
+            generation = self.generation  # before connecting: change() may be called meanwhile
+            if (
+                self._is_outdated(connection)
+                or not await _is_open(connection)
+                or not await self._answers(connection)
+            ):
+                await connection.disconnect(nowait=True)
+                await connection.connect()
+            if connection not in self._peers or self.has_abandoned:
+                await self._introduce(connection, generation)
+            if not self._is_outdated(connection):
+                return connection
 
     async def _is_ready(self, connection: AbstractConnection) -> bool:
         return (
             connection in self._peers
             and not self.has_abandoned
-            and not self.is_to_change
             and not self._was_idle(connection)
             and await _is_open(connection)
+            and not self._is_outdated(connection)
         )
+
+    def _is_outdated(self, connection: AbstractConnection) -> bool:
+        """Return whether it may lead to a server of before the last change.
+
+        One that we do not know may be from before the first change.
+        """
+        peer = self._peers.get(connection)
+        return (0 if peer is None else peer.generation) != self.generation
 
     def _was_idle(self, connection: AbstractConnection) -> bool:
         """Return whether the connection was idle for longer than its health check interval."""
@@ -141,13 +162,14 @@ class Link:
             pass
         return False
 
-    async def _introduce(self, connection: AbstractConnection) -> None:
-        """Ask for the server's id of the connection, and have it end the abandoned one."""
+    async def _introduce(self, connection: AbstractConnection, generation: int) -> None:
+        """Ask what the server knows the connection by, and have it end the abandoned one."""
         connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
-        (client_id,) = await ask(connection, ("CLIENT", "ID"))
-        peer = _Peer(await _run_id(connection), cast("int", client_id))
+        (information,) = await ask(connection, ("CLIENT", "INFO"))
+        client_id, address = _id_and_address(cast("bytes", information))
+        peer = _Peer(client_id, address, generation)
         kills = [_kill(peer)]  # a client skips itself: this only checks that the user may kill
-        if self._abandoned is not None and self._abandoned.run_id == peer.run_id:
+        if self._abandoned is not None:
             kills.append(_kill(self._abandoned))
         await ask(connection, *kills)
         self._abandoned = None
@@ -159,21 +181,14 @@ class Link:
 
 
 def _kill(peer: _Peer) -> tuple[Argument, ...]:
-    return ("CLIENT", "KILL", "ID", peer.client_id)
+    return ("CLIENT", "KILL", "ID", peer.client_id, "ADDR", peer.address)
 
 
-async def _run_id(connection: AbstractConnection) -> bytes:
-    """Return the id of this run of the server, or nothing if the server does not say.
-
-    Without it, we may kill an id from before a restart, which is another client's connection by
-    now. That client reconnects, which is a lesser evil than an abandoned call that runs after all.
-    """
-    try:
-        (information,) = await ask(connection, ("INFO", "server"))
-    except ResponseError:
-        return b""
-    found = _RUN_ID.search(cast("bytes", information))
-    return found[1] if found else b""
+def _id_and_address(information: bytes) -> tuple[bytes, bytes]:
+    client_id, address = _ID.search(information), _ADDRESS.search(information)
+    if client_id is None or address is None:
+        raise ResponseError("CLIENT INFO tells no id and address")
+    return client_id[1], address[1]
 
 
 async def _is_open(connection: AbstractConnection) -> bool:

@@ -20,6 +20,13 @@ def pack(*arguments: Argument) -> bytes:
     return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # see above
 
 
+async def send(connection: AbstractConnection, packed: list[bytes]) -> None:
+    """Send packed commands in one write."""
+    if not connection.is_connected:  # or redis-py would reconnect, and mix up replies
+        raise ConnectionAbortedError("it was disconnected by someone else")
+    await connection.send_packed_command(packed, check_health=False)
+
+
 async def read_reply(connection: AbstractConnection) -> object:
     """Return the next reply; return an error reply too, as the replies after it must be read.
 
@@ -40,9 +47,7 @@ async def read_reply(connection: AbstractConnection) -> object:
 
 async def ask(connection: AbstractConnection, *commands: tuple[Argument, ...]) -> list[object]:
     """Send commands in one write and return their replies; raise the first error reply."""
-    await connection.send_packed_command(
-        [pack(*command) for command in commands], check_health=False
-    )
+    await send(connection, [pack(*command) for command in commands])
     replies = [await read_reply(connection) for _ in commands]
     for reply in replies:
         if isinstance(reply, RedisError):

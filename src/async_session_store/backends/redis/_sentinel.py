@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, cast
 
+from redis import exceptions
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool, Redis
+
+_logger = logging.getLogger("async_session_store")
 
 _EVENT: Final = "+switch-master"
 _RETRY_PAUSE: Final = 1.0  # seconds
@@ -31,7 +34,8 @@ async def switches_heard(
         return
     # All of them: a Sentinel gives out the old address until it announces the switch itself.
     sentinels = cast("list[Redis]", pool.sentinel_manager.sentinels)
-    tasks = [asyncio.create_task(_listen(sentinel, on_switch)) for sentinel in sentinels]
+    name = cast("str", pool.service_name)
+    tasks = [asyncio.create_task(_listen(sentinel, name, on_switch)) for sentinel in sentinels]
     try:
         yield
     finally:
@@ -40,12 +44,40 @@ async def switches_heard(
         await asyncio.wait(tasks)
 
 
-async def _listen(sentinel: Redis, on_switch: Callable[[], None]) -> None:
+async def _listen(sentinel: Redis, name: str, on_switch: Callable[[], None]) -> None:
+    is_told = False
     while True:
-        with suppress(RedisError, OSError):
+        try:
             async with sentinel.pubsub() as events:
                 await events.subscribe(_EVENT)
-                # The first message confirms the subscription; a switch may have come before it.
-                async for _ in cast("AsyncIterator[object]", events.listen()):
-                    on_switch()
+                async for event in cast("AsyncIterator[Mapping[str, object]]", events.listen()):
+                    if _may_concern(name, event):
+                        on_switch()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next switch must be heard
+            if not is_told and not _is_away(error):
+                is_told = True
+                _logger.warning(
+                    "a Redis Sentinel does not tell of fail-overs (%s): after one, writes may go "
+                    "to the old primary for some seconds, and be lost; let its user subscribe",
+                    type(error).__name__,
+                )
         await asyncio.sleep(_RETRY_PAUSE)
+
+
+def _may_concern(name: str, event: Mapping[str, object]) -> bool:
+    """Return whether the primary of that name may have changed.
+
+    The first event confirms the subscription; a switch may have come before it. The others begin
+    with the name of one of the primaries that the Sentinel watches.
+    """
+    told = event["data"]
+    if isinstance(told, bytes):
+        told = told.decode(errors="replace")
+    return not isinstance(told, str) or told.split(" ", 1)[0] == name
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether the Sentinel cannot be reached: the others tell meanwhile."""
+    if isinstance(error, exceptions.AuthenticationError):  # redis-py derives it from the next
+        return False
+    return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))

@@ -19,7 +19,8 @@ _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _KEEPS_ALL: Final = "noeviction"
 
 # How servers say that a user may not run a command, or use a key; the first of each comes from
-# scripts on Redis 6.2. Such a text may contain a user's name, but no name contains a blank.
+# scripts on Redis 6.2. Such a text may contain a user's name. No name contains a blank, but one may
+# be a single word of those below, so these are looked for first.
 _NOT_THE_COMMAND: Final = ("can't run", "permissions to run")
 _NOT_THE_KEY: Final = ("can't access", "permissions to access")
 # A script may use only keys that its call declares or, in a cluster, keys of one slot. The text of
@@ -111,6 +112,15 @@ def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
     A replica, or a server that is out of memory, refuses writes too. Those refusals are left to the
     calls that write, as other calls can be answered.
     """
+    if _commands(refusals, _NOT_THE_KEY):
+        raise StoreUnavailableError(
+            f"Redis: its user may not use all keys of the namespace; grant it ~{key_pattern}"
+        )
+    if denied := _commands(refusals, _NOT_THE_COMMAND):
+        raise StoreUnavailableError(
+            "Redis: its user may not run a command that the store needs; grant it "
+            + " ".join(f"+{command.lower()}" for command in denied)
+        )
     if _commands(refusals, _OTHER_KEYS):
         raise StoreUnavailableError(
             "Redis: the server lets a script use only the keys that its call names, as in cluster "
@@ -120,15 +130,6 @@ def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
         raise StoreUnavailableError(
             f"Redis: the server does not know {', '.join(unknown)}, which the store needs; "
             "connect to Redis or Valkey themselves, not to a proxy or an imitation"
-        )
-    if _commands(refusals, _NOT_THE_KEY):
-        raise StoreUnavailableError(
-            f"Redis: its user may not use all keys of the namespace; grant it ~{key_pattern}"
-        )
-    if denied := _commands(refusals, _NOT_THE_COMMAND):
-        raise StoreUnavailableError(
-            "Redis: its user may not run a command that the store needs; grant it "
-            + " ".join(f"+{command.lower()}" for command in denied)
         )
 
 

@@ -8,6 +8,6 @@
 
 local records = {}
 for _, wait in ipairs(all_waiting(ARGV[3])) do
-  records[#records + 1] = record(wait.key, wait.session, route_to(wait.key, wait.session))
+  records[#records + 1] = record(wait.key, wait.session, sure_route_to(wait.key, wait.session))
 end
 return records

@@ -40,9 +40,10 @@ end
 local function detach(key, session, owner)
   if is_only_at_its_scope(session) then
     redis.call('HSET', meta_key(key), 'scope', '')
-    session.scope = false
+  elseif route_to(key, session) then
+    return
   end
-  if not route_to(key, session) then redis.pcall('SREM', user_key(owner), key) end
+  redis.pcall('SREM', user_key(owner), key)
 end
 
 -- Make a wait that a Rust process wrote distinguishable from all that it writes later, even the same
@@ -53,6 +54,7 @@ local function adopt(key, owner, scope, by, fresh)
     redis.call('APPEND', session_key(key), fresh)
     stamp = fresh
   end
+  redis.call('DEL', meta_key(key)) -- it may be of the wrong type
   redis.call(
     'HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh, 'stamp', stamp, 'adopted', by
   )

@@ -40,9 +40,10 @@ else
   end
   local holder, held = waiting(owner, scope)
   if holder and ARGV[9] == '1' then return {'TAKEN', false} end
+  local old = before or known(key)
 
   redis.call('SET', KEYS[1], document, unpack(expires))
-  unroute(key, before or known(key))
+  unroute(key, old)
   redis.call('SET', KEYS[2], key, unpack(expires))
   if holder and holder ~= key then
     detached = holder

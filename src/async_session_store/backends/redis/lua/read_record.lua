@@ -8,4 +8,4 @@
 
 local key = ARGV[3]
 local session = read(key)
-return session and record(key, session, route_to(key, session))
+return session and record(key, session, sure_route_to(key, session))

@@ -38,7 +38,7 @@ if not session or not sees(viewer, session.owner or session.known) then return '
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
 if expected ~= '' and not is_etag(session, expected) then return 'CHANGED' end
-local deadline = wait_end(key, session, route_to(key, session))
+local deadline = wait_end(key, session, sure_route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if session.ours then redis.call('HSET', meta_key(key), 'stamp', stamp) end
 if deadline >= 0 and redis.call('PTTL', session_key(key)) == -1 then

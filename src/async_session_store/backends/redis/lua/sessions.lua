@@ -30,9 +30,11 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 local function claim_key(owner, scope) return namespace .. ':claim:' .. owner .. ':' .. scope end
 local function delivery_key(owner, digest) return namespace .. ':delivery:' .. owner .. ':' .. digest end
 
--- What our meta key knows of a session: also of one that a Rust process removed.
+-- What our meta key knows of a session: also of one that a Rust process removed. A meta key of the wrong
+-- type knows nothing.
 local function known(key)
-  local meta = redis.call('HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'adopted')
+  local meta = redis.pcall('HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'adopted')
+  if meta.err and not string.find(meta.err, 'WRONGTYPE') then error(meta.err) end
   return {known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], adopted = meta[5]}
 end
 
@@ -99,6 +101,9 @@ local function route_to(key, session)
     and scope_key(session.known, session.scope)
   return route and redis.pcall('GET', route) == key and route or nil
 end
+
+-- The same, but nil if a Rust process wrote the document since: it may have moved the wait to another scope.
+local function sure_route_to(key, session) return session.ours and route_to(key, session) or nil end
 
 -- When a wait ends, in milliseconds since the epoch, or -1. A Rust process that updates a session drops
 -- its deadline; the scope key that leads to it still has it.
