@@ -341,6 +341,44 @@ async def test_the_log_of_a_killed_process_is_its_files_own(path: Path) -> None:
     assert await keys_in(path) == ["k", "k2"]
 
 
+@pytest.mark.parametrize("is_first_alive", [True, False])
+async def test_r1_the_log_of_a_restored_file_that_was_read_when_it_was_opened_is_its_own(
+    path: Path, *, is_first_alive: bool
+) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+    shutil.copy(path, path.with_name("copy.db"))
+    path.with_name("copy.db").replace(path)
+    with sqlite_process(path) as other:
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM sessions").fetchall()
+            other.do("open")  # it cannot write to the file that this is another one now
+            other.do("register k2")
+            if is_first_alive:
+                with sqlite_process(path) as second:
+                    second.do("open")
+                    second.do("register k3")
+        other.kill()
+    assert await keys_in(path) == (["k", "k2", "k3"] if is_first_alive else ["k", "k2"])
+    assert is_sound(path)
+
+
+async def test_r1_the_text_about_an_odd_log_says_how_to_keep_it(path: Path) -> None:
+    with sqlite_process(path) as other:
+        other.do("open")
+        other.do("register k k2")
+        other.kill()
+    moved = path.with_name("moved.db")
+    for old, new in zip(files_of(path), files_of(moved), strict=True):
+        shutil.copy(old, new)
+    with pytest.raises(StoreUnavailableError, match=r"keep a copy .* wal_checkpoint\(TRUNCATE\)"):
+        await open_store(moved).open()
+    with closing(sqlite3.connect(moved)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert await keys_in(moved) == ["k", "k2"]
+
+
 async def test_many_stores_open_a_file_that_was_just_restored(path: Path) -> None:
     async with open_store(path) as store:
         await fill(store, "k")
