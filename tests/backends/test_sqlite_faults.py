@@ -329,6 +329,46 @@ database.close()
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
+async def test_r1_opening_drops_no_locks_where_none_of_the_librarys_last(path: Path) -> None:
+    process = await asyncio.to_thread(run_python, OPEN_TWICE, path)
+    before, after = process.stdout.splitlines()
+    assert "WRITE" in before
+    assert (after, process.stderr) == (before, "")
+
+
+OPEN_TWICE = """
+import asyncio, os, sqlite3, sys
+from async_session_store import AsyncSessionStore
+from async_session_store.backends.sqlite import SqliteBackend, _locks
+from async_session_store.testing.contract.builders import A, register
+
+_locks.are_supported = lambda: False  # as on macOS, whose locks all belong to the process
+
+def locks(path):
+    inodes = [str(os.stat(path + suffix).st_ino) for suffix in ("", "-shm")]
+    with open("/proc/locks") as table:
+        rows = [row.split() for row in table]
+    return sorted((row[3], *row[-2:]) for row in rows if row[-3].split(":")[-1] in inodes)
+
+async def main(path):
+    backend = SqliteBackend(path)
+    async with AsyncSessionStore(backend) as store, AsyncSessionStore(SqliteBackend(path)) as other:
+        await register(store, "k", A)
+        await other.aclose()
+        def hold(tables):
+            print(locks(path))
+            asyncio.run(open_another(path))
+            print(locks(path))
+        await backend._writing(hold, brief=False)
+
+async def open_another(path):
+    await AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1)).open()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
 async def test_many_stores_open_a_new_file_at_once(path: Path) -> None:
     stores = [open_store(path, busy_timeout=5) for _ in range(16)]
     async with anyio.create_task_group() as tasks:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from async_session_store.backends.sqlite import _locks
 from async_session_store.backends.sqlite._locks import Identity, identity
+from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
 from async_session_store.errors import StoreUnavailableError
 
@@ -25,7 +26,12 @@ def check_log(place: Place, timeout: float) -> None:
 
     Another process may be opening or closing the file just now. So the log is refused only if it
     still seems so after ``timeout`` seconds.
+
+    Without locks that last this checks nothing: looking into a file that this process has open
+    would drop SQLite's locks, and whether it has cannot be found out.
     """
+    if not _locks.are_supported():
+        return
     give_up_at = time.monotonic() + timeout
     while reason := _found_stale(place):
         if time.monotonic() >= give_up_at:
@@ -40,6 +46,11 @@ def check_log(place: Place, timeout: float) -> None:
 
 
 def _found_stale(place: Place) -> str | None:
+    with OPEN_FILES.being_opened:
+        return _looks_stale(place)
+
+
+def _looks_stale(place: Place) -> str | None:
     database, index = identity(place.real), identity(place.index)
     if database is None or _locks.descriptors(database):
         return None  # new, or open in this process, where SQLite opened both together
