@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -149,6 +151,25 @@ async def test_a_clean_close_leaves_one_file(path: Path) -> None:
             await fill(other, "k2")
             assert sorted(path.parent.iterdir()) == sorted(files_of(path))
         assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_r1_a_forked_child_keeps_no_lock_of_a_store_that_was_closed(path: Path) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            with sqlite_process(path) as other:
+                other.do("open")
+                await store.aclose()
+                other.do("register k2")
+                other.kill()
+            assert await keys_in(path) == ["k", "k2"]
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 # --- A log that was deleted -------------------------------------------------------------------

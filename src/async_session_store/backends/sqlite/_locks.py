@@ -98,6 +98,11 @@ def hold_index(descriptors: Iterable[int]) -> None:
         _lock(descriptor, "F_RDLCK", *_IN_USE)
 
 
+def release_index(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        _lock(descriptor, "F_UNLCK", *_IN_USE)
+
+
 @contextmanager
 def others_kept_out(descriptor: int) -> Generator[None, None, None]:
     """Keep others from opening the database. Raise ``OSError`` if one is doing that now."""

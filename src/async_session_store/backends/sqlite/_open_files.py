@@ -65,6 +65,7 @@ class OpenFiles:
             del self._watches[watch.database]
             if for_clean_close:
                 _locks.release_database(_locks.descriptors(watch.database))
+                _locks.release_index(_locks.descriptors(watch.index))
 
     def _stores(self, database: Identity) -> set[Watch]:
         return set(self._watches.get(database, ()))
