@@ -9,6 +9,9 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -445,3 +448,57 @@ async def test_checkpoints_of_other_processes_are_no_overwriting(
             mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][number % 4]
             database.execute(f"PRAGMA wal_checkpoint({mode})")
             await store.ping()
+
+
+async def test_r1_a_copy_is_noticed_by_a_store_that_only_reads_since_a_checkpoint(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await fill(store, "k")
+    copy = back_up(path)
+    await fill(store, "k2")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint")
+    await store.ping()
+    await asyncio.sleep(0.02)  # longer than the clock of the file system takes to go on
+    shutil.copyfile(copy, path)
+    with pytest.raises(StoreUnavailableError, match="overwritten"):
+        await store.ping()
+
+
+CHECKPOINT = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA synchronous = OFF")
+database.execute("PRAGMA wal_checkpoint")
+"""
+
+
+async def test_a_checkpoint_whose_process_was_killed_is_no_overwriting(path: Path) -> None:
+    backend = SqliteBackend(path, synchronous="NORMAL")
+    async with AsyncSessionStore(backend) as store:
+        await fill(store, "k")
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("PRAGMA wal_autocheckpoint = 0")
+            database.execute("BEGIN")
+            database.executemany(
+                "INSERT INTO sessions VALUES (?, 'e', 't', '', 'u', NULL, NULL, '{}', ?, NULL)",
+                ((f"x{number}", "z" * 3500) for number in range(12_000)),
+            )
+            database.execute("COMMIT")
+            with subprocess.Popen([sys.executable, "-c", CHECKPOINT, path]) as checkpointing:
+                wait_until_changed(path, path.stat().st_size)
+                checkpointing.send_signal(signal.SIGSTOP)
+                await fill(store, "k2")
+                size = path.stat().st_size
+                checkpointing.send_signal(signal.SIGCONT)
+                wait_until_changed(path, size)
+                checkpointing.kill()
+            await store.ping()
+            await fill(store, "k3")
+
+
+def wait_until_changed(path: Path, size: int) -> None:
+    end = time.monotonic() + 20
+    while path.stat().st_size == size:
+        assert time.monotonic() < end

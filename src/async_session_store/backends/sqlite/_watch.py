@@ -96,7 +96,6 @@ class Watch:
         After reads, the index and its locks are not checked: this runs for each call, and each file
         takes a microsecond or two.
         """
-        # Read it before checking the file: a checkpoint shows here before it writes to the file.
         progress = self._index.read_progress() if wrote and self._index else self._progress
         place, opened = self._place, self._opened
         try:
@@ -114,18 +113,27 @@ class Watch:
             or (index is not None and (index.st_dev, index.st_ino) != opened[2])
         ):
             self._refuse_lost_files()
-        self._check_content(_content(database))
-        self._progress = progress
+        if _content(database) != self._content or progress != self._progress:
+            self._check_content()
         if wrote and self._index is not None and self._index.lost_its_locks():
             self._refuse(_LOCKS_DROPPED)
 
-    def _check_content(self, content: tuple[int, int]) -> None:
-        """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file."""
-        if content == self._content or self._index is None:
+    def _check_content(self) -> None:
+        """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file.
+
+        What is found while a checkpoint runs is not kept: if its process is killed, its last
+        changes would come without further progress.
+        """
+        index = self._index
+        if index is None:
             return
-        if not self._index.has_progressed(self._progress):
+        # In this order: a checkpoint shows in the index before it writes to the file.
+        progress, is_running = index.read_progress(), index.checkpoint_is_running()
+        content = _content(os.stat(self._place.path))  # noqa: PTH116
+        if content != self._content and not index.has_progressed(self._progress):
             self._refuse(_OVERWRITTEN)
-        self._content = content
+        if not is_running and not index.has_progressed(progress):
+            self._progress, self._content = progress, content
 
     def is_intact(self) -> bool:
         """Return whether no loss has been found, and the files are still the same ones."""
