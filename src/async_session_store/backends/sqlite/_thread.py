@@ -7,6 +7,7 @@ and need not wait runs in the loop's own thread.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -58,6 +59,7 @@ class FunctionThread:
     """
 
     def __init__(self, name: str) -> None:
+        self._process = os.getpid()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         Thread(target=self._serve, name=name, daemon=True).start()
 
@@ -65,13 +67,19 @@ class FunctionThread:
         """Run a function. If this is cancelled, the function still runs to its end."""
         return await self._hand_over(function)
 
-    async def run_last(self, function: Callable[[], _T]) -> _T:
-        """Run a function, and end the thread."""
-        future = self._hand_over(function)
-        self._calls.put(None)
-        return await future
+    async def run_last(self, function: Callable[[], None]) -> None:
+        """Run a function, and end the thread. In a forked process there is none to end."""
+        if os.getpid() == self._process:
+            future = self._hand_over(function)
+            self._calls.put(None)
+            await future
 
     def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        if os.getpid() != self._process:
+            raise StoreUnavailableError(
+                "this process was forked after the store was opened. Nothing was done. Close "
+                "stores before forking"
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
         self._calls.put(partial(_call, function, future, loop))
