@@ -439,6 +439,17 @@ async def test_r1_a_file_that_was_overwritten_in_place(
     assert await keys_in(path) == ["k"]
 
 
+async def test_r1_a_file_that_was_touched_is_opened_again_with_its_log(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await fill(store, "k")
+    await asyncio.sleep(0.02)  # longer than the clock of the file system takes to go on
+    path.touch()
+    await assert_refused(store, r"open a new one, if nothing but the time .* Only if a copy")
+    await store.aclose()
+    assert await keys_in(path) == ["k"]
+
+
 async def test_checkpoints_of_other_processes_are_no_overwriting(
     path: Path, store: AsyncSessionStore
 ) -> None:

@@ -20,7 +20,7 @@ from async_session_store import AsyncSessionStore, StoreUnavailableError
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._place import Mount, file_system_of, parse_mounts
 from async_session_store.backends.sqlite._schema import APPLICATION_ID
-from async_session_store.testing.contract.builders import A, find, register
+from async_session_store.testing.contract.builders import A, B, find, register
 
 pytestmark = pytest.mark.anyio
 
@@ -93,8 +93,10 @@ async def test_r1_a_link_that_leads_elsewhere_now_is_noticed(tmp_path: Path) -> 
         link.unlink()
         (tmp_path / "two.db").touch()
         link.symlink_to("two.db")
-        with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
-            await register(store, "k", A)
+        with pytest.raises(StoreUnavailableError, match="no longer leads .* nothing is wrong"):
+            await register(store, "k2", B)
+    async with open_store(tmp_path / "one.db") as store:
+        assert await find(store, A) == "k"
 
 
 # --- Folders and mounts -----------------------------------------------------------------------

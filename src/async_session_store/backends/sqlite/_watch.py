@@ -32,11 +32,18 @@ class Loss(NamedTuple):
 
 _REPLACED: Final = Loss(
     "the SQLite file was deleted or replaced while it was open",
-    "Close the store, delete the -wal and -shm that the old file has left, and open a new store",
+    "Close the store and open a new one. If another file was put in its place, delete the -wal and "
+    "-shm that the old file has left first",
+)
+_LED_ELSEWHERE: Final = Loss(
+    "the path of the SQLite file no longer leads to the file that was opened",
+    "Close the store and open a new one. Leave the files as they are: nothing is wrong with them",
 )
 _OVERWRITTEN: Final = Loss(
     "the SQLite file was overwritten while it was open",
-    "Stop all processes that use it, delete its -wal and -shm, and put the copy in place once more",
+    "Close the store and open a new one, if nothing but the time of the file changed (touch does "
+    "that). Only if a copy was put there, stop all processes that use it, delete its -wal and "
+    "-shm, and put the copy in place once more",
 )
 _WRITTEN_BACK: Final = Loss(
     "the -wal or -shm of the SQLite file was deleted while it was open, and what they held was "
@@ -168,7 +175,8 @@ class Watch:
 
     def _refuse_lost_files(self) -> NoReturn:
         if identity(self._place.path) != self.database:
-            self._refuse(_REPLACED)
+            is_there = identity(self._place.real) == self.database
+            self._refuse(_LED_ELSEWHERE if is_there else _REPLACED)
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
