@@ -163,6 +163,30 @@ async def test_r1_a_mount_over_an_open_file_is_noticed(path: Path, name: str) ->
         assert await find(store, A) == "k"
 
 
+USE = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore
+from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.testing.contract.builders import A, find, register
+
+async def main():
+    async with AsyncSessionStore(SqliteBackend(sys.argv[1])) as store:
+        await register(store, "k", A)
+        print(await find(store, A))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("folder", ["/proc", "/dev"])
+async def test_a_sandbox_may_lack_what_locks_that_last_need(path: Path, folder: str) -> None:
+    hide = f'mount -t tmpfs none {folder} && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hide, "-", sys.executable, "-c", USE, path]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("k\n", "")
+
+
 @pytest.mark.usefixtures("root")
 async def test_r1_a_folder_that_cannot_be_written_is_refused(path: Path) -> None:
     async with open_store(path) as store:
