@@ -117,6 +117,16 @@ async def test_r1_a_program_may_read_its_own_files(
     assert is_sound(path)
 
 
+async def test_r1_a_program_may_have_its_own_files_open_to_write(path: Path) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        with path.open("ab"), index_of(path).open("ab"):
+            async with open_store(path) as other:
+                await fill(other, "k2")
+    with path.open("ab"):
+        assert await keys_in(path) == ["k", "k2"]
+
+
 async def test_r1_copying_the_file_loses_nothing_while_processes_come_and_go(
     path: Path, store: AsyncSessionStore
 ) -> None:

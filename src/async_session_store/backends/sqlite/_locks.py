@@ -78,7 +78,7 @@ def descriptors(file: Identity) -> list[int]:
 
 
 def is_writable(descriptor: int) -> bool:
-    """Return whether a descriptor is SQLite's, not that of a program that reads the file."""
+    """Return whether a descriptor is SQLite's, not that of a program that only reads or writes."""
     if sys.platform == "linux":
         return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     return False
@@ -86,7 +86,7 @@ def is_writable(descriptor: int) -> bool:
 
 def hold_database(descriptors: Iterable[int]) -> None:
     """Keep everybody, even SQLite in this process, from being the database's last user."""
-    for descriptor in descriptors:
+    for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_SHARED)
 
 
@@ -97,7 +97,7 @@ def release_database(descriptors: Iterable[int]) -> None:
 
 def hold_index(descriptors: Iterable[int]) -> None:
     """Keep everybody from treating the index of the log as abandoned."""
-    for descriptor in descriptors:
+    for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_IN_USE)
 
 
