@@ -304,6 +304,8 @@ async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessi
         *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
     )
     assert {type(result) for result in results} == {StoreUnavailableError}
+    assert len({*map(id, results)}) == len(results)
+    assert {"deleted or replaced" in str(result) for result in results} == {True}
 
 
 async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:

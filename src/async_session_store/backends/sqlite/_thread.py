@@ -138,7 +138,7 @@ class _DatabaseRunner:
         operations = [job.operation for job in jobs]
         try:
             replies = await self._thread.run(partial(self._database.run_batch, operations))
-        except _FAULTS as fault:
+        except (sqlite3.Error, OSError) as fault:  # each caller gets an error of its own for it
             replies = [fault] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)
