@@ -621,6 +621,39 @@ async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it
     assert len(content(path)) == 1
 
 
+CLOSE_THE_INDEX = """
+import asyncio, os, sys
+from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store.backends.sqlite import SqliteBackend, _locks
+from async_session_store.testing.contract.builders import A, register
+
+async def main(path):
+    backend = SqliteBackend(path)
+    def close_the_index(tables):
+        (index,) = _locks.descriptors(_locks.identity(f"{path}-shm"))
+        os.close(index)
+    async with AsyncSessionStore(backend) as store:
+        await register(store, "k", A)
+        try:
+            await backend._writing(close_the_index)
+        except StoreUnavailableError as error:
+            print(error)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the index")
+def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undone(
+    path: Path,
+) -> None:
+    process = run_python(CLOSE_THE_INDEX, path)
+    assert "whether this call was carried out is unknown" in process.stdout
+    assert process.stderr == ""
+    assert path.with_name("sessions.db-wal").exists()  # as it may be another's by now
+    assert len(content(path)) == 1
+
+
 # --- Cancellation and closing -----------------------------------------------------------------
 
 

@@ -157,6 +157,22 @@ async def test_r1_a_read_of_the_index_during_a_call_is_noticed(path: Path) -> No
     assert await keys_in(path) == ["k", "k2"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
+async def test_a_store_that_was_closed_leaves_no_locks_to_others_on_the_file(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    before = number_of_locks(index_of(path))
+    for _ in range(3):
+        async with open_store(path) as other:
+            await fill(other, "k")
+    assert number_of_locks(index_of(path)) == before
+
+
+def number_of_locks(file: Path) -> int:
+    locks = Path("/proc/locks").read_text(encoding="ascii")
+    return locks.count(f":{file.stat().st_ino} ")
+
+
 async def test_a_clean_close_leaves_one_file(path: Path) -> None:
     for _ in range(2):
         async with open_store(path) as store, open_store(path) as other:

@@ -32,6 +32,10 @@ class Index:
         if not self._tripwire.is_intact():
             self._tripwire.set()
 
+    def disarm(self) -> None:
+        """Take back what `rearm` does, which would last as long as any store has the index open."""
+        self._tripwire.unset()
+
     def lost_its_locks(self) -> bool:
         return not self._tripwire.is_intact()
 

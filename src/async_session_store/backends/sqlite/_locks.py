@@ -146,6 +146,11 @@ class Tripwire:
             lock = _flock("F_RDLCK", self._byte, 1)
             fcntl.fcntl(self._descriptor, fcntl.F_SETLK, lock)
 
+    def unset(self) -> None:
+        if sys.platform == "linux":
+            with suppress(OSError):  # the program has closed it, and so dropped the lock
+                fcntl.fcntl(self._descriptor, fcntl.F_SETLK, _flock("F_UNLCK", self._byte, 1))
+
     def is_intact(self) -> bool:
         if sys.platform == "linux":
             found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, self._query)

@@ -103,6 +103,14 @@ class Watch:
         After reads, the index and its locks are not checked: this runs for each call, and each file
         takes a microsecond or two.
         """
+        try:
+            self._look(wrote=wrote)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
+            ) from error
+
+    def _look(self, *, wrote: bool) -> None:
         progress = self._index.read_progress() if wrote and self._index else self._progress
         place, opened = self._place, self._opened
         try:
@@ -110,10 +118,6 @@ class Watch:
             index = os.stat(place.index) if wrote else None  # noqa: PTH116
         except FileNotFoundError:
             self._refuse_lost_files()
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
-            ) from error
         if (
             (database.st_dev, database.st_ino) != opened[0]
             or (log.st_dev, log.st_ino) != opened[1]
@@ -152,16 +156,18 @@ class Watch:
         Otherwise SQLite would write the old log over a file that has taken the place of its own,
         and delete the new file's log.
         """
-        is_good = self._loss is None
+        is_good = False
         try:
-            if is_good:
+            if self._loss is None:
                 self.check(wrote=True)
+                is_good = True
         except StoreUnavailableError:
-            is_good = False
             if self._loss is not None:
                 _LOGGER.warning("found when a store was closed: %s", self._loss.what)
         finally:
             OPEN_FILES.remove(self, for_clean_close=is_good)
+            if self._index is not None:
+                self._index.disarm()
 
     def abandon(self) -> None:
         """Refuse all calls in a forked process."""
