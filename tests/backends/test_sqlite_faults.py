@@ -875,3 +875,35 @@ async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
     assert (process.returncode, process.stdout) == (0, "ended\n")
     async with open_store(path) as store:
         assert await store.get_session("k") is not None
+
+
+DROPPED = """
+import asyncio, gc, os, sys, threading, time
+from async_session_store import AsyncSessionStore
+from async_session_store.testing.contract.builders import A, register
+
+def use_and_drop():
+    loop = asyncio.new_event_loop()
+    store = AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}")
+    loop.run_until_complete(store.open())
+    loop.run_until_complete(register(store, "k", A))
+    loop.close()
+
+for _ in range(10):
+    use_and_drop()
+end = time.monotonic() + 10
+while threading.active_count() > 1 and time.monotonic() < end:
+    gc.collect()
+    time.sleep(0.01)
+descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+print(threading.active_count(), len(descriptors) < 20)
+"""
+
+
+async def test_r5_a_store_that_is_dropped_with_its_loop_leaves_no_thread(path: Path) -> None:
+    # asyncio complains of the tasks that are left.
+    command = [sys.executable, "-c", DROPPED, str(path)]
+    process = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, "1 True\n")

@@ -15,6 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, TypeAlias, TypeVar
+from weakref import finalize
 
 from async_session_store.backends._batches import Job, Runner
 from async_session_store.backends.sqlite._database import Database, Operation
@@ -61,7 +62,10 @@ class FunctionThread:
     def __init__(self, name: str) -> None:
         self._process = os.getpid()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        Thread(target=self._serve, name=name, daemon=True).start()
+        Thread(target=_serve, args=[self._calls], name=name, daemon=True).start()
+        # It ends too when a store is dropped together with its loop, and nobody closed it.
+        self._end = finalize(self, self._calls.put, None)
+        self._end.atexit = False
 
     async def run(self, function: Callable[[], _T]) -> _T:
         """Run a function. If this is cancelled, the function still runs to its end."""
@@ -71,7 +75,7 @@ class FunctionThread:
         """Run a function, and end the thread. In a forked process there is none to end."""
         if os.getpid() == self._process:
             future = self._hand_over(function)
-            self._calls.put(None)
+            self._end()
             await future
 
     def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
@@ -85,10 +89,11 @@ class FunctionThread:
         self._calls.put(partial(_call, function, future, loop))
         return future
 
-    def _serve(self) -> None:
-        while call := self._calls.get():
-            call()
-            del call  # or its references would live until the next one comes
+
+def _serve(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    while call := calls.get():
+        call()
+        del call  # or its references would live until the next one comes
 
 
 def _call(
