@@ -85,8 +85,8 @@ class Watch:
         if _locks.are_supported() and not all(map(_locks.descriptors, self._opened)):
             raise StoreUnavailableError("the SQLite file was replaced while it was opened")
         self._index = find_index(index)
-        self._progress = b"" if self._index is None else self._index.read_progress()
-        self._content = _content(os.stat(place.path))  # noqa: PTH116
+        self._progress: bytes = b"" if self._index is None else self._index.read_progress()
+        self._content: tuple[int, int] = _content(os.stat(place.path))  # noqa: PTH116
         OPEN_FILES.add(self)
 
     def begin(self, *, writes: bool) -> None:
