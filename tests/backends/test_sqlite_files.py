@@ -413,6 +413,27 @@ async def test_r1_the_log_of_a_restored_file_that_was_read_when_it_was_opened_is
     assert is_sound(path)
 
 
+async def test_r1_what_is_written_after_a_restore_through_sqlite_survives_a_kill(
+    path: Path,
+) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        copy = back_up(path)
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("UPDATE file SET inode = '1'")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with sqlite_process(path) as other:
+        other.do("open")
+        other.do("register gone")
+        with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+            target.execute("PRAGMA wal_checkpoint")
+        other.do("register k2")
+        other.kill()
+    assert await keys_in(path) == ["k", "k2"]
+
+
 async def test_r1_the_text_about_an_odd_log_says_how_to_keep_it(path: Path) -> None:
     with sqlite_process(path) as other:
         other.do("open")

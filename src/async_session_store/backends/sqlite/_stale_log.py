@@ -37,10 +37,10 @@ def check_log(place: Place, timeout: float) -> None:
         if time.monotonic() >= give_up_at:
             raise StoreUnavailableError(
                 f"the -wal and -shm beside the SQLite file are not its own: {reason}. Stop all "
-                "processes that use it. If it was replaced (a back-up restored, say), delete its "
-                "-wal and -shm, and open it again. If it was moved with them, or if that is "
-                "unclear, keep a copy of the -wal, and run PRAGMA wal_checkpoint(TRUNCATE) on the "
-                "file with sqlite3"
+                "processes that use it. If another file was put in its place (a back-up by mv or "
+                "cp, say), delete its -wal and -shm, and open it again. If it was moved with them, "
+                "or if that is unclear, keep a copy of the -wal, and run PRAGMA "
+                "wal_checkpoint(TRUNCATE) on the file with sqlite3"
             )
         time.sleep(_PAUSE)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
 from async_session_store.backends.sqlite import _locks
@@ -16,6 +17,7 @@ from async_session_store.backends.sqlite._index import find_index
 from async_session_store.backends.sqlite._locks import Identity, identity
 from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
+from async_session_store.backends.sqlite._schema import record_file
 from async_session_store.errors import StoreUnavailableError
 
 _LOGGER: Final = logging.getLogger("async_session_store")
@@ -145,6 +147,9 @@ class Watch:
             self._refuse(_OVERWRITTEN)
         if not is_running and not index.has_progressed(progress):
             self._progress, self._content = progress, content
+            with suppress(sqlite3.Error):  # locked: then the next checkpoint is as good
+                # A back-up that was restored through SQLite has brought the record of its own file.
+                record_file(self._connection, self.database.inode)
 
     def is_intact(self) -> bool:
         """Return whether no loss has been found, and the files are still the same ones."""
