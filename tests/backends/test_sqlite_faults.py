@@ -304,6 +304,8 @@ async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessi
         *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
     )
     assert {type(result) for result in results} == {StoreUnavailableError}
+    assert len({*map(id, results)}) == len(results)
+    assert {"deleted or replaced" in str(result) for result in results} == {True}
 
 
 async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:
@@ -326,6 +328,46 @@ import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
 database.execute("SELECT * FROM sessions").fetchall()
 database.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
+async def test_r1_opening_drops_no_locks_where_none_of_the_librarys_last(path: Path) -> None:
+    process = await asyncio.to_thread(run_python, OPEN_TWICE, path)
+    before, after = process.stdout.splitlines()
+    assert "WRITE" in before
+    assert (after, process.stderr) == (before, "")
+
+
+OPEN_TWICE = """
+import asyncio, os, sqlite3, sys
+from async_session_store import AsyncSessionStore
+from async_session_store.backends.sqlite import SqliteBackend, _locks
+from async_session_store.testing.contract.builders import A, register
+
+_locks.are_supported = lambda: False  # as on macOS, whose locks all belong to the process
+
+def locks(path):
+    inodes = [str(os.stat(path + suffix).st_ino) for suffix in ("", "-shm")]
+    with open("/proc/locks") as table:
+        rows = [row.split() for row in table]
+    return sorted((row[3], *row[-2:]) for row in rows if row[-3].split(":")[-1] in inodes)
+
+async def main(path):
+    backend = SqliteBackend(path)
+    async with AsyncSessionStore(backend) as store, AsyncSessionStore(SqliteBackend(path)) as other:
+        await register(store, "k", A)
+        await other.aclose()
+        def hold(tables):
+            print(locks(path))
+            asyncio.run(open_another(path))
+            print(locks(path))
+        await backend._writing(hold, brief=False)
+
+async def open_another(path):
+    await AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1)).open()
+
+asyncio.run(main(sys.argv[1]))
 """
 
 
@@ -579,6 +621,39 @@ async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it
     assert len(content(path)) == 1
 
 
+CLOSE_THE_INDEX = """
+import asyncio, os, sys
+from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store.backends.sqlite import SqliteBackend, _locks
+from async_session_store.testing.contract.builders import A, register
+
+async def main(path):
+    backend = SqliteBackend(path)
+    def close_the_index(tables):
+        (index,) = _locks.descriptors(_locks.identity(f"{path}-shm"))
+        os.close(index)
+    async with AsyncSessionStore(backend) as store:
+        await register(store, "k", A)
+        try:
+            await backend._writing(close_the_index)
+        except StoreUnavailableError as error:
+            print(error)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the index")
+def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undone(
+    path: Path,
+) -> None:
+    process = run_python(CLOSE_THE_INDEX, path)
+    assert "whether this call was carried out is unknown" in process.stdout
+    assert process.stderr == ""
+    assert path.with_name("sessions.db-wal").exists()  # as it may be another's by now
+    assert len(content(path)) == 1
+
+
 # --- Cancellation and closing -----------------------------------------------------------------
 
 
@@ -800,3 +875,35 @@ async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
     assert (process.returncode, process.stdout) == (0, "ended\n")
     async with open_store(path) as store:
         assert await store.get_session("k") is not None
+
+
+DROPPED = """
+import asyncio, gc, os, sys, threading, time
+from async_session_store import AsyncSessionStore
+from async_session_store.testing.contract.builders import A, register
+
+def use_and_drop():
+    loop = asyncio.new_event_loop()
+    store = AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}")
+    loop.run_until_complete(store.open())
+    loop.run_until_complete(register(store, "k", A))
+    loop.close()
+
+for _ in range(10):
+    use_and_drop()
+end = time.monotonic() + 10
+while threading.active_count() > 1 and time.monotonic() < end:
+    gc.collect()
+    time.sleep(0.01)
+descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+print(threading.active_count(), len(descriptors) < 20)
+"""
+
+
+async def test_r5_a_store_that_is_dropped_with_its_loop_leaves_no_thread(path: Path) -> None:
+    # asyncio complains of the tasks that are left.
+    command = [sys.executable, "-c", DROPPED, str(path)]
+    process = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, "1 True\n")

@@ -1,12 +1,17 @@
 """A SQLite file, log or index that is read, deleted, replaced or overwritten while it is open."""
 
-# ruff: noqa: ASYNC240  # tests may block
+# ruff: noqa: ASYNC220, ASYNC222, ASYNC240  # tests may block
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -112,6 +117,16 @@ async def test_r1_a_program_may_read_its_own_files(
     assert is_sound(path)
 
 
+async def test_r1_a_program_may_have_its_own_files_open_to_write(path: Path) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        with path.open("ab"), index_of(path).open("ab"):
+            async with open_store(path) as other:
+                await fill(other, "k2")
+    with path.open("ab"):
+        assert await keys_in(path) == ["k", "k2"]
+
+
 async def test_r1_copying_the_file_loses_nothing_while_processes_come_and_go(
     path: Path, store: AsyncSessionStore
 ) -> None:
@@ -142,6 +157,21 @@ async def test_r1_a_read_of_the_index_during_a_call_is_noticed(path: Path) -> No
     assert await keys_in(path) == ["k", "k2"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
+async def test_a_store_that_was_closed_leaves_no_locks_to_others_on_the_file(path: Path) -> None:
+    async with open_store(path):
+        before = number_of_locks(index_of(path))
+        for _ in range(3):
+            async with open_store(path) as other:
+                await fill(other, "k")
+        assert number_of_locks(index_of(path)) == before
+
+
+def number_of_locks(file: Path) -> int:
+    locks = Path("/proc/locks").read_text(encoding="ascii")
+    return locks.count(f":{file.stat().st_ino} ")
+
+
 async def test_a_clean_close_leaves_one_file(path: Path) -> None:
     for _ in range(2):
         async with open_store(path) as store, open_store(path) as other:
@@ -149,6 +179,25 @@ async def test_a_clean_close_leaves_one_file(path: Path) -> None:
             await fill(other, "k2")
             assert sorted(path.parent.iterdir()) == sorted(files_of(path))
         assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_r1_a_forked_child_keeps_no_lock_of_a_store_that_was_closed(path: Path) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            with sqlite_process(path) as other:
+                other.do("open")
+                await store.aclose()
+                other.do("register k2")
+                other.kill()
+            assert await keys_in(path) == ["k", "k2"]
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 # --- A log that was deleted -------------------------------------------------------------------
@@ -341,6 +390,65 @@ async def test_the_log_of_a_killed_process_is_its_files_own(path: Path) -> None:
     assert await keys_in(path) == ["k", "k2"]
 
 
+@pytest.mark.parametrize("is_first_alive", [True, False])
+async def test_r1_the_log_of_a_restored_file_that_was_read_when_it_was_opened_is_its_own(
+    path: Path, *, is_first_alive: bool
+) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+    shutil.copy(path, path.with_name("copy.db"))
+    path.with_name("copy.db").replace(path)
+    with sqlite_process(path) as other:
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM sessions").fetchall()
+            other.do("open")  # it cannot write to the file that this is another one now
+            other.do("register k2")
+            if is_first_alive:
+                with sqlite_process(path) as second:
+                    second.do("open")
+                    second.do("register k3")
+        other.kill()
+    assert await keys_in(path) == (["k", "k2", "k3"] if is_first_alive else ["k", "k2"])
+    assert is_sound(path)
+
+
+async def test_r1_what_is_written_after_a_restore_through_sqlite_survives_a_kill(
+    path: Path,
+) -> None:
+    async with open_store(path) as store:
+        await fill(store, "k")
+        copy = back_up(path)
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("UPDATE file SET inode = '1'")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with sqlite_process(path) as other:
+        other.do("open")
+        other.do("register gone")
+        with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+            target.execute("PRAGMA wal_checkpoint")
+        other.do("register k2")
+        other.kill()
+    assert await keys_in(path) == ["k", "k2"]
+
+
+async def test_r1_the_text_about_an_odd_log_says_how_to_keep_it(path: Path) -> None:
+    with sqlite_process(path) as other:
+        other.do("open")
+        other.do("register k k2")
+        other.kill()
+    moved = path.with_name("moved.db")
+    for old, new in zip(files_of(path), files_of(moved), strict=True):
+        shutil.copy(old, new)
+    with pytest.raises(StoreUnavailableError, match=r"keep a copy .* wal_checkpoint\(TRUNCATE\)"):
+        await open_store(moved).open()
+    with closing(sqlite3.connect(moved)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert await keys_in(moved) == ["k", "k2"]
+
+
 async def test_many_stores_open_a_file_that_was_just_restored(path: Path) -> None:
     async with open_store(path) as store:
         await fill(store, "k")
@@ -377,6 +485,17 @@ async def test_r1_a_file_that_was_overwritten_in_place(
     assert await keys_in(path) == ["k"]
 
 
+async def test_r1_a_file_that_was_touched_is_opened_again_with_its_log(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await fill(store, "k")
+    await asyncio.sleep(0.02)  # longer than the clock of the file system takes to go on
+    path.touch()
+    await assert_refused(store, r"open a new one, if nothing but the time .* Only if a copy")
+    await store.aclose()
+    assert await keys_in(path) == ["k"]
+
+
 async def test_checkpoints_of_other_processes_are_no_overwriting(
     path: Path, store: AsyncSessionStore
 ) -> None:
@@ -386,3 +505,57 @@ async def test_checkpoints_of_other_processes_are_no_overwriting(
             mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][number % 4]
             database.execute(f"PRAGMA wal_checkpoint({mode})")
             await store.ping()
+
+
+async def test_r1_a_copy_is_noticed_by_a_store_that_only_reads_since_a_checkpoint(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    await fill(store, "k")
+    copy = back_up(path)
+    await fill(store, "k2")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint")
+    await store.ping()
+    await asyncio.sleep(0.02)  # longer than the clock of the file system takes to go on
+    shutil.copyfile(copy, path)
+    with pytest.raises(StoreUnavailableError, match="overwritten"):
+        await store.ping()
+
+
+CHECKPOINT = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA synchronous = OFF")
+database.execute("PRAGMA wal_checkpoint")
+"""
+
+
+async def test_a_checkpoint_whose_process_was_killed_is_no_overwriting(path: Path) -> None:
+    backend = SqliteBackend(path, synchronous="NORMAL")
+    async with AsyncSessionStore(backend) as store:
+        await fill(store, "k")
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("PRAGMA wal_autocheckpoint = 0")
+            database.execute("BEGIN")
+            database.executemany(
+                "INSERT INTO sessions VALUES (?, 'e', 't', '', 'u', NULL, NULL, '{}', ?, NULL)",
+                ((f"x{number}", "z" * 3500) for number in range(12_000)),
+            )
+            database.execute("COMMIT")
+            with subprocess.Popen([sys.executable, "-c", CHECKPOINT, path]) as checkpointing:
+                wait_until_changed(path, path.stat().st_size)
+                checkpointing.send_signal(signal.SIGSTOP)
+                await fill(store, "k2")
+                size = path.stat().st_size
+                checkpointing.send_signal(signal.SIGCONT)
+                wait_until_changed(path, size)
+                checkpointing.kill()
+            await store.ping()
+            await fill(store, "k3")
+
+
+def wait_until_changed(path: Path, size: int) -> None:
+    end = time.monotonic() + 20
+    while path.stat().st_size == size:
+        assert time.monotonic() < end

@@ -20,7 +20,7 @@ from async_session_store import AsyncSessionStore, StoreUnavailableError
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._place import Mount, file_system_of, parse_mounts
 from async_session_store.backends.sqlite._schema import APPLICATION_ID
-from async_session_store.testing.contract.builders import A, find, register
+from async_session_store.testing.contract.builders import A, B, find, register
 
 pytestmark = pytest.mark.anyio
 
@@ -93,8 +93,10 @@ async def test_r1_a_link_that_leads_elsewhere_now_is_noticed(tmp_path: Path) -> 
         link.unlink()
         (tmp_path / "two.db").touch()
         link.symlink_to("two.db")
-        with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
-            await register(store, "k", A)
+        with pytest.raises(StoreUnavailableError, match=r"no longer leads .* nothing is wrong"):
+            await register(store, "k2", B)
+    async with open_store(tmp_path / "one.db") as store:
+        assert await find(store, A) == "k"
 
 
 # --- Folders and mounts -----------------------------------------------------------------------
@@ -159,6 +161,30 @@ async def test_r1_a_mount_over_an_open_file_is_noticed(path: Path, name: str) ->
     assert other.read_bytes() == b""
     async with open_store(path) as store:
         assert await find(store, A) == "k"
+
+
+USE = """
+import asyncio, sys
+from async_session_store import AsyncSessionStore
+from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.testing.contract.builders import A, find, register
+
+async def main():
+    async with AsyncSessionStore(SqliteBackend(sys.argv[1])) as store:
+        await register(store, "k", A)
+        print(await find(store, A))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("folder", ["/proc", "/dev"])
+async def test_a_sandbox_may_lack_what_locks_that_last_need(path: Path, folder: str) -> None:
+    hide = f'mount -t tmpfs none {folder} && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hide, "-", sys.executable, "-c", USE, path]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("k\n", "")
 
 
 @pytest.mark.usefixtures("root")

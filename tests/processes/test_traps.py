@@ -105,6 +105,11 @@ def test_r7_a_forked_process_is_refused_and_opens_its_own(storage: Storage) -> N
         one.exits()
 
 
+def test_r7_a_forked_process_is_refused_on_the_loop_of_its_parent(sqlite: Storage) -> None:
+    with process("fork_beside_an_idle_loop", sqlite) as one:
+        one.exits()
+
+
 def test_r7_a_forked_process_exits_with_the_store_it_brought_along(storage: Storage) -> None:
     with process("fork_and_exit", storage) as one:
         one.exits()

@@ -6,6 +6,7 @@ them. It prints "ready" where a signal is awaited.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import gc
 import logging
@@ -167,6 +168,26 @@ def fork_and_use_the_store() -> None:
                 open_in_a_child()
         assert store.get_session("k") == data()
         assert claim.complete()
+
+
+def fork_beside_an_idle_loop() -> None:
+    """The child runs the parent's loop by hand, with a store whose thread it does not have."""
+    loop = asyncio.new_event_loop()
+    store = AsyncSessionStore.from_url(URL)
+    loop.run_until_complete(store.open())
+
+    async def write(*keys: str) -> None:
+        calls = (store.register_wait(CTX, "u1", A, key, data(), 600) for key in keys)
+        await asyncio.gather(*calls)
+
+    for keys in ("k",), ("k", "k2"):
+        with forked() as in_child:
+            if in_child:
+                refused_after_fork(lambda keys=keys: loop.run_until_complete(write(*keys)))
+                loop.run_until_complete(store.aclose())
+        loop.run_until_complete(write(*keys))
+    loop.run_until_complete(store.aclose())
+    loop.close()
 
 
 def open_in_a_child() -> SessionStore | None:

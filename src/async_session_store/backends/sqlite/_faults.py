@@ -21,7 +21,9 @@ _ADVICE: Final = {
 
 def unavailable(error: sqlite3.Error | OSError) -> StoreUnavailableError:
     """The library's error for a fault of SQLite or of its file. Raise it ``from`` the fault."""
-    return _because(error, _advice(error))
+    own = StoreUnavailableError(f"SQLite: {_advice(error)}")
+    own.__cause__ = error
+    return own
 
 
 def is_locked(fault: sqlite3.OperationalError) -> bool:
@@ -37,9 +39,3 @@ def _advice(error: sqlite3.Error | OSError) -> str:
         if fragment in text:
             return advice
     return f"SQLite failed with {type(error).__name__}"
-
-
-def _because(cause: BaseException, advice: str) -> StoreUnavailableError:
-    error = StoreUnavailableError(f"SQLite: {advice}")
-    error.__cause__ = cause
-    return error

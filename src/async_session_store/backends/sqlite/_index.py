@@ -32,6 +32,10 @@ class Index:
         if not self._tripwire.is_intact():
             self._tripwire.set()
 
+    def disarm(self) -> None:
+        """Take back what `rearm` does, which would last as long as any store has the index open."""
+        self._tripwire.unset()
+
     def lost_its_locks(self) -> bool:
         return not self._tripwire.is_intact()
 
@@ -40,9 +44,12 @@ class Index:
         found = os.pread(self._descriptor, _READ_TO - _READ_FROM, _READ_FROM)
         return found[_SALTS] + found[_WRITTEN] + found[_BEGUN]
 
+    def checkpoint_is_running(self) -> bool:
+        return _locks.checkpoint_is_running(self._descriptor)
+
     def has_progressed(self, since: bytes) -> bool:
         """Return whether a checkpoint has written to the database since its progress was read."""
-        return _locks.checkpoint_is_running(self._descriptor) or self.read_progress() != since
+        return self.checkpoint_is_running() or self.read_progress() != since
 
 
 def find_index(file: Identity) -> Index | None:

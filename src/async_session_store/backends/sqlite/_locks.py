@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 if sys.platform == "linux":
     import fcntl
 
+_DESCRIPTORS: Final = "/proc/self/fd"
 _FLOCK: Final = Struct("hhqqi4x")
 _PENDING_BYTE: Final = 0x40000000
 _SHARED: Final = (_PENDING_BYTE + 2, 510)  # all who have the database open share these bytes
@@ -40,16 +41,18 @@ class Identity(NamedTuple):
 
 @lru_cache(1)
 def are_supported() -> bool:
-    """Return whether the system has locks of open file descriptions. Some sandboxes lack them."""
+    """Return whether the system has locks of open file descriptions, and tells the descriptors.
+
+    Some sandboxes lack them, or have no ``/proc`` or ``/dev``.
+    """
     if sys.platform != "linux":
         return False
-    descriptor = os.open(os.devnull, os.O_RDWR)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock("F_RDLCK", 0, 1))
+        os.stat(_DESCRIPTORS)  # noqa: PTH116  # as below
+        with open(os.devnull, "rb") as file:  # noqa: PTH123  # a device
+            fcntl.fcntl(file, fcntl.F_OFD_GETLK, _flock("F_RDLCK", 0, 1))
     except OSError:
         return False
-    finally:
-        os.close(descriptor)
     return True
 
 
@@ -66,7 +69,7 @@ def descriptors(file: Identity) -> list[int]:
     """Return this process's descriptors of a file."""
     found: list[int] = []
     if are_supported():
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # numbers, not paths
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208  # numbers, not paths
             with suppress(OSError):  # closed meanwhile, by another thread
                 status = os.fstat(int(name))
                 if (status.st_dev, status.st_ino) == file:
@@ -75,7 +78,7 @@ def descriptors(file: Identity) -> list[int]:
 
 
 def is_writable(descriptor: int) -> bool:
-    """Return whether a descriptor is SQLite's, not that of a program that reads the file."""
+    """Return whether a descriptor is SQLite's, not that of a program that only reads or writes."""
     if sys.platform == "linux":
         return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     return False
@@ -83,7 +86,7 @@ def is_writable(descriptor: int) -> bool:
 
 def hold_database(descriptors: Iterable[int]) -> None:
     """Keep everybody, even SQLite in this process, from being the database's last user."""
-    for descriptor in descriptors:
+    for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_SHARED)
 
 
@@ -94,8 +97,13 @@ def release_database(descriptors: Iterable[int]) -> None:
 
 def hold_index(descriptors: Iterable[int]) -> None:
     """Keep everybody from treating the index of the log as abandoned."""
-    for descriptor in descriptors:
+    for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_IN_USE)
+
+
+def release_index(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        _lock(descriptor, "F_UNLCK", *_IN_USE)
 
 
 @contextmanager
@@ -137,6 +145,11 @@ class Tripwire:
         if sys.platform == "linux":
             lock = _flock("F_RDLCK", self._byte, 1)
             fcntl.fcntl(self._descriptor, fcntl.F_SETLK, lock)
+
+    def unset(self) -> None:
+        if sys.platform == "linux":
+            with suppress(OSError):  # the program has closed it, and so dropped the lock
+                fcntl.fcntl(self._descriptor, fcntl.F_SETLK, _flock("F_UNLCK", self._byte, 1))
 
     def is_intact(self) -> bool:
         if sys.platform == "linux":

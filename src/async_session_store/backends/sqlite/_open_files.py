@@ -25,9 +25,14 @@ _FORKED: Final = (
 
 
 class OpenFiles:
-    """The files that stores of this process have open."""
+    """The files that stores of this process have open.
+
+    While a thread looks into a file before SQLite opens it, it holds ``being_opened``: closing the
+    file after another thread had SQLite open it would drop SQLite's locks.
+    """
 
     def __init__(self) -> None:
+        self.being_opened = threading.Lock()
         self._lock = threading.Lock()
         self._watches: dict[Identity, WeakSet[Watch]] = {}
         self._inherited: set[Identity] = set()
@@ -60,13 +65,15 @@ class OpenFiles:
             del self._watches[watch.database]
             if for_clean_close:
                 _locks.release_database(_locks.descriptors(watch.database))
+                _locks.release_index(_locks.descriptors(watch.index))
 
     def _stores(self, database: Identity) -> set[Watch]:
         return set(self._watches.get(database, ()))
 
     def disown(self) -> None:
         """Refuse, in a forked child, the parent's stores and new stores on the parent's files."""
-        self._lock = threading.Lock()  # a thread that the fork left behind may have held it
+        # Threads that the fork left behind may have held them.
+        self.being_opened, self._lock = threading.Lock(), threading.Lock()
         for database in list(self._watches):
             for watch in self._stores(database):
                 watch.abandon()

@@ -45,7 +45,8 @@ def open_database(settings: Settings) -> Opened:
         prepare(connection, settings)
         return Opened(connection, None)
     place = find_place(settings.path)
-    create_private(place)
+    with OPEN_FILES.being_opened:
+        create_private(place)
     check_place(place)
     return _open_file(place, settings)
 
@@ -57,7 +58,8 @@ def _open_file(place: Place, settings: Settings) -> Opened:
     OPEN_FILES.check(file)
     check_log(place, settings.busy_timeout)
     has_log = identity(place.log) is not None
-    connection = _connect(place.real, settings)
+    with OPEN_FILES.being_opened:
+        connection = _connect(place.real, settings)
     try:
         prepare(connection, settings)
         record_file(connection, file.inode)

@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import quote
 
 from async_session_store.backends.sqlite import _locks
-from async_session_store.backends.sqlite._locks import identity
+from async_session_store.backends.sqlite._locks import Identity, identity
+from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
 from async_session_store.errors import StoreUnavailableError
 
@@ -25,25 +26,37 @@ def check_log(place: Place, timeout: float) -> None:
 
     Another process may be opening or closing the file just now. So the log is refused only if it
     still seems so after ``timeout`` seconds.
+
+    Without locks that last this checks nothing: looking into a file that this process has open
+    would drop SQLite's locks, and whether it has cannot be found out.
     """
+    if not _locks.are_supported():
+        return
     give_up_at = time.monotonic() + timeout
     while reason := _found_stale(place):
         if time.monotonic() >= give_up_at:
             raise StoreUnavailableError(
-                f"the -wal and -shm beside the SQLite file are not its own: {reason}. If it was "
-                "replaced (a back-up restored, say), stop all processes that use it, delete its "
-                "-wal and -shm, and open it again"
+                f"the -wal and -shm beside the SQLite file are not its own: {reason}. Stop all "
+                "processes that use it. If another file was put in its place (a back-up by mv or "
+                "cp, say), delete its -wal and -shm, and open it again. If it was moved with them, "
+                "or if that is unclear, keep a copy of the -wal, and run PRAGMA "
+                "wal_checkpoint(TRUNCATE) on the file with sqlite3"
             )
         time.sleep(_PAUSE)
 
 
 def _found_stale(place: Place) -> str | None:
+    with OPEN_FILES.being_opened:
+        return _looks_stale(place)
+
+
+def _looks_stale(place: Place) -> str | None:
     database, index = identity(place.real), identity(place.index)
     if database is None or _locks.descriptors(database):
         return None  # new, or open in this process, where SQLite opened both together
     if index is not None and not _is_in_use(place.real) and _index_is_in_use(place.index, index):
         return "they are in use, and the file is not"
-    if _size(place.log) and _recorded_inode(place.real) not in {None, str(database.inode)}:
+    if _size(place.log) and not _may_be_own(place.real, database):
         return "its content comes from another file"
     return None
 
@@ -56,7 +69,7 @@ def _is_in_use(path: str) -> bool:
         os.close(descriptor)
 
 
-def _index_is_in_use(path: str, index: _locks.Identity) -> bool:
+def _index_is_in_use(path: str, index: Identity) -> bool:
     if _locks.descriptors(index):
         return True  # in this process: closing a descriptor of our own would drop its locks
     with suppress(FileNotFoundError):
@@ -74,12 +87,37 @@ def _size(path: str) -> int:
     return 0
 
 
-def _recorded_inode(path: str) -> str | None:
+def _may_be_own(path: str, database: Identity) -> bool:
+    """Return whether the content records this file, or none.
+
+    As long as somebody reads the file, SQLite cannot write to it what a store has recorded since.
+    Then it is in the log, which is the file's own if a store of this very file wrote it.
+    """
+    return _inode_in_file(path) in {None, str(database.inode)} or (
+        _inode_in_log(path, database) == str(database.inode)
+    )
+
+
+def _inode_in_file(path: str) -> str | None:
     """Return the inode that the content records, read without the log."""
     url = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(url, uri=True)) as database:
-            row = database.execute("SELECT inode FROM file").fetchone()
+        with closing(sqlite3.connect(url, uri=True)) as connection:
+            return _read_inode(connection)
     except sqlite3.Error:
         return None  # not our file, of an older version, or being written just now
+
+
+def _inode_in_log(path: str, database: Identity) -> str | None:
+    """Return the inode that the content records, read with the log, which stays as it is."""
+    try:
+        with closing(sqlite3.connect(path, timeout=0)) as connection:
+            _locks.hold_database(_locks.descriptors(database))  # or closing would apply the log
+            return _read_inode(connection)
+    except sqlite3.Error:
+        return None  # being written just now, or no log of such a file
+
+
+def _read_inode(connection: sqlite3.Connection) -> str | None:
+    row = connection.execute("SELECT inode FROM file").fetchone()
     return None if row is None else str(row[0])

@@ -7,6 +7,7 @@ and need not wait runs in the loop's own thread.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, TypeAlias, TypeVar
+from weakref import finalize
 
 from async_session_store.backends._batches import Job, Runner
 from async_session_store.backends.sqlite._database import Database, Operation
@@ -58,29 +60,40 @@ class FunctionThread:
     """
 
     def __init__(self, name: str) -> None:
+        self._process = os.getpid()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        Thread(target=self._serve, name=name, daemon=True).start()
+        Thread(target=_serve, args=[self._calls], name=name, daemon=True).start()
+        # It ends too when a store is dropped together with its loop, and nobody closed it.
+        self._end = finalize(self, self._calls.put, None)
+        self._end.atexit = False
 
     async def run(self, function: Callable[[], _T]) -> _T:
         """Run a function. If this is cancelled, the function still runs to its end."""
         return await self._hand_over(function)
 
-    async def run_last(self, function: Callable[[], _T]) -> _T:
-        """Run a function, and end the thread."""
-        future = self._hand_over(function)
-        self._calls.put(None)
-        return await future
+    async def run_last(self, function: Callable[[], None]) -> None:
+        """Run a function, and end the thread. In a forked process there is none to end."""
+        if os.getpid() == self._process:
+            future = self._hand_over(function)
+            self._end()
+            await future
 
     def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        if os.getpid() != self._process:
+            raise StoreUnavailableError(
+                "this process was forked after the store was opened. Nothing was done. Close "
+                "stores before forking"
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
         self._calls.put(partial(_call, function, future, loop))
         return future
 
-    def _serve(self) -> None:
-        while call := self._calls.get():
-            call()
-            del call  # or its references would live until the next one comes
+
+def _serve(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    while call := calls.get():
+        call()
+        del call  # or its references would live until the next one comes
 
 
 def _call(
@@ -130,7 +143,7 @@ class _DatabaseRunner:
         operations = [job.operation for job in jobs]
         try:
             replies = await self._thread.run(partial(self._database.run_batch, operations))
-        except _FAULTS as fault:
+        except (sqlite3.Error, OSError) as fault:  # each caller gets an error of its own for it
             replies = [fault] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)

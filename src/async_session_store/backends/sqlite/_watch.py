@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
 from async_session_store.backends.sqlite import _locks
@@ -16,6 +17,7 @@ from async_session_store.backends.sqlite._index import find_index
 from async_session_store.backends.sqlite._locks import Identity, identity
 from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
+from async_session_store.backends.sqlite._schema import record_file
 from async_session_store.errors import StoreUnavailableError
 
 _LOGGER: Final = logging.getLogger("async_session_store")
@@ -32,11 +34,18 @@ class Loss(NamedTuple):
 
 _REPLACED: Final = Loss(
     "the SQLite file was deleted or replaced while it was open",
-    "Close the store, delete the -wal and -shm that the old file has left, and open a new store",
+    "Close the store and open a new one. If another file was put in its place, delete the -wal and "
+    "-shm that the old file has left first",
+)
+_LED_ELSEWHERE: Final = Loss(
+    "the path of the SQLite file no longer leads to the file that was opened",
+    "Close the store and open a new one. Leave the files as they are: nothing is wrong with them",
 )
 _OVERWRITTEN: Final = Loss(
     "the SQLite file was overwritten while it was open",
-    "Stop all processes that use it, delete its -wal and -shm, and put the copy in place once more",
+    "Close the store and open a new one, if nothing but the time of the file changed (touch does "
+    "that). Only if a copy was put there, stop all processes that use it, delete its -wal and "
+    "-shm, and put the copy in place once more",
 )
 _WRITTEN_BACK: Final = Loss(
     "the -wal or -shm of the SQLite file was deleted while it was open, and what they held was "
@@ -78,8 +87,8 @@ class Watch:
         if _locks.are_supported() and not all(map(_locks.descriptors, self._opened)):
             raise StoreUnavailableError("the SQLite file was replaced while it was opened")
         self._index = find_index(index)
-        self._progress = b"" if self._index is None else self._index.read_progress()
-        self._content = _content(os.stat(place.path))  # noqa: PTH116
+        self._progress: bytes = b"" if self._index is None else self._index.read_progress()
+        self._content: tuple[int, int] = _content(os.stat(place.path))  # noqa: PTH116
         OPEN_FILES.add(self)
 
     def begin(self, *, writes: bool) -> None:
@@ -96,7 +105,14 @@ class Watch:
         After reads, the index and its locks are not checked: this runs for each call, and each file
         takes a microsecond or two.
         """
-        # Read it before checking the file: a checkpoint shows here before it writes to the file.
+        try:
+            self._look(wrote=wrote)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
+            ) from error
+
+    def _look(self, *, wrote: bool) -> None:
         progress = self._index.read_progress() if wrote and self._index else self._progress
         place, opened = self._place, self._opened
         try:
@@ -104,28 +120,36 @@ class Watch:
             index = os.stat(place.index) if wrote else None  # noqa: PTH116
         except FileNotFoundError:
             self._refuse_lost_files()
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
-            ) from error
         if (
             (database.st_dev, database.st_ino) != opened[0]
             or (log.st_dev, log.st_ino) != opened[1]
             or (index is not None and (index.st_dev, index.st_ino) != opened[2])
         ):
             self._refuse_lost_files()
-        self._check_content(_content(database))
-        self._progress = progress
+        if _content(database) != self._content or progress != self._progress:
+            self._check_content()
         if wrote and self._index is not None and self._index.lost_its_locks():
             self._refuse(_LOCKS_DROPPED)
 
-    def _check_content(self, content: tuple[int, int]) -> None:
-        """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file."""
-        if content == self._content or self._index is None:
+    def _check_content(self) -> None:
+        """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file.
+
+        What is found while a checkpoint runs is not kept: if its process is killed, its last
+        changes would come without further progress.
+        """
+        index = self._index
+        if index is None:
             return
-        if not self._index.has_progressed(self._progress):
+        # In this order: a checkpoint shows in the index before it writes to the file.
+        progress, is_running = index.read_progress(), index.checkpoint_is_running()
+        content = _content(os.stat(self._place.path))  # noqa: PTH116
+        if content != self._content and not index.has_progressed(self._progress):
             self._refuse(_OVERWRITTEN)
-        self._content = content
+        if not is_running and not index.has_progressed(progress):
+            self._progress, self._content = progress, content
+            with suppress(sqlite3.Error):  # locked: then the next checkpoint is as good
+                # A back-up that was restored through SQLite has brought the record of its own file.
+                record_file(self._connection, self.database.inode)
 
     def is_intact(self) -> bool:
         """Return whether no loss has been found, and the files are still the same ones."""
@@ -137,16 +161,18 @@ class Watch:
         Otherwise SQLite would write the old log over a file that has taken the place of its own,
         and delete the new file's log.
         """
-        is_good = self._loss is None
+        is_good = False
         try:
-            if is_good:
+            if self._loss is None:
                 self.check(wrote=True)
+                is_good = True
         except StoreUnavailableError:
-            is_good = False
             if self._loss is not None:
                 _LOGGER.warning("found when a store was closed: %s", self._loss.what)
         finally:
             OPEN_FILES.remove(self, for_clean_close=is_good)
+            if self._index is not None:
+                self._index.disarm()
 
     def abandon(self) -> None:
         """Refuse all calls in a forked process."""
@@ -160,7 +186,8 @@ class Watch:
 
     def _refuse_lost_files(self) -> NoReturn:
         if identity(self._place.path) != self.database:
-            self._refuse(_REPLACED)
+            is_there = identity(self._place.real) == self.database
+            self._refuse(_LED_ELSEWHERE if is_there else _REPLACED)
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
