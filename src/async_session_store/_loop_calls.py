@@ -7,11 +7,23 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
+from weakref import WeakSet
 
 from async_session_store.errors import StoreUnavailableError, cut_off
 
 _T = TypeVar("_T")
+
+
+_ending: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
+
+
+def refuse_calls(loop: asyncio.AbstractEventLoop) -> None:
+    """Cut off all calls that a loop has yet to begin, called in the loop before its end.
+
+    A loop cancels its tasks once when it ends. One that began after that would never run.
+    """
+    _ending.add(loop)
 
 
 def _do_nothing(_: None) -> None:
@@ -68,6 +80,9 @@ class LoopCall(Generic[_T]):
             self._loop.call_soon_threadsafe(self._cancel, settled)
 
     def _begin(self) -> None:
+        if self._loop in _ending:
+            self._deliver(Captured(error=cut_off()))
+            return
         self._task = self._loop.create_task(_capture(self._call))
         self._task.add_done_callback(self._end)
 

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
-from async_session_store._loop_calls import Captured
+from async_session_store._loop_calls import Captured, refuse_calls
 from async_session_store.errors import StoreUnavailableError
 
 _STOP_TIMEOUT: Final = 30.0  # seconds
@@ -122,6 +122,7 @@ class LoopThread:
         self._started.put(Captured())
         if not self._stop_asked:
             await wake.wait()
+        refuse_calls(self._loop)
         # As the loop ends, what still runs is cancelled and awaited.
 
 

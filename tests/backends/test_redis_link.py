@@ -470,6 +470,7 @@ async def test_r3_no_call_gets_anothers_reply_when_its_connection_is_disconnecte
     ):
         for name in "abc":
             await register(store, name, ReplyScope(conversation=name), name)
+        await asyncio.gather(*(store.ping() for _ in "abc"))  # the next calls go together, too
         proxy.forget()
         proxy.before_each = hold
         calls = [asyncio.ensure_future(context_of(store, name)) for name in "ab"]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.asyncio import Connection, ConnectionPool, Redis
 
-from async_session_store import AsyncSessionStore, StoreUnavailableError
-from async_session_store.backends.redis import _server
+from async_session_store import AsyncSessionStore, InvalidInputError, StoreUnavailableError
+from async_session_store.backends.redis import RedisBackend, _server
 from async_session_store.backends.redis._server import Refusal, ServerInfo, parse_info
 from async_session_store.testing.contract.builders import A, find, register
 from loops import eventually
@@ -306,3 +307,13 @@ def test_r5_the_probe_tries_every_command() -> None:
         }
         - optional
     )
+
+
+def test_r5_a_client_that_imitates_redis_py_is_refused() -> None:
+    class Imitation(Connection):
+        async def read_response(self, **_options: object) -> None:
+            """Take the replies from somewhere else, as imitations of a server do."""
+
+    client = Redis(connection_pool=ConnectionPool(connection_class=Imitation))
+    with pytest.raises(InvalidInputError, match=r"Imitation.*memory://"):
+        RedisBackend(client)

@@ -29,7 +29,9 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 
 try:
     from redis.asyncio import Redis
+    from redis.asyncio.connection import AbstractConnection
     from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import SentinelManagedConnection
     from redis.backoff import NoBackoff
 except ImportError as _missing:
     raise ImportError(
@@ -75,6 +77,7 @@ class RedisBackend(Backend):
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         if not isinstance(client, Redis):
             raise InvalidInputError("client: give a redis.asyncio.Redis, not one of Redis Cluster")
+        _check_connections(client)
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
             raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
@@ -359,6 +362,17 @@ class RedisBackend(Backend):
 
     def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)
+
+
+def _check_connections(client: Redis) -> None:
+    """Raise ``InvalidInputError`` for a client that does not read replies as redis-py does."""
+    kind = client.connection_pool.connection_class
+    own = AbstractConnection.read_response
+    if kind.read_response is not own and not issubclass(kind, SentinelManagedConnection):
+        raise InvalidInputError(
+            f"client: its connections ({kind.__name__}) imitate redis-py's; give a client of a "
+            "server, or take memory:// for tests"
+        )
 
 
 def _settings(client: Redis) -> dict[str, Any]:
