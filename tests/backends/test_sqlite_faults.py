@@ -891,12 +891,15 @@ def use_and_drop():
 
 for _ in range(10):
     use_and_drop()
+def left():
+    descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+    return threading.active_count(), len(descriptors) < 20
+
 end = time.monotonic() + 10
-while threading.active_count() > 1 and time.monotonic() < end:
+while left() != (1, True) and time.monotonic() < end:
     gc.collect()
     time.sleep(0.01)
-descriptors = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
-print(threading.active_count(), len(descriptors) < 20)
+print(*left())
 """
 
 
