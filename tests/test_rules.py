@@ -193,7 +193,7 @@ class TestTime:
         ("wait", "seconds"), [(0, 0), (1.5, 1.5), (timedelta(minutes=1), 60), (timedelta(0), 0)]
     )
     def test_k1_a_time_to_wait_in_seconds(self, wait: Any, seconds: float) -> None:
-        assert _rules.patience(wait) == seconds
+        assert _rules.wait_timeout(wait) == seconds
 
     @pytest.mark.parametrize(
         "wait",
@@ -205,7 +205,7 @@ class TestTime:
     )
     def test_k1_a_bad_time_to_wait_is_named(self, wait: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^wait: "):
-            _rules.patience(wait)
+            _rules.wait_timeout(wait)
 
 
 class TestWhoMayWrite:

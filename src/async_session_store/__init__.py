@@ -6,8 +6,10 @@ after the Rust trait ``SessionStore`` of ``greentic-session``.
 
 from typing import TYPE_CHECKING
 
+from async_session_store._new_waits import NewWait
 from async_session_store._rules import NEVER, Never, TimeToLive
 from async_session_store._store import AsyncSessionStore
+from async_session_store.abc import KEEP, Keep
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ClaimLostError,
@@ -15,6 +17,7 @@ from async_session_store.errors import (
     CorruptSessionError,
     DuplicateDeliveryError,
     ErrorCode,
+    FlowMemoryError,
     InvalidInputError,
     SessionNotFoundError,
     SessionStoreError,
@@ -46,14 +49,16 @@ from async_session_store.models import (
     TenantId,
     UserId,
 )
+from async_session_store.resumed_waits import ResumedWait
+from async_session_store.turns import Incoming, Turn
 
 if TYPE_CHECKING:
-    from async_session_store.sync import ClaimedRecord, SessionStore, SyncWaitClaim
+    from async_session_store.sync import SessionStore, SyncWaitClaim
 else:
 
     def __getattr__(name):
         """Import what programs that are not async need when they first ask for it."""
-        if name not in ("ClaimedRecord", "SessionStore", "SyncWaitClaim"):
+        if name not in ("SessionStore", "SyncWaitClaim"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from async_session_store import sync
 
@@ -65,10 +70,10 @@ else:
 
 
 __all__ = [
+    "KEEP",
     "NEVER",
     "AsyncSessionStore",
     "ClaimLostError",
-    "ClaimedRecord",
     "ConflictError",
     "CorruptSessionError",
     "DuplicateDeliveryError",
@@ -76,12 +81,17 @@ __all__ = [
     "ErrorCode",
     "Explanation",
     "FlowId",
+    "FlowMemoryError",
     "Impersonation",
+    "Incoming",
     "InvalidInputError",
     "InvocationDeadline",
+    "Keep",
     "Never",
+    "NewWait",
     "PackId",
     "ReplyScope",
+    "ResumedWait",
     "ScopeReport",
     "SessionCursor",
     "SessionData",
@@ -98,6 +108,7 @@ __all__ = [
     "TenantId",
     "TenantMismatchError",
     "TimeToLive",
+    "Turn",
     "UserId",
     "WaitClaim",
     "WaitClaimedError",

@@ -5,28 +5,48 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
+from typing import Generic, TypeVar, cast
 
 from typing_extensions import override
 
 from async_session_store._block_scopes import BlockScope, block_scope
 from async_session_store._ending import end, end_quietly
+from async_session_store._new_waits import NewWait
+from async_session_store._plans import Plan
 from async_session_store._renewing import Holder, Renewal, Renewer
+from async_session_store.abc import Keep
 from async_session_store.claims import WaitClaim, claim_lost
-from async_session_store.models import SessionRecord
+from async_session_store.errors import CorruptSessionError, InvalidInputError
+
+_T = TypeVar("_T")
 
 
-class WaitBlock(Holder):
-    """The context manager of ``resume_wait``.
+class WaitBlock(Holder, Generic[_T]):
+    """The context manager of ``resume_wait`` and ``turn``.
 
     A block may begin, take its steps and end in different tasks.
+
+    Args:
+        ask: Claims the wait.
+        give: Makes what the block gets from a claim, and the plan for what follows. The block gets
+            None if there is no claim.
+        renewer: Renews the claim.
     """
 
-    __slots__ = ("_ask", "_claim", "_renewal", "_renewer", "_scope")
+    __slots__ = ("_ask", "_claim", "_give", "_plan", "_renewal", "_renewer", "_scope", "_then")
 
-    def __init__(self, ask: Callable[[], Awaitable[WaitClaim | None]], renewer: Renewer) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[WaitClaim | None]],
+        give: Callable[[WaitClaim], tuple[_T, Plan]],
+        renewer: Renewer,
+    ) -> None:
         self._ask = ask
+        self._give = give
         self._renewer = renewer
         self._claim: WaitClaim | None = None
+        self._plan: Plan | None = None
+        self._then: NewWait | Keep | None = None
         self._renewal: Renewal | None = None
         self._scope: BlockScope | None = None
         self.is_running: bool = False
@@ -36,13 +56,12 @@ class WaitBlock(Holder):
         """Whether the claim was granted, and may have to be ended."""
         return self._claim is not None
 
-    async def __aenter__(self) -> SessionRecord | None:
-        claim = await self.begin()
-        if claim is None:
-            return None
-        self._scope = block_scope()
-        self.is_running = True
-        return claim.record
+    async def __aenter__(self) -> _T:
+        given = await self.begin()
+        if self._claim is not None:
+            self._scope = block_scope()
+            self.is_running = True
+        return given
 
     async def __aexit__(
         self,
@@ -62,23 +81,38 @@ class WaitBlock(Holder):
             # A renewal in flight may have extended the lease after its holder gave it up.
             await self.release()
             raise claim_lost() from exc
-        if exc is None:
-            await self.complete()
-        else:
+        if exc is not None:
             await self.release()
+            return
+        try:
+            self.conclude()
+        except BaseException:
+            await self.release()
+            raise
+        await self.complete()
 
-    async def begin(self) -> WaitClaim | None:
-        """Claim the wait. The claim is renewed while :attr:`is_running`."""
+    async def begin(self) -> _T:
+        """Claim the wait, and return what the block gets.
+
+        The claim is renewed while :attr:`is_running`.
+        """
         self._renewer.check_loop()
         self._claim = claim = await self._ask()
-        if claim is not None:
-            self._renewal = self._renewer.add(claim, self)
-        return claim
+        if claim is None:
+            return cast("_T", None)
+        given, self._plan = self._give(claim)
+        self._renewal = self._renewer.add(claim, self)
+        return given
+
+    def conclude(self) -> None:
+        """Settle what follows the claim, before :meth:`complete`. Raises what the plan does."""
+        if self._plan is not None:
+            self._then = self._plan.then()
 
     async def complete(self) -> None:
         """Complete the claim. Raises like :meth:`WaitClaim.complete`."""
         if self._claim is not None:
-            await end(partial(self._end, self._claim.complete))
+            await end(partial(self._end, self._complete))
 
     async def release(self) -> None:
         """Give the wait back, if that is possible."""
@@ -94,3 +128,13 @@ class WaitBlock(Holder):
         if self._renewal is not None:
             await self._renewer.stop(self._renewal)
         await act()
+
+    async def _complete(self) -> None:
+        if self._claim is None or self._plan is None:
+            return
+        try:
+            self._plan.superseded = not await self._claim.complete(self._then)
+        except (InvalidInputError, CorruptSessionError):
+            # What was to follow is refused, and the claim is still held.
+            await end_quietly(self._claim.release)
+            raise

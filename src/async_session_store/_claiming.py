@@ -6,13 +6,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import anyio
 
 from async_session_store import _random
-from async_session_store._backoff import pause
 from async_session_store._ending import end_quietly
-from async_session_store.abc import Backend, Claimed, ClaimKey, Delivery, Outcome, Unreadable
+from async_session_store._new_waits import WaitDefaults
+from async_session_store.abc import (
+    PLACE_TTL,
+    Backend,
+    Claimed,
+    ClaimKey,
+    Delivery,
+    Outcome,
+    Queued,
+    Unreadable,
+)
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     CorruptSessionError,
@@ -21,17 +31,24 @@ from async_session_store.errors import (
 )
 from async_session_store.models import Owner
 
+# A caller that waits renews its place this often. One whose loop hangs for longer than the rest of
+# PLACE_TTL loses it; one that died holds the others up for PLACE_TTL.
+_LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
+_CLOCK_TICK: Final = 0.001  # seconds, in which a lease that ends on another clock has surely ended
+
 
 @dataclass(frozen=True, slots=True)
-class ClaimWish:
-    """What to claim: ``lease`` in milliseconds, ``patience`` (how long to wait) in seconds."""
+class ClaimRequest:
+    """What to claim: ``lease`` in milliseconds, ``wait_timeout`` in seconds."""
 
     owner: Owner
     scope_hashes: tuple[str, ...]
     lease: int
-    patience: float
+    wait_timeout: float
     deliveries: tuple[Delivery, ...]
     """The delivery at each of the scopes, or none."""
+    begin_at: str | None
+    """One of the scopes, where a flow may begin."""
 
     def delivery_at(self, scope_hash: str) -> Delivery | None:
         if not self.deliveries:
@@ -39,47 +56,65 @@ class ClaimWish:
         return self.deliveries[self.scope_hashes.index(scope_hash)]
 
 
-async def claim(storage: Callable[[], Backend], wish: ClaimWish) -> WaitClaim | None:
+async def claim(
+    storage: Callable[[], Backend], request: ClaimRequest, defaults: WaitDefaults
+) -> WaitClaim | None:
     """Claim a wait, or wait for a turn; None if none is live.
 
     The storage is asked for at each attempt, as the store may be closed meanwhile.
     """
-    give_up_at = anyio.current_time() + wish.patience
-    attempt = 0
-    while True:
-        backend = storage()
-        asked_at = time.monotonic()
-        found = await _try_once(backend, wish)
-        left = give_up_at - anyio.current_time()
-        if found is not Outcome.CLAIMED or left <= 0:
-            break
-        await anyio.sleep(min(left, pause(attempt)))
-        attempt += 1
+    token, backend = _random.token(), storage()
+    try:
+        found, asked_at = await _claim_in_turn(storage, request, token)
+    except anyio.get_cancelled_exc_class():
+        # A claim may have been granted, and then no one would hold it until its lease ends.
+        await _give_up(backend, request, token)
+        raise
     if isinstance(found, Claimed):
-        delivery = wish.delivery_at(found.claim.scope_hash)
-        return WaitClaim(storage, found, wish.lease, delivery, asked_at)
+        delivery = request.delivery_at(found.claim.scope_hash)
+        return WaitClaim(storage, found, request.lease, delivery, asked_at, defaults)
+    if isinstance(found, Queued):
+        await _give_up(backend, request, token)
+    if isinstance(found, Queued) or found is Outcome.CLAIMED:
+        raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
-    if found is Outcome.CLAIMED:
-        raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
     if found is Outcome.DUPLICATE:
         raise DuplicateDeliveryError("this delivery was handled before; acknowledge it")
     return None
 
 
-async def _try_once(backend: Backend, wish: ClaimWish) -> Claimed | Unreadable | Outcome:
-    token = _random.token()
-    try:
-        return await backend.claim_wait(
-            wish.owner,
-            wish.scope_hashes,
+async def _claim_in_turn(
+    storage: Callable[[], Backend], request: ClaimRequest, token: str
+) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
+    """Claim a wait. Return what was found at last, and when it was asked for."""
+    give_up_at = anyio.current_time() + request.wait_timeout
+    while True:
+        backend = storage()
+        asked_at = time.monotonic()
+        found = await backend.claim_wait(
+            request.owner,
+            request.scope_hashes,
             token=token,
-            lease=wish.lease,
-            deliveries=wish.deliveries,
+            lease=request.lease,
+            deliveries=request.deliveries,
+            begin_at=request.begin_at,
+            queue=request.wait_timeout > 0,
         )
-    except anyio.get_cancelled_exc_class():
-        # It may have been granted, and then no one would hold it until its lease ends.
-        for scope_hash in wish.scope_hashes:
-            release = partial(backend.release_claim, ClaimKey(wish.owner, scope_hash, token))
-            await end_quietly(release)
-        raise
+        left = give_up_at - anyio.current_time()
+        if not isinstance(found, Queued) or left <= 0:
+            return found, asked_at
+        await backend.wait_for_turn(found.place, min(left, _pause(found)))
+
+
+def _pause(queued: Queued) -> float:
+    """Return how long to wait before the next look, in seconds."""
+    if queued.free_in is None:
+        return _LONGEST_PAUSE
+    return min(_LONGEST_PAUSE, queued.free_in / 1000 + _CLOCK_TICK)
+
+
+async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
+    for scope_hash in request.scope_hashes:
+        claim = ClaimKey(request.owner, scope_hash, token)
+        await end_quietly(partial(backend.release_claim, claim))

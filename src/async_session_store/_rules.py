@@ -19,6 +19,7 @@ from async_session_store._wire import WireModel
 from async_session_store.abc import Delivery
 from async_session_store.errors import InvalidInputError, TenantMismatchError
 from async_session_store.models import (
+    FlowId,
     Impersonation,
     InvocationDeadline,
     Owner,
@@ -63,6 +64,22 @@ TimeToLive: TypeAlias = "timedelta | float | Literal[Never.NEVER]"
 
 def session_key(value: SessionKey | str) -> SessionKey:
     return value if type(value) is SessionKey else _text(SessionKey, "session_key", value)
+
+
+def user_id(value: UserId | str) -> UserId:
+    return value if type(value) is UserId else _text(UserId, "user_id", value)
+
+
+def flow(value: FlowId | str) -> FlowId:
+    return value if type(value) is FlowId else _text(FlowId, "flow", value)
+
+
+def cursor(node: str) -> SessionCursor:
+    """The cursor of a flow that pauses at a node."""
+    try:
+        return SessionCursor(node_pointer=node)
+    except ValidationError as error:
+        raise InvalidInputError("node: give a text") from error
 
 
 def scope_hash(scope: ReplyScope) -> str:
@@ -158,6 +175,16 @@ def duration(argument: str, value: timedelta | float) -> int:
     return span
 
 
+def begin_at(
+    scope_hashes: tuple[str, ...], scope: ReplyScope | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
+    if scope is None:
+        return scope_hashes, None
+    begin = scope_hash(scope)
+    return (scope_hashes if begin in scope_hashes else (*scope_hashes, begin)), begin
+
+
 def deliveries(
     scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
 ) -> tuple[Delivery, ...]:
@@ -169,7 +196,7 @@ def deliveries(
     return tuple(Delivery(delivery_digest(one, text), remembered) for one in scope_hashes)
 
 
-def patience(wait: timedelta | float) -> float:
+def wait_timeout(wait: timedelta | float) -> float:
     """Seconds to wait for a turn (K1)."""
     seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
@@ -251,6 +278,16 @@ def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
     raise _mismatch("user_id must be the user of the data (F3)", owner)
+
+
+def following_wait(claimant: Owner, data: SessionData) -> Owner:
+    """The owner of a wait that follows a claim: whose wait was claimed, and nobody else (N1)."""
+    owner = data_owner(data)
+    if owner == claimant:
+        return owner
+    raise _mismatch(
+        "what follows a claim must belong to the user whose wait was claimed (N1)", owner
+    )
 
 
 def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:

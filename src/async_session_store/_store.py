@@ -8,16 +8,18 @@ from datetime import timedelta
 from enum import Enum, auto
 from functools import partial
 from types import TracebackType
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, TypeVar, cast, overload
 
 import anyio
 from typing_extensions import Self, deprecated
 
-from async_session_store import _codec, _random, _rules, _urls
+from async_session_store import _random, _rules, _urls
 from async_session_store._background import runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
-from async_session_store._claiming import ClaimWish, claim
+from async_session_store._claiming import ClaimRequest, claim
+from async_session_store._memory import memory_type
+from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
@@ -37,6 +39,7 @@ from async_session_store.errors import (
 )
 from async_session_store.explanations import Explanation, explained, explained_nothing
 from async_session_store.models import (
+    FlowId,
     Owner,
     ReplyScope,
     SessionData,
@@ -45,12 +48,18 @@ from async_session_store.models import (
     TenantCtx,
     UserId,
 )
+from async_session_store.resumed_waits import ResumedWait, resumed
+from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn
 
 __all__ = ["AsyncSessionStore"]
 
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_LEASE: Final = 30.0  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60.0  # seconds
+DEFAULT_TURN_WAIT: Final = 10.0  # seconds
+
+_I = TypeVar("_I", bound=Incoming)
+_M = TypeVar("_M")
 
 _logger = logging.getLogger("async_session_store")
 
@@ -109,9 +118,11 @@ class AsyncSessionStore:
         if not isinstance(backend, Backend):
             raise InvalidInputError("backend: give a Backend, or use AsyncSessionStore.from_url")
         self._storage = backend
-        self._default_wait_ttl = _rules.milliseconds("default_wait_ttl", default_wait_ttl)
+        self._defaults = WaitDefaults(
+            _rules.milliseconds("default_wait_ttl", default_wait_ttl),
+            _rules.max_document_bytes(max_document_bytes),
+        )
         self._default_session_ttl = _rules.milliseconds("default_session_ttl", default_session_ttl)
-        self._max_document_bytes = _rules.max_document_bytes(max_document_bytes)
         self._state = _State.NEW
         self._backend = cast("Backend", _NEW_STORE)
         self._renewer = Renewer()
@@ -170,7 +181,7 @@ class AsyncSessionStore:
         self._state = _State.OPENING
         self._storage = _for_this_loop(self._storage)
         try:
-            await self._storage.open(max_document_bytes=self._max_document_bytes)
+            await self._storage.open(max_document_bytes=self._defaults.max_document_bytes)
         except BaseException:
             if self._state is _State.OPENING:
                 self._state = _State.NEW
@@ -219,8 +230,7 @@ class AsyncSessionStore:
         """
         _rules.new_session(ctx, data)
         milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
-        if data.size_ceiling > self._max_document_bytes:
-            self._check_size(data)
+        check_size(data, self._defaults.max_document_bytes)
         key = SessionKey(_random.unique_id())
         await self._backend.insert(key, data, milliseconds)
         return key
@@ -275,8 +285,7 @@ class AsyncSessionStore:
         key = _rules.session_key(key)
         viewer = None if ctx is None else _rules.owner_of(ctx)
         _rules.data_owner(data)
-        if data.size_ceiling > self._max_document_bytes:
-            self._check_size(data)
+        check_size(data, self._defaults.max_document_bytes)
         if if_match is not None:
             if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
@@ -519,13 +528,19 @@ class AsyncSessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+        begin_at: ReplyScope | None = None,
     ) -> WaitClaim | None:
         """Claim the wait at the scope, so that no other worker resumes it; None if none is live.
 
         At most one claim is held on a scope, across processes and machines, for ``lease`` (30
         seconds) unless it is renewed. While another is held, this waits up to ``wait`` for its
-        turn and then raises ``WaitClaimedError``. Of a sequence of scopes, most specific first,
-        the first with a live wait is claimed. :meth:`resume_wait` does all of this and the rest.
+        turn, in the order in which callers came, and then raises ``WaitClaimedError``. Of a
+        sequence of scopes, most specific first, the first with a live wait is claimed.
+        :meth:`resume_wait` does all of this and the rest.
+
+        With ``begin_at``, if no wait is live and no claim is held at any of the scopes, that scope
+        is claimed, empty as it is: the claim's ``is_new`` is true, and its ``record`` None. Nothing
+        is stored there unless ``complete(NewWait(...))`` registers the flow's first wait.
 
         A ``delivery_id`` (a webhook's event id, at most 1024 bytes) that a completed claim on one
         of the scopes handled within its ``dedupe_ttl`` (24 hours) raises
@@ -535,15 +550,44 @@ class AsyncSessionStore:
         whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
         """
         owner = _rules.writable(ctx, user_id)
-        scope_hashes = _rules.scope_hashes(scope)
-        wish = ClaimWish(
+        scope_hashes, begin = _rules.begin_at(_rules.scope_hashes(scope), begin_at)
+        request = ClaimRequest(
             owner=owner,
             scope_hashes=scope_hashes,
             lease=_rules.duration("lease", lease),
-            patience=_rules.patience(wait),
+            wait_timeout=_rules.wait_timeout(wait),
             deliveries=_rules.deliveries(scope_hashes, delivery_id, dedupe_ttl),
+            begin_at=begin,
         )
-        return await claim(self._current_backend, wish)
+        return await claim(self._current_backend, request, self._defaults)
+
+    @overload
+    def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        delivery_id: str | None = ...,
+        dedupe_ttl: timedelta | float = ...,
+        begin_at: ReplyScope,
+    ) -> WaitBlock[ResumedWait]: ...
+
+    @overload
+    def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        delivery_id: str | None = ...,
+        dedupe_ttl: timedelta | float = ...,
+        begin_at: ReplyScope | None = ...,
+    ) -> WaitBlock[ResumedWait | None]: ...
 
     def resume_wait(
         self,
@@ -555,15 +599,17 @@ class AsyncSessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
-    ) -> WaitBlock:
-        """Claim the wait at the scope for the length of a block, which gets its record or None.
+        begin_at: ReplyScope | None = None,
+    ) -> WaitBlock[ResumedWait] | WaitBlock[ResumedWait | None]:
+        """Claim the wait at the scope for the length of a block, which gets it, or None.
 
         The claim is renewed in the background. When the block ends well, the wait is completed:
-        it and its session are removed, unless the block registered it anew or someone else
-        changed it. When the block raises, the wait is given back, and what it raised comes out as
-        it is. If the lease is lost, the block is cancelled and ``ClaimLostError`` comes out. A
-        block whose steps run in different tasks cannot always be cancelled; then
-        ``ClaimLostError`` comes out when it ends well.
+        it and its session are removed, or what the block said by ``next(NewWait(...))`` or
+        ``keep()`` follows, in the same step. If the block registered the wait anew, or someone
+        else changed it, that stays. When the block raises, the wait is given back, and what it
+        raised comes out as it is. If the lease is lost, the block is cancelled and
+        ``ClaimLostError`` comes out. A block whose steps run in different tasks cannot always be
+        cancelled; then ``ClaimLostError`` comes out when it ends well.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.
@@ -579,8 +625,92 @@ class AsyncSessionStore:
             wait=wait,
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
+            begin_at=begin_at,
         )
-        return WaitBlock(ask, self._renewer)
+        return WaitBlock(ask, resumed, self._renewer)
+
+    @overload
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str,
+        memory: type[_M],
+        ttl: TimeToLive | None = ...,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        dedupe_ttl: timedelta | float = ...,
+    ) -> WaitBlock[Turn[_I, _M]]: ...
+
+    @overload
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str | None,
+        memory: type[_M],
+        ttl: TimeToLive | None = ...,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        dedupe_ttl: timedelta | float = ...,
+    ) -> WaitBlock[Turn[_I, _M] | None]: ...
+
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str | None,
+        memory: type[_M],
+        ttl: TimeToLive | None = None,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = DEFAULT_TURN_WAIT,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> WaitBlock[Turn[_I, _M]] | WaitBlock[Turn[_I, _M] | None]:
+        """Take a user's turn: resume the flow that waits for a message, or begin one.
+
+        The block gets a :class:`Turn`. The flow that waits at one of ``inbound.scopes()`` goes on,
+        whatever flow that is. If none does, ``flow`` begins at ``inbound.scope``; with a ``flow``
+        of None none begins, and the block gets None. Turns at one place are taken one at a time,
+        in the order in which they came, also between processes and machines.
+
+        What the block says (``ask``, ``end``, ``keep``) takes effect when it ends well, in one step
+        that also remembers the message's delivery. If it raises, or its process dies, nothing has
+        changed, and the message may be handled again.
+
+        Args:
+            ctx: The tenant. The user is the message's; a ``ctx`` with another one is refused.
+            inbound: The message: an ``Inbound``, or anything else that is :class:`Incoming`.
+            flow: The flow to begin.
+            memory: The type of what the flow remembers, which pydantic can read and write: a model,
+                a dataclass or a ``TypedDict``. ``memory()`` is a new flow's.
+            ttl: How long a question waits for its answer; None for the store's default.
+            lease: How long another worker has to wait if this one dies.
+            wait: How long to wait for earlier turns at this place.
+            dedupe_ttl: How long the message's delivery is remembered.
+
+        Raises like :meth:`resume_wait`, and ``FlowMemoryError`` where memory does not fit.
+        """
+        setting = TurnSetting(
+            ctx, None if flow is None else _rules.flow(flow), memory_type(memory), ttl
+        )
+        _rules.milliseconds("ttl", ttl)
+
+        async def ask() -> WaitClaim | None:
+            return await self.claim_wait(
+                ctx,
+                inbound.user_id,
+                inbound.scopes(),
+                lease=lease,
+                wait=wait,
+                delivery_id=inbound.delivery_id,
+                dedupe_ttl=dedupe_ttl,
+                begin_at=None if flow is None else inbound.scope,
+            )
+
+        return WaitBlock(ask, partial(begin_turn, setting, inbound), self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -616,19 +746,8 @@ class AsyncSessionStore:
         only_if_absent: bool,
     ) -> Awaitable[Registration]:
         owner = _rules.new_wait(ctx, user_id, data)
-        scope_hash = _rules.scope_hash(scope)
-        key = _rules.session_key(session_key)
-        milliseconds = self._default_wait_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
-        if data.size_ceiling > self._max_document_bytes:
-            self._check_size(data)
-        return self._backend.put_wait(
-            owner, scope_hash, key, data, milliseconds, only_if_absent=only_if_absent
-        )
-
-    def _check_size(self, data: SessionData) -> None:
-        maximum = self._max_document_bytes
-        if _codec.exceeds(data, maximum):
-            raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")
+        wait = self._defaults.checked(owner, scope, session_key, data, ttl)
+        return self._backend.put_wait(wait, only_if_absent=only_if_absent)
 
 
 def _for_this_loop(backend: Backend) -> Backend:

@@ -11,24 +11,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
 
 __all__ = [
+    "KEEP",
+    "PLACE_TTL",
     "Backend",
     "ClaimKey",
     "Claimed",
     "Delivery",
     "Found",
+    "Keep",
     "Outcome",
     "Owner",
+    "Queued",
     "Registration",
+    "StoredWait",
     "Unreadable",
     "WaitState",
 ]
 
 _T = TypeVar("_T")
+
+PLACE_TTL: Final = 1000
+"""How long a place in a queue is kept without being renewed, in milliseconds."""
+
+
+class Keep(Enum):
+    """The type of :data:`KEEP`."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+"""What follows a claim that leaves its wait as it is."""
 
 
 class Outcome(Enum):
@@ -53,6 +71,21 @@ class Outcome(Enum):
     """The claim is not held any more."""
 
 
+class StoredWait(NamedTuple):
+    """A wait as a backend stores it. The owner is that of the data; ``ttl`` is in milliseconds.
+
+    The hash is what routes. The scope itself is only kept for the record, so a wrapper may replace
+    it, by one whose ``conversation`` is an encrypted text, say.
+    """
+
+    owner: Owner
+    scope_hash: str
+    scope: ReplyScope
+    key: SessionKey
+    data: SessionData
+    ttl: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What became of :meth:`Backend.put_wait`; ``detached`` is the live session it displaced."""
@@ -75,20 +108,39 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ClaimKey:
-    """A claim: the owner and the scope that it is held on, and the secret of its holder."""
+    """A claim: the owner and the scope that it is held on, and the secret of its holder.
+
+    ``session_key`` is the key of the session that was claimed, None if the scope was empty.
+    """
 
     owner: Owner
     scope_hash: str
     token: str
+    session_key: SessionKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC."""
+    """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC.
+
+    ``record`` is None if an empty scope was claimed, for a flow that begins there.
+    """
 
     claim: ClaimKey
-    record: SessionRecord
+    record: SessionRecord | None
     lease_ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A place in the queue at a scope. ``place`` is the claim that the caller will get.
+
+    ``free_in`` is how many milliseconds the present claim's lease still lasts, or None if no claim
+    is held and others are ahead in the queue.
+    """
+
+    place: ClaimKey
+    free_in: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +250,7 @@ class Backend(ABC):
         """Remove a live session, readable or not, and all its routing (S4).
 
         MISSING or DONE; UNREADABLE, with nothing changed, if there is a viewer and the owner
-        cannot be told.
+        cannot be told. A claim that is held where it waited is superseded (N2).
         """
 
     @abstractmethod
@@ -209,16 +261,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
+    async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
         """Store a session (creating or replacing it) and route the scope to it (W1).
 
         FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
@@ -226,7 +269,8 @@ class Backend(ABC):
         each changes nothing. Else DONE, and then: the session waits here and nowhere else (W2);
         another live session that waited here waits nowhere, keeps its data and deadline, and is
         returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
-        identity that no wait had before (K3).
+        identity that no wait had before (K3). A claim that is held at the scope, or at the one
+        that the session leaves, is superseded (N2).
         """
 
     @abstractmethod
@@ -267,12 +311,15 @@ class Backend(ABC):
         """Remove the live wait at the scope and its session (W6); whether there was one.
 
         With a ``session_key``, only if that session waits there. A session whose document cannot
-        be read is unrouted at least.
+        be read is unrouted at least. A claim that is held at the scope is superseded (N2).
         """
 
     @abstractmethod
     async def delete_waits(self, owner: Owner) -> int:
-        """Remove all live waits of the owner and their sessions (W8a); how many there were."""
+        """Remove all live waits of the owner and their sessions (W8a). Return how many.
+
+        Claims that are held where they waited are superseded (N2).
+        """
 
     @abstractmethod
     async def claim_wait(
@@ -283,27 +330,64 @@ class Backend(ABC):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
         """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
 
-        Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6); there is one
-        for each of the scopes, or none. Return MISSING if no wait is live, and CLAIMED if a claim
-        is held on the scope. None of these changes anything. An unreadable document stays
-        unclaimed and means what it did; a backend may have marked it. A claim is on the scope,
-        whatever waits there later. It keeps no wait alive, and hinders no other method (K2, K5).
+        Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6). There is one
+        for each of the scopes, or none. Otherwise look at the scopes, in their order:
+
+        1. If someone is ahead of the caller in the queue at the scope, the caller waits its turn
+           there (N4). A caller that has a place is behind nobody in other queues.
+        2. If a wait is live there, it is the one that counts. If a claim is held on the scope, the
+           caller waits its turn there; if its document cannot be read, it stays unclaimed.
+
+        If no wait is live, return MISSING; or with ``begin_at``, the hash of one of the scopes,
+        claim that empty scope (N3). If a claim is held at any of the scopes, the caller waits its
+        turn at the first of those instead.
+
+        To wait its turn, with ``queue``: take the last place in the queue of the scope, or keep
+        the place that this token has there, for another ``PLACE_TTL``, and return ``Queued``.
+        A token has one place at most; any other result gives it up. Without ``queue``: CLAIMED.
+
+        A claim is on the scope, whatever waits there later. It keeps no wait alive, and hinders no
+        other method (K2, K5).
         """
 
     @abstractmethod
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
-        """End a claim, remember its delivery, and remove the wait that was claimed (K3, K6).
+    async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
+        """Wait until it may be the turn of a place in a queue, for at most so many seconds (N4).
 
-        LOST, with nothing changed, if the claim is not held any more. DONE if the scope still
-        held the very wait that was claimed; MISSING if not: what is there stays.
+        It may end too early. Where the storage cannot wake those who wait, sleep.
+        """
+
+    @abstractmethod
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
+        """End a claim, remember its delivery, and let something follow the wait (K3, K6, N1).
+
+        LOST, with nothing changed, if the claim is not held any more. FOREIGN or UNREADABLE, with
+        nothing changed, if :meth:`put_wait` would refuse ``then`` so. Otherwise the claim ends and
+        the delivery is remembered, and:
+
+        * If the scope still holds the very wait that was claimed, or is as empty as it was when
+          it was claimed: DONE. Without ``then`` that wait is removed, with its session; KEEP
+          leaves it; a ``StoredWait`` is registered in its place, as by :meth:`put_wait`.
+        * If the wait has expired and nothing else happened to it, a ``StoredWait`` is registered
+          all the same: DONE. Without one: MISSING.
+        * If the claim is superseded (N2): MISSING, and what is there stays. It is, if something
+          else waits at the scope by now, if a call marked the claim, or if the wait has expired
+          and its session's key is in use again.
         """
 
     @abstractmethod
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        """End a claim and leave the wait as it is (K3): DONE, or LOST."""
+        """End a claim and leave the wait as it is (K3), or give up a place in the queue: DONE.
+
+        LOST if there was neither.
+        """
 
     @abstractmethod
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:

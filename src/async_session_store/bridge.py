@@ -16,8 +16,11 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     Found,
+    Keep,
     Outcome,
+    Queued,
     Registration,
+    StoredWait,
     Unreadable,
     WaitState,
 )
@@ -98,25 +101,8 @@ class AsyncioBridge(Backend):
         return await self._call(self._backend.touch, key, ttl, viewer=viewer)
 
     @override
-    async def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
-        return await self._call(
-            self._backend.put_wait,
-            owner,
-            scope_hash,
-            key,
-            data,
-            ttl,
-            only_if_absent=only_if_absent,
-        )
+    async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
+        return await self._call(self._backend.put_wait, wait, only_if_absent=only_if_absent)
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -163,7 +149,9 @@ class AsyncioBridge(Backend):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
         return await self._call(
             self._backend.claim_wait,
             owner,
@@ -171,11 +159,19 @@ class AsyncioBridge(Backend):
             token=token,
             lease=lease,
             deliveries=deliveries,
+            begin_at=begin_at,
+            queue=queue,
         )
 
     @override
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
-        return await self._call(self._backend.complete_claim, claim, delivery=delivery)
+    async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
+        await self._call(self._backend.wait_for_turn, place, seconds)
+
+    @override
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
+        return await self._call(self._backend.complete_claim, claim, delivery=delivery, then=then)
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:

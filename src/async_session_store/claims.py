@@ -7,8 +7,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from async_session_store import _rules
-from async_session_store.abc import Backend, Claimed, Delivery, Outcome
-from async_session_store.errors import ClaimLostError
+from async_session_store._new_waits import NewWait, WaitDefaults
+from async_session_store.abc import (
+    KEEP,
+    Backend,
+    Claimed,
+    Delivery,
+    Keep,
+    Outcome,
+    StoredWait,
+)
+from async_session_store.errors import ClaimLostError, CorruptSessionError
 from async_session_store.models import SessionRecord
 
 __all__ = ["WaitClaim"]
@@ -28,8 +37,10 @@ class WaitClaim:
         lease: int,
         delivery: Delivery | None,
         asked_at: float,
+        defaults: WaitDefaults,
     ) -> None:
         self._storage = storage
+        self._defaults = defaults
         self._claim = claimed.claim
         self._record = claimed.record
         self._lease = lease
@@ -38,9 +49,14 @@ class WaitClaim:
         self._held_until = asked_at + lease / 1000
 
     @property
-    def record(self) -> SessionRecord:
-        """The session that waits, as it was when it was claimed."""
+    def record(self) -> SessionRecord | None:
+        """The session that waits, as it was when it was claimed. None if :attr:`is_new`."""
         return self._record
+
+    @property
+    def is_new(self) -> bool:
+        """Whether an empty scope was claimed, so that a flow begins there."""
+        return self._record is None
 
     @property
     def token(self) -> str:
@@ -70,17 +86,44 @@ class WaitClaim:
         """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
         return self.seconds_left == 0
 
-    async def complete(self) -> bool:
-        """End the claim and remove the wait and its session; whether they were removed.
+    async def complete(self, then: NewWait | Keep | None = None) -> bool:
+        """End the claim, remember its delivery id, and let something follow, in one step.
 
-        False if the scope does not hold the very wait that was claimed: it was registered anew,
-        moved, cleared, removed, expired, or rewritten by a Rust process. What is there stays. A
-        delivery id of the claim is remembered. Raises ``ClaimLostError``.
+        Without ``then``, the wait and its session are removed. With ``KEEP``, the wait stays as it
+        is. With a ``NewWait``, that one is registered in its place, even if the claimed wait has
+        expired meanwhile; an ``update_session`` that someone else called meanwhile is overwritten.
+
+        Return whether that happened. False if the scope no longer holds the very wait that was
+        claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust process;
+        without a ``NewWait``, also if it expired. Then what is there stays, and the claim ends too.
+
+        Raises ``ClaimLostError``, and what ``register_wait`` raises for the new wait; in both cases
+        nothing was changed, and in the second the claim is still held.
         """
-        outcome = await self._storage().complete_claim(self._claim, delivery=self._delivery)
+        stored = self._checked(then)
+        outcome = await self._storage().complete_claim(
+            self._claim, delivery=self._delivery, then=stored
+        )
         if outcome is Outcome.LOST:
             raise claim_lost()
+        if isinstance(stored, StoredWait):
+            if outcome is Outcome.FOREIGN:
+                raise _rules.owner_change(stored.data)
+            if outcome is Outcome.UNREADABLE:
+                raise CorruptSessionError(stored.key, "its fields cannot be told")
         return outcome is Outcome.DONE
+
+    def check(self, then: NewWait | Keep | None) -> None:
+        """Raise what :meth:`complete` would raise for this argument.
+
+        It does not ask the storage, so it does not know whose session a ``session_key`` names.
+        """
+        self._checked(then)
+
+    def _checked(self, then: NewWait | Keep | None) -> StoredWait | Keep | None:
+        if then is None or then is KEEP:
+            return then
+        return self._defaults.following(self._claim, then)
 
     async def release(self) -> None:
         """End the claim and give the wait back, as it is. Raises ``ClaimLostError``."""

@@ -12,7 +12,8 @@
     │   └── DuplicateDeliveryError                    this delivery was handled before
     ├── StoreTimeoutError        (also TimeoutError)  no answer in time
     ├── StoreUnavailableError                         the storage is away or refuses
-    └── CorruptSessionError                           the stored document cannot be read
+    ├── CorruptSessionError                           the stored document cannot be read
+    └── FlowMemoryError                               a flow's memory does not fit its type
 
 Every exception has a ``code``, one of the ten codes of the Rust crate ``greentic-types``.
 No text holds a payload, a user id or a password.
@@ -29,6 +30,7 @@ __all__ = [
     "CorruptSessionError",
     "DuplicateDeliveryError",
     "ErrorCode",
+    "FlowMemoryError",
     "InvalidInputError",
     "SessionNotFoundError",
     "SessionStoreError",
@@ -134,6 +136,25 @@ class CorruptSessionError(SessionStoreError):
 
     def __reduce__(self) -> tuple[type[CorruptSessionError], tuple[str, str]]:
         return type(self), (self.key, self.reason)
+
+
+class FlowMemoryError(SessionStoreError):
+    """What a flow remembers does not fit the type that a turn reads it as, or writes.
+
+    The wait stays as it was. ``field`` is the field at fault, if that is known.
+    """
+
+    code = ErrorCode.INTERNAL
+
+    def __init__(self, flow: str, field: str | None, reason: str) -> None:
+        where = "" if field is None else f", field {field!r}"
+        super().__init__(f"the memory of the flow {flow!r}{where}: {reason}")
+        self.flow = flow
+        self.field = field
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[FlowMemoryError], tuple[str, str | None, str]]:
+        return type(self), (self.flow, self.field, self.reason)
 
 
 def cut_off() -> StoreUnavailableError:

@@ -390,10 +390,12 @@ class SessionRecord:
     """A stored session.
 
     ``etag`` is opaque text that differs whenever the stored document differs. ``expires_at`` is
-    an aware datetime in UTC, or None if the session never expires.
+    an aware datetime in UTC, or None if the session never expires. ``scope`` is where the session
+    waits: None if it waits nowhere, or was registered by an older version or a Rust process.
     """
 
     key: SessionKey
     data: SessionData
     etag: str
     expires_at: datetime | None
+    scope: ReplyScope | None = None

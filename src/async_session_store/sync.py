@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from threading import RLock
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from anyio.from_thread import BlockingPortal
 from typing_extensions import ParamSpec, Self, deprecated
@@ -23,6 +23,7 @@ from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
     DEFAULT_LEASE,
     DEFAULT_MAX_DOCUMENT_BYTES,
+    DEFAULT_TURN_WAIT,
     AsyncSessionStore,
 )
 from async_session_store.abc import Backend
@@ -34,6 +35,7 @@ from async_session_store.errors import (
 )
 from async_session_store.explanations import Explanation
 from async_session_store.models import (
+    FlowId,
     ReplyScope,
     SessionData,
     SessionKey,
@@ -41,15 +43,14 @@ from async_session_store.models import (
     TenantCtx,
     UserId,
 )
-from async_session_store.sync_claims import (
-    ClaimedRecord,
-    SyncWaitBlock,
-    SyncWaitClaim,
-    claim_in_loop,
-)
+from async_session_store.resumed_waits import ResumedWait
+from async_session_store.sync_claims import SyncWaitBlock, SyncWaitClaim, claim_in_loop
+from async_session_store.turns import Incoming, Turn
 
-__all__ = ["ClaimedRecord", "SessionStore", "SyncWaitClaim"]
+__all__ = ["SessionStore", "SyncWaitClaim"]
 
+_I = TypeVar("_I", bound=Incoming)
+_M = TypeVar("_M")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -359,6 +360,7 @@ class SessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+        begin_at: ReplyScope | None = None,
     ) -> SyncWaitClaim | None:
         """Claim the wait at the scope, so that no other worker resumes it; None if none is live."""
         ask = partial(
@@ -370,8 +372,37 @@ class SessionStore:
             wait=wait,
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
+            begin_at=begin_at,
         )
         return claim_in_loop(ask, self._open_crossing())
+
+    @overload
+    def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        delivery_id: str | None = ...,
+        dedupe_ttl: timedelta | float = ...,
+        begin_at: ReplyScope,
+    ) -> SyncWaitBlock[ResumedWait]: ...
+
+    @overload
+    def resume_wait(
+        self,
+        ctx: TenantCtx,
+        user_id: UserId | str,
+        scope: ReplyScope | Sequence[ReplyScope],
+        *,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        delivery_id: str | None = ...,
+        dedupe_ttl: timedelta | float = ...,
+        begin_at: ReplyScope | None = ...,
+    ) -> SyncWaitBlock[ResumedWait | None]: ...
 
     def resume_wait(
         self,
@@ -383,12 +414,13 @@ class SessionStore:
         wait: timedelta | float = 0,
         delivery_id: str | None = None,
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
-    ) -> SyncWaitBlock:
-        """Claim the wait at the scope for the length of a block, which gets its record or None.
+        begin_at: ReplyScope | None = None,
+    ) -> SyncWaitBlock[ResumedWait] | SyncWaitBlock[ResumedWait | None]:
+        """Claim the wait at the scope for the length of a block, which gets it, or None.
 
         As in :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
-        is lost, the record's ``lost`` becomes True, and ``ClaimLostError`` is raised where the
-        block ends well.
+        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised where the block
+        ends well.
         """
         block = self._store.resume_wait(
             ctx,
@@ -397,6 +429,63 @@ class SessionStore:
             lease=lease,
             wait=wait,
             delivery_id=delivery_id,
+            dedupe_ttl=dedupe_ttl,
+            begin_at=begin_at,
+        )
+        return SyncWaitBlock(block, self._open_crossing())
+
+    @overload
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str,
+        memory: type[_M],
+        ttl: TimeToLive | None = ...,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        dedupe_ttl: timedelta | float = ...,
+    ) -> SyncWaitBlock[Turn[_I, _M]]: ...
+
+    @overload
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str | None,
+        memory: type[_M],
+        ttl: TimeToLive | None = ...,
+        lease: timedelta | float = ...,
+        wait: timedelta | float = ...,
+        dedupe_ttl: timedelta | float = ...,
+    ) -> SyncWaitBlock[Turn[_I, _M] | None]: ...
+
+    def turn(
+        self,
+        ctx: TenantCtx,
+        inbound: _I,
+        *,
+        flow: FlowId | str | None,
+        memory: type[_M],
+        ttl: TimeToLive | None = None,
+        lease: timedelta | float = DEFAULT_LEASE,
+        wait: timedelta | float = DEFAULT_TURN_WAIT,
+        dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
+    ) -> SyncWaitBlock[Turn[_I, _M]] | SyncWaitBlock[Turn[_I, _M] | None]:
+        """Take a user's turn: resume the flow that waits for a message, or begin one.
+
+        As in :meth:`AsyncSessionStore.turn`. A lost lease shows as in :meth:`resume_wait`.
+        """
+        block = self._store.turn(
+            ctx,
+            inbound,
+            flow=flow,
+            memory=memory,
+            ttl=ttl,
+            lease=lease,
+            wait=wait,
             dedupe_ttl=dedupe_ttl,
         )
         return SyncWaitBlock(block, self._open_crossing())

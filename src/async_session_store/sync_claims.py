@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from operator import attrgetter
 from types import TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
-
-from typing_extensions import override
 
 from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
 from async_session_store._ending import end_quietly
+from async_session_store._new_waits import NewWait
+from async_session_store.abc import Keep
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import SessionStoreError
 from async_session_store.models import SessionRecord
 
-__all__ = ["ClaimedRecord", "SyncWaitClaim"]
+__all__ = ["SyncWaitClaim"]
 
 _ErrorType: TypeAlias = "type[BaseException] | None"
-_STATE: Final = attrgetter("key", "data", "etag", "expires_at")
+_T = TypeVar("_T")
 
 
 class SyncWaitClaim:
@@ -35,9 +33,14 @@ class SyncWaitClaim:
         self._crossing = crossing
 
     @property
-    def record(self) -> SessionRecord:
-        """The session that waits, as it was when it was claimed."""
+    def record(self) -> SessionRecord | None:
+        """The session that waits, as it was when it was claimed. None if :attr:`is_new`."""
         return self._claim.record
+
+    @property
+    def is_new(self) -> bool:
+        """Whether an empty scope was claimed, so that a flow begins there."""
+        return self._claim.is_new
 
     @property
     def token(self) -> str:
@@ -64,12 +67,16 @@ class SyncWaitClaim:
         """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
         return self._claim.lost
 
-    def complete(self) -> bool:
-        """End the claim and remove the wait and its session; whether they were removed.
+    def complete(self, then: NewWait | Keep | None = None) -> bool:
+        """End the claim, remember its delivery id, and let something follow, in one step.
 
-        As :meth:`WaitClaim.complete`. Raises ``ClaimLostError``.
+        As :meth:`WaitClaim.complete`.
         """
-        return self._crossing.call(self._claim.complete)
+        return self._crossing.call(self._claim.complete, then)
+
+    def check(self, then: NewWait | Keep | None) -> None:
+        """Raise what :meth:`complete` would raise for this argument."""
+        self._claim.check(then)
 
     def release(self) -> None:
         """End the claim and give the wait back, as it is. Raises ``ClaimLostError``."""
@@ -83,31 +90,10 @@ class SyncWaitClaim:
         self._crossing.call(self._claim.renew, lease)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClaimedRecord(SessionRecord):
-    """The record of the wait that a block of ``SessionStore.resume_wait`` resumes."""
-
-    _claim: WaitClaim
-
-    @property
-    def lost(self) -> bool:
-        """Whether the lease may have ended, and another worker may resume the wait."""
-        return self._claim.lost
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        """A record equals another one of the same state, claimed or not."""
-        return isinstance(other, SessionRecord) and _STATE(self) == _STATE(other)
-
-    @override
-    def __hash__(self) -> int:
-        return hash(_STATE(self))
-
-
 class _Leave(partial[None]):
     """What a ``with`` statement calls at its end. It keeps the block alive until then."""
 
-    block: WaitBlock
+    block: WaitBlock[Any]
 
 
 class _Exit:
@@ -118,16 +104,18 @@ class _Exit:
     the exception, the claim would be renewed.
     """
 
-    def __get__(self, instance: SyncWaitBlock | None, owner: type[SyncWaitBlock]) -> _Exit | _Leave:
+    def __get__(
+        self, instance: SyncWaitBlock[Any] | None, owner: type[SyncWaitBlock[Any]]
+    ) -> _Exit | _Leave:
         return self if instance is None else instance.leave
 
-    def __call__(self, block: SyncWaitBlock, *error: Any) -> None:
+    def __call__(self, block: SyncWaitBlock[Any], *error: Any) -> None:
         """Leave a block, as ``contextlib.ExitStack`` does."""
         block.leave(*error)
 
 
-class SyncWaitBlock:
-    """The context manager of ``SessionStore.resume_wait``.
+class SyncWaitBlock(Generic[_T]):
+    """The context manager of ``SessionStore.resume_wait`` and ``SessionStore.turn``.
 
     A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
     step of entering to the first of leaving, where the ``with`` statement is sure to end it, and
@@ -136,32 +124,27 @@ class SyncWaitBlock:
 
     __exit__: _Exit = _Exit()
 
-    def __init__(self, block: WaitBlock, crossing: Crossing) -> None:
+    def __init__(self, block: WaitBlock[_T], crossing: Crossing) -> None:
         self._block = block
         self._crossing = crossing
-        self.leave: _Leave = _Leave(_leave, cast("Callable[[], WaitBlock]", ref(block)), crossing)
+        self.leave: _Leave = _Leave(
+            _leave, cast("Callable[[], WaitBlock[_T]]", ref(block)), crossing
+        )
         self.leave.block = block
 
-    def __enter__(self) -> ClaimedRecord | None:
+    def __enter__(self) -> _T:
         try:
-            record = self._begin()
+            given = self._crossing.call(self._block.begin)
             self._block.is_running = True
-            return record  # noqa: TRY300  # an interrupt before the return must give the wait back too
+            return given  # noqa: TRY300  # an interrupt before the return must give the wait back too
         except BaseException:
             self._block.is_running = False
             _give_back(self._block, self._crossing)
             raise
 
-    def _begin(self) -> ClaimedRecord | None:
-        claim = self._crossing.call(self._block.begin)
-        if claim is None:
-            return None
-        record = claim.record
-        return ClaimedRecord(record.key, record.data, record.etag, record.expires_at, claim)
-
 
 def _leave(
-    block: Callable[[], WaitBlock],
+    block: Callable[[], WaitBlock[_T]],
     crossing: Crossing,
     _exc_type: _ErrorType,
     exc: BaseException | None,
@@ -172,6 +155,11 @@ def _leave(
         _give_back(block(), crossing)
         return
     try:
+        block().conclude()  # in this thread, where code of the caller's own may run
+    except BaseException:
+        _give_back(block(), crossing)
+        raise
+    try:
         if block().is_claimed:
             crossing.call(block().complete)
     except SessionStoreError:
@@ -181,7 +169,7 @@ def _leave(
         raise
 
 
-def _give_back(block: WaitBlock, crossing: Crossing) -> None:
+def _give_back(block: WaitBlock[_T], crossing: Crossing) -> None:
     if block.is_claimed:
         with suppress(SessionStoreError):  # what was raised before matters more
             crossing.call(block.release)

@@ -12,11 +12,13 @@ from async_session_store.channels._telegram import telegram
 from async_session_store.channels._webchat import webchat
 from async_session_store.channels._webex import webex
 from async_session_store.channels._whatsapp import split_whatsapp, whatsapp
-from async_session_store.channels.inbound import Inbound
+from async_session_store.channels.inbound import Inbound, Place, place
 
 __all__ = [
     "Inbound",
+    "Place",
     "discord",
+    "place",
     "slack",
     "split_whatsapp",
     "teams",

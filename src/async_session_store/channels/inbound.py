@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from async_session_store._unicode import encoded
 from async_session_store.channels._payload import identifier
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import ReplyScope, UserId
 
-__all__ = ["Inbound"]
+__all__ = ["Inbound", "Place", "place"]
 
+_PARTS: Final = 3  # provider, bot and conversation; and an account where there is one
 _AS_THEY_ARE: Final = ":;@=+,"  # beside ASCII letters, digits, '_', '.', '-' and '~'
 
 
@@ -121,6 +122,49 @@ class Inbound:
         """Provider, bot, account and conversation, joined so that no two lists give one text."""
         parts = (self.provider, self.bot_id, self.account, self.conversation)
         return "/".join(_written(part) for part in parts if part is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a wait is, in the platform's own ids: what an ``Inbound``'s scope was made from."""
+
+    provider: str
+    bot_id: str
+    account: str | None
+    conversation: str
+    thread: str | None = None
+    reply_to: str | None = None
+    correlation: str | None = None
+
+
+def place(scope: ReplyScope) -> Place:
+    """Return the ids in a scope of an ``Inbound``, so that a worker knows where to send.
+
+    Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
+    """
+    parts = tuple(map(_read, scope.conversation.split("/")))
+    rest = tuple(
+        None if part is None else _read(part)
+        for part in (scope.thread, scope.reply_to, scope.correlation)
+    )
+    if len(parts) == _PARTS:
+        provider, bot_id, conversation = parts
+        return Place(provider, bot_id, None, conversation, *rest)
+    if len(parts) == _PARTS + 1:
+        provider, bot_id, account, conversation = parts
+        return Place(provider, bot_id, account, conversation, *rest)
+    raise _no_place()
+
+
+def _read(written: str) -> str:
+    part = unquote(written)
+    if not part or _written(part) != written:
+        raise _no_place()
+    return part
+
+
+def _no_place() -> InvalidInputError:
+    return InvalidInputError("scope: was not made by an Inbound")
 
 
 def _written(part: str) -> str:

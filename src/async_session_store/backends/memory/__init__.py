@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -18,15 +17,19 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     Found,
+    Keep,
     Outcome,
+    Queued,
     Registration,
+    StoredWait,
     Unreadable,
     WaitState,
 )
 from async_session_store.backends._time import utc
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.backends.memory._deliveries import Deliveries
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.backends.memory._queues import Queues
+from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
 
 __all__ = ["MemoryBackend"]
 
@@ -41,7 +44,8 @@ class _Session:
     """A stored session. Another one under its key replaces it; updates change it in place."""
 
     __slots__ = (
-        *("data", "deadline", "expires_at", "key", "owner", "scope_hash", "version", "wait_id"),
+        *("data", "deadline", "expires_at", "key", "owner", "scope", "scope_hash", "version"),
+        "wait_id",
     )
 
     def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
@@ -52,14 +56,18 @@ class _Session:
         self.deadline = deadline
         self.expires_at: datetime | None = None
         self.scope_hash: str | None = None
+        self.scope: ReplyScope | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class _Claim:
-    """Who holds a scope, and which wait was there."""
+    """Who holds a scope, and which wait was there, if one was."""
 
-    token: str
-    wait_id: int
+    __slots__ = ("is_superseded", "token", "wait_id")
+
+    def __init__(self, token: str, wait_id: int | None) -> None:
+        self.token = token
+        self.wait_id = wait_id
+        self.is_superseded = False
 
 
 _NOWHERE: Final[Mapping[str, _Session]] = {}
@@ -83,6 +91,7 @@ class MemoryBackend(Backend):
         self._deadlines = Deadlines(self._deadline_of)
         self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
         self._deliveries = Deliveries()
+        self._queues = Queues(clock)
         self._writes = 0
 
     @override
@@ -96,6 +105,7 @@ class MemoryBackend(Backend):
         self._deadlines.clear()
         self._claims.clear()
         self._deliveries.clear()
+        self._queues.clear()
 
     @override
     async def ping(self) -> None:
@@ -141,6 +151,7 @@ class MemoryBackend(Backend):
         session = self._visible(key, viewer, self._clock())
         if session is None:
             return Outcome.MISSING
+        self._supersede(session)
         self._remove(session)
         return Outcome.DONE
 
@@ -156,36 +167,15 @@ class MemoryBackend(Backend):
         return Outcome.DONE
 
     @override
-    async def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
+    async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
         now = self._clock()
         if now >= self._deadlines.next_look:
             self._sweep(_SWEEP, now)
-        before = self._sessions.get(key)
-        if before is not None and before.deadline > now and before.owner != owner:
+        if self._is_foreign(wait, now):
             return _FOREIGN
-        holder = self._waits.get(owner, _NOWHERE).get(scope_hash)
-        if only_if_absent and holder is not None and holder.deadline > now:
+        if only_if_absent and self._waiting(wait.owner, wait.scope_hash, now) is not None:
             return _TAKEN
-        if before is not None:
-            self._remove(before)
-        session = self._store(key, data, ttl, now)
-        session.scope_hash = scope_hash
-        self._waits.setdefault(owner, {})[scope_hash] = session
-        if holder is None:
-            return _REGISTERED
-        holder.scope_hash = None
-        if holder is before or holder.deadline <= now:
-            return _REGISTERED
-        return Registration(Outcome.DONE, detached=holder.key)
+        return self._put(wait, now)
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -225,6 +215,7 @@ class MemoryBackend(Backend):
         session = self._waiting(owner, scope_hash, self._clock())
         if session is None or (session_key is not None and session_key != session.key):
             return False
+        self._supersede(session)
         self._remove(session)
         return True
 
@@ -232,6 +223,7 @@ class MemoryBackend(Backend):
     async def delete_waits(self, owner: Owner) -> int:
         sessions = self._all_waiting(owner)
         for session in sessions:
+            self._supersede(session)
             self._remove(session)
         return len(sessions)
 
@@ -244,41 +236,70 @@ class MemoryBackend(Backend):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
         now = self._clock()
         if any(self._deliveries.holds(owner, delivery, now) for delivery in deliveries):
+            self._queues.leave(token)
             return Outcome.DUPLICATE
-        session = self._first_waiting(owner, scope_hashes)
-        if session is None or session.scope_hash is None:
+        found = self._find_to_claim(owner, scope_hashes, token, begin_at, now)
+        if found is None:
+            self._queues.leave(token)
             return Outcome.MISSING
-        place = (owner, session.scope_hash)
-        if self._claims.get(place, now) is not None:
+        place, session, is_free = found
+        if is_free:
+            return self._claim(place, session, token, lease, now)
+        if not queue:
             return Outcome.CLAIMED
-        deadline = now + lease / 1000
-        self._claims.set(place, _Claim(token, session.wait_id), deadline, now)
-        claim = ClaimKey(owner, session.scope_hash, token)
-        return Claimed(claim, self._record(session), self._wall_time(deadline))
+        self._queues.keep(token, place)
+        ends = self._claims.deadline(place, now)
+        free_in = None if ends is None else math.ceil((ends - now) * 1000)
+        return Queued(ClaimKey(*place, token), free_in)
 
     @override
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+    async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
+        await self._queues.wait(place.token, seconds)
+
+    @override
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
         now = self._clock()
         held = self._held(claim, now)
         if held is None:
             return Outcome.LOST
-        self._claims.delete((claim.owner, claim.scope_hash))
+        if isinstance(then, StoredWait) and self._is_foreign(then, now):
+            return Outcome.FOREIGN
+        session = self._waiting(claim.owner, claim.scope_hash, now)
+        is_as_claimed = (None if session is None else session.wait_id) == held.wait_id
+        is_as_claimed = is_as_claimed and not held.is_superseded
+        has_expired = (
+            session is None
+            and not held.is_superseded
+            and (claim.session_key is None or self._visible(claim.session_key, None, now) is None)
+        )
+        self._end((claim.owner, claim.scope_hash))
         if delivery is not None:
             self._deliveries.add(claim.owner, delivery, now)
-        session = self._waiting(claim.owner, claim.scope_hash, now)
-        if session is None or session.wait_id != held.wait_id:
+        if isinstance(then, StoredWait):
+            if not is_as_claimed and not has_expired:
+                return Outcome.MISSING
+            if session is not None:
+                self._remove(session)
+            self._put(then, now)
+            return Outcome.DONE
+        if not is_as_claimed:
             return Outcome.MISSING
-        self._remove(session)
+        if then is None and session is not None:
+            self._remove(session)
         return Outcome.DONE
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         if self._held(claim, self._clock()) is None:
-            return Outcome.LOST
-        self._claims.delete((claim.owner, claim.scope_hash))
+            return Outcome.DONE if self._queues.leave(claim.token) else Outcome.LOST
+        self._end((claim.owner, claim.scope_hash))
         return Outcome.DONE
 
     @override
@@ -330,7 +351,9 @@ class MemoryBackend(Backend):
         if session.expires_at is None and session.deadline < math.inf:
             # Told once, so that a session that did not change gives equal records.
             session.expires_at = self._wall_time(session.deadline)
-        return SessionRecord(session.key, session.data, str(session.version), session.expires_at)
+        return SessionRecord(
+            session.key, session.data, str(session.version), session.expires_at, session.scope
+        )
 
     def _wall_time(self, deadline: float) -> datetime:
         return utc(round((time.time() + deadline - self._clock()) * 1000))
@@ -348,7 +371,83 @@ class MemoryBackend(Backend):
         held = self._claims.get((claim.owner, claim.scope_hash), now)
         return held if held is not None and held.token == claim.token else None
 
+    def _is_foreign(self, wait: StoredWait, now: float) -> bool:
+        """Return whether a live session of another owner is under the key of a wait."""
+        before = self._sessions.get(wait.key)
+        return before is not None and before.deadline > now and before.owner != wait.owner
+
+    def _find_to_claim(
+        self,
+        owner: Owner,
+        scope_hashes: Sequence[str],
+        token: str,
+        begin_at: str | None,
+        now: float,
+    ) -> tuple[tuple[Owner, str], _Session | None, bool] | None:
+        """Return which scope to claim, what waits there, and whether it is the token's turn."""
+        waiting, own = self._waits.get(owner, _NOWHERE), self._queues.place_of(token)
+        for scope_hash in scope_hashes:
+            place, session = (owner, scope_hash), waiting.get(scope_hash)
+            if self._queues and own in (None, place) and self._queues.is_behind(token, place):
+                return place, session, False
+            if session is not None and session.deadline > now:
+                return place, session, self._claims.get(place, now) is None
+        if begin_at is None:
+            return None
+        for scope_hash in scope_hashes:
+            if self._claims.get((owner, scope_hash), now) is not None:
+                return (owner, scope_hash), None, False
+        return (owner, begin_at), None, True
+
     # --- Changing -----------------------------------------------------------------------------
+
+    def _claim(
+        self, place: tuple[Owner, str], session: _Session | None, token: str, lease: int, now: float
+    ) -> Claimed:
+        self._queues.leave(token)
+        deadline = now + lease / 1000
+        wait_id = None if session is None else session.wait_id
+        self._claims.set(place, _Claim(token, wait_id), deadline, now)
+        key, record = None, None
+        if session is not None:
+            key, record = session.key, self._record(session)
+        return Claimed(ClaimKey(*place, token, key), record, self._wall_time(deadline))
+
+    def _end(self, place: tuple[Owner, str]) -> None:
+        """End the claim on a scope. It is the next one's turn."""
+        self._claims.delete(place)
+        if self._queues:
+            self._queues.wake_first(place)
+
+    def _supersede(self, session: _Session) -> None:
+        """Mark the claim that is held where a session waits, which is about to leave."""
+        if session.scope_hash is not None:
+            self._supersede_at((session.owner, session.scope_hash))
+
+    def _supersede_at(self, place: tuple[Owner, str]) -> None:
+        held = self._claims.peek(place)
+        if held is not None:
+            held.is_superseded = True
+
+    def _put(self, wait: StoredWait, now: float) -> Registration:
+        owner, scope_hash, scope, key, data, ttl = wait
+        before = self._sessions.get(key)
+        if before is not None:
+            if before.deadline > now:
+                self._supersede(before)
+            self._remove(before)
+        self._supersede_at((owner, scope_hash))
+        waiting = self._waits.setdefault(owner, {})
+        holder = waiting.get(scope_hash)
+        session = self._store(key, data, ttl, now)
+        session.scope_hash, session.scope = scope_hash, scope
+        waiting[scope_hash] = session
+        if holder is None:
+            return _REGISTERED
+        holder.scope_hash = holder.scope = None
+        if holder.deadline <= now:
+            return _REGISTERED
+        return Registration(Outcome.DONE, detached=holder.key)
 
     def _store(self, key: SessionKey, data: SessionData, ttl: int | None, now: float) -> _Session:
         deadline = math.inf if ttl is None else now + ttl / 1000

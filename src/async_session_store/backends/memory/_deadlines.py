@@ -105,6 +105,11 @@ class Expiring(Generic[_K, _V]):
         entry = self._live(key, now)
         return None if entry is None else entry[0]
 
+    def peek(self, key: _K) -> _V | None:
+        """Return the value of a key, even if it has expired."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
     def deadline(self, key: _K, now: float) -> float | None:
         entry = self._live(key, now)
         return None if entry is None else entry[1]

@@ -17,6 +17,7 @@ from async_session_store import (
     ConflictError,
     ErrorCode,
     ReplyScope,
+    SessionRecord,
     TenantMismatchError,
     WaitClaim,
     WaitClaimedError,
@@ -78,6 +79,12 @@ async def claim(
     )
     assert claimed is not None
     return claimed
+
+
+def record_of(claimed: WaitClaim) -> SessionRecord:
+    """Give the record of a claim on a wait."""
+    assert claimed.record is not None
+    return claimed.record
 
 
 async def is_claimed(store: AsyncSessionStore, scope: ReplyScope) -> bool:
@@ -300,7 +307,7 @@ class Claims(Hooks):
             assert got == []
             await end(held, store)
         (claimed,) = got
-        assert (None if claimed is None else claimed.record.data.context_json) == context
+        assert (None if claimed is None else record_of(claimed).data.context_json) == context
 
     async def test_k1_its_turn_comes_when_the_lease_runs_out(
         self, backend: Backend, store: AsyncSessionStore
@@ -344,7 +351,7 @@ class Claims(Hooks):
         for number, of in enumerate(others):
             claimed = await store.claim_wait(of, of.owner.user or "", A)
             assert claimed is not None
-            assert claimed.record.key == f"other{number}"
+            assert record_of(claimed).key == f"other{number}"
             assert await claimed.complete()
         assert await find(store, A) == "k"
         assert await is_claimed(store, A)
@@ -357,7 +364,7 @@ class Claims(Hooks):
         await register(store, "k2", C)
         await self.advance(backend, 11)
         claimed = await claim(store, A, B, C)
-        assert claimed.record.key == "k1"
+        assert record_of(claimed).key == "k1"
         assert not await is_claimed(store, C)
         assert await is_claimed(store, B)
         assert await claimed.complete()
@@ -374,7 +381,7 @@ class Claims(Hooks):
         assert not await is_claimed(store, B)
         await clear(store, A)
         claimed = await claim(store, C, A, B)
-        assert claimed.record.key == "k2"
+        assert record_of(claimed).key == "k2"
         assert not await held.complete()
 
     async def test_k1_f4_another_user_may_not_claim(
@@ -610,7 +617,7 @@ class Claims(Hooks):
             await claimed.renew()
             await USES[end](claimed)
             after = await claim(store, A)
-            assert after.record.key == (waiting or "k2")
+            assert record_of(after).key == (waiting or "k2")
             assert await after.complete() is True
 
     @changes
@@ -641,7 +648,7 @@ class Claims(Hooks):
             await try_claim(store, A)
         assert await claimed.complete() is False
         assert await find(store, A) == "next"
-        assert (await claim(store, A)).record.key == "next"
+        assert record_of(await claim(store, A)).key == "next"
 
     async def test_k3_updating_and_touching_it_keep_its_identity(
         self, backend: Backend, store: AsyncSessionStore

@@ -28,6 +28,7 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
+from async_session_store.testing.contract.claims import record_of
 from async_session_store.testing.contract.hooks import Hooks
 from async_session_store.testing.contract.records import etag_of
 
@@ -104,8 +105,8 @@ class ConditionalWrites(Hooks):
         waiting = await store.get_wait(CTX, "u1", A)
         assert waiting is not None
         etag = await etag_of(store, "k")
-        assert {claimed.record.etag, listed.etag, waiting.etag} == {etag}
-        await store.update_session("k", data("new"), if_match=claimed.record.etag)
+        assert {record_of(claimed).etag, listed.etag, waiting.etag} == {etag}
+        await store.update_session("k", data("new"), if_match=record_of(claimed).etag)
 
     async def test_e2_a_current_etag_writes_and_keeps_wait_and_deadline(
         self, backend: Backend, store: AsyncSessionStore

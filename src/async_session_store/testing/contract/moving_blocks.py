@@ -16,7 +16,7 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     DuplicateDeliveryError,
-    SessionRecord,
+    ResumedWait,
     SessionStoreError,
 )
 from async_session_store.abc import Backend
@@ -166,7 +166,7 @@ class MovingBlocks(Hooks):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         @asynccontextmanager
-        async def resumed() -> AsyncGenerator[SessionRecord | None, None]:
+        async def resumed() -> AsyncGenerator[ResumedWait | None, None]:
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE) as record:
                 yield record
 

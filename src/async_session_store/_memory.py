@@ -1,0 +1,96 @@
+"""What a flow remembers between its turns: read from the session's text, and written back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar, cast, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from async_session_store.errors import FlowMemoryError, InvalidInputError
+
+_REMEMBERED_TYPES: Final = 256
+_UNREADABLE: Final = (TypeError, ValueError, ValidationError, PydanticSerializationError)
+
+_M = TypeVar("_M")
+
+
+class MemoryType(Generic[_M]):
+    """A type that pydantic can read from JSON and write to it. Raises ``InvalidInputError``.
+
+    No error shows a value: it may be personal, and an error ends up in a log.
+    """
+
+    def __init__(self, kind: type[_M]) -> None:
+        self.kind = kind
+        problem = None
+        try:
+            self._adapter: TypeAdapter[_M] = TypeAdapter(kind)
+            self._fields = frozenset(_field_names(kind))
+            self._adapter.validate_json(self._adapter.dump_json(kind()))
+        except Exception as error:  # noqa: BLE001  # a constructor may raise anything
+            problem = type(error).__name__
+        if problem is not None:
+            raise InvalidInputError(
+                f"memory: {self.name}() must make a new flow's memory, which pydantic can write as "
+                f"JSON and read back; that raised {problem}. Give each field a default"
+            )
+
+    @property
+    def name(self) -> str:
+        return getattr(self.kind, "__name__", str(self.kind))
+
+    def new(self) -> _M:
+        """Return the memory of a flow that begins."""
+        return self.kind()
+
+    def read(self, flow: str, text: str) -> _M:
+        """Read a flow's memory. Raises ``FlowMemoryError``."""
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            field, problem = self._first_problem(error)
+        # Outside of the handler, as the driver's error holds the value.
+        raise FlowMemoryError(flow, field, f"{problem}; it was not written as {self.name}")
+
+    def write(self, flow: str, memory: _M) -> str:
+        """Return a flow's memory as JSON that :meth:`read` reads. Raises ``FlowMemoryError``."""
+        try:
+            text = self._adapter.dump_json(memory, warnings=False)
+            self._adapter.validate_json(text)
+            return text.decode()
+        except ValidationError as error:
+            field, problem = self._first_problem(error)
+        except _UNREADABLE as error:
+            field, problem = None, f"pydantic raised {type(error).__name__}"
+        raise FlowMemoryError(flow, field, f"{problem}; as JSON it would not fit {self.name}")
+
+    def _first_problem(self, error: ValidationError) -> tuple[str | None, str]:
+        """Return the field at fault, if it is one of the type's own, and what is wrong."""
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        field = next(iter(first["loc"]), None)
+        return (field if isinstance(field, str) and field in self._fields else None), first["type"]
+
+
+@lru_cache(_REMEMBERED_TYPES)
+def _memory_type(kind: Hashable) -> MemoryType[Any]:
+    return MemoryType(cast("type[Any]", kind))
+
+
+def memory_type(kind: type[_M]) -> MemoryType[_M]:
+    """Return a type's reader and writer. Raises ``InvalidInputError`` if it cannot be one."""
+    if not callable(kind):
+        raise InvalidInputError("memory: give a type, such as a pydantic model or a dataclass")
+    return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
+
+
+def _field_names(kind: type[Any]) -> Iterable[str]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield name
+            if isinstance(field.validation_alias, str):
+                yield field.validation_alias
+    elif isinstance(kind, type):
+        yield from get_type_hints(kind)

@@ -1,0 +1,70 @@
+"""A wait to register, and the checks before it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from async_session_store import _codec, _random, _rules
+from async_session_store._rules import TimeToLive
+from async_session_store.abc import ClaimKey, StoredWait
+from async_session_store.errors import InvalidInputError
+from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey
+
+__all__ = ["NewWait"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewWait:
+    """The wait that follows a claim: the next question.
+
+    Attributes:
+        scope: Where the reply is expected.
+        data: The session. It must belong to the user whose wait was claimed.
+        ttl: As in ``register_wait``: None for the store's default.
+        session_key: The key of the session: the claimed session's, unless given. A flow that
+            begins gets a fresh one.
+    """
+
+    scope: ReplyScope
+    data: SessionData = field(repr=False)
+    ttl: TimeToLive | None = None
+    session_key: SessionKey | str | None = None
+
+
+class WaitDefaults(NamedTuple):
+    """What a store applies to each wait that it registers."""
+
+    ttl: int | None
+    """The time to live of a wait that is registered without one, in milliseconds."""
+    max_document_bytes: int
+
+    def checked(
+        self,
+        owner: Owner,
+        scope: ReplyScope,
+        key: SessionKey | str,
+        data: SessionData,
+        ttl: TimeToLive | None,
+    ) -> StoredWait:
+        """Return a wait of the data's owner, as a backend stores it."""
+        scope_hash = _rules.scope_hash(scope)
+        key = _rules.session_key(key)
+        milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
+        check_size(data, self.max_document_bytes)
+        return StoredWait(owner, scope_hash, scope, key, data, milliseconds)
+
+    def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
+        """Return the wait that follows a claim (N1)."""
+        if not isinstance(wait, NewWait):
+            raise InvalidInputError("then: give a NewWait, KEEP or None")
+        owner = _rules.following_wait(claim.owner, wait.data)
+        key = wait.session_key or claim.session_key or _random.unique_id()
+        return self.checked(owner, wait.scope, key, wait.data, wait.ttl)
+
+
+def check_size(data: SessionData, maximum: int) -> None:
+    """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6)."""
+    # The cheap upper bound tells for most documents.
+    if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+        raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")

@@ -1,0 +1,112 @@
+"""What a block of ``resume_wait`` gets, with and without async."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from typing_extensions import override
+
+from async_session_store._new_waits import NewWait
+from async_session_store._plans import SpokenPlan
+from async_session_store.abc import KEEP
+from async_session_store.claims import WaitClaim
+from async_session_store.errors import InvalidInputError
+from async_session_store.models import ReplyScope, SessionData, SessionKey, SessionRecord
+
+__all__ = ["ResumedWait"]
+
+
+class ResumedWait:
+    """The wait that a block of ``resume_wait`` resumes, and what follows it.
+
+    It has the attributes of its record. If the block says nothing, the wait and its session are
+    removed when the block ends well. What it says takes effect then, in the same step.
+    """
+
+    __slots__ = ("_claim", "_plan")
+
+    def __init__(self, claim: WaitClaim, plan: SpokenPlan) -> None:
+        self._claim = claim
+        self._plan = plan
+
+    @property
+    def record(self) -> SessionRecord | None:
+        """The session that waits, as it was when it was claimed. None if :attr:`is_new`."""
+        return self._claim.record
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing waits, and a flow begins at ``begin_at``."""
+        return self._claim.is_new
+
+    @property
+    def key(self) -> SessionKey:
+        """The key of the session. Like all of the record, missing if :attr:`is_new`."""
+        return self._existing().key
+
+    @property
+    def data(self) -> SessionData:
+        """The session's data."""
+        return self._existing().data
+
+    @property
+    def etag(self) -> str:
+        """The etag of the stored document."""
+        return self._existing().etag
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The deadline, in UTC, or None."""
+        return self._existing().expires_at
+
+    @property
+    def scope(self) -> ReplyScope | None:
+        """Where the session waits, if that is known."""
+        return self._existing().scope
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease may have ended, and another worker may resume the wait."""
+        return self._claim.lost
+
+    @property
+    def superseded(self) -> bool:
+        """Whether what the block said did not happen, as the wait was not the claimed one any more.
+
+        Known once the block has ended. See :meth:`WaitClaim.complete`.
+        """
+        return self._plan.superseded
+
+    def next(self, wait: NewWait) -> None:
+        """Let another wait follow: the next question.
+
+        Raises at once what ``register_wait`` raises for it; only whose session is stored under
+        another ``session_key`` is checked when the block ends.
+        """
+        self._claim.check(wait)
+        self._plan.said = wait
+
+    def keep(self) -> None:
+        """Leave the wait as it is: the user may answer again."""
+        self._plan.said = KEEP
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare with a record."""
+        return self is other or (other is not None and self._claim.record == other)
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self._claim.record)
+
+    def _existing(self) -> SessionRecord:
+        record = self._claim.record
+        if record is None:
+            raise InvalidInputError("nothing waits here yet, a flow begins: look at is_new first")
+        return record
+
+
+def resumed(claim: WaitClaim) -> tuple[ResumedWait, SpokenPlan]:
+    """Return what a block gets for a claim, and the plan that it shares with the block."""
+    plan = SpokenPlan()
+    return ResumedWait(claim, plan), plan
