@@ -26,9 +26,9 @@ if redis.call('EXISTS', unpack(KEYS, count + 1)) == 0 then
     local meta = redis.pcall(
       'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
     )
-    local stamp, document = meta[4], redis.pcall('GET', session_name)
-    if stamp and meta[1] == owner and meta[2] == ARGV[8 + index] and not meta[6]
-      and type(document) == 'string' and string.sub(document, -32) == stamp
+    local stamp = not meta[6] and meta[1] == owner and meta[2] == ARGV[8 + index] and meta[4]
+    local document = stamp and redis.pcall('GET', session_name)
+    if type(document) == 'string' and string.sub(document, -32) == stamp
       and #document <= ARGV[2] + #stamp then
       local ends = redis.pcall('PEXPIRETIME', session_name)
       if type(ends) == 'number' then -- Redis 6.2 does not know that command: it goes the long way
