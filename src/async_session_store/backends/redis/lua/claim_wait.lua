@@ -16,11 +16,16 @@
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
 -- Mostly no delivery is remembered, no claim held and nobody waiting, and the first scope that routes
--- anywhere routes to a session that is as we wrote it.
-if redis.call('EXISTS', unpack(KEYS, count + 1)) == 0 then
-  local index, routes = 1, redis.call('MGET', unpack(KEYS, 1, count))
-  while not routes[index] and index < count do index = index + 1 end
-  local key = routes[index]
+-- anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as held: SET
+-- does not replace it.
+local found, is_free = redis.call('MGET', unpack(KEYS)), true
+for index = count + 1, #KEYS do
+  if found[index] then is_free = false end
+end
+if is_free then
+  local index = 1
+  while not found[index] and index < count do index = index + 1 end
+  local key = found[index]
   if key then
     local session_name = ARGV[1] .. ':session:' .. key
     local meta = redis.pcall(
@@ -30,10 +35,9 @@ if redis.call('EXISTS', unpack(KEYS, count + 1)) == 0 then
     local document = stamp and redis.pcall('GET', session_name)
     if type(document) == 'string' and string.sub(document, -32) == stamp
       and #document <= ARGV[2] + #stamp then
-      local ends = redis.pcall('PEXPIRETIME', session_name)
-      if type(ends) == 'number' then -- Redis 6.2 does not know that command: it goes the long way
-        local claim = KEYS[count + index]
-        redis.call('SET', claim, token .. meta[3], 'PX', lease)
+      local ends, claim = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index]
+      if type(ends) == 'number' -- Redis 6.2 does not know that command: it goes the long way
+        and redis.call('SET', claim, token .. meta[3], 'PX', lease, 'NX') then
         local record = {key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
         return {'DONE', index, record, redis.call('PEXPIRETIME', claim)}
       end
@@ -78,17 +82,17 @@ local function grant(index, wait, found)
   return {'DONE', index, found, expiry(claim_at(index))}
 end
 
--- The identity of the wait at a scope.
+-- What a claim on the wait at a scope holds: see claims.lua.
 local function identity(key, session, scope)
   if is_only_at_its_scope(session) then return session.wait end
   if not session.ours then
     adopt(key, owner, scope, 'claim', fresh)
-    return fresh
+    return fresh .. ADOPTED
   end
   redis.call('HSET', meta_key(key), 'scope', scope)
   -- The touch may not have known of this scope key.
   if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
-  return session.wait
+  return session.wait .. ADOPTED
 end
 
 for index = 3 * count + 1, #KEYS do
