@@ -10,8 +10,8 @@
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
 --          how many milliseconds the claim there lasts yet, negative if none is held}, or {DONE, the
---          number of the scope, a record (see sessions.lua) or nothing if it is empty, when the lease
---          ends in milliseconds since the epoch}
+--          number of the scope, when the lease ends in milliseconds since the epoch}, and after that the
+--          items of a record (see sessions.lua) unless the scope is empty
 
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
@@ -38,8 +38,8 @@ if is_free then
       local ends, claim = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index]
       if type(ends) == 'number' -- Redis 6.2 does not know that command: it goes the long way
         and redis.call('SET', claim, token .. meta[3], 'PX', lease, 'NX') then
-        local record = {key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
-        return {'DONE', index, record, redis.call('PEXPIRETIME', claim)}
+        local lease_end = redis.call('PEXPIRETIME', claim)
+        return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
       end
     end
   elseif ARGV[7] == '' then
@@ -79,7 +79,7 @@ end
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
   if own then leave(queue_at(own), token) end
-  return {'DONE', index, found, expiry(claim_at(index))}
+  return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
 -- What a claim on the wait at a scope holds: see claims.lua.
@@ -116,4 +116,4 @@ if not begin then return refuse('MISSING') end
 for index = 1, count do
   if redis.call('EXISTS', claim_at(index)) == 1 then return wait_at(index) end
 end
-return grant(begin, '', false)
+return grant(begin, '', {})

@@ -11,8 +11,8 @@
 -- ARGV[6]  for how many milliseconds to remember the delivery, or nothing
 -- ARGV[7]  the key of the session that was claimed, or nothing
 -- ARGV[8]  what follows: END (the session is removed), KEEP or NEXT
--- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the key, the owner, the hash of the scope, the
---          document, the stamp, the time to live, the scope as JSON
+-- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the document, the stamp, the time to live, the scope
+--          as JSON; and unless they are those of the claim: the key, the owner, the hash of the scope
 -- returns  DONE; MISSING if the claim is superseded, or nothing is there to remove or keep; LOST; FOREIGN
 --          or UNREADABLE, with nothing changed, if what follows may not be registered
 
@@ -22,13 +22,12 @@ if not claim or string.sub(claim, 1, #token) ~= token then return 'LOST' end
 
 local wait = string.sub(claim, #token + 1) -- see claims.lua
 local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
-local next_key, next_owner, next_scope, document, stamp, ttl, place = unpack(ARGV, 9)
-local is_here = next_scope == scope and next_owner == owner
+local document, stamp, ttl, place = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 -- Mostly the wait is as it was registered: its document still ends in its identity. (An update gives the
 -- document another stamp.) Nothing follows, or the next wait under the same key. Its deadlines may be
 -- relative, as that of the document decides and is set first.
-if key == ARGV[7] and (follows ~= 'NEXT' or is_here and next_key == key) then
+if key == ARGV[7] and not ARGV[13] then
   local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
   if #wait == 32 and redis.pcall('GETRANGE', session_name, '-32', '-1') == wait then
     if follows ~= 'NEXT' then
@@ -61,6 +60,8 @@ if key == ARGV[7] and (follows ~= 'NEXT' or is_here and next_key == key) then
 end
 
 if not outcome then
+  local next_key, next_owner, next_scope = ARGV[13] or ARGV[7], ARGV[14] or owner, ARGV[15] or scope
+  local is_here = next_scope == scope and next_owner == owner
   local session_name, meta_name, set_name, others, remove
   if follows == 'NEXT' then
     session_name, meta_name = ARGV[1] .. ':session:' .. next_key, ARGV[1] .. ':meta:' .. next_key
