@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Iterable
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar, cast, get_type_hints
+from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -87,10 +88,9 @@ def memory_type(kind: type[_M]) -> MemoryType[_M]:
 
 
 def _field_names(kind: type[Any]) -> Iterable[str]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        for name, field in kind.model_fields.items():
-            yield name
-            if isinstance(field.validation_alias, str):
-                yield field.validation_alias
-    elif isinstance(kind, type):
-        yield from get_type_hints(kind)
+    """Return the names that pydantic may call a field by."""
+    for parent in getattr(kind, "__mro__", ()):
+        yield from inspect.get_annotations(parent)
+        if parent is not BaseModel and issubclass(parent, BaseModel):
+            aliases = (field.validation_alias for field in parent.model_fields.values())
+            yield from (alias for alias in aliases if isinstance(alias, str))
