@@ -112,7 +112,7 @@ class Required(TypedDict):
 
 class Failing(BaseModel):
     def __init__(self) -> None:
-        raise OSError(SECRET)
+        raise ValueError(SECRET)
 
 
 @pytest.mark.parametrize("kind", [Needy, Required, Failing, object, "Model", None, 7], ids=str)

@@ -8,12 +8,14 @@ from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-_UNREADABLE: Final = (TypeError, ValueError, ValidationError, PydanticSerializationError)
+# What pydantic raises for a type, and Python for a constructor. Anything else may be a signal
+# handler's, and comes out as it is.
+_UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
 
@@ -31,7 +33,7 @@ class MemoryType(Generic[_M]):
             self._adapter: TypeAdapter[_M] = TypeAdapter(kind)
             self._fields = frozenset(_field_names(kind))
             self._adapter.validate_json(self._adapter.dump_json(kind()))
-        except Exception as error:  # noqa: BLE001  # a constructor may raise anything
+        except _UNFIT as error:
             problem = type(error).__name__
         if problem is not None:
             raise InvalidInputError(
@@ -64,7 +66,7 @@ class MemoryType(Generic[_M]):
             return text.decode()
         except ValidationError as error:
             field, problem = self._first_problem(error)
-        except _UNREADABLE as error:
+        except _UNFIT as error:
             field, problem = None, f"pydantic raised {type(error).__name__}"
         raise FlowMemoryError(flow, field, f"{problem}; as JSON it would not fit {self.name}")
 
