@@ -42,9 +42,7 @@ async def aiogram_bot(platform: str, dispatcher: object) -> AsyncIterator[Delive
     from aiogram.client.session.aiohttp import AiohttpSession
     from aiogram.client.telegram import TelegramAPIServer
 
-    async with Bot(
-        TOKEN, session=AiohttpSession(api=TelegramAPIServer.from_base(platform))
-    ) as bot:
+    async with Bot(TOKEN, session=AiohttpSession(api=TelegramAPIServer.from_base(platform))) as bot:
 
         async def deliver(number: int, text: str) -> None:
             await dispatcher.feed_raw_update(bot, telegram_update(number, text))
@@ -131,6 +129,9 @@ async def run_dialogs(platform: str, storage: str) -> AsyncIterator[Deliver]:
         Those write JSON, which the SDK's dialog state is not, so it is pickled here.
         """
 
+        def __init__(self) -> None:
+            Path(storage).mkdir(exist_ok=True)
+
         def file(self, key: str) -> Path:
             return Path(storage, key.replace("/", "_"))
 
@@ -151,7 +152,6 @@ async def run_dialogs(platform: str, storage: str) -> AsyncIterator[Deliver]:
             for key in keys:
                 self.file(key).unlink(missing_ok=True)
 
-    Path(storage).mkdir(exist_ok=True)
     anonymous = {"CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED": "True"}
     connections = MsalConnectionManager(**load_configuration_from_env({**os.environ, **anonymous}))
     adapter = CloudAdapter(connection_manager=connections)
