@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,12 +16,16 @@ from pathlib import Path
 
 import pytest
 import redis
+from aiogram.fsm.storage.redis import DEFAULT_REDIS_LOCK_KWARGS
+from microsoft_agents.hosting.core.state.agent_state import CachedAgentState
+from microsoft_agents.hosting.dialogs import DialogState
 from platform_server import Call, Platform
 from process import BOTS, LEASE
+from telegram.ext import PicklePersistence
 
 from redis_server import RedisServer
 
-pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
 
 ASK_PIZZA, ASK_SIZE, DONE = "Which pizza?", "What size?", "One large margherita."
 HI, PIZZA, SIZE = (1, "hi"), (2, "margherita"), (3, "large")
@@ -116,12 +121,14 @@ async def bot(
     await bot.close()
 
 
+@pytest.mark.anyio
 async def test_a_flow(bot: Bot) -> None:
     assert await bot.tell(HI) == [ASK_PIZZA]
     assert await bot.tell(PIZZA) == [ASK_SIZE]
     assert await bot.tell(SIZE) == [DONE]
 
 
+@pytest.mark.anyio
 async def test_a_first_message_that_is_delivered_again(bot: Bot) -> None:
     await bot.tell(HI)
     again = await bot.tell(HI)
@@ -131,6 +138,7 @@ async def test_a_first_message_that_is_delivered_again(bot: Bot) -> None:
         assert again == [ASK_SIZE]  # it is taken for the pizza
 
 
+@pytest.mark.anyio
 async def test_an_answer_that_is_delivered_again(bot: Bot) -> None:
     await bot.tell(HI)
     await bot.tell(PIZZA)
@@ -142,6 +150,7 @@ async def test_an_answer_that_is_delivered_again(bot: Bot) -> None:
         assert again == ["One margherita margherita."]  # it is taken for the size
 
 
+@pytest.mark.anyio
 async def test_three_quick_messages(bot: Bot) -> None:
     sent = await bot.tell(HI, PIZZA, SIZE)
     if bot.name in ("aiogram", "dialogs"):
@@ -153,6 +162,7 @@ async def test_three_quick_messages(bot: Bot) -> None:
         assert sent == [ASK_PIZZA, ASK_SIZE, DONE]
 
 
+@pytest.mark.anyio
 async def test_a_crash_in_the_middle_of_a_handler(bot: Bot) -> None:
     await bot.tell(HI)
     bot.killed_at = ASK_SIZE
@@ -169,6 +179,7 @@ async def test_a_crash_in_the_middle_of_a_handler(bot: Bot) -> None:
         assert again == ["One margherita margherita."]  # it is taken for the size
 
 
+@pytest.mark.anyio
 async def test_a_process_that_is_killed_between_two_messages(bot: Bot) -> None:
     await bot.tell(HI)
     await bot.kill()
@@ -177,6 +188,7 @@ async def test_a_process_that_is_killed_between_two_messages(bot: Bot) -> None:
     assert sent == [ASK_PIZZA if bot.name == "ptb" else ASK_SIZE]
 
 
+@pytest.mark.anyio
 async def test_a_process_that_is_stopped_between_two_messages(bot: Bot) -> None:
     await bot.tell(HI)
     await bot.stop()
@@ -184,8 +196,29 @@ async def test_a_process_that_is_stopped_between_two_messages(bot: Bot) -> None:
     assert await bot.tell(PIZZA) == [ASK_SIZE]
 
 
+@pytest.mark.anyio
 async def test_another_worker_that_takes_the_next_message(bot: Bot) -> None:
     await bot.tell(HI)
     await bot.start()
     sent = await bot.tell(PIZZA)
     assert sent == [ASK_PIZZA if bot.name == "ptb" else ASK_SIZE]
+
+
+def test_the_dialog_state_is_not_json() -> None:
+    state = CachedAgentState({"dialogs": DialogState()})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        json.dumps(state.store_item_to_json())
+
+
+def test_the_defaults_that_the_page_names() -> None:
+    assert PicklePersistence("file").update_interval == 60
+    assert DEFAULT_REDIS_LOCK_KWARGS == {"timeout": 60}
+
+
+def test_the_page_gives_the_lines_of_code() -> None:
+    page = (ROOT / "docs/explanation/comparison.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| lines of code"))
+    assert [int(cell) for cell in re.findall(r"\d+", row)] == [
+        sum(1 for line in Path(__file__).with_name(name).open() if line.strip())
+        for name in ("turn_pizza.py", "aiogram_pizza.py", "ptb_pizza.py", "dialogs_pizza.py")
+    ]
