@@ -25,6 +25,9 @@ from telegram.ext import PicklePersistence
 
 from redis_server import RedisServer
 
+# To import the dialogs takes seconds, also in each process that runs them.
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = Path(__file__).parents[2]
 
 ASK_PIZZA, ASK_SIZE, DONE = "Which pizza?", "What size?", "One large margherita."
