@@ -159,7 +159,7 @@ async def test_three_quick_messages(bot: Bot) -> None:
     if bot.name in ("aiogram", "dialogs"):
         assert sent == [ASK_PIZZA] * 3  # each begins the flow
     elif bot.name == "aiogram, isolated":
-        assert sent[:2] == [ASK_PIZZA, ASK_SIZE]  # one at a time, the order is a matter of luck
+        assert sent[:2] == [ASK_PIZZA, ASK_SIZE]  # one at a time, in no particular order
         assert sent[2:] in (["One large margherita."], ["One margherita large."])
     else:
         assert sent == [ASK_PIZZA, ASK_SIZE, DONE]
