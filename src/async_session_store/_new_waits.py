@@ -60,7 +60,9 @@ class WaitDefaults(NamedTuple):
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
         owner = _rules.following_wait(claim.owner, wait.data)
-        key = wait.session_key or claim.session_key or _random.unique_id()
+        key = claim.session_key if wait.session_key is None else wait.session_key
+        if key is None:
+            key = _random.unique_id()
         return self.checked(owner, wait.scope, key, wait.data, wait.ttl)
 
 

@@ -1,6 +1,7 @@
 """One class of tests for each section of the contract, and the two suites that they make up."""
 
 from async_session_store.testing.contract.bad_input import BadInput
+from async_session_store.testing.contract.beginning import Beginning
 from async_session_store.testing.contract.cancellation import Cancellation
 from async_session_store.testing.contract.cancelled_blocks import CancelledBlocks
 from async_session_store.testing.contract.claims import Claims
@@ -9,6 +10,7 @@ from async_session_store.testing.contract.conditional_writes import ConditionalW
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.explaining import Explaining
+from async_session_store.testing.contract.following import Following
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.moving_blocks import MovingBlocks
@@ -19,6 +21,8 @@ from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
+from async_session_store.testing.contract.taking_turns import TakingTurns
+from async_session_store.testing.contract.turns_in_order import SharedTurns, TurnsInOrder
 from async_session_store.testing.contract.unreadable import Unreadable
 from async_session_store.testing.contract.waits import Waits
 
@@ -37,6 +41,10 @@ class BackendSuite(
     Claims,
     Deliveries,
     Resuming,
+    Following,
+    Beginning,
+    TurnsInOrder,
+    TakingTurns,
     CancelledBlocks,
     MovingBlocks,
     ConditionalWrites,
@@ -52,7 +60,7 @@ class BackendSuite(
     """
 
 
-class SharedStorageSuite(BackendSuite, SharedStorage, Unreadable):
+class SharedStorageSuite(BackendSuite, SharedStorage, SharedTurns, Unreadable):
     """What a backend must do whose storage outlives and is shared by store objects.
 
     A subclass gives :meth:`peer` and :meth:`overwrite` besides.

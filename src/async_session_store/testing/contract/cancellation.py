@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from async_session_store import (
     AsyncSessionStore,
     DuplicateDeliveryError,
+    NewWait,
     ReplyScope,
     SessionStoreError,
 )
@@ -20,6 +22,7 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
+    C,
     clear,
     context_of,
     data,
@@ -30,6 +33,7 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
+from async_session_store.testing.contract.taking_turns import Message, Order, toppings
 
 Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
 State = tuple[object, ...]
@@ -41,6 +45,26 @@ TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 async def resume(store: AsyncSessionStore) -> None:
     async with store.resume_wait(CTX, "u1", A):
         await checkpoint()
+
+
+async def go_on(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", A) as wait:
+        await checkpoint()
+        assert wait is not None
+        wait.next(NewWait(B, data("new")))
+
+
+async def begin(store: AsyncSessionStore) -> None:
+    async with store.resume_wait(CTX, "u1", C, begin_at=C) as wait:
+        await checkpoint()
+        wait.next(NewWait(C, data("new"), session_key="k3"))
+
+
+async def take_turn(store: AsyncSessionStore, message: Message) -> None:
+    async with store.turn(CTX, message, flow="order", memory=Order) as turn:
+        await checkpoint()
+        turn.memory.toppings.append(message.text or "")
+        turn.ask("more")
 
 
 WRITES: dict[str, Call] = {
@@ -56,6 +80,8 @@ WRITES: dict[str, Call] = {
     "clear": lambda store: clear(store, A),
     "edit": lambda store: store.edit_session("k1", lambda _: data("new")),
     "resume": resume,
+    "go on": go_on,
+    "begin": begin,
     "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
     "purge": lambda store: store.purge_expired(),
 }
@@ -217,6 +243,37 @@ class Cancellation(Hooks):
                 await (await claim(store, A, delivery_id=f"{turns}")).release()
                 await clear(store, A)
         await self.advance(backend, 6)
+
+    async def test_r3_n1_n3_a_turn_that_is_cancelled_and_repeated_is_taken_once(
+        self, store: AsyncSessionStore
+    ) -> None:
+        for turns in range(40):
+            message = Message(str(turns), str(turns))
+            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            with anyio.fail_after(5), suppress(DuplicateDeliveryError):
+                await take_turn(store, message)
+            assert await toppings(store) == [str(number) for number in range(turns + 1)]
+
+    async def test_r3_n3_a_first_turn_that_is_cancelled_and_repeated_begins_one_flow(
+        self, store: AsyncSessionStore
+    ) -> None:
+        for turns in range(40):
+            message = Message("hi", str(turns))
+            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            with anyio.fail_after(5), suppress(DuplicateDeliveryError):
+                await take_turn(store, message)
+            assert await toppings(store) == ["hi"]
+            assert await store.clear_waits_for_user(CTX, "u1") == 1
+
+    async def test_r3_n4_a_cancelled_place_in_the_queue(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A, "{}")
+        for turns in TURNS:
+            held = await claim(store, A)
+            message = Message("hi", str(turns))
+            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            await held.release()
+            with anyio.fail_after(0.5):
+                await (await claim(store, A, wait=60)).release()
 
     async def test_r3_opening_may_be_cancelled(self, backend: Backend) -> None:
         store = self.store_class(backend)

@@ -1,0 +1,442 @@
+"""Section 7, N6: ``turn``, what a bot author writes."""
+
+# ruff: noqa: PT012  # what a block does is part of what is expected of it
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from async_session_store import (
+    AsyncSessionStore,
+    DuplicateDeliveryError,
+    FlowMemoryError,
+    InvalidInputError,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    SessionRecord,
+    TenantMismatchError,
+    Turn,
+    UserId,
+    WaitClaimedError,
+)
+from async_session_store.abc import Backend
+from async_session_store.testing.contract.builders import (
+    CTX,
+    SERVICE,
+    A,
+    B,
+    C,
+    clear,
+    ctx,
+    find,
+    listed,
+    register,
+)
+from async_session_store.testing.contract.claims import claim, seen
+from async_session_store.testing.contract.hooks import Hooks
+
+
+class Order(BaseModel):
+    """What the flow of these tests remembers."""
+
+    pizza: str | None = None
+    toppings: list[str] = []
+
+
+class Ticket(BaseModel):
+    """What another flow remembers."""
+
+    subject: str = ""
+
+
+class Needy(BaseModel):
+    """What no flow can begin with."""
+
+    pizza: str
+
+
+@dataclass
+class Plain:
+    """What a flow may remember without pydantic."""
+
+    pizza: str | None = None
+    toppings: list[str] = field(default_factory=list)
+
+
+class Loose(TypedDict, total=False):
+    """What a flow may remember as a dict."""
+
+    pizza: str | None
+    toppings: list[str]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that is no ``Inbound``."""
+
+    text: str | None = None
+    delivery_id: str | None = None
+    scope: ReplyScope = A
+    user_id: UserId | str = "u1"
+    more: tuple[ReplyScope, ...] = ()
+
+    def scopes(self) -> tuple[ReplyScope, ...]:
+        return (*self.more, self.scope)
+
+
+async def order(store: AsyncSessionStore, message: Message) -> str:
+    """Take one turn of a flow with two questions."""
+    async with store.turn(SERVICE, message, flow="order", memory=Order, ttl=1800) as turn:
+        if turn.is_new:
+            turn.ask("take_pizza")
+            return "Which pizza?"
+        if turn.node == "take_pizza":
+            turn.memory.pizza = turn.text
+            turn.ask("take_size")
+            return "What size?"
+        turn.end()
+        return f"One {turn.text} {turn.memory.pizza}."
+
+
+async def pause(
+    store: AsyncSessionStore, context_json: str, *, flow: str = "order", at: ReplyScope = A
+) -> None:
+    """Leave a flow that waits, as some deployment wrote it."""
+    cursor = SessionCursor(node_pointer="take_pizza")
+    stored = SessionData(tenant_ctx=CTX, flow_id=flow, cursor=cursor, context_json=context_json)
+    await store.register_wait(CTX, "u1", at, "k", stored, ttl=600)
+
+
+async def waiting(store: AsyncSessionStore, at: ReplyScope = A) -> SessionRecord:
+    record = await store.get_wait(CTX, "u1", at)
+    assert record is not None
+    return record
+
+
+async def toppings(store: AsyncSessionStore, at: ReplyScope = A) -> list[str]:
+    """Give what the flow that waits remembers."""
+    return Order.model_validate_json((await waiting(store, at)).data.context_json).toppings
+
+
+SAID: dict[str, Callable[[Turn[Any, Any]], None]] = {
+    "nothing": lambda _: None,
+    "keep": lambda turn: turn.keep(),
+    "ask": lambda turn: turn.ask("take_size"),
+    "end": lambda turn: turn.end(),
+}
+said: pytest.MarkDecorator = pytest.mark.parametrize("say", SAID.values(), ids=SAID.keys())
+
+UNFIT: dict[str, tuple[str, str | None]] = {
+    "a field of another type": ('{"pizza": ["secret"]}', "pizza"),
+    "another field of another type": ('{"toppings": "secret"}', "toppings"),
+    "a list": ('["secret"]', None),
+    "no JSON": ("secret", None),
+    "an item": ('{"toppings": [{"secret": "secret"}]}', "toppings"),
+}
+
+
+class TakingTurns(Hooks):
+    """N6: ``turn``."""
+
+    async def test_n6_a_flow_of_two_questions(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert await order(store, Message("hi", "1")) == "Which pizza?"
+        first = await waiting(store)
+        assert first.data.flow_id == "order"
+        assert first.data.cursor.node_pointer == "take_pizza"
+        assert first.data.tenant_ctx == CTX
+        assert first.scope == A
+        assert first.expires_at is not None
+        assert await order(store, Message("funghi", "2")) == "What size?"
+        assert (await waiting(store)).key == first.key
+        assert await order(store, Message("large", "3")) == "One large funghi."
+        assert await listed(store) == []
+        await self.advance(backend, 100_000)
+        await store.purge_expired()
+        assert await self.leftovers(backend) == []
+
+    async def test_n6_k6_no_message_is_taken_twice(self, store: AsyncSessionStore) -> None:
+        for number, text in enumerate(["hi", "funghi", "large"]):
+            await order(store, Message(text, str(number)))
+            before = await seen(store)
+            for repeated in range(number + 1):
+                with pytest.raises(DuplicateDeliveryError):
+                    await order(store, Message(text, str(repeated)))
+            assert await seen(store) == before
+
+    @said
+    async def test_n6_what_a_resumed_turn_leaves(
+        self, store: AsyncSessionStore, say: Callable[[Turn[Any, Any]], None]
+    ) -> None:
+        await order(store, Message("hi", "1"))
+        before = await waiting(store)
+        async with store.turn(SERVICE, Message("funghi", "2"), flow="order", memory=Order) as turn:
+            turn.memory.pizza = "lost unless asked"
+            say(turn)
+        assert not turn.superseded
+        after = await store.get_wait(CTX, "u1", A)
+        if say is SAID["end"]:
+            assert after is None
+            assert await listed(store) == []
+        elif say is SAID["ask"]:
+            assert after is not None
+            assert after.data.cursor.node_pointer == "take_size"
+            assert "lost unless asked" in after.data.context_json
+        else:
+            assert after == before
+        with pytest.raises(DuplicateDeliveryError):
+            await order(store, Message("funghi", "2"))
+
+    @said
+    async def test_n6_what_a_begun_turn_leaves(
+        self, store: AsyncSessionStore, say: Callable[[Turn[Any, Any]], None]
+    ) -> None:
+        async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
+            assert turn.is_new
+            assert turn.node is None
+            assert turn.record is None
+            assert turn.flow == "order"
+            say(turn)
+        assert not turn.superseded
+        assert (await find(store, A) is not None) == (say is SAID["ask"])
+        with pytest.raises(DuplicateDeliveryError):
+            await order(store, Message("hi", "1"))
+
+    @said
+    @pytest.mark.parametrize("begun", [True, False], ids=["begun", "resumed"])
+    async def test_n6_a_block_that_raises_changes_nothing(
+        self, store: AsyncSessionStore, say: Callable[[Turn[Any, Any]], None], *, begun: bool
+    ) -> None:
+        if not begun:
+            await order(store, Message("hi", "1"))
+        before = await seen(store)
+        with pytest.raises(KeyError):
+            async with store.turn(
+                SERVICE, Message("funghi", "2"), flow="order", memory=Order
+            ) as turn:
+                say(turn)
+                raise KeyError
+        assert await seen(store) == before
+        await order(store, Message("funghi", "2"))
+
+    async def test_n6_what_is_said_last_counts(self, store: AsyncSessionStore) -> None:
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            turn.end()
+            turn.ask("take_pizza", at=B)
+            turn.ask("take_size", at=C)
+        assert (await waiting(store, C)).data.cursor.node_pointer == "take_size"
+        assert await find(store, B) is None
+
+    async def test_n6_memory_is_saved_as_it_is_when_the_block_ends(
+        self, store: AsyncSessionStore
+    ) -> None:
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            turn.ask("take_pizza")
+            turn.memory.toppings.append("olives")
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            assert turn.memory.toppings == ["olives"]
+
+    async def test_n6_memory_that_is_not_touched_stays_as_it_was(
+        self, store: AsyncSessionStore
+    ) -> None:
+        text = '{"pizza":"funghi", "a field of tomorrow": [1]}'
+        await pause(store, text)
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            turn.ask("take_size")
+        assert (await waiting(store)).data.context_json == text
+
+    async def test_n6_where_and_for_how_long_a_question_waits(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        message = Message("hi", scope=A, more=(C,))
+        async with store.turn(CTX, message, flow="order", memory=Order, ttl=60) as turn:
+            turn.ask("take_pizza")
+        assert (await waiting(store)).scope == A
+        async with store.turn(CTX, message, flow="order", memory=Order, ttl=60) as turn:
+            turn.ask("take_size", at=B, ttl=600)
+        assert await find(store, A) is None
+        await self.advance(backend, 61)
+        assert await find(store, B) is not None
+        await self.advance(backend, 600)
+        assert await find(store, B) is None
+
+    async def test_n6_a_turn_resumes_whatever_flow_waits(self, store: AsyncSessionStore) -> None:
+        await pause(store, '{"subject": "cold pizza"}', flow="support", at=B)
+        message = Message("hi", "1", scope=A, more=(B,))
+        async with store.turn(SERVICE, message, flow="order", memory=Order) as turn:
+            assert not turn.is_new
+            assert turn.flow == "support"
+            with pytest.raises(FlowMemoryError, match=r"'support'.*'order'.*memory_as"):
+                _ = turn.memory
+            assert turn.memory_as(Ticket).subject == "cold pizza"
+            turn.memory_as(Ticket).subject = "warm"
+            with pytest.raises(InvalidInputError, match="Ticket"):
+                turn.memory_as(Order)
+            turn.ask("more")
+        record = await waiting(store, A)
+        assert record.data.flow_id == "support"
+        assert record.data.context_json == '{"subject":"warm"}'
+
+    async def test_n6_without_a_flow_none_begins(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        async with store.turn(CTX, Message("hi", "1"), flow=None, memory=Order) as turn:
+            assert turn is None
+        assert await self.leftovers(backend) == []
+        await pause(store, '{"pizza": "funghi"}')
+        async with store.turn(CTX, Message("hi", "1"), flow=None, memory=Order) as turn:
+            assert turn is not None
+            assert turn.memory.pizza == "funghi"
+            turn.end()
+        assert await listed(store) == []
+
+    @pytest.mark.parametrize("kind", [Order, Plain, Loose, dict[str, Any]], ids=str)
+    async def test_n6_memory_may_be_a_model_a_dataclass_or_a_dict(
+        self, store: AsyncSessionStore, kind: type[Any]
+    ) -> None:
+        async with store.turn(CTX, Message("hi"), flow="order", memory=kind) as turn:
+            memory = turn.memory
+            if isinstance(memory, dict):
+                memory.update(pizza="funghi", toppings=["olives"])
+            else:
+                memory.pizza, memory.toppings = "funghi", ["olives"]
+            turn.ask("take_size")
+        async with store.turn(CTX, Message("large"), flow="order", memory=Order) as resumed:
+            assert resumed.memory == Order(pizza="funghi", toppings=["olives"])
+
+    @pytest.mark.parametrize("kind", [Needy, int.__add__, None, "Order"], ids=str)
+    async def test_n6_a_type_that_cannot_begin_is_refused_at_once(
+        self, backend: Backend, store: AsyncSessionStore, kind: Any
+    ) -> None:
+        async with (
+            self.refused(backend, InvalidInputError, "memory"),
+            store.turn(CTX, Message("hi", "1"), flow="order", memory=kind),
+        ):
+            pytest.fail("the block ran")
+
+    @pytest.mark.parametrize(("text", "field"), UNFIT.values(), ids=UNFIT.keys())
+    async def test_n6_f8_memory_that_does_not_fit_names_the_flow_and_the_field_only(
+        self, store: AsyncSessionStore, text: str, field: str | None
+    ) -> None:
+        await pause(store, text)
+        before = await seen(store)
+        with pytest.raises(FlowMemoryError) as caught:
+            async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
+                turn.ask("take_size")
+                _ = turn.memory
+        error = caught.value
+        assert (error.flow, error.field) == ("order", field)
+        assert "'order'" in str(error)
+        assert "secret" not in f"{error!r} {error.__cause__!r} {error.__context__!r}"
+        assert await seen(store) == before
+        await (await claim(store, A, delivery_id="1")).release()
+
+    async def test_n6_f8_memory_that_cannot_be_saved_changes_nothing(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await pause(store, '{"pizza": "funghi"}')
+        before = await seen(store)
+        for wrong in ({"pizza": ["secret"]}, {"toppings": [object()]}, {"toppings": 7}):
+            with pytest.raises(FlowMemoryError) as caught:
+                async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
+                    vars(turn.memory).update(wrong)
+                    turn.ask("take_size")
+            assert caught.value.flow == "order"
+            assert "secret" not in f"{caught.value!r} {caught.value.__context__!r}"
+            assert await seen(store) == before
+        await (await claim(store, A, delivery_id="1")).release()
+
+    async def test_n6_f4_a_context_with_another_user_is_refused(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        async with (
+            self.refused(backend, TenantMismatchError, "F4"),
+            store.turn(ctx("u2"), Message("hi", "1"), flow="order", memory=Order),
+        ):
+            pytest.fail("the block ran")
+
+    async def test_n6_f7_each_user_has_a_flow_of_their_own(self, store: AsyncSessionStore) -> None:
+        for user in ("u1", "u2"):
+            await order(store, Message("hi", user_id=user))
+        await order(store, Message("funghi", user_id="u2"))
+        assert (await waiting(store)).data.cursor.node_pointer == "take_pizza"
+
+    @pytest.mark.parametrize(
+        ("wrong", "match"),
+        [
+            (lambda turn: turn.ask(7), "node"),
+            (lambda turn: turn.ask("a", at="b"), "scope"),
+            (lambda turn: turn.ask("a", ttl=0), "ttl"),
+        ],
+        ids=["node", "scope", "ttl"],
+    )
+    async def test_n6_a_wrong_question_is_refused_where_it_is_asked(
+        self, store: AsyncSessionStore, wrong: Callable[[Turn[Any, Any]], None], match: str
+    ) -> None:
+        async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
+            turn.ask("take_pizza")
+            with pytest.raises(InvalidInputError, match=match):
+                wrong(turn)
+        assert (await waiting(store)).data.cursor.node_pointer == "take_pizza"
+
+    async def test_n6_n2_a_turn_learns_that_its_wait_was_cleared(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await order(store, Message("hi", "1"))
+        async with store.turn(CTX, Message("funghi"), flow="order", memory=Order) as turn:
+            turn.ask("take_size")
+            await clear(store, A)
+        assert turn.superseded
+        assert await find(store, A) is None
+
+    async def test_n6_n4_three_quick_messages_are_taken_in_order(
+        self, store: AsyncSessionStore
+    ) -> None:
+        answers: list[str] = []
+
+        async def take(number: int, text: str) -> None:
+            async with store.turn(
+                SERVICE, Message(text, str(number)), flow="order", memory=Order
+            ) as turn:
+                await anyio.sleep(0.1)
+                turn.memory.toppings.append(text)
+                turn.ask("more")
+                answers.append(text)
+
+        async with anyio.create_task_group() as tasks:
+            for number, text in enumerate(["name", "age", "town"]):
+                tasks.start_soon(take, number, text)
+                await anyio.sleep(0.03)
+        assert answers == ["name", "age", "town"]
+        assert await toppings(store) == ["name", "age", "town"]
+
+    async def test_n6_k1_it_waits_only_so_long(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        held = await claim(store, A)
+        with pytest.raises(WaitClaimedError):
+            async with store.turn(CTX, Message(), flow="order", memory=Order, wait=0.05):
+                pytest.fail("the block ran")
+        await held.release()
+
+    async def test_n6_m3_what_a_peer_wrote_beside_it_stays(self, store: AsyncSessionStore) -> None:
+        stored = SessionData.model_validate_json(
+            '{"tenant_ctx": {"env": "prod", "tenant": "acme", "user": "u1", "attributes":'
+            ' {"lang": "en"}}, "flow_id": "order", "pack_id": "pack", "cursor":'
+            ' {"node_pointer": "take_pizza"}, "context_json": "{}", "tomorrow": 1}'
+        )
+        await store.register_wait(CTX, "u1", A, "k", stored)
+        await order(store, Message("funghi", "1"))
+        after = (await waiting(store)).data
+        assert after.pack_id == "pack"
+        assert after.tenant_ctx == stored.tenant_ctx
+        assert after.model_extra == {"tomorrow": 1}
+        assert after.cursor.node_pointer == "take_size"
