@@ -241,9 +241,10 @@ class MemoryBackend(Backend):
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
         now = self._clock()
-        if any(self._deliveries.holds(owner, delivery, now) for delivery in deliveries):
-            self._queues.leave(token)
-            return Outcome.DUPLICATE
+        for delivery in deliveries:
+            if self._deliveries.holds(owner, delivery, now):
+                self._queues.leave(token)
+                return Outcome.DUPLICATE
         found = self._find_to_claim(owner, scope_hashes, token, begin_at, now)
         if found is None:
             self._queues.leave(token)

@@ -111,7 +111,8 @@ class Expiring(Generic[_K, _V]):
         return None if entry is None else entry[1]
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
-        self.drop_expired(now, _DROPPED)
+        if now >= self._deadlines.next_look:
+            self.drop_expired(now, _DROPPED)
         self.entries[key] = (value, deadline)
         self._deadlines.add(key, deadline)
 
