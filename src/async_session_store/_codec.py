@@ -90,8 +90,8 @@ def check_split(head: bytes, context_json: str, maximum: int) -> None:
 def moved_on(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
     """Return the data of a flow that paused elsewhere, with another context.
 
-    Both were validated already. ``model_copy(update=...)`` would validate the rest again, too, which
-    takes five times as long.
+    Both were validated already. ``model_copy(update=...)`` would validate all of it again, in five
+    times the time.
     """
     moved = data.model_copy()
     values = vars(moved)  # no one else holds the copy yet
