@@ -33,13 +33,19 @@ MAY_IMPORT = {
     "channels": TYPES,
     "greentic": TYPES | {"_rules"},
     "explanations": TYPES | {"abc"},
-    "claims": TYPES | {"abc", "_rules"},
+    "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
+    "claims": TYPES | {"abc", "_new_waits", "_rules"},
+    "_plans": {"abc", "_new_waits"},
+    "resumed_waits": TYPES | {"abc", "claims", "_new_waits", "_plans"},
+    "_memory": {"errors"},
+    "turns": TYPES | {"abc", "claims", "_memory", "_new_waits", "_plans", "_rules"},
     "_ending": {"errors"},
-    "_claiming": TYPES | {"abc", "claims", "_backoff", "_ending", "_random"},
+    "_claiming": TYPES | {"abc", "claims", "_ending", "_new_waits", "_random"},
     "_background": set(),
     "_renewing": {"errors", "claims", "_background", "_ending"},
     "_block_scopes": {"_background"},
-    "_blocks": TYPES | {"claims", "_block_scopes", "_ending", "_renewing"},
+    "_blocks": TYPES
+    | {"abc", "claims", "_block_scopes", "_ending", "_new_waits", "_plans", "_renewing"},
     "_tasks": set(),
     "_loop_calls": {"errors"},
     "_loop_thread": {"errors", "_loop_calls"},
@@ -59,14 +65,17 @@ MAY_IMPORT = {
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
-    | {"_codec", "_random", "_renewing", "_rules", "_urls"},
-    "sync_claims": TYPES | {"claims", "_blocks", "_crossing", "_ending"},
+    | {"_memory", "_new_waits", "_random", "_renewing", "_rules", "_urls"}
+    | {"resumed_waits", "turns"},
+    "sync_claims": TYPES | {"abc", "claims", "_blocks", "_crossing", "_ending", "_new_waits"},
     "sync": TYPES
     | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_loop_thread", "_rules"}
-    | {"_store", "_urls"},
+    | {"_store", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
-    "__init__": TYPES | {"keys", "claims", "_rules", "_store", "explanations", "sync"},
+    "__init__": TYPES
+    | {"abc", "claims", "explanations", "keys", "resumed_waits", "sync", "turns"}
+    | {"_new_waits", "_rules", "_store"},
 }
 
 

@@ -11,8 +11,18 @@ import pytest
 from typing_extensions import override
 
 from async_session_store import AsyncSessionStore, ClaimLostError, StoreUnavailableError
-from async_session_store._claiming import pause
-from async_session_store.abc import Claimed, ClaimKey, Delivery, Outcome, Owner, Unreadable
+from async_session_store._backoff import pause
+from async_session_store.abc import (
+    Claimed,
+    ClaimKey,
+    Delivery,
+    Keep,
+    Outcome,
+    Owner,
+    Queued,
+    StoredWait,
+    Unreadable,
+)
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
 from async_session_store.testing.contract.claims import claim, is_claimed
@@ -45,17 +55,27 @@ class Faulty(MemoryBackend):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
         claimed = await super().claim_wait(
-            owner, scope_hashes, token=token, lease=lease, deliveries=deliveries
+            owner,
+            scope_hashes,
+            token=token,
+            lease=lease,
+            deliveries=deliveries,
+            begin_at=begin_at,
+            queue=queue,
         )
         await self._fault("claim")
         return claimed
 
     @override
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
         await self._fault("complete")
-        return await super().complete_claim(claim, delivery=delivery)
+        return await super().complete_claim(claim, delivery=delivery, then=then)
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
@@ -81,7 +101,7 @@ async def store(backend: Faulty) -> AsyncSessionStore:
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 5, 20, 1000, 100_000])
-def test_k1_pauses_are_bounded(attempt: int) -> None:
+def test_e3_pauses_are_bounded(attempt: int) -> None:
     assert all(0 <= pause(attempt) <= 0.25 for _ in range(100))
 
 

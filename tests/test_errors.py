@@ -12,6 +12,7 @@ from async_session_store import (
     CorruptSessionError,
     DuplicateDeliveryError,
     ErrorCode,
+    FlowMemoryError,
     InvalidInputError,
     SessionNotFoundError,
     SessionStoreError,
@@ -34,6 +35,7 @@ TREE = {
     StoreTimeoutError: (SessionStoreError, ErrorCode.TIMEOUT),
     StoreUnavailableError: (SessionStoreError, ErrorCode.UNAVAILABLE),
     CorruptSessionError: (SessionStoreError, ErrorCode.INTERNAL),
+    FlowMemoryError: (SessionStoreError, ErrorCode.INTERNAL),
 }
 
 ERRORS = [
@@ -48,6 +50,7 @@ ERRORS = [
     StoreTimeoutError("text"),
     StoreUnavailableError("text"),
     CorruptSessionError("k", "reason"),
+    FlowMemoryError("order", "pizza", "reason"),
 ]
 
 

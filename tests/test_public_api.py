@@ -11,9 +11,10 @@ from pydantic import BaseModel
 import async_session_store
 from async_session_store import (
     AsyncSessionStore,
-    ClaimedRecord,
+    ResumedWait,
     SessionStore,
     SyncWaitClaim,
+    Turn,
     WaitClaim,
     abc,
     bridge,
@@ -26,10 +27,10 @@ from async_session_store.backends import memory, redis, sqlite
 
 def test_the_public_names() -> None:
     assert async_session_store.__all__ == [
+        "KEEP",
         "NEVER",
         "AsyncSessionStore",
         "ClaimLostError",
-        "ClaimedRecord",
         "ConflictError",
         "CorruptSessionError",
         "DuplicateDeliveryError",
@@ -37,12 +38,17 @@ def test_the_public_names() -> None:
         "ErrorCode",
         "Explanation",
         "FlowId",
+        "FlowMemoryError",
         "Impersonation",
+        "Incoming",
         "InvalidInputError",
         "InvocationDeadline",
+        "Keep",
         "Never",
+        "NewWait",
         "PackId",
         "ReplyScope",
+        "ResumedWait",
         "ScopeReport",
         "SessionCursor",
         "SessionData",
@@ -59,6 +65,7 @@ def test_the_public_names() -> None:
         "TenantId",
         "TenantMismatchError",
         "TimeToLive",
+        "Turn",
         "UserId",
         "WaitClaim",
         "WaitClaimedError",
@@ -77,7 +84,7 @@ def test_names_that_are_imported_when_they_are_asked_for() -> None:
         "assert package.SessionStore is package.SessionStore is package.sync.SessionStore;"
         "assert pickle.loads(pickle.dumps(package.SyncWaitClaim)) is package.SyncWaitClaim;"
         "from async_session_store import *;"
-        "assert ClaimedRecord is package.ClaimedRecord"
+        "assert SyncWaitClaim is package.SyncWaitClaim"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'SessionStor'"):
@@ -86,8 +93,8 @@ def test_names_that_are_imported_when_they_are_asked_for() -> None:
 
 def test_the_public_names_of_channels() -> None:
     assert channels.__all__ == [
-        *("Inbound", "discord", "slack", "split_whatsapp", "teams", "telegram", "webchat"),
-        *("webex", "whatsapp"),
+        *("Inbound", "Place", "discord", "place", "slack", "split_whatsapp", "teams"),
+        *("telegram", "webchat", "webex", "whatsapp"),
     ]
     members = {name for name in dir(channels.Inbound) if not name.startswith("_")}
     fields = {field.name for field in dataclasses.fields(channels.Inbound)}
@@ -111,14 +118,14 @@ def test_the_methods_of_a_store() -> None:
         *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
-        "explain",
+        *("explain", "turn"),
     }
 
 
 def test_the_methods_of_a_claim() -> None:
     assert {name for name in vars(WaitClaim) if not name.startswith("_")} == {
         *("record", "token", "lease", "lease_ends_at", "complete", "release", "renew"),
-        *("lost", "seconds_left"),
+        *("lost", "seconds_left", "is_new", "check"),
     }
 
 
@@ -143,7 +150,7 @@ def test_the_sync_store_has_the_methods_of_the_async_one() -> None:
 
 def test_the_sync_claim_has_the_methods_of_the_async_one() -> None:
     assert sorted(public_names(SyncWaitClaim)) == sorted(public_names(WaitClaim))
-    for name in ("complete", "release", "renew"):
+    for name in ("complete", "check", "release", "renew"):
         assert parameters_of(SyncWaitClaim, name) == parameters_of(WaitClaim, name)
 
 
@@ -169,7 +176,7 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
 @pytest.mark.parametrize(
     "owner",
     [
-        *(AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ClaimedRecord),
+        *(AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ResumedWait, Turn),
         *(abc.Backend, channels.Inbound, greentic.IngressEnvelope, greentic.RunnerSettings),
     ],
     ids=lambda owner: owner.__name__,

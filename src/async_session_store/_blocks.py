@@ -18,10 +18,10 @@ from async_session_store.abc import Keep
 from async_session_store.claims import WaitClaim, claim_lost
 from async_session_store.errors import CorruptSessionError, InvalidInputError
 
-_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
-class WaitBlock(Holder, Generic[_T]):
+class WaitBlock(Holder, Generic[_T_co]):
     """The context manager of ``resume_wait`` and ``turn``.
 
     A block may begin, take its steps and end in different tasks.
@@ -38,7 +38,7 @@ class WaitBlock(Holder, Generic[_T]):
     def __init__(
         self,
         ask: Callable[[], Awaitable[WaitClaim | None]],
-        give: Callable[[WaitClaim], tuple[_T, Plan]],
+        give: Callable[[WaitClaim], tuple[_T_co, Plan]],
         renewer: Renewer,
     ) -> None:
         self._ask = ask
@@ -56,7 +56,7 @@ class WaitBlock(Holder, Generic[_T]):
         """Whether the claim was granted, and may have to be ended."""
         return self._claim is not None
 
-    async def __aenter__(self) -> _T:
+    async def __aenter__(self) -> _T_co:
         given = await self.begin()
         if self._claim is not None:
             self._scope = block_scope()
@@ -91,7 +91,7 @@ class WaitBlock(Holder, Generic[_T]):
             raise
         await self.complete()
 
-    async def begin(self) -> _T:
+    async def begin(self) -> _T_co:
         """Claim the wait, and return what the block gets.
 
         The claim is renewed while :attr:`is_running`.
@@ -99,7 +99,7 @@ class WaitBlock(Holder, Generic[_T]):
         self._renewer.check_loop()
         self._claim = claim = await self._ask()
         if claim is None:
-            return cast("_T", None)
+            return cast("_T_co", None)
         given, self._plan = self._give(claim)
         self._renewal = self._renewer.add(claim, self)
         return given

@@ -11,12 +11,20 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from async_session_store._wire import LARGEST_ESCAPE
 from async_session_store.errors import InvalidInputError
-from async_session_store.models import FlowId, Owner, SessionCursor, SessionData, TenantCtx
+from async_session_store.models import (
+    FlowId,
+    Owner,
+    ReplyScope,
+    SessionCursor,
+    SessionData,
+    TenantCtx,
+)
 
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
 _NO_CONTEXT: Final = b',"context_json":""}'
 _REMEMBERED_HEADS: Final = 1024
+_REMEMBERED_SCOPES: Final = 4096
 _LARGEST_REMEMBERED: Final = 2048  # bytes
 
 
@@ -118,6 +126,23 @@ def _decode_head(head: bytes) -> SessionData:
 
 # Who reads a document soon writes it, which reads it again to tell whether it is one.
 _remembered_head: Final = lru_cache(_REMEMBERED_HEADS)(_decode_head)
+
+
+def decode_scope(text: bytes) -> ReplyScope | None:
+    """Return the scope in a stored text, or None if it is damaged: it is only for the record."""
+    known = len(text) <= _LARGEST_REMEMBERED
+    return (_remembered_scope if known else _decode_scope)(text)
+
+
+def _decode_scope(text: bytes) -> ReplyScope | None:
+    try:
+        return ReplyScope.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+# A user's waits are mostly at one scope, turn after turn.
+_remembered_scope: Final = lru_cache(_REMEMBERED_SCOPES)(_decode_scope)
 
 
 def stored_owner(document: bytes) -> Owner | None:

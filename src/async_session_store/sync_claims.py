@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
 
 from async_session_store._blocks import WaitBlock
@@ -23,6 +23,7 @@ __all__ = ["SyncWaitClaim"]
 
 _ErrorType: TypeAlias = "type[BaseException] | None"
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 class SyncWaitClaim:
@@ -114,7 +115,7 @@ class _Exit:
         block.leave(*error)
 
 
-class SyncWaitBlock(Generic[_T]):
+class SyncWaitBlock(Generic[_T_co]):
     """The context manager of ``SessionStore.resume_wait`` and ``SessionStore.turn``.
 
     A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
@@ -122,17 +123,23 @@ class SyncWaitBlock(Generic[_T]):
     only for as long as the block lives.
     """
 
-    __exit__: _Exit = _Exit()
+    if TYPE_CHECKING:
 
-    def __init__(self, block: WaitBlock[_T], crossing: Crossing) -> None:
+        def __exit__(
+            self, exc_type: _ErrorType, exc: BaseException | None, traceback: TracebackType | None
+        ) -> None: ...
+    else:
+        __exit__ = _Exit()
+
+    def __init__(self, block: WaitBlock[_T_co], crossing: Crossing) -> None:
         self._block = block
         self._crossing = crossing
         self.leave: _Leave = _Leave(
-            _leave, cast("Callable[[], WaitBlock[_T]]", ref(block)), crossing
+            _leave, cast("Callable[[], WaitBlock[_T_co]]", ref(block)), crossing
         )
         self.leave.block = block
 
-    def __enter__(self) -> _T:
+    def __enter__(self) -> _T_co:
         try:
             given = self._crossing.call(self._block.begin)
             self._block.is_running = True

@@ -141,7 +141,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         with closing(sqlite3.connect(path)) as database:
             ids = dict(database.execute("SELECT key, wait_id FROM sessions").fetchall())
             (version,) = database.execute("PRAGMA user_version").fetchone()
-        assert version == 4
+        assert version == 5
         assert ids.pop("created") is None
         assert len(set(ids.values())) == 2
         assert all(ids.values())

@@ -9,12 +9,14 @@ from backend_hooks import MemoryHooks, RedisHooks, SqliteHooks
 from threaded_store import ThreadedStore
 
 from async_session_store.testing.contract.bad_input import BadInput
+from async_session_store.testing.contract.beginning import Beginning
 from async_session_store.testing.contract.claims import Claims
 from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.explaining import Explaining
+from async_session_store.testing.contract.following import Following
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
@@ -24,6 +26,8 @@ from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
+from async_session_store.testing.contract.taking_turns import TakingTurns
+from async_session_store.testing.contract.turns_in_order import SharedTurns, TurnsInOrder
 from async_session_store.testing.contract.unreadable import Unreadable
 from async_session_store.testing.contract.waits import Waits
 
@@ -45,6 +49,10 @@ class SyncForm(
     Deliveries,
     Explaining,
     Resuming,
+    Following,
+    Beginning,
+    TurnsInOrder,
+    TakingTurns,
     ConditionalWrites,
     Concurrency,
     Lifecycle,
@@ -58,9 +66,9 @@ class TestMemory(MemoryHooks, SyncForm):
     pass
 
 
-class TestSqlite(SqliteHooks, SyncForm, SharedStorage, Unreadable):
+class TestSqlite(SqliteHooks, SyncForm, SharedStorage, SharedTurns, Unreadable):
     pass
 
 
-class TestRedis(RedisHooks, SyncForm, SharedStorage, Unreadable):
+class TestRedis(RedisHooks, SyncForm, SharedStorage, SharedTurns, Unreadable):
     pass

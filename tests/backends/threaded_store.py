@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import Self
 
-from async_session_store import SessionRecord, SessionStore, SyncWaitClaim
+from async_session_store import SessionStore, SyncWaitClaim
 from async_session_store.abc import Backend
 
 THREADS = 100
@@ -51,19 +51,27 @@ class ThreadedStore:
         claim = await in_thread(self._store.claim_wait, *args, **kwargs)
         return None if claim is None else ThreadedClaim(claim)
 
-    @asynccontextmanager
-    async def resume_wait(
-        self, *args: Any, **kwargs: Any
-    ) -> AsyncGenerator[SessionRecord | None, None]:
-        block = self._store.resume_wait(*args, **kwargs)
-        record = await in_thread(block.__enter__)
-        try:
-            yield record
-        except BaseException:
-            if not await in_thread(block.__exit__, *sys.exc_info()):
-                raise
-        else:
-            await in_thread(block.__exit__, None, None, None)
+    def resume_wait(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        return threaded_block(self._store.resume_wait, *args, **kwargs)
+
+    def turn(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        return threaded_block(self._store.turn, *args, **kwargs)
+
+
+@asynccontextmanager
+async def threaded_block(
+    make: Callable[..., AbstractContextManager[Any]], *args: Any, **kwargs: Any
+) -> AsyncGenerator[Any, None]:
+    """Enter and leave a block in worker threads."""
+    block = make(*args, **kwargs)
+    given = await in_thread(block.__enter__)
+    try:
+        yield given
+    except BaseException:
+        if not await in_thread(block.__exit__, *sys.exc_info()):
+            raise
+    else:
+        await in_thread(block.__exit__, None, None, None)
 
 
 class ThreadedClaim:
@@ -74,4 +82,5 @@ class ThreadedClaim:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._claim, name)
-        return partial(in_thread, value) if callable(value) else value
+        is_call = callable(value) and name != "check"  # which is not async in either form
+        return partial(in_thread, value) if is_call else value

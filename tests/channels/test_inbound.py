@@ -20,7 +20,7 @@ from async_session_store import (
     UserId,
 )
 from async_session_store.backends.memory import MemoryBackend
-from async_session_store.channels import Inbound
+from async_session_store.channels import Inbound, Place, place
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 AWKWARD = st.one_of(TEXT, st.text("/:%\n2FA", min_size=1, max_size=5))
@@ -48,6 +48,40 @@ def test_x2_two_places_never_share_a_scope(
     one: tuple[str, str, str | None, str], other: tuple[str, str, str | None, str]
 ) -> None:
     assert (at(one).scope == at(other).scope) == (one == other)
+
+
+@given(PLACES, st.sampled_from(["thread", "reply_to", "correlation"]), st.none() | AWKWARD)
+def test_x2_a_scope_gives_the_ids_back_that_it_was_made_of(
+    ids: tuple[str, str, str | None, str], name: str, part: str | None
+) -> None:
+    scope = at(ids).expecting(**({} if part is None else {name: part}))
+    found = place(scope)
+    assert (found.provider, found.bot_id, found.account, found.conversation) == ids
+    parts = {"thread": found.thread, "reply_to": found.reply_to, "correlation": found.correlation}
+    assert parts == {"thread": None, "reply_to": None, "correlation": None, name: part}
+
+
+def test_x2_the_place_of_a_record() -> None:
+    scope = inbound(account="a", thread="topic/9").scope
+    assert place(scope) == Place("irc", "bot", "a", "#lunch", thread="topic/9")
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        ReplyScope(conversation="chat-42"),
+        ReplyScope(conversation="a/b/c/d/e"),
+        ReplyScope(conversation="a//c"),
+        ReplyScope(conversation="a/b/c d"),
+        ReplyScope(conversation="a/b/%2f"),
+        ReplyScope(conversation="a/b/c", thread="d/e"),
+        ReplyScope(conversation="a/b/c", reply_to=""),
+    ],
+    ids=str,
+)
+def test_x2_a_scope_that_no_inbound_made_is_refused(scope: ReplyScope) -> None:
+    with pytest.raises(InvalidInputError, match="scope"):
+        place(scope)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pydantic import BaseModel
 from redis.asyncio import Redis
 from typing_extensions import assert_type
 
 from async_session_store import (
+    KEEP,
     NEVER,
     AsyncSessionStore,
     ClaimLostError,
@@ -22,17 +24,21 @@ from async_session_store import (
     Impersonation,
     InvalidInputError,
     InvocationDeadline,
+    NewWait,
     ReplyScope,
+    ResumedWait,
     ScopeReport,
     SessionCursor,
     SessionData,
     SessionKey,
     SessionNotFoundError,
     SessionRecord,
+    SessionStore,
     SessionStoreError,
     TenantCtx,
     TenantId,
     TimeToLive,
+    Turn,
     UserId,
     WaitClaim,
     WaitClaimedError,
@@ -42,7 +48,7 @@ from async_session_store import (
     telegram_update_to_session_key,
     webhook_to_session_key,
 )
-from async_session_store.abc import Backend, Claimed, Delivery, Outcome, Unreadable
+from async_session_store.abc import Backend, Claimed, Delivery, Outcome, Queued, Unreadable
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
@@ -160,8 +166,8 @@ async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -
     webchat(payload, bot_id="orders", conversation_id="c", user_id="u")
     async with store.resume_wait(
         ctx, inbound.user_id, inbound.scopes(), delivery_id=inbound.delivery_id
-    ) as record:
-        assert_type(record, SessionRecord | None)
+    ) as wait:
+        assert_type(wait, ResumedWait | None)
     telegram(payload)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     telegram(b"{}", bot_id=4242)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     inbound.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -179,11 +185,19 @@ async def explaining(store: AsyncSessionStore) -> None:
 async def backend_claims(backend: Backend, delivery: Delivery) -> None:
     assert_type(delivery.digest, bytes)
     found = await backend.claim_wait(
-        ctx.owner, [scope.scope_hash()], token="t", lease=30_000, deliveries=[delivery]
+        ctx.owner,
+        [scope.scope_hash()],
+        token="t",
+        lease=30_000,
+        deliveries=[delivery],
+        begin_at=None,
+        queue=True,
     )
-    assert_type(found, Claimed | Unreadable | Outcome)
+    assert_type(found, Claimed | Queued | Unreadable | Outcome)
     if isinstance(found, Claimed):
-        assert_type(await backend.complete_claim(found.claim, delivery=delivery), Outcome)
+        assert_type(
+            await backend.complete_claim(found.claim, delivery=delivery, then=KEEP), Outcome
+        )
 
 
 async def claims(store: AsyncSessionStore) -> None:
@@ -199,7 +213,8 @@ async def claims(store: AsyncSessionStore) -> None:
         dedupe_ttl=timedelta(days=7),
     )
     if claim is not None:
-        assert_type(claim.record, SessionRecord)
+        assert_type(claim.record, SessionRecord | None)
+        assert_type(claim.is_new, bool)
         assert_type(claim.token, str)
         assert_type(claim.lease, timedelta)
         assert_type(claim.lease_ends_at, datetime)
@@ -207,14 +222,51 @@ async def claims(store: AsyncSessionStore) -> None:
         await claim.renew(60)
         await claim.release()
         assert_type(await claim.complete(), bool)
+        assert_type(await claim.complete(KEEP), bool)
+        assert_type(await claim.complete(then=NewWait(scope, data, 60, "key")), bool)
         claim.record = claim.record  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     async with store.resume_wait(
         ctx, "u1", (scope,), lease=30, wait=timedelta(seconds=5), delivery_id=None, dedupe_ttl=60
-    ) as record:
-        assert_type(record, SessionRecord | None)
+    ) as wait:
+        assert_type(wait, ResumedWait | None)
     await store.claim_wait(ctx, "u1", scope, 30)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await store.claim_wait(ctx, "u1", scope, lease=NEVER)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await store.claim_wait(ctx, "u1", scope, delivery_id=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Order(BaseModel):
+    pizza: str | None = None
+
+
+async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
+    async with store.turn(ctx, inbound, flow="order", memory=Order, ttl=1800) as turn:
+        assert_type(turn, Turn[Inbound, Order])
+        assert_type(turn.memory, Order)
+        assert_type(turn.memory_as(dict[str, int]), dict[str, int])
+        assert_type(turn.inbound, Inbound)
+        assert_type(turn.text, str | None)
+        assert_type(turn.node, str | None)
+        turn.memory.pizza = turn.text
+        turn.ask("take_size", at=inbound.expecting(reply_to=7), ttl=NEVER)
+        turn.keep()
+        turn.end()
+        turn.ask(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with store.turn(ctx, inbound, flow=None, memory=dict[str, str]) as maybe:
+        assert_type(maybe, Turn[Inbound, dict[str, str]] | None)
+    async with store.resume_wait(ctx, "u1", scope, begin_at=scope) as wait:
+        assert_type(wait, ResumedWait)
+        assert_type(wait.record, SessionRecord | None)
+        assert_type(wait.data, SessionData)
+        assert_type(wait.scope, ReplyScope | None)
+        wait.next(NewWait(scope, data))
+    store.turn(ctx, "hi", flow="order", memory=Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def sync_turns(store: SessionStore, inbound: Inbound) -> None:
+    with store.turn(ctx, inbound, flow="order", memory=Order) as turn:
+        assert_type(turn, Turn[Inbound, Order])
+    with store.turn(ctx, inbound, flow=None, memory=Order) as maybe:
+        assert_type(maybe, Turn[Inbound, Order] | None)
 
 
 async def conditional_writes(store: AsyncSessionStore) -> None:

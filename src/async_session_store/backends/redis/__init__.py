@@ -18,8 +18,11 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     Found,
+    Keep,
     Outcome,
+    Queued,
     Registration,
+    StoredWait,
     Unreadable,
     WaitState,
 )
@@ -40,12 +43,13 @@ except ImportError as _missing:
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
 from async_session_store.backends.redis._connection import Command, CommandRunner
-from async_session_store.backends.redis._keys import Keys, digest_text, owner_text
+from async_session_store.backends.redis._keys import Keys, owner_text
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
 from async_session_store.backends.redis._sentinel import switches_heard
 from async_session_store.backends.redis._server import check_server
+from async_session_store.backends.redis._turns import Turns
 from async_session_store.backends.redis._url import client_from_url
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
@@ -56,6 +60,9 @@ HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for
 _MOST_UNDER_WAY: Final = 128  # calls
 _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
 _NOTHING: Final = ""
+_END: Final = "END"
+_KEEP: Final = "KEEP"
+_NEXT: Final = "NEXT"
 
 
 class RedisBackend(Backend):
@@ -85,8 +92,10 @@ class RedisBackend(Backend):
         self._timeout: float = _settings(client).get("socket_timeout") or TIMEOUT
         self._namespace = namespace
         self._keys = Keys(namespace)
+        self._channel = self._keys.channel(_random.token())
         self._max_document_bytes = 0
         self._worker: BatchWorker[Command, object] | None = None
+        self._turns: Turns | None = None
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
@@ -178,18 +187,10 @@ class RedisBackend(Backend):
         return _replies.outcome(reply)
 
     @override
-    async def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
+    async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
+        owner, scope_hash, key = wait.owner, wait.scope_hash, wait.key
         stamp = _stamps.fresh()
-        document = _documents.encode(data, stamp)
+        document = _documents.encode(wait.data, stamp)
         reply = await self._run(
             "put_wait",
             [
@@ -197,13 +198,9 @@ class RedisBackend(Backend):
                 self._keys.scope(owner, scope_hash),
                 self._keys.meta(key),
                 self._keys.user(owner),
+                self._keys.claim(owner, scope_hash),
             ],
-            key,
-            owner_text(owner),
-            scope_hash,
-            document,
-            stamp,
-            _ttl(ttl),
+            *_wait_arguments(wait, document, stamp),
             int(only_if_absent),
             size=len(document),
         )
@@ -250,7 +247,11 @@ class RedisBackend(Backend):
     ) -> bool:
         reply = await self._run(
             "delete_wait",
-            [self._keys.scope(owner, scope_hash), self._keys.user(owner)],
+            [
+                self._keys.scope(owner, scope_hash),
+                self._keys.user(owner),
+                self._keys.claim(owner, scope_hash),
+            ],
             owner_text(owner),
             scope_hash,
             *(() if session_key is None else (session_key,)),
@@ -271,49 +272,92 @@ class RedisBackend(Backend):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
+        keys = self._keys
         reply = await self._run(
             "claim_wait",
-            [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes],
+            [
+                *[keys.scope(owner, scope_hash) for scope_hash in scope_hashes],
+                *[keys.claim(owner, scope_hash) for scope_hash in scope_hashes],
+                *[keys.queue(owner, scope_hash) for scope_hash in scope_hashes],
+                *[keys.delivery(owner, delivery) for delivery in deliveries],
+            ],
             owner_text(owner),
             token,
             _stamps.fresh(),
             lease,
-            " ".join(map(digest_text, deliveries)),
+            _NOTHING if begin_at is None else scope_hashes.index(begin_at) + 1,
+            self._channel if queue else _NOTHING,
             *scope_hashes,
         )
-        outcome, *rest = cast("list[object]", reply)
-        if _replies.outcome(outcome) is not Outcome.DONE:
-            return _replies.refused_claim(_replies.outcome(outcome), rest)
-        scope_hash, found, lease_end = rest
-        claim = ClaimKey(owner, cast("bytes", scope_hash).decode(), token)
+        verdict, *rest = cast("list[object]", reply)
+        if verdict == _replies.QUEUED:
+            number, free_in = cast("list[int]", rest)
+            place = ClaimKey(owner, scope_hashes[number - 1], token)
+            return Queued(place, None if free_in < 0 else free_in)
+        outcome = _replies.outcome(verdict)
+        if outcome is not Outcome.DONE:
+            return _replies.refused_claim(outcome, rest)
+        number, found, lease_end = cast("tuple[int, object, object]", rest)
         record = self._record(found)
-        if isinstance(record, SessionRecord):
-            return Claimed(claim, record, _replies.moment(lease_end))
-        await self.release_claim(claim)
-        return Outcome.MISSING if record is None else record
+        key = record.key if isinstance(record, SessionRecord) else None
+        claim = ClaimKey(owner, scope_hashes[number - 1], token, key)
+        if isinstance(record, Unreadable):
+            await self.release_claim(claim)
+            return record
+        return Claimed(claim, record, _replies.moment(lease_end))
 
     @override
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
+    async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
+        if self._turns is None:
+            raise StoreUnavailableError("this backend is not open")
+        await self._turns.wait(place.token, seconds)
+
+    @override
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
+        owner, scope_hash = claim.owner, claim.scope_hash
+        keys = [
+            self._keys.claim(owner, scope_hash),
+            self._keys.scope(owner, scope_hash),
+            self._keys.queue(owner, scope_hash),
+            self._keys.user(owner),
+        ]
+        if delivery is not None:
+            keys.append(self._keys.delivery(owner, delivery))
+        following: tuple[Argument, ...] = (_END if then is None else _KEEP,)
+        size = 0
+        if isinstance(then, StoredWait):
+            stamp = _stamps.fresh()
+            document = _documents.encode(then.data, stamp)
+            following = (_NEXT, *_wait_arguments(then, document, stamp))
+            size = len(document)
         reply = await self._run(
             "complete_claim",
-            [self._keys.claim(claim)],
-            owner_text(claim.owner),
-            claim.scope_hash,
+            keys,
+            owner_text(owner),
+            scope_hash,
             claim.token,
-            _NOTHING if delivery is None else digest_text(delivery),
             _NOTHING if delivery is None else delivery.ttl,
+            claim.session_key or _NOTHING,
+            *following,
+            size=size,
         )
         return _replies.outcome(reply)
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        reply = await self._run("release_claim", [self._keys.claim(claim)], claim.token)
-        return _replies.outcome(reply)
+        owner, scope_hash = claim.owner, claim.scope_hash
+        keys = [self._keys.claim(owner, scope_hash), self._keys.queue(owner, scope_hash)]
+        return _replies.outcome(await self._run("release_claim", keys, claim.token))
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        reply = await self._run("renew_claim", [self._keys.claim(claim)], claim.token, lease)
+        keys = [self._keys.claim(claim.owner, claim.scope_hash)]
+        reply = await self._run("renew_claim", keys, claim.token, lease)
         return None if reply is None else _replies.moment(reply)
 
     @override
@@ -326,10 +370,15 @@ class RedisBackend(Backend):
     async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
+        # A client of the caller's own is given back its connection after each batch, so that one
+        # must be left for the next batch.
+        turns = Turns(pool, self._channel, spare=0 if self._owns_client else 1)
+        self._turns = turns
         try:
             async with switches_heard(pool, runner.change_connection):
                 yield runner
         finally:
+            await turns.aclose()
             await runner.aclose()
             if self._owns_client:
                 await self._client.aclose()
@@ -382,6 +431,19 @@ def _settings(client: Redis) -> dict[str, Any]:
 
 def _viewer(viewer: Owner | None) -> str:
     return _NOTHING if viewer is None else owner_text(viewer)
+
+
+def _wait_arguments(wait: StoredWait, document: bytes, stamp: bytes) -> tuple[Argument, ...]:
+    """Return a new wait as the scripts take it."""
+    return (
+        wait.key,
+        owner_text(wait.owner),
+        wait.scope_hash,
+        document,
+        stamp,
+        _ttl(wait.ttl),
+        wait.scope.encoded,
+    )
 
 
 def _ttl(ttl: int | None) -> Argument:

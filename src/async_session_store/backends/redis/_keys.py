@@ -7,11 +7,11 @@ from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
-from async_session_store.abc import ClaimKey, Delivery
+from async_session_store.abc import Delivery
 from async_session_store.models import Owner, SessionKey
 
 _REMEMBERED_OWNERS: Final = 1024
-_KINDS: Final = re.compile(rb":(session|meta|claim|delivery|waits):")
+_KINDS: Final = re.compile(rb":(session|meta|claim|queue|delivery|waits):")
 
 
 class Keys:
@@ -33,8 +33,19 @@ class Keys:
     def scope(self, owner: Owner, scope_hash: str) -> str:
         return f"{self._namespace}:waits:scope:{owner_text(owner)}:{scope_hash}"
 
-    def claim(self, claim: ClaimKey) -> str:
-        return f"{self._namespace}:claim:{owner_text(claim.owner)}:{claim.scope_hash}"
+    def claim(self, owner: Owner, scope_hash: str) -> str:
+        return f"{self._namespace}:claim:{owner_text(owner)}:{scope_hash}"
+
+    def queue(self, owner: Owner, scope_hash: str) -> str:
+        return f"{self._namespace}:queue:{owner_text(owner)}:{scope_hash}"
+
+    def delivery(self, owner: Owner, delivery: Delivery) -> str:
+        digest = urlsafe_b64encode(delivery.digest).decode()
+        return f"{self._namespace}:delivery:{owner_text(owner)}:{digest}"
+
+    def channel(self, name: str) -> str:
+        """Return the name of a channel. Channels have the namespace too, for access control."""
+        return f"{self._namespace}:turns:{name}"
 
     @property
     def pattern(self) -> str:
@@ -69,11 +80,6 @@ class Keys:
 def owner_text(owner: Owner) -> str:
     """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
-
-
-def digest_text(delivery: Delivery) -> str:
-    """Return a delivery's digest as text for its key."""
-    return urlsafe_b64encode(delivery.digest).decode()
 
 
 def told_owner(owner: Owner) -> str:

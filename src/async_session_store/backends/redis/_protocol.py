@@ -45,6 +45,23 @@ async def read_reply(connection: AbstractConnection) -> object:
         return error
 
 
+async def read_push(connection: AbstractConnection) -> object:
+    """Return the next message of a connection that subscribes. Raise an error reply.
+
+    With RESP3 redis-py would pass over what is no reply.
+    """
+    return cast(
+        "object",
+        await AbstractConnection.read_response(
+            connection,
+            disable_decoding=True,
+            timeout=math.inf,
+            disconnect_on_error=False,
+            push_request=True,
+        ),
+    )
+
+
 async def ask(connection: AbstractConnection, *commands: tuple[Argument, ...]) -> list[object]:
     """Send commands in one write and return their replies; raise the first error reply."""
     await send(connection, [pack(*command) for command in commands])

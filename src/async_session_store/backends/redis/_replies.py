@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import cast
+from functools import lru_cache
+from typing import Final, cast
+
+from pydantic import ValidationError
 
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
 from async_session_store.backends._time import utc
 from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.backends.redis._keys import told_owner
-from async_session_store.models import SessionData, SessionKey, SessionRecord
+from async_session_store.models import ReplyScope, SessionData, SessionKey, SessionRecord
+
+QUEUED: Final = b"QUEUED"
+_REMEMBERED_SCOPES: Final = 1024
 
 
 def outcome(reply: object) -> Outcome:
@@ -54,7 +60,9 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     """A record, from what the scripts' function of that name returns."""
     if reply is None:
         return None
-    raw_key, document, expiry, told = cast("tuple[bytes, bytes | None, int, bytes | None]", reply)
+    raw_key, document, expiry, told, place = cast(
+        "tuple[bytes, bytes | None, int, bytes | None, bytes | None]", reply
+    )
     key = _key(raw_key)
     if document is None:
         return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
@@ -64,7 +72,22 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     # The script let the caller see it because of that owner: return no other owner's data (F7).
     if told is None or told.decode() != told_owner(found.owner):
         return Unreadable(key, None, "its owner cannot be told")
-    return SessionRecord(key, found, _stamps.etag(document), None if expiry < 0 else moment(expiry))
+    return SessionRecord(
+        key,
+        found,
+        _stamps.etag(document),
+        None if expiry < 0 else moment(expiry),
+        None if place is None else _scope(place),
+    )
+
+
+@lru_cache(_REMEMBERED_SCOPES)
+def _scope(text: bytes) -> ReplyScope | None:
+    """Return a stored scope, or None if it is damaged: the session can be read all the same."""
+    try:
+        return ReplyScope.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def state(reply: object) -> WaitState:

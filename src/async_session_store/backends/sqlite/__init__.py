@@ -19,16 +19,20 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     Found,
+    Keep,
     Outcome,
+    Queued,
     Registration,
+    StoredWait,
     Unreadable,
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends.sqlite._database import Operation, Tables
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document
+from async_session_store.backends.sqlite._table import Document, Wait
 from async_session_store.backends.sqlite._thread import opened
+from async_session_store.backends.sqlite._turns import TurnWatch
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -82,6 +86,7 @@ class SqliteBackend(Backend):
         self._busy_timeout = busy_timeout
         self._clock = clock
         self._worker: BatchWorker[Operation, object] | None = None
+        self._turns: TurnWatch | None = None
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -95,10 +100,13 @@ class SqliteBackend(Backend):
         self._worker = BatchWorker(
             partial(opened, settings), most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
         )
+        self._turns = TurnWatch(self._next_in_line)
         await self._worker.opened()
 
     @override
     async def aclose(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
         if self._worker is not None:
             await self._worker.aclose()
 
@@ -140,22 +148,11 @@ class SqliteBackend(Backend):
         return await self._writing(lambda tables: tables.sessions.touch(key, ttl, viewer))
 
     @override
-    async def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
-        document = _document(data)
+    async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
+        stored = _wait(wait)
         return await self._writing(
-            lambda tables: tables.sessions.put_wait(
-                owner, scope_hash, key, document, ttl, only_if_absent=only_if_absent
-            ),
-            size=document.size,
+            lambda tables: tables.sessions.put_wait(stored, only_if_absent=only_if_absent),
+            size=stored.document.size,
         )
 
     @override
@@ -218,21 +215,45 @@ class SqliteBackend(Backend):
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
         return await self._writing(
             lambda tables: tables.claims.claim(
-                owner, scope_hashes, token=token, lease=lease, deliveries=deliveries
+                owner,
+                scope_hashes,
+                token=token,
+                lease=lease,
+                deliveries=deliveries,
+                begin_at=begin_at,
+                queue=queue,
             ),
             brief=len(scope_hashes) <= _FEW,
         )
 
     @override
-    async def complete_claim(self, claim: ClaimKey, *, delivery: Delivery | None) -> Outcome:
-        return await self._writing(lambda tables: tables.claims.complete(claim, delivery))
+    async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
+        if self._turns is None:
+            raise _not_open()
+        await self._turns.wait(place, seconds)
+
+    @override
+    async def complete_claim(
+        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+    ) -> Outcome:
+        following = _wait(then) if isinstance(then, StoredWait) else then
+        size = following.document.size if isinstance(following, Wait) else 0
+        outcome = await self._writing(
+            lambda tables: tables.claims.complete(claim, delivery, following), size=size
+        )
+        self._claim_ended(claim)
+        return outcome
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        return await self._writing(lambda tables: tables.claims.release(claim))
+        outcome = await self._writing(lambda tables: tables.claims.release(claim))
+        self._claim_ended(claim)
+        return outcome
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
@@ -251,6 +272,13 @@ class SqliteBackend(Backend):
 
     async def _sweep(self, rows: int) -> int:
         return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
+
+    def _claim_ended(self, claim: ClaimKey) -> None:
+        if self._turns is not None:
+            self._turns.claim_ended(claim.owner, claim.scope_hash)
+
+    def _next_in_line(self) -> Awaitable[frozenset[str]]:
+        return self._reading(lambda tables: tables.queues.next_in_line(), single=True)
 
     def _reading(
         self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
@@ -271,7 +299,7 @@ class SqliteBackend(Backend):
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:
         if self._worker is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise _not_open()
         return self._worker.submit(operation, size)
 
 
@@ -279,6 +307,14 @@ def _sweep(tables: Tables, limit: int) -> int:
     """Delete at most ``limit`` expired sessions, claims and deliveries. Return how many."""
     deleted = tables.sessions.sweep(limit)
     return deleted + tables.claims.sweep(limit - deleted)
+
+
+def _not_open() -> StoreUnavailableError:
+    return StoreUnavailableError("this backend is not open")
+
+
+def _wait(wait: StoredWait) -> Wait:
+    return Wait(wait.scope_hash, wait.scope.encoded, wait.key, _document(wait.data), wait.ttl)
 
 
 def _document(data: SessionData) -> Document:

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from async_session_store.abc import Claimed, ClaimKey, Delivery, Outcome, Unreadable, WaitState
-from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.abc import (
+    Claimed,
+    ClaimKey,
+    Delivery,
+    Keep,
+    Outcome,
+    Queued,
+    Unreadable,
+    WaitState,
+)
+from async_session_store.backends.sqlite._clock import Clock, SweepPause
+from async_session_store.backends.sqlite._queues import QueueTable
 from async_session_store.backends.sqlite._table import (
+    COLUMNS,
     OWNER,
     Execute,
+    Row,
     SessionTable,
+    Wait,
     owner_columns,
+    session_key,
 )
-from async_session_store.models import Owner
+from async_session_store.models import Owner, SessionKey
 
-_SWEEP: Final = 4  # expired claims and deliveries deleted with each claim
+_SWEEP: Final = 4  # expired claims and deliveries deleted with a claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
 _CLAIM: Final = f"{_HELD} AND token = ?"
 _CLAIMED_UNTIL: Final = f"SELECT deadline FROM claims WHERE {_HELD}"
-_CLAIMED_WAIT: Final = f"SELECT wait_id FROM claims WHERE {_CLAIM}"
+_AT_SCOPE: Final = "env = ?1 AND tenant = ?2 AND team = ?3 AND user = ?4 AND scope_hash = ?5"
+# One statement costs less than one for each table. It has a row even if nothing is at the scope.
+_LOOK: Final = (
+    "SELECT EXISTS (SELECT 1 FROM queue),"
+    f" (SELECT deadline FROM claims WHERE {_AT_SCOPE} AND deadline > ?6), {COLUMNS}"
+    f" FROM (SELECT 1) LEFT JOIN sessions ON {_AT_SCOPE} AND (deadline IS NULL OR deadline > ?6)"
+)
+_CLAIMED_WAIT: Final = (
+    "SELECT claims.wait_id, superseded, CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END,"
+    " sessions.wait_id FROM claims LEFT JOIN sessions ON sessions.env = ?1"
+    " AND sessions.tenant = ?2 AND sessions.team = ?3 AND sessions.user = ?4"
+    " AND sessions.scope_hash = ?5 AND (sessions.deadline IS NULL OR sessions.deadline > ?6)"
+    " WHERE claims.env = ?1 AND claims.tenant = ?2 AND claims.team = ?3 AND claims.user = ?4"
+    " AND claims.scope_hash = ?5 AND claims.deadline > ?6 AND token = ?7"
+)
 _INSERT: Final = (
     "INSERT OR REPLACE INTO claims"
     " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
@@ -43,13 +71,46 @@ _DELETE_EXPIRED: Final = tuple(
 )
 
 
+class _Candidate(NamedTuple):
+    """A scope that may be claimed, and what is there."""
+
+    scope_hash: str
+    row: Row | None = None
+    claim_ends_at: int | None = None
+    is_behind: bool = False
+    """Whether someone is ahead of the caller in the queue."""
+
+    @property
+    def is_free(self) -> bool:
+        return self.claim_ends_at is None and not self.is_behind
+
+
+class _Held(NamedTuple):
+    """The wait that a claim was granted for, and the live one that is at its scope now."""
+
+    claimed_wait: str | None
+    is_superseded: bool
+    key: SessionKey | None
+    wait: str | None
+
+    @property
+    def is_as_claimed(self) -> bool:
+        if self.is_superseded or (self.key is None) != (self.claimed_wait is None):
+            return False
+        return self.key is None or self.wait == self.claimed_wait
+
+
 class ClaimTable:
     """The claims on scopes, and the deliveries that completed claims have handled."""
 
-    def __init__(self, execute: Execute, clock: Clock, sessions: SessionTable) -> None:
+    def __init__(
+        self, execute: Execute, clock: Clock, sessions: SessionTable, queues: QueueTable
+    ) -> None:
         self._execute = execute
         self._clock = clock
         self._sessions = sessions
+        self._queues = queues
+        self._pause = SweepPause(clock)
 
     def claim(
         self,
@@ -59,42 +120,133 @@ class ClaimTable:
         token: str,
         lease: int,
         deliveries: Sequence[Delivery],
-    ) -> Claimed | Unreadable | Outcome:
-        self.sweep(_SWEEP)
+        begin_at: str | None,
+        queue: bool,
+    ) -> Claimed | Queued | Unreadable | Outcome:
+        self._sweep_a_few()
         if any(self._was_delivered(owner, delivery) for delivery in deliveries):
+            self._queues.leave(token)
             return Outcome.DUPLICATE
-        row = self._sessions.first_waiting(owner, scope_hashes)
-        if row is None or row.scope_hash is None:
-            return Outcome.MISSING
-        record = self._sessions.record(row)
+        found, queues_are_used = self._find(owner, scope_hashes, token, begin_at)
+        if found is not None and not found.is_free:
+            return self._wait_turn(owner, found, token, queue=queue)
+        if queues_are_used:
+            self._queues.leave(token)
+        return Outcome.MISSING if found is None else self._grant(owner, found, token, lease)
+
+    def _find(
+        self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
+    ) -> tuple[_Candidate | None, bool]:
+        """Return what to claim, and whether any queue is used."""
+        claimed: _Candidate | None = None
+        queues_are_used = False
+        for scope_hash in scope_hashes:
+            candidate, queues_are_used = self._look(owner, scope_hash)
+            if queues_are_used and self._is_behind(token, owner, scope_hash):
+                return candidate._replace(is_behind=True), True
+            if candidate.row is not None:
+                return candidate, queues_are_used
+            if claimed is None and not candidate.is_free:
+                claimed = candidate
+        if begin_at is None:
+            return None, queues_are_used
+        return claimed or _Candidate(begin_at), queues_are_used
+
+    def _look(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
+        """Return what is at a scope, and whether anyone waits in any queue.
+
+        If no one does, which is the common case, the queues need no statement of their own.
+        """
+        columns = (*owner_columns(owner), scope_hash, self._clock.now())
+        queues_are_used, claim_ends_at, stored_key, *rest = self._execute(_LOOK, columns).fetchone()
+        key = session_key(stored_key)
+        row = None if key is None else Row(key, *rest)
+        if not isinstance(claim_ends_at, int):
+            claim_ends_at = None  # a deadline that is not a number is not ours, and holds no claim
+        return _Candidate(scope_hash, row, claim_ends_at), bool(queues_are_used)
+
+    def _is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
+        """Return whether someone is ahead. Who has a place is behind nobody in other queues."""
+        is_behind = self._queues.is_behind(token, owner, scope_hash)
+        return is_behind and self._queues.place_of(token) in (None, scope_hash)
+
+    def _wait_turn(
+        self, owner: Owner, found: _Candidate, token: str, *, queue: bool
+    ) -> Queued | Outcome:
+        if not queue:
+            self._queues.leave(token)
+            return Outcome.CLAIMED
+        self._queues.keep(token, owner, found.scope_hash)
+        ends_at = found.claim_ends_at
+        free_in = None if ends_at is None else max(0, ends_at - self._clock.now())
+        return Queued(ClaimKey(owner, found.scope_hash, token), free_in)
+
+    def _grant(
+        self, owner: Owner, found: _Candidate, token: str, lease: int
+    ) -> Claimed | Unreadable:
+        row = found.row
+        record = None if row is None else self._sessions.record(row)
         if isinstance(record, Unreadable):
             return record
-        if row.wait_id is None:
+        if row is not None and row.wait_id is None:
             return Unreadable(row.key, owner, "its wait has no identity")
-        if self._claimed_until(owner, row.scope_hash) is not None:
-            return Outcome.CLAIMED
+        key, wait_id = (None, None) if row is None else (row.key, row.wait_id)
         deadline = self._clock.after(lease)
-        place = (*owner_columns(owner), row.scope_hash)
-        self._execute(_INSERT, (*place, token, row.wait_id, deadline))
-        claim = ClaimKey(owner, row.scope_hash, token)
+        place = (*owner_columns(owner), found.scope_hash)
+        self._execute(_INSERT, (*place, token, wait_id, deadline))
+        claim = ClaimKey(owner, found.scope_hash, token, key)
         return Claimed(claim, record, self._clock.utc(deadline))
 
-    def complete(self, claim: ClaimKey, delivery: Delivery | None) -> Outcome:
-        columns = self._columns(claim)
-        held = self._execute(_CLAIMED_WAIT, columns).fetchone()
+    def complete(
+        self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
+    ) -> Outcome:
+        held = self._held(claim)
         if held is None:
             return Outcome.LOST
-        self._execute(_END, columns)
+        if isinstance(then, Wait):
+            self._sessions.sweep_a_few()
+            refusal = self._sessions.refusal(then)
+            if refusal is not None:
+                return refusal
+        is_done = held.is_as_claimed or (isinstance(then, Wait) and self._has_expired(claim, held))
+        self._execute(_END, self._columns(claim))
         if delivery is not None:
             self._remember(claim.owner, delivery)
-        row = self._sessions.first_waiting(claim.owner, [claim.scope_hash])
-        if row is None or row.wait_id != held[0]:
+        if not is_done:
             return Outcome.MISSING
-        return self._sessions.delete(row.key, viewer=None)
+        if isinstance(then, Wait):
+            self._let_follow(claim, held.key, then)
+        elif then is None and held.key is not None:
+            self._sessions.remove(held.key)
+        return Outcome.DONE
+
+    def _let_follow(self, claim: ClaimKey, before: SessionKey | None, then: Wait) -> None:
+        if before == then.key and claim.scope_hash == then.scope_hash:
+            self._sessions.replace_wait(then)
+            return
+        if before is not None:
+            self._sessions.remove(before)
+        self._sessions.put(then)
+
+    def _held(self, claim: ClaimKey) -> _Held | None:
+        found: tuple[Any, ...] | None
+        found = self._execute(_CLAIMED_WAIT, self._columns(claim)).fetchone()
+        if found is None:
+            return None
+        claimed_wait, is_superseded, stored_key, wait = found
+        return _Held(claimed_wait, bool(is_superseded), session_key(stored_key), wait)
+
+    def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
+        """Return whether nothing happened to the wait but that its deadline passed."""
+        if held.is_superseded or held.key is not None:
+            return False
+        return claim.session_key is None or not self._sessions.is_live(claim.session_key)
 
     def release(self, claim: ClaimKey) -> Outcome:
-        ended = self._execute(_END, self._columns(claim)).rowcount
-        return Outcome.DONE if ended else Outcome.LOST
+        """End a claim, or give up a place in a queue."""
+        if self._execute(_END, self._columns(claim)).rowcount or self._queues.leave(claim.token):
+            return Outcome.DONE
+        return Outcome.LOST
 
     def renew(self, claim: ClaimKey, lease: int) -> datetime | None:
         deadline = self._clock.after(lease)
@@ -118,7 +270,7 @@ class ClaimTable:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
         if row is None or not isinstance(row[0], int):
-            return None  # a deadline that is not a number is not ours, and holds no claim
+            return None  # as in _look
         return self._clock.utc(row[0])
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
@@ -132,8 +284,16 @@ class ClaimTable:
         columns = (*owner_columns(owner), delivery.digest, self._clock.after(delivery.ttl))
         self._execute(_REMEMBER, columns)
 
+    def _sweep_a_few(self) -> None:
+        if self._pause.is_over() and self.sweep(_SWEEP) < _SWEEP:
+            self._pause.begin()
+
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired claims and deliveries. Return how many."""
+        """Delete at most ``limit`` expired claims and deliveries. Return how many.
+
+        Lost places in queues go too, and do not count.
+        """
+        self._queues.sweep()
         deleted = 0
         for statement in _DELETE_EXPIRED:
             columns = (self._clock.now(), limit - deleted)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from async_session_store.backends import _time
+
+_SWEEP_PAUSE: Final = 100  # milliseconds, after a sweep that left nothing
 
 
 class Clock:
@@ -29,3 +32,20 @@ class Clock:
     def utc(deadline: int) -> datetime:
         """Return a deadline as a ``datetime``, or the latest one that there is if it is later."""
         return _time.utc(deadline)
+
+
+class SweepPause:
+    """The time after a sweep that left nothing expired, in which none is worth its statements.
+
+    It ends at once if the clock is set back.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began_at = -_SWEEP_PAUSE
+
+    def begin(self) -> None:
+        self._began_at = self._clock.now()
+
+    def is_over(self) -> bool:
+        return not 0 <= self._clock.now() - self._began_at < _SWEEP_PAUSE

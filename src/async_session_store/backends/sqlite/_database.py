@@ -15,6 +15,7 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.backends.sqlite._opening import open_database
 from async_session_store.backends.sqlite._place import IN_MEMORY
+from async_session_store.backends.sqlite._queues import QueueTable
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import SessionTable
 
@@ -41,6 +42,7 @@ class Tables:
 
     sessions: SessionTable
     claims: ClaimTable
+    queues: QueueTable
 
 
 class Operation(NamedTuple):
@@ -77,7 +79,8 @@ class Database:
         self._written_at_once = 0
         execute, clock = self._connection.execute, Clock(settings.clock)
         sessions = SessionTable(execute, clock, max_document_bytes=settings.max_document_bytes)
-        self._tables = Tables(sessions, ClaimTable(execute, clock, sessions))
+        queues = QueueTable(execute, clock)
+        self._tables = Tables(sessions, ClaimTable(execute, clock, sessions, queues), queues)
 
     def close(self) -> None:
         try:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
-from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.models import (
     EnvId,
     Owner,
@@ -25,7 +25,6 @@ from async_session_store.models import (
 )
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
-_SWEEP_PAUSE: Final = 100  # milliseconds, after a sweep that left nothing
 _REMEMBERED_OWNERS: Final = 1024
 
 Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
@@ -40,25 +39,30 @@ _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
 # As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
 _KEY: Final = "CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END"
-_SELECT: Final = (
-    f"SELECT {_KEY}, env, tenant, team, user, scope_hash, wait_id, deadline,"
-    " CAST(document AS BLOB), CAST(context_json AS BLOB) FROM sessions WHERE "
+COLUMNS: Final = (
+    f"{_KEY}, env, tenant, team, user, scope_hash, wait_id, deadline,"
+    " CAST(document AS BLOB), CAST(context_json AS BLOB), CAST(scope AS BLOB)"
 )
+_SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
 _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
 _OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
 _KEY_AT_SCOPE: Final = f"SELECT {_KEY} FROM sessions WHERE {_AT_SCOPE}"
 _KEYS_WAITING: Final = f"SELECT {_KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
-_COLUMNS: Final = (
-    " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+_VALUES: Final = (
+    " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json, scope)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
 )
-_INSERT_OR_REPLACE: Final = f"INSERT OR REPLACE INTO sessions{_COLUMNS}"
-_INSERT_IF_FREE: Final = f"INSERT OR IGNORE INTO sessions{_COLUMNS}"
+_INSERT_OR_REPLACE: Final = f"INSERT OR REPLACE INTO sessions{_VALUES}"
+_INSERT_IF_FREE: Final = f"INSERT OR IGNORE INTO sessions{_VALUES}"
+_REPLACE_WAIT: Final = (
+    "UPDATE sessions SET wait_id = ?, deadline = ?, document = CAST(? AS TEXT), context_json = ?,"
+    " scope = CAST(? AS TEXT) WHERE key = ?"
+)
 _REPLACE: Final = "UPDATE sessions SET document = CAST(? AS TEXT), context_json = ? WHERE key = ?"
 _TOUCH: Final = f"UPDATE sessions SET deadline = ? WHERE {_AT_KEY}"
-_DETACH: Final = "UPDATE sessions SET scope_hash = NULL WHERE key = ?"
+_DETACH: Final = "UPDATE sessions SET scope_hash = NULL, scope = NULL WHERE key = ?"
 _DELETE_AT_KEY: Final = f"DELETE FROM sessions WHERE {_AT_KEY}"
 _DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_AT_SCOPE}"
 _DELETE_KEY_AT_SCOPE: Final = f"{_DELETE_AT_SCOPE} AND key = ?"
@@ -66,6 +70,20 @@ _DELETE_WAITING: Final = f"DELETE FROM sessions WHERE {_WAITING}"
 _DELETE_EXPIRED: Final = (
     "DELETE FROM sessions WHERE rowid IN"
     " (SELECT rowid FROM sessions WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
+)
+_PLACE: Final = "env, tenant, team, user, scope_hash"
+_SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
+_SUPERSEDE_AT_KEY: Final = (
+    f"UPDATE claims SET superseded = 1 WHERE ({_PLACE}) IN"
+    f" (SELECT {_PLACE} FROM sessions WHERE {_AT_KEY})"
+)
+_SUPERSEDE_BOTH: Final = (
+    f"UPDATE claims SET superseded = 1 WHERE ({_PLACE}) IN"
+    f" (SELECT {_PLACE} FROM sessions WHERE {_AT_KEY} UNION ALL SELECT ?, ?, ?, ?, ?)"
+)
+_SUPERSEDE_ALL: Final = (
+    f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND ({_PLACE}) IN"
+    f" (SELECT {_PLACE} FROM sessions WHERE {_WAITING})"
 )
 
 
@@ -82,6 +100,16 @@ class Document(NamedTuple):
         return len(self.head) + len(self.context_json)
 
 
+class Wait(NamedTuple):
+    """A wait to register, as it is stored: of the document's owner."""
+
+    scope_hash: str
+    scope: bytes
+    key: SessionKey
+    document: Document
+    ttl: int | None
+
+
 class Row(NamedTuple):
     """A session as it is stored."""
 
@@ -95,6 +123,7 @@ class Row(NamedTuple):
     deadline: object
     head: bytes | None
     context_json: bytes | None
+    scope: bytes | None
 
     def belongs_to(self, owner: Owner) -> bool:
         return (self.env, self.tenant, self.team, self.user) == owner_columns(owner)
@@ -113,14 +142,16 @@ class SessionTable:
         self._execute = execute
         self._clock = clock
         self._max_document_bytes = max_document_bytes
-        self._swept_at = -_SWEEP_PAUSE
+        self._pause = SweepPause(clock)
 
     def ping(self) -> None:
         self._execute("SELECT 1 FROM sessions LIMIT 1", ())
 
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
-        self._sweep_a_few()
-        self._write(_INSERT_OR_REPLACE, key, document, ttl, None)
+        self.sweep_a_few()
+        place = (*owner_columns(document.owner), str(key), None, None)
+        content = (self._deadline(ttl), document.head, document.context_json, None)
+        self._execute(_INSERT_OR_REPLACE, place + content)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
         row = self._live(key)
@@ -147,7 +178,9 @@ class SessionTable:
     def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
         if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
-        return _done(self._execute(_DELETE_AT_KEY, (str(key), self._clock.now())))
+        columns = (str(key), self._clock.now())
+        self._execute(_SUPERSEDE_AT_KEY, columns)
+        return _done(self._execute(_DELETE_AT_KEY, columns))
 
     def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
         if viewer is not None and not self._sees(viewer, key):
@@ -155,42 +188,45 @@ class SessionTable:
         columns = (self._deadline(ttl), str(key), self._clock.now())
         return _done(self._execute(_TOUCH, columns))
 
-    def put_wait(
-        self,
-        owner: Owner,
-        scope_hash: str,
-        key: SessionKey,
-        document: Document,
-        ttl: int | None,
-        *,
-        only_if_absent: bool,
-    ) -> Registration:
-        self._sweep_a_few()
-        registered = self.put_new_wait(scope_hash, key, document, ttl)
-        if registered is not None:
-            return registered
-        before = self._live(key)
-        refusal = None if before is None else self._refusal(before, owner)
+    def put_wait(self, wait: Wait, *, only_if_absent: bool) -> Registration:
+        self.sweep_a_few()
+        if self._write_wait(_INSERT_IF_FREE, wait).rowcount:
+            self._supersede(wait.document.owner, wait.scope_hash)
+            return Registration(Outcome.DONE)
+        refusal = self.refusal(wait)
         if refusal is not None:
             return Registration(refusal)
-        holder = self.find_wait(owner, [scope_hash])
-        if holder is not None and only_if_absent:
+        if only_if_absent and self.find_wait(wait.document.owner, [wait.scope_hash]) is not None:
             return Registration(Outcome.TAKEN)
-        detached = None if holder == key else holder
+        return self.put(wait)
+
+    def refusal(self, wait: Wait) -> Outcome | None:
+        """Return why a wait cannot be registered under its key, if it cannot."""
+        before = self._live(wait.key)
+        return None if before is None else self._refusal(before, wait.document.owner)
+
+    def put(self, wait: Wait) -> Registration:
+        """Register a wait that is not refused, in place of what has its key or is at its scope."""
+        owner = wait.document.owner
+        place = (*owner_columns(owner), wait.scope_hash)
+        self._execute(_SUPERSEDE_BOTH, (str(wait.key), self._clock.now(), *place))
+        holder = self.find_wait(owner, [wait.scope_hash])
+        detached = None if holder == wait.key else holder
         if detached is not None:
             self._execute(_DETACH, (str(detached),))
-        # In place of what has the key, and of an expired session at the scope.
-        self._write(_INSERT_OR_REPLACE, key, document, ttl, scope_hash)
+        # Also in place of an expired session at the scope.
+        self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
-    def put_new_wait(
-        self, scope_hash: str, key: SessionKey, document: Document, ttl: int | None
-    ) -> Registration | None:
-        """Register a wait if nothing has its key or its scope, and no sweep is due."""
-        if self._sweep_is_due():
-            return None
-        inserted = self._write(_INSERT_IF_FREE, key, document, ttl, scope_hash).rowcount
-        return Registration(Outcome.DONE) if inserted else None
+    def replace_wait(self, wait: Wait) -> None:
+        """Let a wait follow the one that is at its scope and under its key already."""
+        content = (wait.document.head, wait.document.context_json, wait.scope)
+        columns = (_new_wait_id(), self._deadline(wait.ttl), *content, str(wait.key))
+        self._execute(_REPLACE_WAIT, columns)
+
+    def remove(self, key: SessionKey) -> None:
+        """Remove a live session whose claim has ended."""
+        self._execute(_DELETE_AT_KEY, (str(key), self._clock.now()))
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         found = self._first_at(_KEY_AT_SCOPE, owner, scope_hashes)
@@ -205,7 +241,7 @@ class SessionTable:
     def list_waits(self, owner: Owner) -> Found[SessionKey]:
         columns = (*owner_columns(owner), self._clock.now())
         rows = self._execute(_KEYS_WAITING, columns).fetchall()
-        return Found(tuple(key for (stored,) in rows if (key := _key(stored)) is not None))
+        return Found(tuple(key for (stored,) in rows if (key := session_key(stored)) is not None))
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
         columns = (*owner_columns(owner), self._clock.now())
@@ -219,18 +255,29 @@ class SessionTable:
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         if session_key is None:
-            return self._execute(_DELETE_AT_SCOPE, columns).rowcount > 0
-        return self._execute(_DELETE_KEY_AT_SCOPE, (*columns, str(session_key))).rowcount > 0
+            deleted = self._execute(_DELETE_AT_SCOPE, columns).rowcount > 0
+        else:
+            with_key = (*columns, str(session_key))
+            deleted = self._execute(_DELETE_KEY_AT_SCOPE, with_key).rowcount > 0
+        if deleted:
+            self._supersede(owner, scope_hash)
+        return deleted
 
     def delete_waits(self, owner: Owner) -> int:
-        columns = (*owner_columns(owner), self._clock.now())
+        place = owner_columns(owner)
+        columns = (*place, self._clock.now())
+        self._execute(_SUPERSEDE_ALL, (*place, *columns))
         return self._execute(_DELETE_WAITING, columns).rowcount
 
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired sessions; how many."""
+        """Delete at most ``limit`` expired sessions. Return how many."""
         return self._execute(_DELETE_EXPIRED, (self._clock.now(), limit)).rowcount
 
     # --- Looking up ---------------------------------------------------------------------------
+
+    def is_live(self, key: SessionKey) -> bool:
+        columns = (str(key), self._clock.now())
+        return self._execute(_OWNER_AT_KEY, columns).fetchone() is not None
 
     def _live(self, key: SessionKey) -> Row | None:
         return _row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
@@ -250,7 +297,7 @@ class SessionTable:
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
             found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
-            key = None if found is None else _key(found[0])
+            key = None if found is None else session_key(found[0])
             if found is not None and key is not None:
                 return (key, *found[1:])
         return None
@@ -277,7 +324,8 @@ class SessionTable:
         data = self._data(row)
         if isinstance(data, Unreadable):
             return data
-        return SessionRecord(row.key, data, _etag(row), self.expires_at(row))
+        scope = None if row.scope is None else _codec.decode_scope(row.scope)
+        return SessionRecord(row.key, data, _etag(row), self.expires_at(row), scope)
 
     def expires_at(self, row: Row) -> datetime | None:
         return self._clock.utc(row.deadline) if isinstance(row.deadline, int) else None
@@ -290,28 +338,26 @@ class SessionTable:
 
     # --- Changing -----------------------------------------------------------------------------
 
-    def _sweep_a_few(self) -> None:
-        if self._sweep_is_due() and self.sweep(_SWEEP) < _SWEEP:
-            self._swept_at = self._clock.now()
+    def sweep_a_few(self) -> None:
+        if self._pause.is_over() and self.sweep(_SWEEP) < _SWEEP:
+            self._pause.begin()
 
-    def _sweep_is_due(self) -> bool:
-        return not 0 <= self._clock.now() - self._swept_at < _SWEEP_PAUSE
+    def _supersede(self, owner: Owner, scope_hash: str) -> None:
+        """Mark the claim that is held on a scope."""
+        self._execute(_SUPERSEDE, (*owner_columns(owner), scope_hash))
 
-    def _write(
-        self,
-        statement: str,
-        key: SessionKey,
-        document: Document,
-        ttl: int | None,
-        scope_hash: str | None,
-    ) -> sqlite3.Cursor:
-        wait_id = None if scope_hash is None else _random.stamp().hex()
-        place = (*owner_columns(document.owner), str(key), scope_hash, wait_id)
-        content = (self._deadline(ttl), document.head, document.context_json)
+    def _write_wait(self, statement: str, wait: Wait) -> sqlite3.Cursor:
+        document = wait.document
+        place = (*owner_columns(document.owner), str(wait.key), wait.scope_hash, _new_wait_id())
+        content = (self._deadline(wait.ttl), document.head, document.context_json, wait.scope)
         return self._execute(statement, place + content)
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else self._clock.after(ttl)
+
+
+def _new_wait_id() -> str:
+    return _random.stamp().hex()
 
 
 @lru_cache(_REMEMBERED_OWNERS)
@@ -322,11 +368,11 @@ def owner_columns(owner: Owner) -> OwnerColumns:
 
 def _row(values: tuple[Any, ...] | None) -> Row | None:
     """Return a row, or None if there is none or its key is not valid."""
-    key = None if values is None else _key(values[0])
+    key = None if values is None else session_key(values[0])
     return None if values is None or key is None else Row(key, *values[1:])
 
 
-def _key(stored: bytes | None) -> SessionKey | None:
+def session_key(stored: bytes | None) -> SessionKey | None:
     """Return a selected key, or None if it is not valid in any call."""
     try:
         return None if stored is None else SessionKey(stored.decode())

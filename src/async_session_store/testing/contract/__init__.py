@@ -22,7 +22,11 @@ from async_session_store.testing.contract.sessions import Sessions
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
 from async_session_store.testing.contract.taking_turns import TakingTurns
-from async_session_store.testing.contract.turns_in_order import SharedTurns, TurnsInOrder
+from async_session_store.testing.contract.turns_in_order import (
+    CancelledTurns,
+    SharedTurns,
+    TurnsInOrder,
+)
 from async_session_store.testing.contract.unreadable import Unreadable
 from async_session_store.testing.contract.waits import Waits
 
@@ -46,6 +50,7 @@ class BackendSuite(
     TurnsInOrder,
     TakingTurns,
     CancelledBlocks,
+    CancelledTurns,
     MovingBlocks,
     ConditionalWrites,
     Concurrency,

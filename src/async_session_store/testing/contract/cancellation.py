@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -249,7 +250,7 @@ class Cancellation(Hooks):
     ) -> None:
         for turns in range(40):
             message = Message(str(turns), str(turns))
-            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            await cancel_after(turns, partial(take_turn, store, message))
             with anyio.fail_after(5), suppress(DuplicateDeliveryError):
                 await take_turn(store, message)
             assert await toppings(store) == [str(number) for number in range(turns + 1)]
@@ -259,7 +260,7 @@ class Cancellation(Hooks):
     ) -> None:
         for turns in range(40):
             message = Message("hi", str(turns))
-            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            await cancel_after(turns, partial(take_turn, store, message))
             with anyio.fail_after(5), suppress(DuplicateDeliveryError):
                 await take_turn(store, message)
             assert await toppings(store) == ["hi"]
@@ -270,7 +271,7 @@ class Cancellation(Hooks):
         for turns in TURNS:
             held = await claim(store, A)
             message = Message("hi", str(turns))
-            await cancel_after(turns, lambda message=message: take_turn(store, message))
+            await cancel_after(turns, partial(take_turn, store, message))
             await held.release()
             with anyio.fail_after(0.5):
                 await (await claim(store, A, wait=60)).release()

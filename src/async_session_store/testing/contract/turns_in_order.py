@@ -104,17 +104,14 @@ class TurnsInOrder(Hooks):
                 await held.release()
         assert granted_at[0] - free_at[0] < 0.2
 
-    @pytest.mark.parametrize("leave", ["gives up", "is cancelled"])
-    async def test_n4_who_leaves_holds_nobody_up(
-        self, store: AsyncSessionStore, leave: str
-    ) -> None:
+    async def test_n4_who_gives_up_holds_nobody_up(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         granted: list[float] = []
 
-        async def leaves(scope: anyio.CancelScope) -> None:
-            with scope, pytest.raises(WaitClaimedError):
-                await claim(store, A, wait=0.2 if leave == "gives up" else WAIT)
+        async def gives_up() -> None:
+            with pytest.raises(WaitClaimedError):
+                await claim(store, A, wait=0.2)
 
         async def stays() -> None:
             claimed = await claim(store, A, wait=WAIT)
@@ -122,13 +119,10 @@ class TurnsInOrder(Hooks):
             await claimed.release()
 
         async with anyio.create_task_group() as tasks:
-            scope = anyio.CancelScope()
-            tasks.start_soon(leaves, scope)
+            tasks.start_soon(gives_up)
             await anyio.sleep(ARRIVAL)
             tasks.start_soon(stays)
             await anyio.sleep(0.3)
-            scope.cancel()
-            await anyio.sleep(ARRIVAL)
             freed = time.monotonic()
             await held.release()
         assert granted[0] - freed < 0.2
@@ -189,6 +183,36 @@ class TurnsInOrder(Hooks):
             await anyio.sleep(ARRIVAL)
             assert await held.complete()
         assert found == [None]
+
+
+class CancelledTurns(Hooks):
+    """N4, R3: leaving the queue by cancellation, which async callers have."""
+
+    async def test_n4_who_is_cancelled_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        held = await claim(store, A)
+        granted: list[float] = []
+
+        async def leaves(scope: anyio.CancelScope) -> None:
+            with scope:
+                await claim(store, A, wait=WAIT)
+
+        async def stays() -> None:
+            claimed = await claim(store, A, wait=WAIT)
+            granted.append(time.monotonic())
+            await claimed.release()
+
+        async with anyio.create_task_group() as tasks:
+            scope = anyio.CancelScope()
+            tasks.start_soon(leaves, scope)
+            await anyio.sleep(ARRIVAL)
+            tasks.start_soon(stays)
+            await anyio.sleep(ARRIVAL)
+            scope.cancel()
+            await anyio.sleep(ARRIVAL)
+            freed = time.monotonic()
+            await held.release()
+        assert granted[0] - freed < 0.2
 
     async def test_n4_f7_nobody_waits_for_another_user(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)

@@ -1,23 +1,86 @@
--- Claim the wait at the first of several scopes where one is live.
+-- Claim the wait at the first of several scopes where one is live, or an empty scope.
 --
--- KEYS     the scope keys
+-- KEYS     the scope keys; as many claim keys; as many queue keys; as many delivery keys, or none
 -- ARGV[3]  the owner
 -- ARGV[4]  the token of the claim
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
--- ARGV[7]  the digests of the delivery at the scopes, separated by blanks, or nothing
--- ARGV[8]  and so on: the hashes of the scopes
--- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, or {DONE, the hash of the scope,
---          a record (see sessions.lua), when the lease ends in milliseconds since the epoch}
+-- ARGV[7]  the number of the scope to claim if no wait is live, or nothing
+-- ARGV[8]  the channel on which the caller hears that it is its turn, or nothing if it does not wait
+-- ARGV[9]  and so on: the hashes of the scopes
+-- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
+--          how many milliseconds the claim there lasts yet, negative if none is held}, or {DONE, the
+--          number of the scope, a record (see sessions.lua) or nothing if it is empty, when the lease
+--          ends in milliseconds since the epoch}
 
--- include sessions.lua
+local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
-local owner, token, fresh, lease, digests = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+-- Mostly no delivery is remembered, no claim held and nobody waiting, and the first scope that routes
+-- anywhere routes to a session that is as we wrote it.
+if redis.call('EXISTS', unpack(KEYS, count + 1)) == 0 then
+  local index, routes = 1, redis.call('MGET', unpack(KEYS, 1, count))
+  while not routes[index] and index < count do index = index + 1 end
+  local key = routes[index]
+  if key then
+    local session_name = ARGV[1] .. ':session:' .. key
+    local meta = redis.pcall(
+      'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
+    )
+    local stamp, document = meta[4], redis.pcall('GET', session_name)
+    if stamp and meta[1] == owner and meta[2] == ARGV[8 + index] and not meta[6]
+      and type(document) == 'string' and string.sub(document, -32) == stamp
+      and #document <= ARGV[2] + #stamp then
+      local ends = redis.pcall('PEXPIRETIME', session_name)
+      if type(ends) == 'number' then -- Redis 6.2 does not know that command: it goes the long way
+        local claim = KEYS[count + index]
+        redis.call('SET', claim, token .. meta[3], 'PX', lease)
+        local record = {key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
+        return {'DONE', index, record, redis.call('PEXPIRETIME', claim)}
+      end
+    end
+  elseif ARGV[7] == '' then
+    return {'MISSING'}
+  end
+end
+
+-- include mending.lua
+-- include queues.lua
+
+local fresh, begin, channel = ARGV[5], tonumber(ARGV[7]), ARGV[8]
+local own -- the number of the scope in whose queue the token has its place, or nil
+
+local function claim_at(index) return KEYS[count + index] end
+local function queue_at(index) return KEYS[2 * count + index] end
+
+for index = 1, count do
+  if has_place(queue_at(index), token) then own = index end
+end
+
+-- A reply that gives up the place.
+local function refuse(...)
+  if own then
+    leave(queue_at(own), token)
+    wake_first(queue_at(own))
+  end
+  return {...}
+end
+
+local function wait_at(index)
+  if channel == '' then return refuse('CLAIMED') end
+  keep_place(queue_at(index), token, channel)
+  if own and own ~= index then leave(queue_at(own), token) end
+  return {'QUEUED', index, redis.call('PTTL', claim_at(index))}
+end
+
+local function grant(index, wait, found)
+  redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
+  if own then leave(queue_at(own), token) end
+  return {'DONE', index, found, expiry(claim_at(index))}
+end
 
 -- The identity of the wait at a scope.
 local function identity(key, session, scope)
   if is_only_at_its_scope(session) then return session.wait end
-  -- include mending.lua
   if not session.ours then
     adopt(key, owner, scope, 'claim', fresh)
     return fresh
@@ -28,21 +91,25 @@ local function identity(key, session, scope)
   return session.wait
 end
 
-for digest in string.gmatch(digests, '%S+') do
-  if redis.call('EXISTS', delivery_key(owner, digest)) == 1 then return {'DUPLICATE'} end
+for index = 3 * count + 1, #KEYS do
+  if redis.call('EXISTS', KEYS[index]) == 1 then return refuse('DUPLICATE') end
 end
 
-for index = 8, #ARGV do
-  local scope = ARGV[index]
+for index = 1, count do
+  local first = (not own or own == index) and first_in(queue_at(index))
+  if first and first ~= token then return wait_at(index) end
+  local scope = ARGV[8 + index]
   local key, session = waiting(owner, scope)
   if key then
-    if not session.readable then return {'UNREADABLE', key} end
-    if redis.call('EXISTS', claim_key(owner, scope)) == 1 then return {'CLAIMED'} end
-    local ends = deadline_after(lease)
+    if redis.call('EXISTS', claim_at(index)) == 1 then return wait_at(index) end
+    if not session.readable then return refuse('UNREADABLE', key) end
     local wait = identity(key, session, scope)
-    redis.call('HSET', claim_key(owner, scope), 'token', token, 'wait', wait)
-    redis.call('PEXPIREAT', claim_key(owner, scope), ends)
-    return {'DONE', scope, record(key, session, scope_key(owner, scope)), tonumber(ends)}
+    return grant(index, wait, record(key, session, scope_key(owner, scope)))
   end
 end
-return {'MISSING'}
+
+if not begin then return refuse('MISSING') end
+for index = 1, count do
+  if redis.call('EXISTS', claim_at(index)) == 1 then return wait_at(index) end
+end
+return grant(begin, '', false)

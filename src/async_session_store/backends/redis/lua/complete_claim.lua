@@ -1,26 +1,123 @@
--- End a claim, remember its delivery, and remove the wait if it is the very one that was claimed.
+-- End a claim, remember its delivery, and let something follow the wait that was claimed.
 --
 -- KEYS[1]  the claim key
+-- KEYS[2]  the scope key
+-- KEYS[3]  the queue key
+-- KEYS[4]  the owner's set of waits
+-- KEYS[5]  the delivery key; may be left out
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  the token of the claim
--- ARGV[6]  the digest of the delivery, or nothing
--- ARGV[7]  for how many milliseconds to remember it
--- returns  DONE, MISSING if something else waits there or nothing, or LOST
+-- ARGV[6]  for how many milliseconds to remember the delivery, or nothing
+-- ARGV[7]  the key of the session that was claimed, or nothing
+-- ARGV[8]  what follows: END (the session is removed), KEEP or NEXT
+-- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the key, the owner, the hash of the scope, the
+--          document, the stamp, the time to live, the scope as JSON
+-- returns  DONE; MISSING if the claim is superseded, or nothing is there to remove or keep; LOST; FOREIGN
+--          or UNREADABLE, with nothing changed, if what follows may not be registered
 
--- include mending.lua
+local found = redis.call('MGET', KEYS[1], KEYS[2])
+local claim, key, token = found[1], found[2], ARGV[5]
+if not claim or string.sub(claim, 1, #token) ~= token then return 'LOST' end
 
-local owner, scope, token, digest = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local claim = redis.call('HMGET', KEYS[1], 'token', 'wait')
-if claim[1] ~= token then return 'LOST' end
-local key, session = waiting(owner, scope)
+local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
+local wait = string.sub(claim, #token + 1) -- see claims.lua
+local next_key, next_owner, next_scope, document, stamp, ttl, place = unpack(ARGV, 9)
+local is_here = next_scope == scope and next_owner == owner
 
-if digest ~= '' then
-  -- The server shares small numbers, so this value takes no memory.
-  redis.call('SET', delivery_key(owner, digest), '1', 'PXAT', deadline_after(ARGV[7]))
+-- Mostly the very wait that was claimed is there, as we wrote it. Nothing follows, or the next wait under
+-- the same key. Its deadlines may be relative, as that of the document decides and is set first.
+if key and wait ~= '' and (follows ~= 'NEXT' or is_here and next_key == key) then
+  -- include written.lua
+  if as_we_wrote and known_wait == wait and known_owner == owner and known_scope == scope
+    and not adopted then
+    if follows == 'NEXT' then
+      if ttl == '' then
+        redis.call('SET', session_name, document)
+        redis.call('SET', KEYS[2], key)
+        redis.call('PERSIST', meta_name)
+      else
+        redis.call('SET', session_name, document, 'PX', ttl)
+        redis.call('SET', KEYS[2], key, 'PX', ttl)
+        redis.call('PEXPIRE', meta_name, ttl)
+      end
+      redis.call('HSET', meta_name, 'wait', stamp, 'stamp', stamp, 'place', place)
+    end
+    -- The server shares small numbers, so this value takes no memory.
+    if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
+    if follows == 'END' then
+      redis.pcall('SREM', KEYS[4], key)
+      redis.call('DEL', session_name, meta_name, KEYS[2], KEYS[1])
+    else
+      redis.call('DEL', KEYS[1])
+    end
+    outcome = 'DONE'
+  end
 end
-redis.call('DEL', KEYS[1])
-if not key or not session.ours or session.wait ~= claim[2] then return 'MISSING' end
-clear(key, session, owner)
-redis.call('DEL', scope_key(owner, scope))
-return 'DONE'
+
+if not outcome then
+  local session_name, meta_name, set_name, others, remove
+  if follows == 'NEXT' then
+    session_name, meta_name = ARGV[1] .. ':session:' .. next_key, ARGV[1] .. ':meta:' .. next_key
+    set_name = ARGV[1] .. ':waits:user:' .. next_owner
+    others = redis.call('SRANDMEMBER', set_name, '32') -- as in put_wait.lua
+  end
+  -- include deadline.lua
+
+  -- Mostly the scope was empty and still is, nothing is known of the key, and a flow begins.
+  if follows == 'NEXT' and wait == '' and is_here
+    and redis.call('EXISTS', KEYS[2], session_name, meta_name) == 0 then
+    redis.call('SET', session_name, document, unpack(expires))
+    redis.call('SET', KEYS[2], next_key, unpack(expires))
+    outcome = 'DONE'
+  else
+    -- include registering.lua
+    local session
+    key, session = waiting(owner, scope)
+    local is_as_claimed, has_expired
+    if key then
+      is_as_claimed = session.ours and session.wait == wait
+    else
+      is_as_claimed = wait == ''
+      has_expired = wait ~= SUPERSEDED and (wait == '' or not read(ARGV[7]))
+    end
+    outcome = (is_as_claimed or follows == 'NEXT' and has_expired) and 'DONE' or 'MISSING'
+
+    if follows == 'NEXT' then
+      local before = read(next_key)
+      local refused = refusal(before, next_owner)
+      if refused then return refused end
+      if outcome == 'DONE' then
+        local holder, held = waiting(next_owner, next_scope)
+        local old, route = before or known(next_key), scope_key(next_owner, next_scope)
+        redis.call('SET', session_name, document, unpack(expires))
+        unroute(next_key, old)
+        redis.call('SET', route, next_key, unpack(expires))
+        if not is_here then supersede(claim_key(next_owner, next_scope)) end
+        if key and key ~= next_key then clear(key, session, owner) end
+        if key and not is_here then redis.call('DEL', KEYS[2]) end
+        if holder and holder ~= next_key and holder ~= key then detach(holder, held, next_owner) end
+      end
+    end
+    if follows == 'END' and key and is_as_claimed then
+      remove = function() -- a server that is out of memory refuses the delivery, so that comes first
+        clear(key, session, owner)
+        redis.call('DEL', KEYS[2])
+      end
+    end
+  end
+
+  if follows == 'NEXT' and outcome == 'DONE' then
+    local key, owner, scope = next_key, next_owner, next_scope
+    -- include listing.lua
+  end
+  if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
+  if remove then remove() end
+  redis.call('DEL', KEYS[1])
+end
+
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  -- include queues.lua
+  wake_first(KEYS[3])
+end
+return outcome

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  the scope key
 -- KEYS[2]  the owner's set of waits
+-- KEYS[3]  the claim key of the scope
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  only if this session waits there; may be left out
@@ -9,11 +10,12 @@
 
 local owner, scope, expected = ARGV[3], ARGV[4], ARGV[5]
 
--- Mostly the scope routes nowhere, or to a session that is as we wrote it.
+-- Mostly the scope routes nowhere, or to a session that is as we wrote it, and no claim is held.
 local key = redis.call('GET', KEYS[1])
 if not key or expected and expected ~= key then return 0 end
 -- include written.lua
-if as_we_wrote and known_owner == owner and known_scope == scope then
+if as_we_wrote and known_owner == owner and known_scope == scope
+  and redis.call('EXISTS', KEYS[3]) == 0 then
   redis.pcall('SREM', KEYS[2], key)
   redis.call('DEL', session_name, meta_name, KEYS[1])
   return 1
@@ -26,4 +28,5 @@ key, session = waiting(owner, scope)
 if not key then return 0 end
 clear(key, session, owner)
 redis.call('DEL', KEYS[1])
+supersede(KEYS[3])
 return 1

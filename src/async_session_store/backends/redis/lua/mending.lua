@@ -5,6 +5,7 @@
 -- does not keep a wait from ending.
 
 -- include sessions.lua
+-- include claims.lua
 
 -- Let a key expire at a time in milliseconds since the epoch, or never if there is none.
 local function set_deadline(key, deadline)
@@ -21,9 +22,12 @@ local function follow_deadline(name, key)
   set_deadline(name, own >= 0 and string.format('%.0f', own) or nil)
 end
 
--- Stop all routing to a session, as far as our meta key and its owner reveal it.
+-- Stop all routing to a session, as far as our meta key and its owner reveal it. A claim that is held
+-- where it waits is superseded.
 local function unroute(key, session)
-  redis.call('DEL', meta_key(key), route_to(key, session) or meta_key(key))
+  local route = route_to(key, session)
+  redis.call('DEL', meta_key(key), route or meta_key(key))
+  if route and session.lives then supersede(claim_key(session.known, session.scope)) end
   if session.known then redis.pcall('SREM', user_key(session.known), key) end
   if session.owner then redis.pcall('SREM', user_key(session.owner), key) end
 end

@@ -29,6 +29,7 @@ for _, key in ipairs({
   namespace .. ':waits:scope:' .. name,
   namespace .. ':claim:' .. name,
   namespace .. ':delivery:' .. name,
+  namespace .. ':queue:' .. name,
 }) do
   try('GET', key)
   if try('SET', key, '', 'PX', SOON) then try('DEL', key) end
@@ -37,12 +38,14 @@ end
 -- On a missing key these change nothing.
 local key = KEYS[1]
 for _, call in ipairs({
-  {'TIME'}, {'SCAN', '0', 'COUNT', '1'}, {'EXISTS', key},
+  {'TIME'}, {'SCAN', '0', 'COUNT', '1'}, {'EXISTS', key}, {'MGET', key},
   {'STRLEN', key}, {'GETRANGE', key, '0', '0'},
-  {'TYPE', key}, {'PTTL', key}, {'PERSIST', key}, {'PEXPIREAT', key, '1'},
-  {'HGET', key, 'field'}, {'HMGET', key, 'field'},
+  {'TYPE', key}, {'PTTL', key}, {'PERSIST', key}, {'PEXPIRE', key, '1'},
+  {'PEXPIREAT', key, '1'},
+  {'HMGET', key, 'field'},
   {'SISMEMBER', key, 'member'}, {'SMEMBERS', key}, {'SRANDMEMBER', key}, {'SSCAN', key, '0'},
-  {'SREM', key, 'member'}, {'DEL', key},
+  {'SREM', key, 'member'}, {'LINDEX', key, '0'}, {'LPOP', key}, {'LREM', key, '0', 'element'},
+  {'DEL', key},
 }) do
   try(unpack(call))
 end
@@ -52,6 +55,7 @@ if try('SET', key, '', 'PX', SOON) then
   try('APPEND', key, '')
   try('HSET', key, 'field', '')
   try('SADD', key, 'member')
+  try('RPUSH', key, 'element')
   try('DEL', key)
 end
 return refusals

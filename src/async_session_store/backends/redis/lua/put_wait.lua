@@ -4,61 +4,49 @@
 -- KEYS[2]  the scope key
 -- KEYS[3]  its meta key
 -- KEYS[4]  the owner's set of waits
+-- KEYS[5]  the claim key of the scope
 -- ARGV[3]  its key
 -- ARGV[4]  the owner of the document and of the wait
 -- ARGV[5]  the hash of the scope
 -- ARGV[6]  the document
 -- ARGV[7]  the stamp that it ends in, which is the identity of the wait too
 -- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
--- ARGV[9]  1 to register only if no live wait is at the scope
+-- ARGV[9]  the scope as JSON
+-- ARGV[10] 1 to register only if no live wait is at the scope
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
--- How many members of the owner's set are looked at, to drop those whose session is gone.
-local SAMPLE = '32'
-
 local key, owner, scope, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local deadline, expires, detached = nil, {}, false
-if ARGV[8] ~= '' then
-  local time = redis.call('TIME')
-  deadline = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[8])
-  expires = {'PXAT', deadline}
-end
+local ttl, place, session_name, meta_name, set_name = ARGV[8], ARGV[9], KEYS[1], KEYS[3], KEYS[4]
+local detached = false
 
--- Before the first write, as it fails if the key is not a set.
-local others, names = redis.call('SRANDMEMBER', KEYS[4], SAMPLE), {}
+-- include deadline.lua
 
--- Mostly nothing is known of the key, and nothing waits at the scope.
-if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) == 0 then
-  redis.call('SET', KEYS[1], document, unpack(expires))
+-- Some members of the set: listing.lua drops those whose session is gone. This comes before the first
+-- write, as it fails if the key is not a set.
+local others = redis.call('SRANDMEMBER', set_name, '32')
+
+-- Mostly nothing is known of the key, nothing waits at the scope, and no claim is held there.
+if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[5]) == 0 then
+  redis.call('SET', session_name, document, unpack(expires))
   redis.call('SET', KEYS[2], key, unpack(expires))
 else
-  -- include mending.lua
+  -- include registering.lua
   local before = read(key)
-  if before then
-    if before.owner and before.owner ~= owner then return {'FOREIGN', false} end
-    if not before.readable then return {'UNREADABLE', false} end
-  end
+  local refused = refusal(before, owner)
+  if refused then return {refused, false} end
   local holder, held = waiting(owner, scope)
-  if holder and ARGV[9] == '1' then return {'TAKEN', false} end
+  if holder and ARGV[10] == '1' then return {'TAKEN', false} end
   local old = before or known(key)
 
-  redis.call('SET', KEYS[1], document, unpack(expires))
+  redis.call('SET', session_name, document, unpack(expires))
   unroute(key, old)
   redis.call('SET', KEYS[2], key, unpack(expires))
+  supersede(KEYS[5])
   if holder and holder ~= key then
     detached = holder
     detach(holder, held, owner)
   end
 end
 
-redis.call('HSET', KEYS[3], 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp)
-if deadline then redis.call('PEXPIREAT', KEYS[3], deadline) end
-
-for index, other in ipairs(others) do names[index] = ARGV[1] .. ':session:' .. other end
-if #names > 0 and redis.call('EXISTS', unpack(names)) < #names then
-  for index, other in ipairs(others) do
-    if redis.call('EXISTS', names[index]) == 0 then redis.call('SREM', KEYS[4], other) end
-  end
-end
-redis.call('SADD', KEYS[4], key)
+-- include listing.lua
 return {'DONE', detached}

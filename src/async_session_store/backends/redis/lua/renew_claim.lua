@@ -7,7 +7,8 @@
 
 -- include deadlines.lua
 
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] then return false end
+local token, claim = ARGV[3], redis.pcall('GET', KEYS[1])
+if type(claim) ~= 'string' or string.sub(claim, 1, #token) ~= token then return false end
 local lease_end = deadline_after(ARGV[4])
 redis.call('PEXPIREAT', KEYS[1], lease_end)
 return tonumber(lease_end)

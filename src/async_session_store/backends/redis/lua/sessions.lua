@@ -1,6 +1,7 @@
 -- Sessions, who wrote them last, and what routes to them. Nothing here writes: mending.lua does.
 --
 -- A session is a table:
+--   lives      true
 --   fits       whether its document is a text that is not larger than ARGV[2] (bytes)
 --   ours       whether no one has written the document since our meta key was set: it ends in the stamp
 --              in that key
@@ -12,6 +13,7 @@
 --   scope      the hash of the scope where it waits as far as we know; empty once it is detached
 --   wait       the identity of the wait
 --   stamp      the blanks that the document ended in
+--   place      the scope where it waits, as JSON
 --   adopted    for a document of a Rust process: what stamped it, 'claim' or 'touch'
 --
 -- The document decides whose a session is, and where it waits:
@@ -33,9 +35,14 @@ local function delivery_key(owner, digest) return namespace .. ':delivery:' .. o
 -- What our meta key knows of a session: also of one that a Rust process removed. A meta key of the wrong
 -- type knows nothing.
 local function known(key)
-  local meta = redis.pcall('HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'adopted')
+  local meta = redis.pcall(
+    'HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
+  )
   if meta.err and not string.find(meta.err, 'WRONGTYPE') then error(meta.err) end
-  return {known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], adopted = meta[5]}
+  return {
+    known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], place = meta[5],
+    adopted = meta[6],
+  }
 end
 
 -- The live session under a key, or nil. No library can pass a key that is not UTF-8.
@@ -44,6 +51,7 @@ local function read(key)
   if size == 0 and redis.call('EXISTS', session_key(key)) == 0 or not is_utf8(key) then return nil end
   if type(size) == 'table' and not string.find(size.err, 'WRONGTYPE') then error(size.err) end
   local session = known(key)
+  session.lives = true
   if type(size) ~= 'number' then return session end
   local stamp = stamp_of(key)
   session.ours = stamp and stamp == session.stamp
@@ -113,8 +121,10 @@ local function wait_end(key, session, route)
   return expiry(route)
 end
 
--- {key, document or nothing, when it ends in milliseconds since the epoch or -1, its owner or nothing}
+-- {key, document or nothing, when it ends in milliseconds since the epoch or -1, its owner or nothing,
+-- the scope where it waits as JSON or nothing}
 local function record(key, session, route)
   local document = session.fits and document_of(key) or false
-  return {key, document, wait_end(key, session, route), session.owner or false}
+  local place = route and is_only_at_its_scope(session) and session.place
+  return {key, document, wait_end(key, session, route), session.owner or false, place or false}
 end

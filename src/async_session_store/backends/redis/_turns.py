@@ -1,0 +1,142 @@
+"""Waking those who wait for their turn in a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+from redis import exceptions
+
+from async_session_store.backends.redis._protocol import pack, read_push, send
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+    from redis.asyncio.connection import AbstractConnection
+
+_logger = logging.getLogger("async_session_store")
+
+_IDLE: Final = 30.0  # seconds without a message, after which the connection goes back to the pool
+_RETRY_PAUSE: Final = 1.0  # seconds
+_REFUSAL_PAUSE: Final = 60.0  # seconds
+_REMEMBERED: Final = 1024  # wake-ups that came before anyone waited for them
+
+# What redis-py raises, and what comes of a connection whose event loop has ended.
+_FAULTS: Final = (exceptions.RedisError, OSError, RuntimeError)
+
+
+class Turns:
+    """Hears on a channel of its own whose turn it is.
+
+    It takes one connection of the pool when the first caller waits, and gives it back once nothing
+    was heard for a while. Without a connection nobody is woken, and callers find out when they look
+    again. So nothing here fails a call.
+
+    Args:
+        pool: Where the connection comes from.
+        channel: A channel that no other process listens on.
+        spare: How many connections of the pool must stay free for others.
+    """
+
+    def __init__(self, pool: ConnectionPool, channel: str, *, spare: int) -> None:
+        self._pool = pool
+        self._spare = spare
+        self.channel = channel
+        self._now = asyncio.get_running_loop().time
+        self._waiting: dict[str, asyncio.Event] = {}
+        # A message may come between the reply that gave the place and the wait for the turn.
+        self._woken: OrderedDict[str, None] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        self._is_told = False
+        self._is_closed = False
+
+    async def wait(self, token: str, seconds: float) -> None:
+        """Wait until the token is woken, or so many seconds have passed. May end too early."""
+        if token in self._woken:
+            del self._woken[token]
+            return
+        self._start()
+        event = self._waiting[token] = asyncio.Event()
+        try:
+            with anyio.move_on_after(seconds):
+                await event.wait()
+        finally:
+            del self._waiting[token]
+
+    async def aclose(self) -> None:
+        """Stop listening, and give the connection back."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _start(self) -> None:
+        if self._task is None and not self._is_closed and self._now() >= self._not_before:
+            self._not_before = self._now() + _RETRY_PAUSE
+            if self._has_room():
+                self._task = asyncio.create_task(self._run())
+
+    def _has_room(self) -> bool:
+        """Return whether a connection can be had without keeping others from theirs."""
+        in_use = len(self._pool._in_use_connections)  # noqa: SLF001  # redis-py has no other way
+        return in_use + 1 + self._spare <= self._pool.max_connections
+
+    async def _run(self) -> None:
+        try:
+            await self._listen()
+        except exceptions.ResponseError as error:
+            self._not_before = self._now() + _REFUSAL_PAUSE
+            self._warn(error)
+        except _FAULTS:
+            pass  # callers go on looking, and the next one that waits starts this anew
+        finally:
+            self._task = None
+
+    async def _listen(self) -> None:
+        connection = cast(
+            "AbstractConnection",
+            await self._pool.get_connection(),  # type: ignore[no-untyped-call]  # redis-py's
+        )
+        try:
+            await send(connection, [pack("SUBSCRIBE", self.channel)])
+            while True:
+                with anyio.fail_after(_IDLE):
+                    message = await read_push(connection)
+                self._on_message(message)
+        finally:
+            # The next user of the connection must not get our messages.
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+    def _on_message(self, message: object) -> None:
+        match message:
+            case [b"subscribe", *_]:
+                # What was published before now was lost, so all have to look again.
+                for event in self._waiting.values():
+                    event.set()
+            case [b"message", _, bytes(token)]:
+                self._wake(token.decode(errors="replace"))
+            case _:
+                pass  # a host announces its maintenance in this way too
+
+    def _wake(self, token: str) -> None:
+        event = self._waiting.get(token)
+        if event is not None:
+            event.set()
+            return
+        self._woken[token] = None
+        if len(self._woken) > _REMEMBERED:
+            self._woken.popitem(last=False)
+
+    def _warn(self, error: exceptions.ResponseError) -> None:
+        if not self._is_told:
+            self._is_told = True
+            _logger.warning(
+                "the Redis server does not let its user subscribe (%s): whoever waits for a claim "
+                "starts up to 0.3 s late; grant the user +subscribe, +publish and &{namespace}"
+                ":turns:*",
+                type(error).__name__,
+            )

@@ -1,0 +1,19 @@
+-- Write down where a session waits from now on, and list it among its owner's waits. No functions (see
+-- names.lua).
+--
+-- needs    key, owner, scope, stamp, place: of the wait; meta_name, set_name: the names of the keys;
+--          deadline: see deadline.lua; others: some members of the set
+
+redis.call(
+  'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
+)
+if deadline then redis.call('PEXPIREAT', meta_name, deadline) end
+
+local names = {}
+for index, other in ipairs(others) do names[index] = ARGV[1] .. ':session:' .. other end
+if #names > 0 and redis.call('EXISTS', unpack(names)) < #names then
+  for index, other in ipairs(others) do
+    if redis.call('EXISTS', names[index]) == 0 then redis.call('SREM', set_name, other) end
+  end
+end
+redis.call('SADD', set_name, key)

@@ -1,0 +1,103 @@
+"""Waking those who wait for their turn at a scope."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context
+from typing import Final
+
+import anyio
+
+from async_session_store.abc import ClaimKey
+from async_session_store.errors import StoreUnavailableError
+from async_session_store.models import Owner
+
+_PAUSE: Final = 0.025  # seconds between two looks for what other processes did
+
+
+class TurnWatch:
+    """Looks whose turn it is, for all callers of a backend that wait for theirs.
+
+    It looks as long as one of them waits, and at once when this process has ended a claim. A timer
+    does that, so no task is left behind by a caller that is cancelled.
+
+    Args:
+        look: Returns the tokens whose turn it is. It must change nothing.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[frozenset[str]]]) -> None:
+        self._look = look
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, tuple[ClaimKey, anyio.Event]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Future[frozenset[str]] | None = None
+        self._looks_again = False
+        self._is_closed = False
+
+    async def wait(self, place: ClaimKey, seconds: float) -> None:
+        """Wait until it may be the turn of a place, for at most so many seconds."""
+        wake_up = anyio.Event()
+        self._waiting[place.token] = (place, wake_up)
+        if self._timer is None and self._looking is None:
+            self._set_timer()
+        try:
+            with anyio.move_on_after(seconds):
+                await wake_up.wait()
+        finally:
+            del self._waiting[place.token]
+            if not self._waiting:
+                self._stop_timer()
+
+    def claim_ended(self, owner: Owner, scope_hash: str) -> None:
+        """Look at once if someone waits at a scope."""
+        for place, _ in self._waiting.values():
+            if place.scope_hash == scope_hash and place.owner == owner:
+                self._look_now()
+                return
+
+    def close(self) -> None:
+        """Stop looking, and wake everyone: they will hear that the backend is closed."""
+        self._is_closed = True
+        self._stop_timer()
+        self._wake(self._waiting)
+
+    def _set_timer(self) -> None:
+        if not self._is_closed:
+            # In an empty context: it works for all callers.
+            self._timer = self._loop.call_later(_PAUSE, self._look_now, context=Context())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_now(self) -> None:
+        self._stop_timer()
+        if self._looking is not None:
+            self._looks_again = True
+            return
+        try:
+            self._looking = asyncio.ensure_future(self._look())
+        except StoreUnavailableError:
+            self._wake(self._waiting)
+        else:
+            self._looking.add_done_callback(self._on_looked)
+
+    def _on_looked(self, looking: asyncio.Future[frozenset[str]]) -> None:
+        self._looking = None
+        # If it failed, the callers hear of that when they look themselves, to keep their places.
+        if not looking.cancelled() and looking.exception() is None:
+            self._wake(looking.result())
+        looks_again, self._looks_again = self._looks_again, False
+        if not self._waiting:
+            return
+        if looks_again:
+            self._look_now()
+        else:
+            self._set_timer()
+
+    def _wake(self, tokens: Iterable[str]) -> None:
+        for token in tokens:
+            if token in self._waiting:
+                self._waiting[token][1].set()

@@ -1,0 +1,44 @@
+-- To version 5: what follows a claim, claims on empty scopes, and queues for a turn.
+-- scope is the JSON of the scope that a wait was registered at, for its record: scope_hash routes.
+-- A claim without a wait_id holds an empty scope. superseded is 1 once a call has changed what
+-- waits at the scope: a wait that is gone has otherwise expired.
+-- A place in a queue is a row; the lowest number at a scope is first. Its deadline is moved as long
+-- as its holder waits.
+
+ALTER TABLE sessions ADD COLUMN scope TEXT;
+
+ALTER TABLE claims RENAME TO older_claims;
+DROP INDEX claims_by_deadline;
+
+CREATE TABLE claims (
+    env        TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    team       TEXT NOT NULL,
+    user       TEXT NOT NULL,
+    scope_hash TEXT NOT NULL,
+    token      TEXT NOT NULL,
+    wait_id    TEXT,
+    superseded INTEGER NOT NULL DEFAULT 0,
+    deadline   INTEGER NOT NULL,
+    PRIMARY KEY (env, tenant, team, user, scope_hash)
+) WITHOUT ROWID;
+
+INSERT INTO claims (env, tenant, team, user, scope_hash, token, wait_id, deadline)
+    SELECT env, tenant, team, user, scope_hash, token, wait_id, deadline FROM older_claims;
+
+DROP TABLE older_claims;
+
+CREATE INDEX claims_by_deadline ON claims (deadline);
+
+CREATE TABLE queue (
+    place      INTEGER PRIMARY KEY,
+    env        TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    team       TEXT NOT NULL,
+    user       TEXT NOT NULL,
+    scope_hash TEXT NOT NULL,
+    token      TEXT NOT NULL UNIQUE,
+    deadline   INTEGER NOT NULL
+);
+
+CREATE INDEX queue_by_scope ON queue (env, tenant, team, user, scope_hash);

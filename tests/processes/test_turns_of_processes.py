@@ -1,0 +1,209 @@
+"""Turns of real processes, and of the tasks and threads in one: in order, and each taken once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+
+import pytest
+from turn_processes import TurnWorkers, turn_workers
+from turn_worker import CTX, SCOPE, Answers, Message
+from worker_processes import Storage
+
+from async_session_store import SessionRecord, SessionStore
+
+pytestmark = [pytest.mark.one_python, pytest.mark.timeout(300)]
+
+USERS = 500
+QUICK = 3
+IN_FLIGHT = 40
+"""Users who write at the same time."""
+
+FORMS = [("asyncio", 8), ("asyncio", 1), ("trio", 1), ("threads", 1)]
+
+
+@pytest.fixture
+def crowded() -> bool:
+    """A crowd's calls would be announced too."""
+    return False
+
+
+def waiting(storage: Storage, users: list[str]) -> dict[str, SessionRecord]:
+    """Give each user's only flow."""
+    with SessionStore.from_url(storage.url, namespace=storage.namespace or None) as store:
+        found = {user: store.list_wait_records(CTX, user) for user in users}
+    assert all(len(records) == 1 for records in found.values())
+    assert all(records[0].scope == SCOPE for records in found.values())
+    return {user: records[0] for user, records in found.items()}
+
+
+def taken(record: SessionRecord) -> list[int]:
+    return Answers.model_validate_json(record.data.context_json).taken
+
+
+@pytest.mark.parametrize(("form", "count"), FORMS, ids=str)
+def test_n4_quick_messages_are_taken_in_order(storage: Storage, form: str, count: int) -> None:
+    users = [f"user-{number}" for number in range(USERS)]
+    to_send = deque((user, 0) for user in users)
+    chance, done, in_flight = random.Random(4), 0, 0
+    with turn_workers(storage, count, form=form, take="any") as workers:
+
+        def send(user: str, number: int) -> None:
+            pause = chance.uniform(0, 0.03)
+            workers.send(chance.randrange(count), Message(user, number, pause=pause))
+
+        while done < USERS * QUICK:
+            while to_send and in_flight < IN_FLIGHT:
+                send(*to_send.popleft())
+                in_flight += 1
+            event = workers.next_event()
+            if event.what == "has":
+                # The storage has it: the user's next message comes at once, to any process.
+                if event.number + 1 < QUICK:
+                    send(event.user, event.number + 1)
+            else:
+                assert event.what == "done", event
+                done += 1
+                in_flight -= event.number + 1 == QUICK
+    found = waiting(storage, users)
+    assert sum(taken(record) == list(range(QUICK)) for record in found.values()) == USERS
+
+
+class Conversation:
+    """A user who answers each question once it was asked, and a platform that delivers again."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.number = 0
+        self.handled = 0
+        self.holders: set[int] = set()
+        """The workers that have the message."""
+
+
+def kill_workers_in_their_turns(storage: Storage, kills: int, messages: int) -> int:
+    """Let 4 workers take turns, and kill each again and again; how many turns were begun anew."""
+    chance = random.Random(kills)
+    talks = {f"user-{number}": Conversation(f"user-{number}") for number in range(8)}
+    killed = repeated = 0
+    with turn_workers(storage, 4) as workers:
+        alive = set(range(4))
+
+        def deliver(talk: Conversation) -> None:
+            dies = None
+            if killed < kills and chance.random() < 0.3:
+                dies = chance.uniform(0.0005, 0.02)
+            if not alive:
+                return
+            worker = chance.choice(sorted(alive))
+            talk.holders.add(worker)
+            pause = chance.uniform(0, 0.006)
+            workers.send(
+                worker, Message(talk.user, talk.number, lease=1.0, pause=pause, dies_after=dies)
+            )
+
+        for talk in talks.values():
+            deliver(talk)
+        while killed < kills or any(talk.handled < messages for talk in talks.values()):
+            event = workers.next_event()
+            if event.what == "ready":
+                alive.add(event.worker)
+                for talk in talks.values():
+                    if not talk.holders:
+                        deliver(talk)
+            elif event.what == "died":
+                killed += 1
+                alive.discard(event.worker)
+                workers.start(event.worker)
+                for talk in talks.values():
+                    talk.holders.discard(event.worker)
+                    if not talk.holders:
+                        repeated += 1
+                        deliver(talk)
+            elif event.what != "has":
+                talk = talks[event.user]
+                # A message that was handled before its worker could say so is a duplicate.
+                assert event.what in ("done", "duplicate", "lost"), event
+                talk.holders.discard(event.worker)
+                if event.what != "lost" and event.number == talk.number:
+                    talk.number += 1
+                    talk.handled += 1
+                    talk.holders.clear()
+                if not talk.holders:
+                    deliver(talk)
+                    if chance.random() < 0.1:
+                        deliver(talk)  # delivered twice at once
+    for user, record in waiting(storage, list(talks)).items():
+        # Each message once, and the flow waits for the answer to the question after the last.
+        last = int(record.data.cursor.node_pointer)
+        assert taken(record) == list(range(last))
+        assert last in (talks[user].number, talks[user].number + 1)
+    return repeated
+
+
+def test_n1_n3_messages_are_handled_once_by_workers_that_are_killed(storage: Storage) -> None:
+    assert kill_workers_in_their_turns(storage, kills=25, messages=15) > 10
+
+
+@pytest.fixture
+def stopped(storage: Storage) -> Iterator[TurnWorkers]:
+    """Give a worker that was stopped in a turn until its lease had ended."""
+    with turn_workers(storage, 2) as workers:
+        workers.send(0, Message("ann", 0))
+        workers.expect("has")
+        workers.expect("done")
+        workers.send(0, Message("ann", 1, lease=1.0, pause=0.3))
+        workers.expect("has")
+        workers.signal(0, signal.SIGSTOP)
+        time.sleep(1.2)
+        yield workers
+
+
+def test_n5_a_worker_that_was_stopped_changes_nothing_of_its_successors(
+    storage: Storage, stopped: TurnWorkers
+) -> None:
+    for number in (1, 2):
+        stopped.send(1, Message("ann", number))
+        assert stopped.expect("has").worker == 1
+        stopped.expect("done")
+    before = waiting(storage, ["ann"])
+    assert taken(before["ann"]) == [0, 1, 2]
+    stopped.signal(0, signal.SIGCONT)
+    event = stopped.expect("lost")
+    assert (event.worker, event.number) == (0, 1)
+    assert waiting(storage, ["ann"]) == before
+
+
+def test_n5_a_worker_that_was_stopped_changes_nothing_while_its_successor_is_at_it(
+    storage: Storage, stopped: TurnWorkers
+) -> None:
+    stopped.send(1, Message("ann", 1, pause=1.0))
+    stopped.expect("has")
+    before = waiting(storage, ["ann"])
+    stopped.signal(0, signal.SIGCONT)
+    assert stopped.expect("lost").worker == 0
+    assert waiting(storage, ["ann"]) == before
+    stopped.expect("done")
+    assert taken(waiting(storage, ["ann"])["ann"]) == [0, 1]
+
+
+def test_n4_a_process_that_dies_in_the_queue_holds_nobody_up(storage: Storage) -> None:
+    with turn_workers(storage, 3) as workers:
+        for worker, number in itertools.product([0], [0]):
+            workers.send(worker, Message("ann", number, pause=0.6))
+            workers.expect("has")
+        workers.send(1, Message("ann", 1))
+        workers.expect("has")
+        workers.send(2, Message("ann", 1))  # the same message, delivered again behind it
+        workers.expect("has")
+        workers.signal(1, signal.SIGKILL)
+        begun = time.monotonic()
+        seen = defaultdict(list)
+        while "done" not in seen or len(seen["done"]) < 2:
+            event = workers.next_event()
+            seen[event.what].append(event.number)
+        assert seen["done"] == [0, 1]
+        assert time.monotonic() - begun < 3
