@@ -420,7 +420,7 @@ class MemoryBackend(Backend):
 
     def _supersede(self, owner: Owner, scope_hash: str | None) -> None:
         """Mark the claim that is held where a session waits, which is about to leave."""
-        if not self._claims.entries:
+        if scope_hash is None or not self._claims.entries:
             return  # spares a cycle without claims two look-ups, a tenth of its time
         entry = self._claims.entries.get((owner, scope_hash))
         if entry is not None:
