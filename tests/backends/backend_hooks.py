@@ -42,7 +42,7 @@ class MemoryHooks(Hooks):
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
-        expiring = [*backend._claims._entries, *backend._deliveries._entries]
+        expiring = [*backend._claims.entries, *backend._deliveries._entries]
         return [*map(str, backend._sessions), *map(str, waits), *map(str, expiring)]
 
 
