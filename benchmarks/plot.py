@@ -60,7 +60,7 @@ def draw(axes: Axes, table: Table) -> None:
 
 
 def figure() -> Figure:
-    """Draw a row for each storage, the Rust crate and turns, a column for each number of callers."""
+    """Draw a row for each storage, the Rust crate and turns, a column for each caller count."""
     rows = (*STORAGES, "rust", *(f"turn-{storage}" for storage in STORAGES))
     named = [[f"{row}-{count}-1" for count in (1, 64)] for row in rows]
     tables = [row for names in named if any(row := [results.load(name) for name in names])]
