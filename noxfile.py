@@ -37,6 +37,7 @@ SDIST_TOP_LEVEL = {
 }
 BENCHMARKS = (
     "cycle",
+    "turn",
     "rust",
     "crossing",
     "listing",
