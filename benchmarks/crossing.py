@@ -1,7 +1,6 @@
 """What it costs to reach the store from trio, over the bridge, and from threads.
 
-Each arm does the cycle of ``cycle.py``. On trio, each round has a run and a store of its own: a
-run of trio cannot stand still between rounds.
+Each arm does the cycle of ``cycle.py``.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 
-import trio
-from arms.store import cycle, store
+from arms.store import store
 from cycle import DISK
-from harness import ROUNDS, SECONDS, Arm, Run, compare, on_asyncio, seconds_of
+from harness import ROUNDS, SECONDS, Arm, Run, compare, on_asyncio, on_trio
 from report import with_targets
 from results import save
 from targets import BRIDGED, FACADE, NATIVE, THREADSAFE
@@ -32,19 +30,6 @@ from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
-
-
-@contextmanager
-def on_trio(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
-    """The store on trio, which puts in a bridge."""
-
-    async def run(repeats: int) -> float:
-        async with AsyncSessionStore(backend()) as opened:
-            step = partial(cycle, opened)
-            await seconds_of(step, called_by, 1)
-            return await seconds_of(step, called_by, repeats)
-
-    yield partial(trio.run, run)
 
 
 @contextmanager
@@ -113,7 +98,7 @@ def _handed_over(
 
 
 def arms(backend: Callable[[str], Backend], called_by: Sequence[Caller]) -> Iterator[Arm]:
-    yield Arm(BRIDGED, lambda: on_trio(partial(backend, "bridged"), called_by))
+    yield on_trio(BRIDGED, partial(store, partial(backend, "bridged")), called_by)
     yield Arm(FACADE, lambda: in_threads(partial(backend, "facade"), called_by))
     yield Arm(THREADSAFE, lambda: threadsafe(partial(backend, "threadsafe"), called_by))
     yield on_asyncio(NATIVE, partial(store, partial(backend, "native")), called_by)

@@ -118,7 +118,7 @@ TITLES = {
 
 
 def measure(storage: str, count: int, kib: int, rounds: int, seconds: float) -> None:
-    with _place(callers(count, kib * KIBIBYTE)) as (place, redis_version):
+    with open_place(callers(count, kib * KIBIBYTE)) as (place, redis_version):
         table = compare(
             f"{storage}-{count}-{kib}",
             f"{TITLES[storage]}, {count} {'caller' if count == 1 else 'callers'}, {kib} KiB",
@@ -132,7 +132,8 @@ def measure(storage: str, count: int, kib: int, rounds: int, seconds: float) -> 
 
 
 @contextmanager
-def _place(called_by: Sequence[Caller]) -> Iterator[tuple[Place, str]]:
+def open_place(called_by: Sequence[Caller]) -> Iterator[tuple[Place, str]]:
+    """Open a folder and start a Redis server. Yield them, and the server's version."""
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
         yield Place(Path(folder), server.url, called_by), server.version

@@ -20,9 +20,11 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
+import trio
 
 ROUNDS = 15
 SECONDS = 0.5  # that an arm has in a round: many cycles, and still the same noise for all arms
@@ -76,6 +78,21 @@ def on_asyncio(
                 yield lambda repeats: runner.run(seconds_of(step, callers, repeats))
             finally:
                 runner.run(stack.aclose())
+
+    return Arm(name, running)
+
+
+def on_trio(name: str, opened: Opened[T], callers: Sequence[T]) -> Arm:
+    """An arm on trio. A run of trio cannot stand still, so it opens anew for each measurement."""
+
+    async def run(repeats: int) -> float:
+        async with opened() as step:
+            await seconds_of(step, callers, 1)
+            return await seconds_of(step, callers, repeats)
+
+    @contextmanager
+    def running() -> Iterator[Run]:
+        yield partial(trio.run, run)
 
     return Arm(name, running)
 

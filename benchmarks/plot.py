@@ -1,4 +1,4 @@
-"""Draw the last results of ``cycle.py`` and ``rust.py``, as an SVG for the documentation."""
+"""Draw the last results of ``cycle.py``, ``rust.py`` and ``turn.py``, as an SVG for the docs."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def draw(axes: Axes, table: Table) -> None:
 
 
 def figure() -> Figure:
-    """A row for each storage and for the Rust crate, a column for each number of callers; 1 KiB."""
-    named = [[f"{row}-{count}-1" for count in (1, 64)] for row in (*STORAGES, "rust")]
+    """Draw a row for each storage, the Rust crate and turns, a column for each number of callers."""
+    rows = (*STORAGES, "rust", *(f"turn-{storage}" for storage in STORAGES))
+    named = [[f"{row}-{count}-1" for count in (1, 64)] for row in rows]
     tables = [row for names in named if any(row := [results.load(name) for name in names])]
     arms = [max(len(table.values) for table in row if table) for row in tables]
     drawn = Figure(figsize=(11, 0.32 * sum(arms) + 1.2 * len(arms)), layout="constrained")
@@ -76,7 +77,7 @@ def figure() -> Figure:
         Line2D([], [], linestyle="", marker=one.marker, color=one.color, label=one.label)
         for one in STYLES
     ]
-    drawn.supxlabel("microseconds for a pause and resume (logarithmic; less is better)")
+    drawn.supxlabel("microseconds for a pause and resume, or a turn (logarithmic; less is better)")
     drawn.supylabel("what stores")
     drawn.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return drawn

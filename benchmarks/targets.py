@@ -24,6 +24,16 @@ BRIDGED = "AsyncSessionStore on trio"
 FACADE = "SessionStore"
 THREADSAFE = "run_coroutine_threadsafe"
 
+TURN = f"{OURS}, turn"
+RESUME_AND_NEXT = f"{OURS}, resume_wait and next"
+REGISTER_AND_RESUME = f"{OURS}, register_wait and resume_wait"
+FIVE_CALLS = f"{OURS}, the cycle's 5 calls"
+BLOCK = "resume_wait"
+CLAIM_AND_COMPLETE = "claim_wait and complete by hand"
+TRANSACTIONS = "sqlite3 in the loop's thread, 2 transactions"
+TRANSACTION_HOPS = "aiosqlite, 2 hops"
+GET_AND_SET_SCRIPTS = "a script that GETs, a script that SETs"
+
 MILLION = 1_000_000  # what is smaller is tried, not saved
 MANY = f"among {MILLION:,}"
 FEW = "among 1,000"
@@ -55,6 +65,10 @@ def _cycle(
     return Target(f"{storage}-{callers}-{kib}", OURS, reference, at_most, why)
 
 
+def _turn(storage: str, callers: int, reference: str, at_most: float, why: str = "") -> Target:
+    return Target(f"turn-{storage}-{callers}-1", TURN, reference, at_most, why)
+
+
 _SCRIPT = "a script that checks the owner takes a lone call about 25 µs longer than a GET"
 _ESCAPED = "JSON inside JSON is escaped twice and unescaped once, a third of the time"
 _SCHEDULED = "the reference never leaves its task; a call of this has rules, a future and a turn"
@@ -79,6 +93,18 @@ TARGETS = (
         "memory", 1, 1, BARE_DICTS, 2.0, "two coroutines and the rules about owners on each call"
     ),
     _cycle("memory", 1, 1, AIOGRAM, 1.3),
+    _turn("redis", 1, REDIS_PY, 0.65),
+    _turn("redis", 64, REDIS_PY, 0.25),
+    _turn("redis", 1, AIOGRAM, 0.6),
+    _turn("redis", 64, AIOGRAM, 0.3),
+    Target("turn-scripts-1", TURN, None, 40),
+    Target("turn-scripts-16", TURN, GET_AND_SET_SCRIPTS, 1.7),
+    _turn("sqlite-full", 64, TRANSACTIONS, 0.6),
+    _turn("sqlite-normal", 1, TRANSACTION_HOPS, 1.0),
+    Target("turn-memory-1-1", REGISTER_AND_RESUME, FIVE_CALLS, 4),
+    Target("turn-memory-1-1", TURN, FIVE_CALLS, 10),
+    Target("turn-block-asyncio", BLOCK, CLAIM_AND_COMPLETE, 2.5),
+    Target("turn-block-trio", BLOCK, CLAIM_AND_COMPLETE, 2.5),
     Target("listing-memory", MANY, FEW, 1.5),
     Target("listing-sqlite", MANY, FEW, 1.5),
     Target("listing-redis", MANY, FEW, 1.5),

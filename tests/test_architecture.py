@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "_plans": {"abc", "_new_waits"},
     "resumed_waits": TYPES | {"abc", "claims", "_new_waits", "_plans"},
     "_memory": {"errors"},
-    "turns": TYPES | {"abc", "claims", "_memory", "_new_waits", "_plans", "_rules"},
+    "turns": TYPES | {"abc", "claims", "_codec", "_memory", "_new_waits", "_plans", "_rules"},
     "_ending": {"errors"},
     "_claiming": TYPES | {"abc", "claims", "_ending", "_new_waits", "_random"},
     "_background": set(),

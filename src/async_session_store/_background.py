@@ -9,7 +9,6 @@ from contextvars import Context
 from typing import Any
 
 import anyio
-from anyio.lowlevel import current_token
 from typing_extensions import override
 
 
@@ -118,18 +117,26 @@ class TrioBackground(Background):
     """Runs system tasks: tasks in a nursery could not outlive the task that opened it."""
 
     def __init__(self) -> None:
-        self._token = current_token()
+        import trio
+
+        # anyio's own functions look for the loop first, in three times the time.
+        self._current_token = trio.lowlevel.current_trio_token
+        self._current_time = trio.current_time
+        self._token = self._current_token()
         self._timer_scope: anyio.CancelScope | None = None
         self._tasks: set[_TrioTask] = set()
 
     @property
     @override
     def is_current(self) -> bool:
-        return current_token() == self._token
+        try:
+            return self._current_token() is self._token
+        except RuntimeError:
+            return False
 
     @override
     def now(self) -> float:
-        return anyio.current_time()
+        return self._current_time()
 
     @override
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:

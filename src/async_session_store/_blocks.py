@@ -112,24 +112,27 @@ class WaitBlock(Holder, Generic[_T_co]):
     async def complete(self) -> None:
         """Complete the claim. Raises like :meth:`WaitClaim.complete`."""
         if self._claim is not None:
-            await end(partial(self._end, self._complete))
+            await end(self._complete)
 
     async def release(self) -> None:
         """Give the wait back, if that is possible."""
         if self._claim is not None:
-            await end(partial(end_quietly, partial(self._end, self._claim.release)))
+            await end(partial(end_quietly, self._release))
 
     @override
     def lose(self) -> bool:
         """Cancel the block. Return False if it cannot be cancelled where it is now."""
         return not self.is_running or self._scope is None or self._scope.cancel()
 
-    async def _end(self, act: Callable[[], Awaitable[object]]) -> None:
+    async def _release(self) -> None:
         if self._renewal is not None:
             await self._renewer.stop(self._renewal)
-        await act()
+        if self._claim is not None:
+            await self._claim.release()
 
     async def _complete(self) -> None:
+        if self._renewal is not None:
+            await self._renewer.stop(self._renewal)
         if self._claim is None or self._plan is None:
             return
         try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -37,8 +36,7 @@ _LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
 _CLOCK_TICK: Final = 0.001  # seconds, in which a lease that ends on another clock has surely ended
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
+class ClaimRequest(NamedTuple):
     """What to claim: ``lease`` in milliseconds, ``wait_timeout`` in seconds."""
 
     owner: Owner
@@ -88,7 +86,7 @@ async def _claim_in_turn(
     storage: Callable[[], Backend], request: ClaimRequest, token: str
 ) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
     """Claim a wait. Return what was found at last, and when it was asked for."""
-    give_up_at = anyio.current_time() + request.wait_timeout
+    give_up_at = time.monotonic() + request.wait_timeout
     while True:
         backend = storage()
         asked_at = time.monotonic()
@@ -101,7 +99,7 @@ async def _claim_in_turn(
             begin_at=request.begin_at,
             queue=request.wait_timeout > 0,
         )
-        left = give_up_at - anyio.current_time()
+        left = give_up_at - time.monotonic()
         if not isinstance(found, Queued) or left <= 0:
             return found, asked_at
         await backend.wait_for_turn(found.place, min(left, _pause(found)))

@@ -18,15 +18,15 @@ _logger = logging.getLogger("async_session_store")
 async def end(act: Callable[[], Awaitable[object]]) -> None:
     """Complete or release a claim, even if the caller is cancelled.
 
-    If asyncio itself cancels a task, as its time-outs do, anyio's shields do not help. The call may
-    not have begun then, so it is made again. If it was carried out, the second finds it ended.
+    A cancelled call may not have begun, so it is made again. If it was carried out, the second
+    finds it ended. A shield would not help if asyncio itself cancels a task, as its time-outs do,
+    and takes an eighth of the time of a block in memory.
     """
-    with anyio.CancelScope(shield=True):
-        try:
-            await act()
-        except anyio.get_cancelled_exc_class():
-            await end_quietly(act)
-            raise
+    try:
+        await act()
+    except anyio.get_cancelled_exc_class():
+        await end_quietly(act)
+        raise
 
 
 async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:

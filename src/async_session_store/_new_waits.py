@@ -51,7 +51,8 @@ class WaitDefaults(NamedTuple):
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(key)
         milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
-        check_size(data, self.max_document_bytes)
+        if data.size_ceiling > self.max_document_bytes:
+            check_size(data, self.max_document_bytes)
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:

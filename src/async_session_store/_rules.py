@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -35,6 +36,7 @@ from async_session_store.models import (
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _LARGEST: Final = 2**63 - 1  # that drivers can pass on
 _NO_TEAM_MARK: Final = "-"
+_REMEMBERED: Final = 1024
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
     SessionData: "context_json",
     SessionCursor: "context_json",
@@ -71,15 +73,29 @@ def user_id(value: UserId | str) -> UserId:
 
 
 def flow(value: FlowId | str) -> FlowId:
+    if type(value) is str:
+        return _remembered_flow(value)
     return value if type(value) is FlowId else _text(FlowId, "flow", value)
+
+
+@lru_cache(_REMEMBERED)
+def _remembered_flow(value: str) -> FlowId:
+    """Check a flow's id. A bot has few, and each turn names one."""
+    return _text(FlowId, "flow", value)
 
 
 def cursor(node: str) -> SessionCursor:
     """The cursor of a flow that pauses at a node."""
     try:
-        return SessionCursor(node_pointer=node)
-    except ValidationError as error:
+        return _remembered_cursor(node)
+    except (TypeError, ValidationError) as error:  # what has no hash is no text either
         raise InvalidInputError("node: give a text") from error
+
+
+@lru_cache(_REMEMBERED, typed=True)
+def _remembered_cursor(node: str) -> SessionCursor:
+    """Build a cursor. A bot has few nodes, and building one takes 20 times as long as this."""
+    return SessionCursor(node_pointer=node)
 
 
 def scope_hash(scope: ReplyScope) -> str:
@@ -98,6 +114,8 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
             return (scopes.digest,)
         except AttributeError:
             raise _built_around_validation("scope") from None
+    if type(scopes) is tuple and scopes:
+        return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
     if isinstance(scopes, ReplyScope):
         raise _subclass("scope", scopes)
     if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
@@ -193,7 +211,7 @@ def deliveries(
     if delivery_id is None:
         return ()
     text = _text(SessionKey, "delivery_id", delivery_id)
-    return tuple(Delivery(delivery_digest(one, text), remembered) for one in scope_hashes)
+    return tuple([Delivery(delivery_digest(one, text), remembered) for one in scope_hashes])
 
 
 def wait_timeout(wait: timedelta | float) -> float:

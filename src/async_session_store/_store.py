@@ -54,8 +54,8 @@ from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn
 __all__ = ["AsyncSessionStore"]
 
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
-DEFAULT_LEASE: Final = 30.0  # seconds
-DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60.0  # seconds
+DEFAULT_LEASE: Final = 30  # seconds
+DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10.0  # seconds
 
 _I = TypeVar("_I", bound=Incoming)

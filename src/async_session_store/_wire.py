@@ -178,8 +178,10 @@ class WireModel(BaseModel, frozen=True):
     def size_ceiling(self) -> int:
         """An upper bound of the size of this model's JSON in bytes, told without encoding it."""
         values = vars(self)
-        known = sum(_size_ceiling(values[name]) for name in type(self).model_fields)
-        return _NAMES_CEILING + known + _size_ceiling(self.model_extra or None)
+        size = _NAMES_CEILING + _size_ceiling(self.model_extra or None)
+        for name in type(self).model_fields:
+            size += _size_ceiling(values[name])
+        return size
 
     @cached_property
     def encoded(self) -> bytes:

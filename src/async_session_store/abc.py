@@ -106,8 +106,7 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimKey:
+class ClaimKey(NamedTuple):
     """A claim: the owner and the scope that it is held on, and the secret of its holder.
 
     ``session_key`` is the key of the session that was claimed, None if the scope was empty.
@@ -119,8 +118,7 @@ class ClaimKey:
     session_key: SessionKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC.
 
     ``record`` is None if an empty scope was claimed, for a flow that begins there.
@@ -143,8 +141,7 @@ class Queued:
     free_in: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A delivery at a scope, and for how many milliseconds to remember that it was handled.
 
     ``digest`` stands for the scope and the delivery's id. It always has the same few bytes, so a

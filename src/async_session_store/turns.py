@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from typing_extensions import NamedTuple, override
 
-from async_session_store import _rules
+from async_session_store import _codec, _rules
 from async_session_store._memory import MemoryType, memory_type
 from async_session_store._new_waits import NewWait
 from async_session_store._plans import Plan
@@ -231,7 +231,7 @@ class TurnPlan(Plan, Generic[_M]):
         # A peer's fields that we do not know stay.
         data = self._record.data
         context = data.context_json if self._read_as is None else self._written()
-        return data.model_copy(update={"cursor": cursor, "context_json": context})
+        return _codec.moved_on(data, cursor, context)
 
     def _written(self) -> str:
         kind = cast("MemoryType[object]", self._read_as)

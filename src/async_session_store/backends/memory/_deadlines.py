@@ -98,16 +98,12 @@ class Expiring(Generic[_K, _V]):
     """A mapping whose entries expire; a few that did go with each one that is set."""
 
     def __init__(self) -> None:
-        self._entries: dict[_K, tuple[_V, float]] = {}
+        self.entries: dict[_K, tuple[_V, float]] = {}
+        """All of them, also those that have expired."""
         self._deadlines: Deadlines[_K] = Deadlines(self._deadline_of)
 
     def get(self, key: _K, now: float) -> _V | None:
         entry = self._live(key, now)
-        return None if entry is None else entry[0]
-
-    def peek(self, key: _K) -> _V | None:
-        """Return the value of a key, even if it has expired."""
-        entry = self._entries.get(key)
         return None if entry is None else entry[0]
 
     def deadline(self, key: _K, now: float) -> float | None:
@@ -115,12 +111,13 @@ class Expiring(Generic[_K, _V]):
         return None if entry is None else entry[1]
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
-        self.drop_expired(now, _DROPPED)
-        self._entries[key] = (value, deadline)
+        if now >= self._deadlines.next_look:
+            self.drop_expired(now, _DROPPED)
+        self.entries[key] = (value, deadline)
         self._deadlines.add(key, deadline)
 
     def delete(self, key: _K) -> None:
-        del self._entries[key]
+        del self.entries[key]
 
     @property
     def next_look(self) -> float:
@@ -131,18 +128,18 @@ class Expiring(Generic[_K, _V]):
         """Drop expired entries, looking at ``most`` of them at most, and return how many went."""
         dropped = 0
         for expired in self._deadlines.due(now, most):
-            del self._entries[expired]
+            del self.entries[expired]
             dropped += 1
         return dropped
 
     def clear(self) -> None:
-        self._entries.clear()
+        self.entries.clear()
         self._deadlines.clear()
 
     def _live(self, key: _K, now: float) -> tuple[_V, float] | None:
-        entry = self._entries.get(key)
+        entry = self.entries.get(key)
         return entry if entry is not None and entry[1] > now else None
 
     def _deadline_of(self, key: _K) -> float:
-        entry = self._entries.get(key)
+        entry = self.entries.get(key)
         return math.inf if entry is None else entry[1]

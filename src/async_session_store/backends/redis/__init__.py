@@ -380,8 +380,8 @@ class RedisBackend(Backend):
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         # A client of the caller's own is given back its connection after each batch, so that one
         # must be left for the next batch.
-        turns = Turns(pool, self._channel, spare=0 if self._owns_client else 1)
-        self._turns = turns
+        spare = 0 if self._owns_client else 1
+        turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
             async with switches_heard(pool, runner.change_connection):
                 yield runner
