@@ -163,9 +163,9 @@ def check_cargo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the tests of the examples that need a chat platform's framework."""
+    """Run the tests that need chat frameworks: those of the examples, and the comparison."""
     session.install(".[all]", *group("examples"))
-    session.run("pytest", *(session.posargs or ["tests/chat"]))
+    session.run("pytest", *(session.posargs or ["tests/chat", "tests/comparison"]))
 
 
 @nox.session

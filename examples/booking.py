@@ -9,9 +9,9 @@ You will see it ask for a name, for a date, and for a yes. /help is answered at 
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import uuid4
 
@@ -19,9 +19,6 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     DuplicateDeliveryError,
-    SessionCursor,
-    SessionData,
-    SessionRecord,
     StoreTimeoutError,
     StoreUnavailableError,
     TenantCtx,
@@ -30,8 +27,8 @@ from async_session_store import (
 )
 from async_session_store.channels import Inbound
 
+CTX = TenantCtx(env="demo", tenant_id="trattoria")  # whose bot; the message says who writes
 TIME_TO_ANSWER = timedelta(minutes=30)
-TIME_TO_TAKE_TURNS = timedelta(seconds=10)
 
 HELP = "I book tables. Write anything to begin."
 TRY_AGAIN = "I could not take that in. Please write it again in a minute."
@@ -39,11 +36,18 @@ TRY_AGAIN = "I could not take that in. Please write it again in a minute."
 NOT_NOW = (WaitClaimedError, ClaimLostError, StoreUnavailableError, StoreTimeoutError)
 
 Send = Callable[[str], Awaitable[object]]
-Memory = dict[str, str]
+
+
+@dataclass
+class Booking:
+    """What the flow remembers from one message to the next."""
+
+    name: str = ""
+    day: str = ""
 
 
 async def handle(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None:
-    """Take a user's turn: send the answer, and wait for the next one where this one came from."""
+    """Take a user's turn, once; or ask the user to try again."""
     try:
         await take_turn(store, inbound, send)
     except DuplicateDeliveryError:
@@ -53,83 +57,56 @@ async def handle(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None
 
 
 async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None:
-    """Resume the flow that this turn answers; if there is none, let one begin."""
-    ctx = TenantCtx(env="demo", tenant_id="trattoria", user_id=inbound.user_id)
-    while True:
-        async with store.resume_wait(
-            ctx,
-            inbound.user_id,
-            inbound.scopes(),
-            wait=TIME_TO_TAKE_TURNS,
-            delivery_id=inbound.delivery_id,
-        ) as wait:
-            if wait is not None:
-                await go_on(store, inbound, wait, send)
-                return
-        # A flow begins with a wait, so that of two first messages at once only one begins it.
-        start = paused_at(ctx, "ask_name", {})
-        await store.register_wait_if_absent(
-            ctx, inbound.user_id, inbound.scope, uuid4().hex, start, TIME_TO_ANSWER
-        )
+    """Resume the flow that waits for this message, or begin one.
+
+    If the answer cannot be sent, or the process dies, the turn has not happened: the message can
+    come again.
+    """
+    async with store.turn(CTX, inbound, flow="booking", memory=Booking, ttl=TIME_TO_ANSWER) as turn:
+        answer, node = step(turn.node, turn.memory, turn.text or "")
+        await send(answer)
+        if node is None:
+            turn.end()
+        elif node == turn.node:
+            turn.keep()  # the same question, and the time to answer it runs on
+        else:
+            turn.ask(node)
 
 
-async def go_on(
-    store: AsyncSessionStore, inbound: Inbound, wait: SessionRecord, send: Send
-) -> None:
-    """Answer, and only then move on: if the answer cannot be sent, the same turn may come again."""
-    ctx, memory = wait.data.tenant_ctx, json.loads(wait.data.context_json)
-    answer, node = step(wait.data.cursor.node_pointer, memory, inbound.text or "")
-    await send(answer)
-    if node is not None:
-        paused = paused_at(ctx, node, memory)
-        await store.register_wait(
-            ctx, inbound.user_id, inbound.scope, wait.key, paused, TIME_TO_ANSWER
-        )
-
-
-def paused_at(ctx: TenantCtx, node: str, memory: Memory) -> SessionData:
-    cursor = SessionCursor(node_pointer=node)
-    return SessionData(
-        tenant_ctx=ctx, flow_id="booking", cursor=cursor, context_json=json.dumps(memory)
-    )
-
-
-def step(node: str, memory: Memory, text: str) -> tuple[str, str | None]:
-    """What to answer, and the node that waits for the next turn: None where the flow ends."""
+def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]:
+    """Return the answer, and the question that it asks: None where no flow goes on."""
     text = text.strip()
     if text in ("/help", "help"):  # Slack keeps what begins with a slash to itself
         return HELP, node
+    if node is None:
+        return "Which name is the table for?", "take_name"
     return NODES[node](memory, text)
 
 
-def ask_name(_memory: Memory, _text: str) -> tuple[str, str | None]:
-    return "Which name is the table for?", "take_name"
-
-
-def take_name(memory: Memory, text: str) -> tuple[str, str | None]:
+def take_name(memory: Booking, text: str) -> tuple[str, str | None]:
     if not text:
         return "Please write a name.", "take_name"
-    memory["name"] = text
+    memory.name = text
     return f"Hello {text}. For which date? Write it like 2030-12-31.", "take_date"
 
 
-def take_date(memory: Memory, text: str) -> tuple[str, str | None]:
+def take_date(memory: Booking, text: str) -> tuple[str, str | None]:
     try:
-        memory["date"] = date.fromisoformat(text).isoformat()
+        memory.day = date.fromisoformat(text).isoformat()
     except ValueError:
         return "That is no date. Write it like 2030-12-31.", "take_date"
-    return f"A table for {memory['name']} on {memory['date']}: yes or no?", "confirm"
+    return f"A table for {memory.name} on {memory.day}: yes or no?", "confirm"
 
 
-def confirm(memory: Memory, text: str) -> tuple[str, str | None]:
+def confirm(memory: Booking, text: str) -> tuple[str, str | None]:
     if text.lower() == "yes":
-        return f"Booked for {memory['name']} on {memory['date']}.", None
+        return f"Booked for {memory.name} on {memory.day}.", None
     if text.lower() == "no":
         return "Nothing is booked.", None
     return "Please write yes or no.", "confirm"
 
 
-NODES = {node.__name__: node for node in (ask_name, take_name, take_date, confirm)}
+NODES = {node.__name__: node for node in (take_name, take_date, confirm)}
 
 
 async def main() -> None:

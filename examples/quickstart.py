@@ -6,76 +6,78 @@ Run it from the root of the repository, as it is or with a Redis server of yours
     python examples/quickstart.py --url redis://localhost
 
 You will see three processes at work. The parent plays the chat platform and its user. Process 1
-asks a question, stores where the flow paused, and is killed. Process 2, which never heard of
-process 1, gets the user's reply, finds the paused flow by the place the reply came from, and goes
-on. The exit code is 0 only if that worked.
+takes the user's first turn: it asks a question, which stores where the flow paused, and is killed.
+Process 2, which never heard of process 1, gets the reply. Its turn finds the paused flow by who
+wrote and where, and goes on. The exit code is 0 only if that worked.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
 
-from async_session_store import (
-    AsyncSessionStore,
-    ReplyScope,
-    SessionCursor,
-    SessionData,
-    TenantCtx,
-    derive_session_key,
-)
+from async_session_store import AsyncSessionStore, TenantCtx, UserId
+from async_session_store.channels import Inbound
 
-# The platform tells both processes whose bot it is, who writes, and in which chat.
-CTX = TenantCtx(env="demo", tenant_id="quickstart", user_id="alice")
-CHAT = ReplyScope(conversation="chat-42")
+CTX = TenantCtx(env="demo", tenant_id="quickstart")  # whose bot this is
+
+
+@dataclass
+class Order:
+    """What the flow remembers."""
+
+    pizza: str = ""
+
+
+def message(number: str, text: str) -> Inbound:
+    """What the platform tells both processes of a message: who wrote, where and what."""
+    return Inbound(
+        provider="demo",
+        bot_id="pizza",
+        conversation="chat-42",
+        user_id=UserId("alice"),
+        delivery_id=number,
+        text=text,
+    )
 
 
 async def ask(store: AsyncSessionStore) -> None:
-    """Process 1: ask, store the paused flow, and die."""
-    say('bot: "Margherita, good choice. Small or large?"')
-    paused = SessionData(
-        tenant_ctx=CTX,
-        flow_id="order-pizza",
-        cursor=SessionCursor(node_pointer="take_size"),  # where to go on
-        context_json=json.dumps({"pizza": "margherita"}),  # what to remember
-    )
-    key = derive_session_key(CTX, "chat-42", "order-pizza")
-    await store.register_wait(CTX, "alice", CHAT, key, paused, ttl=timedelta(minutes=30))
-    say(f"stored session {key:.8}..., which waits at chat-42 for 30 minutes")
+    """Process 1: begin a flow, ask its question, and die."""
+    first = message("1", "margherita")
+    ttl = timedelta(minutes=30)
+    async with store.turn(CTX, first, flow="order-pizza", memory=Order, ttl=ttl) as turn:
+        turn.memory.pizza = turn.text  # what to remember
+        say('bot: "Margherita, good choice. Small or large?"')
+        turn.ask("take_size")  # where to go on
+    say("stored: order-pizza waits in chat-42 for 30 minutes")
     say("kill -9, with the store still open")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def answer(store: AsyncSessionStore, reply: str) -> None:
-    """Process 2: find the paused flow, go on where it paused, and clear the wait."""
-    record = await store.get_wait(CTX, "alice", CHAT)
-    if record is None:
-        sys.exit("no flow waits at chat-42")
-    say(f"session {record.key:.8}... waits at chat-42, until {record.expires_at:%H:%M:%S} UTC")
-    node, context = record.data.cursor.node_pointer, json.loads(record.data.context_json)
-    say(f"resume {record.data.flow_id} at {node}, with {context}")
-    say(f'bot: "{NODES[node](context, reply)}"')
-    await store.clear_wait(CTX, "alice", CHAT, session_key=record.key)
-    say(f"cleared the wait; alice's waits: {await store.list_waits_for_user(CTX, 'alice')}")
-
-
-def take_size(context: dict[str, str], reply: str) -> str:
-    return f"One {reply} {context['pizza']} is on its way."
-
-
-NODES = {"take_size": take_size}  # a flow of one node
+    """Process 2: find the paused flow, go on where it paused, and end it."""
+    inbound = message("2", reply)
+    async with store.turn(CTX, inbound, flow=None, memory=Order) as turn:
+        if turn is None:
+            sys.exit("no flow waits in chat-42")
+        say(f"{turn.flow} waits in chat-42, until {turn.record.expires_at:%H:%M:%S} UTC")
+        say(f"resume at {turn.node}, with {turn.memory}")
+        say(f'bot: "One {turn.text} {turn.memory.pizza} is on its way."')
+        turn.end()
+    say(f"the flow has ended; alice's waits: {await store.list_waits_for_user(CTX, 'alice')}")
 
 
 def parent(url: str) -> None:
     """Start process 1, see it die, and hand the user's reply to process 2."""
     command = [sys.executable, __file__, "--url", url]
     say(f"sessions are stored in {url.partition(':')[0]}")
+    say('alice: "margherita"')
     if subprocess.run([*command, "--role", "ask"], check=False).returncode != -signal.SIGKILL:
         sys.exit("process 1 was not killed where it should be")
     say("process 1 is dead, and all that it had in memory is gone")

@@ -16,10 +16,8 @@ storage is away.
 """
 
 import argparse
-import json
 import os
 from datetime import timedelta
-from uuid import uuid4
 
 from flask import Flask, request
 from pydantic import BaseModel, Field, ValidationError
@@ -28,12 +26,11 @@ from async_session_store import (
     ClaimLostError,
     DuplicateDeliveryError,
     ReplyScope,
-    SessionCursor,
-    SessionData,
     SessionStore,
     StoreTimeoutError,
     StoreUnavailableError,
     TenantCtx,
+    Turn,
     UserId,
     WaitClaimedError,
 )
@@ -44,42 +41,74 @@ app = Flask(__name__)
 # server that forks its workers opens it in each of them.
 store = SessionStore.from_url(os.environ.get("SESSION_STORE_URL", "sqlite:///pizza.db"))
 
+CTX = TenantCtx(env="demo", tenant_id="sync-flask")
+
 
 class Message(BaseModel):
-    """What the platform posts; ``event`` is the same when it delivers a message again."""
+    """What the platform posts, with what a turn needs to know of it."""
 
     event: str = Field(min_length=1, max_length=200)
     chat: str
     user: str
     text: str
 
+    @property
+    def delivery_id(self) -> str:  # the same when the platform delivers a message again
+        return self.event
 
-# --- The flow: each node gives the answer, and the node that takes the reply to it ------------
+    @property
+    def user_id(self) -> UserId:
+        return UserId.encode(self.user)
 
+    @property
+    def scope(self) -> ReplyScope:
+        return ReplyScope(conversation=self.chat)
 
-def start(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    return "What is your name?", "take_name"
-
-
-def take_name(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    order["name"] = text
-    return f"Hello {text}. A small pizza, or a large one?", "take_size"
-
-
-def take_size(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    if text not in {"small", "large"}:
-        return "Small or large?", "take_size"
-    order["size"] = text
-    return f"One {text} pizza for {order['name']}: yes or no?", "confirm"
+    def scopes(self) -> list[ReplyScope]:
+        return [self.scope]
 
 
-def confirm(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    if text != "yes":
-        return "Then not.", None
-    return f"One {order['size']} pizza for {order['name']} is on its way.", None
+# --- The flow: each node takes a turn, says what comes next, and gives the answer --------------
 
 
-NODES = {"start": start, "take_name": take_name, "take_size": take_size, "confirm": confirm}
+class Order(BaseModel):
+    """What the flow remembers."""
+
+    name: str = ""
+    size: str = ""
+
+
+PizzaTurn = Turn[Message, Order]
+
+
+def start(turn: PizzaTurn) -> str:
+    turn.ask("take_name")
+    return "What is your name?"
+
+
+def take_name(turn: PizzaTurn) -> str:
+    turn.memory.name = turn.text
+    turn.ask("take_size")
+    return f"Hello {turn.text}. A small pizza, or a large one?"
+
+
+def take_size(turn: PizzaTurn) -> str:
+    if turn.text not in {"small", "large"}:
+        turn.keep()
+        return "Small or large?"
+    turn.memory.size = turn.text
+    turn.ask("confirm")
+    return f"One {turn.text} pizza for {turn.memory.name}: yes or no?"
+
+
+def confirm(turn: PizzaTurn) -> str:
+    turn.end()
+    if turn.text != "yes":
+        return "Then not."
+    return f"One {turn.memory.size} pizza for {turn.memory.name} is on its way."
+
+
+NODES = {None: start, "take_name": take_name, "take_size": take_size, "confirm": confirm}
 
 
 # --- The webhook ------------------------------------------------------------------------------
@@ -87,34 +116,13 @@ NODES = {"start": start, "take_name": take_name, "take_size": take_size, "confir
 
 @app.post("/messages")
 def on_message() -> dict[str, str]:
-    """Resume the flow that waits for this user in this chat, once for each event."""
+    """Resume the flow that waits for this message, or begin one."""
     message = Message.model_validate_json(request.get_data())
-    ctx = TenantCtx(env="demo", tenant_id="sync-flask", user_id=UserId.encode(message.user))
-    chat = ReplyScope(conversation=message.chat)
-    while True:
-        # Each flow begins with a wait, so that its first message is handled once too.
-        new = paused(ctx, "start", {})
-        store.register_wait_if_absent(ctx, ctx.user_id, chat, uuid4().hex, new, ttl=60)
-        with store.resume_wait(ctx, ctx.user_id, chat, wait=2, delivery_id=message.event) as wait:
-            if wait is None:
-                continue  # the flow ended while this message waited for its turn: begin one
-            order = json.loads(wait.data.context_json)
-            answer, next_node = NODES[wait.data.cursor.node_pointer](order, message.text)
-            if next_node is not None:
-                data = paused(ctx, next_node, order)
-                store.register_wait(
-                    ctx, ctx.user_id, chat, wait.key, data, ttl=timedelta(minutes=30)
-                )
-        return {"answer": answer}
-
-
-def paused(ctx: TenantCtx, node: str, order: dict[str, str]) -> SessionData:
-    return SessionData(
-        tenant_ctx=ctx,
-        flow_id="order-pizza",
-        cursor=SessionCursor(node_pointer=node),
-        context_json=json.dumps(order),
-    )
+    with store.turn(
+        CTX, message, flow="order-pizza", memory=Order, ttl=timedelta(minutes=30), wait=2
+    ) as turn:
+        answer = NODES[turn.node](turn)
+    return {"answer": answer}
 
 
 @app.errorhandler(DuplicateDeliveryError)

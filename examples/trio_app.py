@@ -16,9 +16,9 @@ if every person got the pizza that they ordered.
 """
 
 import argparse
-import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
@@ -26,15 +26,11 @@ from uuid import uuid4
 
 import trio
 
-from async_session_store import (
-    AsyncSessionStore,
-    ReplyScope,
-    SessionCursor,
-    SessionData,
-    TenantCtx,
-)
+from async_session_store import AsyncSessionStore, TenantCtx, Turn, UserId
+from async_session_store.channels import Inbound
 
-CHAT = ReplyScope(conversation=f"chat-{uuid4().hex[:8]}")  # all write here; a new one for each run
+CTX = TenantCtx(env="demo", tenant_id="trio-app")
+CHAT = f"chat-{uuid4().hex[:8]}"  # all write here; a new one for each run
 
 
 @dataclass(frozen=True)
@@ -44,23 +40,40 @@ class Message:
     answer_to: trio.MemorySendChannel[str]
 
 
-# --- The flow: each node gives the answer, and the node that takes the reply to it ------------
+# --- The flow: each node takes a turn, says what comes next, and gives the answer --------------
 
 
-def start(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    return "Which pizza?", "take_pizza"
+@dataclass
+class Order:
+    """What the flow remembers."""
+
+    pizza: str = ""
 
 
-def take_pizza(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    order["pizza"] = text
-    return "Small or large?", "take_size"
+PizzaTurn = Turn[Inbound, Order]
 
 
-def take_size(order: dict[str, str], text: str) -> tuple[str, str | None]:
-    return f"One {text} {order['pizza']}.", None
+def start(turn: PizzaTurn) -> str:
+    turn.ask("take_pizza")
+    return "Which pizza?"
 
 
-NODES = {"start": start, "take_pizza": take_pizza, "take_size": take_size}
+def take_pizza(turn: PizzaTurn) -> str:
+    turn.memory.pizza = turn.text
+    turn.ask("take_size")
+    return "Small or large?"
+
+
+def take_size(turn: PizzaTurn) -> str:
+    turn.end()
+    return f"One {turn.text} {turn.memory.pizza}."
+
+
+NODES: dict[str | None, Callable[[PizzaTurn], str]] = {
+    None: start,
+    "take_pizza": take_pizza,
+    "take_size": take_size,
+}
 
 
 # --- The bot ----------------------------------------------------------------------------------
@@ -75,24 +88,24 @@ async def bot(store: AsyncSessionStore, inbox: trio.MemoryReceiveChannel[Message
 
 async def on_message(store: AsyncSessionStore, message: Message) -> None:
     """Resume the flow that waits for this person, or begin one; pause at the next question."""
-    ctx = TenantCtx(env="demo", tenant_id="trio-app", user_id=message.user)
-    async with store.resume_wait(ctx, message.user, CHAT, wait=10) as wait:
-        key, node, order = uuid4().hex, "start", {}
-        if wait is not None:
-            key, node = wait.key, wait.data.cursor.node_pointer
-            order = json.loads(wait.data.context_json)
-        answer, next_node = NODES[node](order, message.text)
-        if next_node is not None:
-            paused = SessionData(
-                tenant_ctx=ctx,
-                flow_id="order-pizza",
-                cursor=SessionCursor(node_pointer=next_node),
-                context_json=json.dumps(order),
-            )
-            await store.register_wait(
-                ctx, message.user, CHAT, key, paused, ttl=timedelta(minutes=30)
-            )
-    say(f"bot to {message.user}", answer, f"paused at {next_node}" if next_node else "done")
+    inbound = Inbound(
+        provider="demo",
+        bot_id="pizza",
+        conversation=CHAT,
+        user_id=UserId(message.user),
+        delivery_id=uuid4().hex,
+        text=message.text,
+    )
+    async with store.turn(
+        CTX, inbound, flow="order-pizza", memory=Order, ttl=timedelta(minutes=30)
+    ) as turn:
+        answer = NODES[turn.node](turn)
+    wait = await store.get_wait(CTX, inbound.user_id, inbound.scopes())
+    say(
+        f"bot to {message.user}",
+        answer,
+        f"paused at {wait.data.cursor.node_pointer}" if wait else "done",
+    )
     await message.answer_to.send(answer)
 
 

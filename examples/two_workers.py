@@ -6,20 +6,21 @@ Run it from the root of the repository, as it is or with a Redis server of yours
     python examples/two_workers.py --url redis://localhost
 
 A chat platform delivers each message to both workers, as webhooks come when they are retried, and
-again until someone acknowledges it. The worker that claims the wait handles the message. The other
-one is refused: "claimed" while the first is at it, "duplicate" once it is done. Half way, one of
-them is killed in the middle of its block. Its claim ends with its lease, and the other goes on.
+again until someone acknowledges it. The worker that gets the turn handles the message. The other
+one is refused: "claimed" while the first is at it, "duplicate" once it is done. The first message
+begins the flow, once. Half way, one worker is killed in the middle of its turn. Nothing of that
+turn was stored; its claim ends with its lease, and the other goes on.
 
 You will see a table of who handled what. The exit code is 0 only if what the flow stored has every
 message exactly once, in order.
 
-The worker is killed before its effect. Had it died after it, and before its block ended, the other
-one would have handled that message again: so make effects idempotent.
+What the flow remembers is exact, wherever a worker is killed: its memory, its next question and the
+delivery are stored in one step. An effect outside of the store, such as a payment, is not part of
+that step, and would be repeated: so make effects idempotent.
 """
 
 import argparse
 import asyncio
-import json
 import random
 import signal
 import subprocess
@@ -29,15 +30,18 @@ from collections import Counter
 from urllib.parse import quote
 from uuid import uuid4
 
+from pydantic import BaseModel
+
 from async_session_store import (
     AsyncSessionStore,
     DuplicateDeliveryError,
-    ReplyScope,
     SessionCursor,
     SessionData,
     TenantCtx,
+    UserId,
     WaitClaimedError,
 )
+from async_session_store.channels import Inbound
 
 BURST = "margherita funghi diavola capricciosa marinara napoli bufala ortolana rucola salami"
 MESSAGES = {f"{number:02} {text}": text for number, text in enumerate(BURST.split(), 1)}
@@ -48,16 +52,22 @@ LEASE = 1.5  # seconds: short, so that the dead worker's claim ends soon
 WORKERS = ("worker 1", "worker 2")
 
 
+class Order(BaseModel):
+    """What the flow remembers: who took which message."""
+
+    taken: list[dict[str, str]] = []
+
+
 # --- A worker ---------------------------------------------------------------------------------
 
 
-async def work(store: AsyncSessionStore, chat: ReplyScope, me: str) -> None:
+async def work(store: AsyncSessionStore, chat: str, me: str) -> None:
     """Take every message of the burst, and each again until it is acknowledged."""
     for delivery_id, text in MESSAGES.items():
         while True:
             await asyncio.sleep(random.uniform(0, 0.1))  # on its way through the network
             try:
-                await on_message(store, chat, me, delivery_id, text)
+                await on_message(store, message(chat, delivery_id, text), me)
             except WaitClaimedError:
                 report(delivery_id, "claimed")  # not acknowledged: it will come again
             except DuplicateDeliveryError:
@@ -68,51 +78,47 @@ async def work(store: AsyncSessionStore, chat: ReplyScope, me: str) -> None:
                 break
 
 
-async def on_message(
-    store: AsyncSessionStore, chat: ReplyScope, me: str, delivery_id: str, text: str
-) -> None:
-    """Resume the flow that waits in the chat, if no other worker does: one step of an order."""
-    async with store.resume_wait(
-        CTX, "alice", chat, lease=LEASE, wait=0.05, delivery_id=delivery_id
-    ) as wait:
-        if wait is None:
-            sys.exit("no flow waits in the chat")
-        order = json.loads(wait.data.context_json)
+async def on_message(store: AsyncSessionStore, inbound: Inbound, me: str) -> None:
+    """Take the turn, if no other worker does: one step of an order, which goes on for ever."""
+    async with store.turn(
+        CTX, inbound, flow="order", memory=Order, ttl=60, lease=LEASE, wait=0.05
+    ) as turn:
+        turn.memory.taken.append({"delivery": inbound.delivery_id, "pizza": turn.text, "by": me})
+        turn.ask("take_pizza")
         await asyncio.sleep(0.08)  # this is work
-        if delivery_id == HALF_WAY and await strikes_first(store, chat):
-            report(delivery_id, "killed")
+        if inbound.delivery_id == HALF_WAY and await strikes_first(store, inbound):
+            report(inbound.delivery_id, "killed")
             signal.raise_signal(signal.SIGKILL)
-        order.append({"delivery": delivery_id, "pizza": text, "taken by": me})
-        # The next question, asked inside the block: it stays when the block ends.
-        await store.register_wait(CTX, "alice", chat, wait.key, waiting(order), ttl=60)
 
 
-async def strikes_first(store: AsyncSessionStore, chat: ReplyScope) -> bool:
+def message(chat: str, delivery_id: str, text: str | None = None) -> Inbound:
+    return Inbound(
+        provider="demo",
+        bot_id="two-workers",
+        conversation=chat,
+        user_id=UserId("alice"),
+        delivery_id=delivery_id,
+        text=text,
+    )
+
+
+async def strikes_first(store: AsyncSessionStore, inbound: Inbound) -> bool:
     """Whether bad luck has not struck yet. Of all that ask, exactly one is told so."""
-    return await store.register_wait_if_absent(
-        CTX, "alice", bad_luck(chat), uuid4().hex, waiting([]), ttl=60
-    )
-
-
-def waiting(order: list[dict[str, str]]) -> SessionData:
-    """The paused flow: it takes one pizza after the other, and remembers who took which."""
-    return SessionData(
+    mark = SessionData(
         tenant_ctx=CTX,
-        flow_id="order",
-        cursor=SessionCursor(node_pointer="take_pizza"),
-        context_json=json.dumps(order),
+        flow_id="bad-luck",
+        cursor=SessionCursor(node_pointer="struck"),
+        context_json="{}",
     )
-
-
-def bad_luck(chat: ReplyScope) -> ReplyScope:
-    return ReplyScope(conversation=chat.conversation, thread="bad-luck")
+    scope = inbound.expecting(thread="bad-luck")
+    return await store.register_wait_if_absent(CTX, "alice", scope, uuid4().hex, mark, ttl=60)
 
 
 def report(delivery_id: str, what: str) -> None:
     print(f"{delivery_id}: {what}", flush=True)
 
 
-async def worker(url: str, chat: ReplyScope, me: str) -> None:
+async def worker(url: str, chat: str, me: str) -> None:
     async with AsyncSessionStore.from_url(url) as store:
         print("ready", flush=True)
         sys.stdin.readline()  # both begin at once
@@ -123,29 +129,28 @@ async def worker(url: str, chat: ReplyScope, me: str) -> None:
 
 
 async def parent(url: str) -> None:
-    chat = ReplyScope(conversation=f"chat-{uuid4().hex[:8]}")  # a new one for each run
+    chat = f"chat-{uuid4().hex[:8]}"  # a new one for each run
     print(f"{len(MESSAGES)} messages, 2 workers, a lease of {LEASE:g} s, {url.partition(':')[0]}\n")
     async with AsyncSessionStore.from_url(url) as store:
-        await store.register_wait(CTX, "alice", chat, uuid4().hex, waiting([]), ttl=60)
         reports, codes = await asyncio.to_thread(run_workers, url, chat)
-        wait = await store.get_wait(CTX, "alice", chat)
-        order = json.loads(wait.data.context_json) if wait else []
-        await store.clear_wait(CTX, "alice", chat)
-        await store.clear_wait(CTX, "alice", bad_luck(chat))
-    print_table(reports, Counter(entry["delivery"] for entry in order))
+        async with store.turn(CTX, message(chat, "end"), flow="order", memory=Order) as turn:
+            taken = turn.memory.taken
+            turn.end()
+        await store.clear_waits_for_user(CTX, "alice")
+    print_table(reports, Counter(entry["delivery"] for entry in taken))
     if sorted(codes) != [-signal.SIGKILL, 0]:
         sys.exit(f"one worker should have been killed and one have finished; exit codes: {codes}")
-    if [entry["delivery"] for entry in order] != list(MESSAGES):
+    if [entry["delivery"] for entry in taken] != list(MESSAGES):
         sys.exit("not every message was handled exactly once, in order")
     killed, other = WORKERS if codes[0] else WORKERS[::-1]
     print(f"\n{killed} was killed, {other} finished, and every message was handled exactly once")
 
 
-def run_workers(url: str, chat: ReplyScope) -> tuple[list[str], list[int]]:
+def run_workers(url: str, chat: str) -> tuple[list[str], list[int]]:
     """Start both workers at once; what each reported, and its exit code."""
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, "--url", url, "--chat", chat.conversation, "--worker", me],
+            [sys.executable, __file__, "--url", url, "--chat", chat, "--worker", me],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -187,7 +192,7 @@ if __name__ == "__main__":
     parser.add_argument("--chat", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        asyncio.run(worker(options.url, ReplyScope(conversation=options.chat), options.worker))
+        asyncio.run(worker(options.url, options.chat, options.worker))
     elif options.url:
         asyncio.run(parent(options.url))
     else:

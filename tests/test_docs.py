@@ -3,7 +3,8 @@
 A page's ``python`` blocks run in order, in one namespace, in an empty folder, with ``await``
 allowed outside of functions. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
 prints stands behind the ``print`` that prints it, as ``# -> the line``. A block after the comment
-``<!-- run: pytest -->`` is a test file of its own instead.
+``<!-- run: pytest -->`` is a test file of its own instead, and one after ``<!-- file: path -->`` is
+that file, which other tests run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -25,10 +26,11 @@ import pytest
 import async_session_store
 from async_session_store import (
     AsyncSessionStore,
-    ClaimedRecord,
+    ResumedWait,
     SessionRecord,
     SessionStore,
     SyncWaitClaim,
+    Turn,
     WaitClaim,
     channels,
     greentic,
@@ -105,6 +107,8 @@ def test_python_blocks_run(
             if block.mark == "run: pytest":
                 run_pytest(block, tmp_path)
                 continue
+            if block.mark is not None and block.mark.startswith("file: "):
+                continue
             expected += re.findall(r"# -> (.*)$", block.text, re.MULTILINE)
             code = compile(
                 "\n" * block.line + block.text,
@@ -129,6 +133,13 @@ def run_pytest(block: Block, folder: Path) -> None:
         command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_file_is_shown_as_it_is(page: str) -> None:
+    for block in blocks(page):
+        if block.mark is not None and block.mark.startswith("file: "):
+            assert block.text == (ROOT / block.mark.removeprefix("file: ")).read_text()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -193,22 +204,28 @@ def test_the_reference_has_each_method_with_its_parameters() -> None:
 
 
 def test_the_reference_has_each_member_of_a_claim() -> None:
-    members = inspect.getmembers(WaitClaim, lambda member: isinstance(member, property))
-    names = [name for name, _ in members if not name.startswith("_")]
-    names += [f"await {call(name, method)}" for name, method in methods(WaitClaim)]
-    rows = re.findall(r"^\| `(.*?)` \|", section("### `WaitClaim`"), re.MULTILINE)
-    assert sorted(rows) == sorted(names)
+    assert_members(WaitClaim, "### `WaitClaim`", ("complete", "release", "renew"))
+
+
+def test_the_reference_has_each_member_of_a_turn_and_of_a_resumed_wait() -> None:
+    assert_members(Turn, "### `Turn`", (), "inbound", "flow", "node")
+    assert_members(ResumedWait, "### `ResumedWait`", ())
+
+
+def assert_members(of: type, heading: str, awaited: Sequence[str], *more: str) -> None:
+    members = inspect.getmembers(of, lambda member: isinstance(member, property))
+    names = [*more, *(name for name, _ in members if not name.startswith("_"))]
+    names += ["await " * (name in awaited) + call(name, method) for name, method in methods(of)]
+    rows = re.findall(r"^\| (`.*?`) \|", section(heading), re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`(.*?)`", row)) == sorted(names)
 
 
 def test_a_sync_claim_has_the_members_of_an_async_one() -> None:
     assert public_names(SyncWaitClaim) == public_names(WaitClaim)
-    for name, method in methods(SyncWaitClaim):
-        assert f"`{call(name, method)}`" in section("### `SyncWaitClaim`")
 
 
-def test_a_claimed_record_has_what_a_record_has_and_more() -> None:
-    for name in public_names(ClaimedRecord) - public_names(SessionRecord):
-        assert f"`{name}`" in section("### `ClaimedRecord`")
+def test_a_resumed_wait_has_what_a_record_has_and_more() -> None:
+    assert public_names(ResumedWait) > public_names(SessionRecord)
 
 
 def section(heading: str) -> str:

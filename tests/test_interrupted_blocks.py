@@ -17,6 +17,7 @@ import async_session_store
 from async_session_store import ReplyScope, SessionStore, WaitClaimedError
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
+from async_session_store.testing.contract.taking_turns import Message, Order
 
 PACKAGE = str(Path(async_session_store.__file__).parent)
 LEASE = 0.5
@@ -69,13 +70,26 @@ def fail(store: SessionStore, number: int) -> None:
         raise KeyError
 
 
+def take_turn(store: SessionStore, number: int) -> None:
+    message = Message("hi", scope=scope(number))
+    with store.turn(CTX, message, flow="order", memory=Order, lease=LEASE) as turn:
+        turn.memory.toppings.append("olives")
+        turn.ask("take_size")
+
+
+def begin(store: SessionStore, number: int) -> None:
+    message = Message("hi", scope=scope(-number))
+    with store.turn(CTX, message, flow="order", memory=Order, lease=LEASE) as turn:
+        turn.ask("take_size")
+
+
 def claim(store: SessionStore, number: int) -> None:
     held = store.claim_wait(CTX, "u1", scope(number), lease=LEASE)
     assert held is not None
     held.release()
 
 
-@pytest.mark.parametrize("use", [resume, fail, claim])
+@pytest.mark.parametrize("use", [resume, fail, claim, take_turn, begin])
 def test_r3_no_claim_is_renewed_by_nobody_wherever_its_thread_was_interrupted(
     use: Callable[[SessionStore, int], None],
 ) -> None:
@@ -101,8 +115,9 @@ def interrupt_everywhere(use: Callable[[SessionStore, int], None]) -> None:
         assert number > 100
         time.sleep(1.2 * LEASE)
         for each in range(1, number + 1):
-            if store.get_session(f"k{each}") is not None:
-                assert_not_claimed(store, each)
+            for at in (each, -each):
+                if store.get_wait(CTX, "u1", scope(at)) is not None:
+                    assert_not_claimed(store, at)
 
 
 def assert_not_claimed(store: SessionStore, number: int) -> None:

@@ -21,10 +21,10 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import anyio
 import uvicorn
@@ -38,8 +38,6 @@ from async_session_store import (
     AsyncSessionStore,
     DuplicateDeliveryError,
     InvalidInputError,
-    SessionCursor,
-    SessionData,
     SessionRecord,
     SessionStoreError,
     TenantCtx,
@@ -52,7 +50,7 @@ import booking
 
 HERE = Path(__file__).parent
 LEASE = 3  # seconds: after a crash, a message that comes again waits as long for its turn
-BEGINNING = "ask_name"
+OVER = "over"  # the flow has ended, and what waits is its last words
 WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
 CHOICES = {"confirm": ["yes", "no"]}
 
@@ -62,10 +60,17 @@ COOKIE_SECONDS = 365 * 24 * 60 * 60
 MAX_FRAME_BYTES = 64 * 1024
 HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'self'"}
 
-Memory = dict[str, str]
 Frame = dict[str, object]
 
 logger = logging.getLogger("uvicorn.error")
+
+
+@dataclass
+class Memory(booking.Booking):
+    """What a flow remembers here: also the message that it answered last, and how."""
+
+    answered: str = ""
+    said: str = ""
 
 
 # --- The flow ---------------------------------------------------------------------------------
@@ -74,55 +79,30 @@ logger = logging.getLogger("uvicorn.error")
 async def answer(store: AsyncSessionStore, inbound: channels.Inbound) -> Frame:
     """Take a user's turn, and tell what the bot says to it: the same if the turn comes again."""
     try:
-        paused = await take_turn(store, inbound)
+        said, node = await take_turn(store, inbound)
     except DuplicateDeliveryError:
         record = await store.get_wait(ctx_of(inbound.user_id), inbound.user_id, inbound.scope)
-        return reply(inbound, record.data if record else None)
-    return reply(inbound, paused)
+        if record is None:
+            return reply(inbound, "I have taken that in before.", OVER)
+        said, node = last_words(record), record.data.cursor.node_pointer
+    return reply(inbound, said, node)
 
 
-async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> SessionData:
-    """Resume the flow that this turn answers; if there is none, let one begin."""
-    ctx = ctx_of(inbound.user_id)
-    while True:
-        async with store.resume_wait(
-            ctx,
-            inbound.user_id,
-            inbound.scopes(),
-            lease=LEASE,
-            wait=3 * LEASE,
-            delivery_id=inbound.delivery_id,
-        ) as wait:
-            if wait is not None:
-                paused = go_on(inbound, wait)
-                await store.register_wait(ctx, inbound.user_id, inbound.scope, wait.key, paused)
-                return paused
-        # A flow begins with a wait, so that of two first messages at once only one begins it.
-        start = paused_at(inbound, BEGINNING, {})
-        await store.register_wait_if_absent(ctx, inbound.user_id, inbound.scope, uuid4().hex, start)
-
-
-def go_on(inbound: channels.Inbound, wait: SessionRecord) -> SessionData:
+async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tuple[str, str]:
     """Take one step, and remember what the bot says to it, in case that does not arrive."""
-    memory = json.loads(wait.data.context_json)
-    if memory["answered"] == inbound.delivery_id:
-        return wait.data  # the server died after this step, before it noted the delivery
-    said, node = booking.step(wait.data.cursor.node_pointer, memory, inbound.text or "")
-    if node is None:  # the flow has ended, and the next one begins where it was
-        return paused_at(inbound, BEGINNING, {}, inbound.delivery_id, said)
-    return paused_at(inbound, node, memory, inbound.delivery_id, said)
-
-
-def paused_at(
-    inbound: channels.Inbound, node: str, memory: Memory, answered: str = "", said: str = ""
-) -> SessionData:
-    noted = {"conversation": inbound.conversation, "answered": answered, "said": said}
-    return SessionData(
-        tenant_ctx=ctx_of(inbound.user_id),
-        flow_id="booking",
-        cursor=SessionCursor(node_pointer=node),
-        context_json=json.dumps(memory | noted),
-    )
+    async with store.turn(
+        ctx_of(inbound.user_id),
+        inbound,
+        flow="booking",
+        memory=Memory,
+        lease=LEASE,
+        wait=3 * LEASE,
+    ) as turn:
+        node = None if turn.node == OVER else turn.node
+        said, node = booking.step(node, turn.memory, turn.text or "")
+        turn.memory.answered, turn.memory.said = inbound.delivery_id, said
+        turn.ask(node or OVER)
+        return said, node or OVER
 
 
 def ctx_of(user: UserId) -> TenantCtx:
@@ -132,10 +112,8 @@ def ctx_of(user: UserId) -> TenantCtx:
 # --- What the page is told --------------------------------------------------------------------
 
 
-def reply(inbound: channels.Inbound, paused: SessionData | None) -> Frame:
-    """The bot's activity. ``paused`` is None if the turn was answered too long ago."""
-    node = paused.cursor.node_pointer if paused else BEGINNING
-    said = json.loads(paused.context_json)["said"] if paused else "I have taken that in before."
+def reply(inbound: channels.Inbound, said: str, node: str) -> Frame:
+    """The bot's activity."""
     return {
         "type": "message",
         "from": {"role": "bot"},
@@ -159,14 +137,17 @@ async def waits(store: AsyncSessionStore, user: UserId) -> Frame:
 
 
 def wait_of(record: SessionRecord) -> Frame:
-    memory = json.loads(record.data.context_json)
     return {
-        "conversation": {"id": memory["conversation"]},
-        "question": memory["said"],
-        "replyToId": memory["answered"],
+        "conversation": {"id": channels.place(record.scope).conversation},
+        "question": last_words(record),
+        "replyToId": json.loads(record.data.context_json)["answered"],
         "waitsFor": WAITS_FOR[record.data.cursor.node_pointer],
         "secondsLeft": (record.expires_at - datetime.now(timezone.utc)).total_seconds(),
     }
+
+
+def last_words(record: SessionRecord) -> str:
+    return json.loads(record.data.context_json)["said"]
 
 
 # --- The server -------------------------------------------------------------------------------

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache, partial
-from typing import Any, Final, Generic, TypeVar, cast, get_type_hints
+from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-_UNREADABLE: Final = (TypeError, ValueError, ValidationError, PydanticSerializationError)
+# What pydantic raises for a type, and Python for a constructor. Anything else may be a signal
+# handler's, and comes out as it is.
+_UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
 
@@ -33,7 +36,7 @@ class MemoryType(Generic[_M]):
             self._to_json = partial(adapter.serializer.to_json, warnings=False)
             self._fields = frozenset(_field_names(kind))
             self._from_json(self._to_json(kind()))
-        except Exception as error:  # noqa: BLE001  # a constructor may raise anything
+        except _UNFIT as error:
             problem = type(error).__name__
         if problem is not None:
             raise InvalidInputError(
@@ -66,7 +69,7 @@ class MemoryType(Generic[_M]):
             return text.decode()
         except ValidationError as error:
             field, problem = self._first_problem(error)
-        except _UNREADABLE as error:
+        except _UNFIT as error:
             field, problem = None, f"pydantic raised {type(error).__name__}"
         raise FlowMemoryError(flow, field, f"{problem}; as JSON it would not fit {self.name}")
 
@@ -90,10 +93,9 @@ def memory_type(kind: type[_M]) -> MemoryType[_M]:
 
 
 def _field_names(kind: type[Any]) -> Iterable[str]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        for name, field in kind.model_fields.items():
-            yield name
-            if isinstance(field.validation_alias, str):
-                yield field.validation_alias
-    elif isinstance(kind, type):
-        yield from get_type_hints(kind)
+    """Return the names that pydantic may call a field by."""
+    for parent in getattr(kind, "__mro__", ()):
+        yield from inspect.get_annotations(parent)
+        if parent is not BaseModel and issubclass(parent, BaseModel):
+            aliases = (field.validation_alias for field in parent.model_fields.values())
+            yield from (alias for alias in aliases if isinstance(alias, str))

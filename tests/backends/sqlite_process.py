@@ -16,7 +16,7 @@ from typing import Final
 
 from async_session_store import AsyncSessionStore, ReplyScope, StoreUnavailableError
 from async_session_store.backends.sqlite import SqliteBackend
-from async_session_store.testing.contract.builders import register
+from async_session_store.testing.contract.builders import CTX, A, register
 
 TESTS: Final = Path(__file__).parents[1]
 
@@ -73,6 +73,9 @@ async def run(store: AsyncSessionStore, command: str, *arguments: str) -> None:
         case "register":
             for key in arguments:
                 await register(store, key, ReplyScope(conversation=key))
+        case "queue":
+            asyncio.ensure_future(store.claim_wait(CTX, "u1", A, wait=60))  # noqa: RUF006  # it runs until the process is killed
+            await asyncio.sleep(0.1)
         case "close":
             await store.aclose()
 

@@ -199,7 +199,10 @@ async def test_t5_purging_keeps_to_its_namespace(
 @pytest.mark.parametrize("of", [CTX, ctx("u1", team="session")], ids=["usual", "a kind's name"])
 @pytest.mark.parametrize(
     "kind",
-    ["session", "meta", "meta:more", "claim", "delivery", "waits", "waits:user", "waits:scope"],
+    [
+        *("session", "meta", "meta:more", "claim", "queue", "delivery", "waits", "waits:user"),
+        "waits:scope",
+    ],
 )
 async def test_f7_t5_a_namespace_within_another_is_left_alone(
     redis_server: RedisServer,

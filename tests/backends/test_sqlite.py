@@ -11,7 +11,15 @@ import pytest
 from backend_hooks import SqliteHooks
 from typing_extensions import override
 
-from async_session_store import AsyncSessionStore, DuplicateDeliveryError, ReplyScope
+from async_session_store import (
+    AsyncSessionStore,
+    DuplicateDeliveryError,
+    ReplyScope,
+    SessionKey,
+    WaitClaimedError,
+)
+from async_session_store._deliveries import delivery_digest
+from async_session_store.abc import ClaimKey, Outcome, StoredWait
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing import SharedStorageSuite
@@ -19,6 +27,7 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
+    clear,
     context_of,
     ctx,
     data,
@@ -146,14 +155,108 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         assert len(set(ids.values())) == 2
         assert all(ids.values())
 
+    @pytest.mark.parametrize("version", [1, 2, 3, 4])
+    async def test_9_claims_of_an_older_version_are_held_and_completed(
+        self, tmp_path: Path, version: int
+    ) -> None:
+        path, owner = tmp_path / "old.db", data().owner
+        write_claimed(path, version)
+        async with AsyncSessionStore(SqliteBackend(path), default_wait_ttl=600) as store:
+            record = await store.get_wait(CTX, "u1", A)
+            assert record is not None
+            assert (record.key, record.scope) == ("k", None)
+            if version == 1:
+                held = (await claim(store, A))._claim
+            else:
+                held = ClaimKey(owner, A.scope_hash(), "token", record.key)
+            for options in ({}, {"wait": 0.05}):
+                with pytest.raises(WaitClaimedError):
+                    await store.claim_wait(CTX, "u1", A, **options)
+            assert await is_claimed(store, A)
+            following = StoredWait(owner, A.scope_hash(), A, record.key, data("next"), None)
+            done = await store._storage.complete_claim(held, delivery=None, then=following)
+            assert done is Outcome.DONE
+            record = await store.get_wait(CTX, "u1", A)
+            assert record is not None
+            assert (record.data, record.scope) == (data("next"), A)
+
+    @pytest.mark.parametrize("version", [2, 3, 4])
+    async def test_n2_a_claim_of_an_older_version_is_superseded(
+        self, tmp_path: Path, version: int
+    ) -> None:
+        path = tmp_path / "old.db"
+        write_claimed(path, version)
+        async with AsyncSessionStore(SqliteBackend(path)) as store:
+            await clear(store, A)
+            held = ClaimKey(data().owner, A.scope_hash(), "token", SessionKey("k"))
+            following = StoredWait(held.owner, A.scope_hash(), A, SessionKey("k"), data(), None)
+            done = await store._storage.complete_claim(held, delivery=None, then=following)
+            assert done is Outcome.MISSING
+            assert await listed(store) == []
+
+    async def test_9_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
+        schemas = []
+        for version in range(6):
+            path = tmp_path / f"{version}.db"
+            if version:
+                write_claimed(path, version)
+            async with AsyncSessionStore(SqliteBackend(path)) as store:
+                await store.ping()
+            with closing(sqlite3.connect(path)) as database:
+                schemas.append(database.execute("SELECT name, sql FROM sqlite_master").fetchall())
+        for schema in schemas:
+            assert sorted(schema, key=str) == sorted(schemas[0], key=str)
+
+    def test_the_reference_describes_each_column(self) -> None:
+        text = Path(__file__).parents[2].joinpath("docs/reference/wire-format.md")
+        described = text.read_text(encoding="utf-8").split("## SQLite")[1]
+        with closing(sqlite3.connect(":memory:")) as database:
+            run_scripts(database, 5)
+            names = database.execute(
+                "SELECT tables.name, columns.name FROM sqlite_master AS tables,"
+                " pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+            ).fetchall()
+        assert len(names) > 30
+        for table, column in names:
+            assert f"`{table}`" in described
+            assert f"`{column}`" in described
+
+
+def run_scripts(database: sqlite3.Connection, until: int) -> None:
+    schema = files("async_session_store.backends.sqlite").joinpath("schema")
+    database.create_function("delivery_digest", 2, delivery_digest)
+    for version in range(1, until + 1):
+        database.executescript(schema.joinpath(f"{version}.sql").read_text(encoding="utf-8"))
+    database.execute(f"PRAGMA user_version = {until}")
+
+
+def write_claimed(path: Path, version: int) -> None:
+    """Write a file as a version of this library did: a wait "k" at A, claimed if that is known."""
+    document = json.loads(data().model_dump_json())
+    del document["context_json"]
+    place = ("prod", "acme", "", "u1", A.scope_hash())
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        run_scripts(database, version)
+        database.execute(
+            "INSERT INTO sessions"
+            " (env, tenant, team, user, scope_hash, key, document, context_json)"
+            " VALUES (?, ?, ?, ?, ?, 'k', ?, 'state')",
+            (*place, json.dumps(document)),
+        )
+        if version == 1:
+            return
+        database.execute("UPDATE sessions SET wait_id = 'id'")
+        database.execute(
+            "INSERT INTO claims (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
+            " VALUES (?, ?, ?, ?, ?, 'token', 'id', ?)",
+            (*place, int(time.time() * 1000) + 600_000),
+        )
+
 
 def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
     """Write a file as the second version of this library did: deliveries at the scope A."""
-    schema = files("async_session_store.backends.sqlite").joinpath("schema")
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        for version in (1, 2):
-            database.executescript(schema.joinpath(f"{version}.sql").read_text(encoding="utf-8"))
-        database.execute("PRAGMA user_version = 2")
+        run_scripts(database, 2)
         database.executemany(
             f"INSERT INTO deliveries VALUES ('prod', 'acme', '', 'u1', '{A.scope_hash()}', ?, ?)",
             deliveries.items(),

@@ -17,6 +17,7 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     CorruptSessionError,
+    NewWait,
     ReplyScope,
     SessionNotFoundError,
 )
@@ -140,6 +141,49 @@ async def test_r2_a_wait_without_identity_is_not_claimed(
         await store.claim_wait(CTX, "u1", A)
     assert await register(store, "k", A) is None
     assert await store.claim_wait(CTX, "u1", A) is not None
+
+
+@pytest.mark.parametrize(
+    "scope", [None, "", "nonsense", "{}", b"\xff", 7, '{"conversation":"a\\nb"}', "[1]"]
+)
+async def test_r2_a_scope_that_cannot_be_read_is_only_missing_in_the_record(
+    path: Path, store: AsyncSessionStore, scope: object
+) -> None:
+    change(path, "UPDATE sessions SET scope = ? WHERE key = 'k'", scope)
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert (record.key, record.scope) == ("k", None)
+    records = await store.list_wait_records(CTX, "u1")
+    assert [one.scope for one in records] == [None, B]
+    assert await find(store, A) == "k"
+    claim = await store.claim_wait(CTX, "u1", A)
+    assert claim is not None
+    assert claim.record == record
+    assert await claim.complete(NewWait(A, data("next")))
+    record = await store.get_record("k")
+    assert record is not None
+    assert record.scope == A
+
+
+async def test_r2_the_scope_of_a_record_is_the_stored_text_whatever_its_hash(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    change(path, "UPDATE sessions SET scope = ? WHERE key = 'k'", '{"conversation":"sealed"}')
+    record = await store.get_wait(CTX, "u1", A)
+    assert record is not None
+    assert record.scope == ReplyScope(conversation="sealed")
+
+
+async def test_r2_a_document_that_was_damaged_under_a_claim_is_not_replaced(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    claim = await store.claim_wait(CTX, "u1", A)
+    assert claim is not None
+    change(path, "UPDATE sessions SET document = 'nonsense' WHERE key = 'k'")
+    with pytest.raises(CorruptSessionError):
+        await claim.complete(NewWait(A, data("next")))
+    await claim.renew()
+    assert await claim.complete()
 
 
 async def test_r2_a_claim_with_an_odd_deadline_hinders_nobody(

@@ -30,6 +30,7 @@ from async_session_store import (
     TenantCtx,
     WaitClaimedError,
 )
+from async_session_store.testing.contract.taking_turns import Message
 
 URL = sys.argv[1]
 NAMESPACE = f"test:storm:{os.getpid()}" if URL.startswith("redis") else None
@@ -40,6 +41,7 @@ OTHERS = 3
 HANG = 60.0
 AGAIN = 0.3  # how often an interrupt is followed by another, which may hit the clean-up
 LONGEST_DELAY = 0.002
+EDITED = '{"edited":true}'
 
 CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 
@@ -110,6 +112,7 @@ class Actions:
         self._acts = (
             *(self.register, self.read, self.edit, self.claim),
             *(self.resume, self.resume, self.resume_and_fail, self.resume_and_ask),
+            *(self.take_turn, self.take_turn),
         )
 
     def next(self) -> None:
@@ -123,10 +126,10 @@ class Actions:
 
     def read(self) -> None:
         found = self._store.get_session(self._key)
-        assert found is None or found.context_json in ("{}", "edited")
+        assert found is None or found.context_json in ("{}", EDITED)
 
     def edit(self) -> None:
-        self._store.edit_session(self._key, lambda _: data("edited"))
+        self._store.edit_session(self._key, lambda _: data(EDITED))
 
     def claim(self) -> None:
         claim = self._store.claim_wait(CTX, "u1", scope(self._place), lease=LEASE)
@@ -140,6 +143,14 @@ class Actions:
     def resume_and_ask(self) -> None:
         with self._store.resume_wait(CTX, "u1", scope(self._place), lease=LEASE):
             self.register()
+
+    def take_turn(self) -> None:
+        message = Message(scope=scope(self._place))
+        with self._store.turn(
+            CTX, message, flow="storm", memory=dict[str, bool], lease=LEASE, wait=2 * LEASE
+        ) as turn:
+            turn.memory["edited"] = True
+            turn.ask("wait")
 
     def resume_and_fail(self) -> None:
         with (

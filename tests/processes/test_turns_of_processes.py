@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 
 import pytest
-from turn_processes import TurnWorkers, turn_workers
+from turn_processes import Event, TurnWorkers, turn_workers
 from turn_worker import CTX, SCOPE, Answers, Message
 from worker_processes import Storage
 
@@ -74,78 +74,109 @@ def test_n4_quick_messages_are_taken_in_order(storage: Storage, form: str, count
 
 
 class Conversation:
-    """A user who answers each question once it was asked, and a platform that delivers again."""
+    """A user who answers each question once it was asked."""
 
     def __init__(self, user: str) -> None:
         self.user = user
         self.number = 0
-        self.handled = 0
+        """Of the message that is not handled yet; as many are."""
         self.holders: set[int] = set()
         """The workers that have the message."""
 
 
-def kill_workers_in_their_turns(storage: Storage, kills: int, messages: int) -> int:
-    """Let 4 workers take turns, and kill each again and again; how many turns were begun anew."""
-    chance = random.Random(kills)
-    talks = {f"user-{number}": Conversation(f"user-{number}") for number in range(8)}
-    killed = repeated = 0
-    with turn_workers(storage, 4) as workers:
-        alive = set(range(4))
+class Platform:
+    """Delivers each message until it was handled, and kills workers in the midst of that."""
 
-        def deliver(talk: Conversation) -> None:
-            dies = None
-            if killed < kills and chance.random() < 0.3:
-                dies = chance.uniform(0.0005, 0.02)
-            if not alive:
-                return
-            worker = chance.choice(sorted(alive))
-            talk.holders.add(worker)
-            pause = chance.uniform(0, 0.006)
-            workers.send(
-                worker, Message(talk.user, talk.number, lease=1.0, pause=pause, dies_after=dies)
-            )
+    def __init__(self, workers: TurnWorkers, kills: int, messages: int) -> None:
+        self._workers = workers
+        self._kills = kills
+        self._messages = messages
+        self._chance = random.Random(kills)
+        self._alive = set(range(4))
+        self._killed = 0
+        self.repeated = 0
+        self.talks = {f"user-{number}": Conversation(f"user-{number}") for number in range(8)}
 
-        for talk in talks.values():
-            deliver(talk)
-        while killed < kills or any(talk.handled < messages for talk in talks.values()):
-            event = workers.next_event()
+    def run(self) -> None:
+        self._deliver_all()
+        while self._killed < self._kills or self._least_handled() < self._messages:
+            event = self._workers.next_event()
             if event.what == "ready":
-                alive.add(event.worker)
-                for talk in talks.values():
-                    if not talk.holders:
-                        deliver(talk)
+                self._alive.add(event.worker)
+                self._deliver_all()
             elif event.what == "died":
-                killed += 1
-                alive.discard(event.worker)
-                workers.start(event.worker)
-                for talk in talks.values():
-                    talk.holders.discard(event.worker)
-                    if not talk.holders:
-                        repeated += 1
-                        deliver(talk)
+                self._on_death(event.worker)
             elif event.what != "has":
-                talk = talks[event.user]
-                # A message that was handled before its worker could say so is a duplicate.
-                assert event.what in ("done", "duplicate", "lost"), event
-                talk.holders.discard(event.worker)
-                if event.what != "lost" and event.number == talk.number:
-                    talk.number += 1
-                    talk.handled += 1
-                    talk.holders.clear()
-                if not talk.holders:
-                    deliver(talk)
-                    if chance.random() < 0.1:
-                        deliver(talk)  # delivered twice at once
-    for user, record in waiting(storage, list(talks)).items():
+                self._on_answer(event)
+
+    def _least_handled(self) -> int:
+        return min(talk.number for talk in self.talks.values())
+
+    def _on_death(self, worker: int) -> None:
+        self._killed += 1
+        self._alive.discard(worker)
+        self._workers.start(worker)
+        for talk in self.talks.values():
+            if worker in talk.holders:
+                talk.holders.discard(worker)
+                self.repeated += not talk.holders
+        self._deliver_all()
+
+    def _on_answer(self, event: Event) -> None:
+        # A message that was handled before its worker could say so is a duplicate.
+        assert event.what in ("done", "duplicate", "lost"), event
+        talk = self.talks[event.user]
+        talk.holders.discard(event.worker)
+        if event.what != "lost" and event.number == talk.number:
+            talk.number += 1
+            talk.holders.clear()
+        if not talk.holders:
+            self._deliver(talk)
+            if self._chance.random() < 0.1:
+                self._deliver(talk)  # delivered twice at once
+
+    def _deliver_all(self) -> None:
+        for talk in self.talks.values():
+            if not talk.holders:
+                self._deliver(talk)
+
+    def _deliver(self, talk: Conversation) -> None:
+        if not self._alive:
+            return
+        dies_after = None
+        if self._killed < self._kills and self._chance.random() < 0.3:
+            dies_after = self._chance.uniform(0.0005, 0.02)
+        worker = self._chance.choice(sorted(self._alive))
+        talk.holders.add(worker)
+        pause = self._chance.uniform(0, 0.006)
+        message = Message(talk.user, talk.number, lease=1.0, pause=pause, dies_after=dies_after)
+        self._workers.send(worker, message)
+
+
+def kill_workers_in_their_turns(storage: Storage, kills: int, messages: int) -> int:
+    """Let 4 workers take turns, and kill them now and then; how many messages came again."""
+    with turn_workers(storage, 4) as workers:
+        platform = Platform(workers, kills, messages)
+        platform.run()
+    for user, record in waiting(storage, list(platform.talks)).items():
         # Each message once, and the flow waits for the answer to the question after the last.
         last = int(record.data.cursor.node_pointer)
         assert taken(record) == list(range(last))
-        assert last in (talks[user].number, talks[user].number + 1)
-    return repeated
+        assert last in (platform.talks[user].number, platform.talks[user].number + 1)
+    return platform.repeated
 
 
 def test_n1_n3_messages_are_handled_once_by_workers_that_are_killed(storage: Storage) -> None:
     assert kill_workers_in_their_turns(storage, kills=25, messages=15) > 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_n1_n3_messages_are_handled_once_however_often_workers_are_killed(
+    storage: Storage, request: pytest.FixtureRequest
+) -> None:
+    kills = int(request.config.getoption("--rounds"))
+    assert kill_workers_in_their_turns(storage, kills, messages=3 * kills) > kills / 4
 
 
 @pytest.fixture

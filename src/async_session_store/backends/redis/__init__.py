@@ -200,7 +200,13 @@ class RedisBackend(Backend):
                 self._keys.user(owner),
                 self._keys.claim(owner, scope_hash),
             ],
-            *_wait_arguments(wait, document, stamp),
+            key,
+            owner_text(owner),
+            scope_hash,
+            document,
+            stamp,
+            _ttl(wait.ttl),
+            wait.scope.encoded,
             int(only_if_absent),
             size=len(document),
         )
@@ -294,16 +300,16 @@ class RedisBackend(Backend):
         )
         verdict, *rest = cast("list[object]", reply)
         if verdict == _replies.QUEUED:
-            number, free_in = cast("list[int]", rest)
-            place = ClaimKey(owner, scope_hashes[number - 1], token)
+            queued_at, free_in = cast("list[int]", rest)
+            place = ClaimKey(owner, scope_hashes[queued_at - 1], token)
             return Queued(place, None if free_in < 0 else free_in)
         outcome = _replies.outcome(verdict)
         if outcome is not Outcome.DONE:
             return _replies.refused_claim(outcome, rest)
-        number, found, lease_end = cast("tuple[int, object, object]", rest)
-        record = self._record(found)
+        claimed_at, lease_end, *found = rest
+        record = self._record(found or None)
         key = record.key if isinstance(record, SessionRecord) else None
-        claim = ClaimKey(owner, scope_hashes[number - 1], token, key)
+        claim = ClaimKey(owner, scope_hashes[cast("int", claimed_at) - 1], token, key)
         if isinstance(record, Unreadable):
             await self.release_claim(claim)
             return record
@@ -333,7 +339,9 @@ class RedisBackend(Backend):
         if isinstance(then, StoredWait):
             stamp = _stamps.fresh()
             document = _documents.encode(then.data, stamp)
-            following = (_NEXT, *_wait_arguments(then, document, stamp))
+            following = (_NEXT, document, stamp, _ttl(then.ttl), then.scope.encoded)
+            if (then.key, then.owner, then.scope_hash) != (claim.session_key, owner, scope_hash):
+                following += (then.key, owner_text(then.owner), then.scope_hash)
             size = len(document)
         reply = await self._run(
             "complete_claim",
@@ -372,8 +380,8 @@ class RedisBackend(Backend):
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         # A client of the caller's own is given back its connection after each batch, so that one
         # must be left for the next batch.
-        turns = Turns(pool, self._channel, spare=0 if self._owns_client else 1)
-        self._turns = turns
+        spare = 0 if self._owns_client else 1
+        turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
             async with switches_heard(pool, runner.change_connection):
                 yield runner
@@ -431,19 +439,6 @@ def _settings(client: Redis) -> dict[str, Any]:
 
 def _viewer(viewer: Owner | None) -> str:
     return _NOTHING if viewer is None else owner_text(viewer)
-
-
-def _wait_arguments(wait: StoredWait, document: bytes, stamp: bytes) -> tuple[Argument, ...]:
-    """Return a new wait as the scripts take it."""
-    return (
-        wait.key,
-        owner_text(wait.owner),
-        wait.scope_hash,
-        document,
-        stamp,
-        _ttl(wait.ttl),
-        wait.scope.encoded,
-    )
 
 
 def _ttl(ttl: int | None) -> Argument:

@@ -53,6 +53,11 @@ class Keys:
         return f"{self._escaped}:*"
 
     @property
+    def channels(self) -> str:
+        """A pattern of all channels of the namespace."""
+        return f"{self._escaped}:turns:*"
+
+    @property
     def users(self) -> str:
         """A pattern of all users' sets of waits."""
         return f"{self._escaped}:waits:user:*"

@@ -37,13 +37,15 @@ class Turns:
     Args:
         pool: Where the connection comes from.
         channel: A channel that no other process listens on.
+        pattern: Matches all such channels, as ``ACL SETUSER`` takes it.
         spare: How many connections of the pool must stay free for others.
     """
 
-    def __init__(self, pool: ConnectionPool, channel: str, *, spare: int) -> None:
+    def __init__(self, pool: ConnectionPool, channel: str, pattern: str, *, spare: int) -> None:
         self._pool = pool
         self._spare = spare
-        self.channel = channel
+        self._channel = channel
+        self._pattern = pattern
         self._now = asyncio.get_running_loop().time
         self._waiting: dict[str, asyncio.Event] = {}
         # A message may come between the reply that gave the place and the wait for the turn.
@@ -101,7 +103,7 @@ class Turns:
             await self._pool.get_connection(),  # type: ignore[no-untyped-call]  # redis-py's
         )
         try:
-            await send(connection, [pack("SUBSCRIBE", self.channel)])
+            await send(connection, [pack("SUBSCRIBE", self._channel)])
             while True:
                 with anyio.fail_after(_IDLE):
                     message = await read_push(connection)
@@ -135,8 +137,8 @@ class Turns:
         if not self._is_told:
             self._is_told = True
             _logger.warning(
-                "the Redis server does not let its user subscribe (%s): whoever waits for a claim "
-                "starts up to 0.3 s late; grant the user +subscribe, +publish and &{namespace}"
-                ":turns:*",
+                "the Redis server does not let its user subscribe (%s): callers that wait for a "
+                "claim start up to 0.3 s late; grant the user +subscribe +publish &%s",
                 type(error).__name__,
+                self._pattern,
             )

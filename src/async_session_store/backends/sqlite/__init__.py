@@ -218,7 +218,7 @@ class SqliteBackend(Backend):
         begin_at: str | None,
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
-        return await self._writing(
+        found = await self._writing(
             lambda tables: tables.claims.claim(
                 owner,
                 scope_hashes,
@@ -230,6 +230,11 @@ class SqliteBackend(Backend):
             ),
             brief=len(scope_hashes) <= _FEW,
         )
+        if queue and not isinstance(found, (Claimed, Queued)):
+            # The caller may have given up a place, and then it is the next one's turn.
+            for scope_hash in scope_hashes:
+                self._is_turn_of_next(owner, scope_hash)
+        return found
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
@@ -246,13 +251,13 @@ class SqliteBackend(Backend):
         outcome = await self._writing(
             lambda tables: tables.claims.complete(claim, delivery, following), size=size
         )
-        self._claim_ended(claim)
+        self._is_turn_of_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         outcome = await self._writing(lambda tables: tables.claims.release(claim))
-        self._claim_ended(claim)
+        self._is_turn_of_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
@@ -273,9 +278,10 @@ class SqliteBackend(Backend):
     async def _sweep(self, rows: int) -> int:
         return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
 
-    def _claim_ended(self, claim: ClaimKey) -> None:
+    def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
+        """Wake who is next in line at a scope, if that is a caller of this backend."""
         if self._turns is not None:
-            self._turns.claim_ended(claim.owner, claim.scope_hash)
+            self._turns.look_at(owner, scope_hash)
 
     def _next_in_line(self) -> Awaitable[frozenset[str]]:
         return self._reading(lambda tables: tables.queues.next_in_line(), single=True)

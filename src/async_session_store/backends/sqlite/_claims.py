@@ -200,33 +200,43 @@ class ClaimTable:
     def complete(
         self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
     ) -> Outcome:
+        if isinstance(then, Wait):
+            self._sessions.sweep_a_few()  # before the look, so that it takes nothing found there
         held = self._held(claim)
         if held is None:
             return Outcome.LOST
         if isinstance(then, Wait):
-            self._sessions.sweep_a_few()
-            refusal = self._sessions.refusal(then)
-            if refusal is not None:
-                return refusal
-        is_done = held.is_as_claimed or (isinstance(then, Wait) and self._has_expired(claim, held))
-        self._execute(_END, self._columns(claim))
-        if delivery is not None:
-            self._remember(claim.owner, delivery)
-        if not is_done:
+            return self._complete_with(claim, held, delivery, then)
+        self._end(claim, delivery)
+        if not held.is_as_claimed:
             return Outcome.MISSING
-        if isinstance(then, Wait):
-            self._let_follow(claim, held.key, then)
-        elif then is None and held.key is not None:
+        if then is None and held.key is not None:
             self._sessions.remove(held.key)
         return Outcome.DONE
 
-    def _let_follow(self, claim: ClaimKey, before: SessionKey | None, then: Wait) -> None:
-        if before == then.key and claim.scope_hash == then.scope_hash:
+    def _complete_with(
+        self, claim: ClaimKey, held: _Held, delivery: Delivery | None, then: Wait
+    ) -> Outcome:
+        """Complete a claim, and register a wait in place of the claimed one."""
+        before = self._sessions.find_before(then)
+        if isinstance(before, Outcome):
+            return before
+        is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
+        self._end(claim, delivery)
+        if not is_replaceable:
+            return Outcome.MISSING
+        if held.key == then.key and claim.scope_hash == then.scope_hash:
             self._sessions.replace_wait(then)
-            return
-        if before is not None:
-            self._sessions.remove(before)
-        self._sessions.put(then)
+            return Outcome.DONE
+        if held.key is not None:
+            self._sessions.remove(held.key)
+        self._sessions.put(then, before if then.key != held.key else None)
+        return Outcome.DONE
+
+    def _end(self, claim: ClaimKey, delivery: Delivery | None) -> None:
+        self._execute(_END, self._columns(claim))
+        if delivery is not None:
+            self._remember(claim.owner, delivery)
 
     def _held(self, claim: ClaimKey) -> _Held | None:
         found: tuple[Any, ...] | None

@@ -29,6 +29,7 @@ _REMEMBERED_OWNERS: Final = 1024
 
 Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
 OwnerColumns: TypeAlias = "tuple[str, str, str, str]"
+Place: TypeAlias = "tuple[str, str, str, str, str | None]"
 _T = TypeVar("_T")
 
 OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
@@ -47,7 +48,7 @@ _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
 _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
-_OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
+_PLACE_AT_KEY: Final = f"SELECT env, tenant, team, user, scope_hash FROM sessions WHERE {_AT_KEY}"
 _KEY_AT_SCOPE: Final = f"SELECT {_KEY} FROM sessions WHERE {_AT_SCOPE}"
 _KEYS_WAITING: Final = f"SELECT {_KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
 _VALUES: Final = (
@@ -71,19 +72,10 @@ _DELETE_EXPIRED: Final = (
     "DELETE FROM sessions WHERE rowid IN"
     " (SELECT rowid FROM sessions WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
 )
-_PLACE: Final = "env, tenant, team, user, scope_hash"
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
-_SUPERSEDE_AT_KEY: Final = (
-    f"UPDATE claims SET superseded = 1 WHERE ({_PLACE}) IN"
-    f" (SELECT {_PLACE} FROM sessions WHERE {_AT_KEY})"
-)
-_SUPERSEDE_BOTH: Final = (
-    f"UPDATE claims SET superseded = 1 WHERE ({_PLACE}) IN"
-    f" (SELECT {_PLACE} FROM sessions WHERE {_AT_KEY} UNION ALL SELECT ?, ?, ?, ?, ?)"
-)
 _SUPERSEDE_ALL: Final = (
-    f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND ({_PLACE}) IN"
-    f" (SELECT {_PLACE} FROM sessions WHERE {_WAITING})"
+    f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash IN"
+    f" (SELECT scope_hash FROM sessions WHERE {_WAITING})"
 )
 
 
@@ -176,14 +168,17 @@ class SessionTable:
         return Outcome.DONE
 
     def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
-        if viewer is not None and not self._sees(viewer, key):
+        place = self._place(key)
+        if place is None or (viewer is not None and not viewer.sees(_owner(place[:4]))):
             return Outcome.MISSING
-        columns = (str(key), self._clock.now())
-        self._execute(_SUPERSEDE_AT_KEY, columns)
-        return _done(self._execute(_DELETE_AT_KEY, columns))
+        self.remove(key)
+        if place[4] is not None:
+            self._execute(_SUPERSEDE, place)
+        return Outcome.DONE
 
     def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
-        if viewer is not None and not self._sees(viewer, key):
+        place = None if viewer is None else self._place(key)
+        if viewer is not None and (place is None or not viewer.sees(_owner(place[:4]))):
             return Outcome.MISSING
         columns = (self._deadline(ttl), str(key), self._clock.now())
         return _done(self._execute(_TOUCH, columns))
@@ -191,30 +186,32 @@ class SessionTable:
     def put_wait(self, wait: Wait, *, only_if_absent: bool) -> Registration:
         self.sweep_a_few()
         if self._write_wait(_INSERT_IF_FREE, wait).rowcount:
-            self._supersede(wait.document.owner, wait.scope_hash)
             return Registration(Outcome.DONE)
-        refusal = self.refusal(wait)
-        if refusal is not None:
-            return Registration(refusal)
+        before = self.find_before(wait)
+        if isinstance(before, Outcome):
+            return Registration(before)
         if only_if_absent and self.find_wait(wait.document.owner, [wait.scope_hash]) is not None:
             return Registration(Outcome.TAKEN)
-        return self.put(wait)
+        return self.put(wait, before)
 
-    def refusal(self, wait: Wait) -> Outcome | None:
-        """Return why a wait cannot be registered under its key, if it cannot."""
+    def find_before(self, wait: Wait) -> Row | Outcome | None:
+        """Return the live session under the key of a wait, or why it cannot be replaced."""
         before = self._live(wait.key)
-        return None if before is None else self._refusal(before, wait.document.owner)
+        return before and (self._refusal(before, wait.document.owner) or before)
 
-    def put(self, wait: Wait) -> Registration:
-        """Register a wait that is not refused, in place of what has its key or is at its scope."""
+    def put(self, wait: Wait, before: Row | None) -> Registration:
+        """Register a wait, in place of what is under its key and of what is at its scope."""
         owner = wait.document.owner
-        place = (*owner_columns(owner), wait.scope_hash)
-        self._execute(_SUPERSEDE_BOTH, (str(wait.key), self._clock.now(), *place))
+        if before is not None and before.scope_hash is not None:
+            self._execute(_SUPERSEDE, before[1:6])
+            if before.scope_hash == wait.scope_hash:
+                self.replace_wait(wait)
+                return Registration(Outcome.DONE)
         holder = self.find_wait(owner, [wait.scope_hash])
         detached = None if holder == wait.key else holder
         if detached is not None:
             self._execute(_DETACH, (str(detached),))
-        # Also in place of an expired session at the scope.
+        # Also in place of an expired session at the scope. A trigger supersedes a claim there.
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
@@ -225,7 +222,7 @@ class SessionTable:
         self._execute(_REPLACE_WAIT, columns)
 
     def remove(self, key: SessionKey) -> None:
-        """Remove a live session whose claim has ended."""
+        """Remove a live session, and supersede no claim."""
         self._execute(_DELETE_AT_KEY, (str(key), self._clock.now()))
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -260,7 +257,7 @@ class SessionTable:
             with_key = (*columns, str(session_key))
             deleted = self._execute(_DELETE_KEY_AT_SCOPE, with_key).rowcount > 0
         if deleted:
-            self._supersede(owner, scope_hash)
+            self._execute(_SUPERSEDE, columns[:5])
         return deleted
 
     def delete_waits(self, owner: Owner) -> int:
@@ -276,15 +273,16 @@ class SessionTable:
     # --- Looking up ---------------------------------------------------------------------------
 
     def is_live(self, key: SessionKey) -> bool:
-        columns = (str(key), self._clock.now())
-        return self._execute(_OWNER_AT_KEY, columns).fetchone() is not None
+        return self._place(key) is not None
 
     def _live(self, key: SessionKey) -> Row | None:
         return _row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
 
-    def _sees(self, viewer: Owner, key: SessionKey) -> bool:
-        columns = self._execute(_OWNER_AT_KEY, (str(key), self._clock.now())).fetchone()
-        return columns is not None and viewer.sees(_owner(columns))
+    def _place(self, key: SessionKey) -> Place | None:
+        """Return the columns of a live session's owner, and where it waits."""
+        columns = (str(key), self._clock.now())
+        place: Place | None = self._execute(_PLACE_AT_KEY, columns).fetchone()
+        return place
 
     def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
         found = self._first_at(_SELECT_AT_SCOPE, owner, scope_hashes)
@@ -341,10 +339,6 @@ class SessionTable:
     def sweep_a_few(self) -> None:
         if self._pause.is_over() and self.sweep(_SWEEP) < _SWEEP:
             self._pause.begin()
-
-    def _supersede(self, owner: Owner, scope_hash: str) -> None:
-        """Mark the claim that is held on a scope."""
-        self._execute(_SUPERSEDE, (*owner_columns(owner), scope_hash))
 
     def _write_wait(self, statement: str, wait: Wait) -> sqlite3.Cursor:
         document = wait.document

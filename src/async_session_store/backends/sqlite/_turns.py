@@ -49,7 +49,7 @@ class TurnWatch:
             if not self._waiting:
                 self._stop_timer()
 
-    def claim_ended(self, owner: Owner, scope_hash: str) -> None:
+    def look_at(self, owner: Owner, scope_hash: str) -> None:
         """Look at once if someone waits at a scope."""
         for place, _ in self._waiting.values():
             if place.scope_hash == scope_hash and place.owner == owner:

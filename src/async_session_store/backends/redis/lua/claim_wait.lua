@@ -10,32 +10,36 @@
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
 --          how many milliseconds the claim there lasts yet, negative if none is held}, or {DONE, the
---          number of the scope, a record (see sessions.lua) or nothing if it is empty, when the lease
---          ends in milliseconds since the epoch}
+--          number of the scope, when the lease ends in milliseconds since the epoch}, and after that the
+--          items of a record (see sessions.lua) unless the scope is empty
 
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
 -- Mostly no delivery is remembered, no claim held and nobody waiting, and the first scope that routes
--- anywhere routes to a session that is as we wrote it.
-if redis.call('EXISTS', unpack(KEYS, count + 1)) == 0 then
-  local index, routes = 1, redis.call('MGET', unpack(KEYS, 1, count))
-  while not routes[index] and index < count do index = index + 1 end
-  local key = routes[index]
+-- anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as held: SET
+-- does not replace it.
+local found, is_free = redis.call('MGET', unpack(KEYS)), true
+for index = count + 1, #KEYS do
+  if found[index] then is_free = false end
+end
+if is_free then
+  local index = 1
+  while not found[index] and index < count do index = index + 1 end
+  local key = found[index]
   if key then
     local session_name = ARGV[1] .. ':session:' .. key
     local meta = redis.pcall(
       'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
     )
-    local stamp, document = meta[4], redis.pcall('GET', session_name)
-    if stamp and meta[1] == owner and meta[2] == ARGV[8 + index] and not meta[6]
-      and type(document) == 'string' and string.sub(document, -32) == stamp
+    local stamp = not meta[6] and meta[1] == owner and meta[2] == ARGV[8 + index] and meta[4]
+    local document = stamp and redis.pcall('GET', session_name)
+    if type(document) == 'string' and string.sub(document, -32) == stamp
       and #document <= ARGV[2] + #stamp then
-      local ends = redis.pcall('PEXPIRETIME', session_name)
-      if type(ends) == 'number' then -- Redis 6.2 does not know that command: it goes the long way
-        local claim = KEYS[count + index]
-        redis.call('SET', claim, token .. meta[3], 'PX', lease)
-        local record = {key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
-        return {'DONE', index, record, redis.call('PEXPIRETIME', claim)}
+      local ends, claim = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index]
+      if type(ends) == 'number' -- Redis 6.2 does not know that command: it goes the long way
+        and redis.call('SET', claim, token .. meta[3], 'PX', lease, 'NX') then
+        local lease_end = redis.call('PEXPIRETIME', claim)
+        return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
       end
     end
   elseif ARGV[7] == '' then
@@ -75,20 +79,20 @@ end
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
   if own then leave(queue_at(own), token) end
-  return {'DONE', index, found, expiry(claim_at(index))}
+  return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
--- The identity of the wait at a scope.
+-- What a claim on the wait at a scope holds: see claims.lua.
 local function identity(key, session, scope)
   if is_only_at_its_scope(session) then return session.wait end
   if not session.ours then
     adopt(key, owner, scope, 'claim', fresh)
-    return fresh
+    return fresh .. ADOPTED
   end
   redis.call('HSET', meta_key(key), 'scope', scope)
   -- The touch may not have known of this scope key.
   if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
-  return session.wait
+  return session.wait .. ADOPTED
 end
 
 for index = 3 * count + 1, #KEYS do
@@ -112,4 +116,4 @@ if not begin then return refuse('MISSING') end
 for index = 1, count do
   if redis.call('EXISTS', claim_at(index)) == 1 then return wait_at(index) end
 end
-return grant(begin, '', false)
+return grant(begin, '', {})

@@ -11,38 +11,43 @@
 -- ARGV[6]  for how many milliseconds to remember the delivery, or nothing
 -- ARGV[7]  the key of the session that was claimed, or nothing
 -- ARGV[8]  what follows: END (the session is removed), KEEP or NEXT
--- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the key, the owner, the hash of the scope, the
---          document, the stamp, the time to live, the scope as JSON
+-- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the document, the stamp, the time to live, the scope
+--          as JSON; and unless they are those of the claim: the key, the owner, the hash of the scope
 -- returns  DONE; MISSING if the claim is superseded, or nothing is there to remove or keep; LOST; FOREIGN
 --          or UNREADABLE, with nothing changed, if what follows may not be registered
 
-local found = redis.call('MGET', KEYS[1], KEYS[2])
-local claim, key, token = found[1], found[2], ARGV[5]
+local found = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+local claim, key, queue, token = found[1], found[2], found[3], ARGV[5]
 if not claim or string.sub(claim, 1, #token) ~= token then return 'LOST' end
 
-local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
 local wait = string.sub(claim, #token + 1) -- see claims.lua
-local next_key, next_owner, next_scope, document, stamp, ttl, place = unpack(ARGV, 9)
-local is_here = next_scope == scope and next_owner == owner
+local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
+local document, stamp, ttl, place = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
--- Mostly the very wait that was claimed is there, as we wrote it. Nothing follows, or the next wait under
--- the same key. Its deadlines may be relative, as that of the document decides and is set first.
-if key and wait ~= '' and (follows ~= 'NEXT' or is_here and next_key == key) then
-  -- include written.lua
-  if as_we_wrote and known_wait == wait and known_owner == owner and known_scope == scope
-    and not adopted then
-    if follows == 'NEXT' then
+-- Mostly the wait is as it was registered: its document still ends in its identity. (An update gives the
+-- document another stamp.) Nothing follows, or the next wait under the same key. Its deadlines may be
+-- relative, as that of the document decides and is set first.
+if key == ARGV[7] and not ARGV[13] then
+  local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
+  if #wait == 32 and redis.pcall('GETRANGE', session_name, '-32', '-1') == wait then
+    if follows ~= 'NEXT' then
+      outcome = 'DONE'
+    elseif type(redis.pcall( -- the first write, as it fails if the key is no hash
+      'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
+    )) == 'number' then
+      outcome = 'DONE'
       if ttl == '' then
         redis.call('SET', session_name, document)
-        redis.call('SET', KEYS[2], key)
+        redis.call('PERSIST', KEYS[2])
         redis.call('PERSIST', meta_name)
       else
         redis.call('SET', session_name, document, 'PX', ttl)
-        redis.call('SET', KEYS[2], key, 'PX', ttl)
+        redis.call('PEXPIRE', KEYS[2], ttl)
         redis.call('PEXPIRE', meta_name, ttl)
       end
-      redis.call('HSET', meta_name, 'wait', stamp, 'stamp', stamp, 'place', place)
     end
+  end
+  if outcome then
     -- The server shares small numbers, so this value takes no memory.
     if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
     if follows == 'END' then
@@ -51,11 +56,12 @@ if key and wait ~= '' and (follows ~= 'NEXT' or is_here and next_key == key) the
     else
       redis.call('DEL', KEYS[1])
     end
-    outcome = 'DONE'
   end
 end
 
 if not outcome then
+  local next_key, next_owner, next_scope = ARGV[13] or ARGV[7], ARGV[14] or owner, ARGV[15] or scope
+  local is_here = next_scope == scope and next_owner == owner
   local session_name, meta_name, set_name, others, remove
   if follows == 'NEXT' then
     session_name, meta_name = ARGV[1] .. ':session:' .. next_key, ARGV[1] .. ':meta:' .. next_key
@@ -74,6 +80,7 @@ if not outcome then
     -- include registering.lua
     local session
     key, session = waiting(owner, scope)
+    wait = string.gsub(wait, ADOPTED, '')
     local is_as_claimed, has_expired
     if key then
       is_as_claimed = session.ours and session.wait == wait
@@ -116,7 +123,7 @@ if not outcome then
   redis.call('DEL', KEYS[1])
 end
 
-if redis.call('EXISTS', KEYS[3]) == 1 then
+if queue then
   -- include queues.lua
   wake_first(KEYS[3])
 end

@@ -44,8 +44,7 @@ for _, call in ipairs({
   {'PEXPIREAT', key, '1'},
   {'HMGET', key, 'field'},
   {'SISMEMBER', key, 'member'}, {'SMEMBERS', key}, {'SRANDMEMBER', key}, {'SSCAN', key, '0'},
-  {'SREM', key, 'member'}, {'LINDEX', key, '0'}, {'LPOP', key}, {'LREM', key, '0', 'element'},
-  {'DEL', key},
+  {'SREM', key, 'member'}, {'DEL', key},
 }) do
   try(unpack(call))
 end
@@ -55,7 +54,6 @@ if try('SET', key, '', 'PX', SOON) then
   try('APPEND', key, '')
   try('HSET', key, 'field', '')
   try('SADD', key, 'member')
-  try('RPUSH', key, 'element')
   try('DEL', key)
 end
 return refusals

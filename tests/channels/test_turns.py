@@ -1,0 +1,57 @@
+"""What a turn makes of deliveries that come twice."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from platform_payloads import payload
+
+from async_session_store import AsyncSessionStore, DuplicateDeliveryError, TenantCtx
+from async_session_store.channels import Inbound, slack, telegram
+
+CTX = TenantCtx(env="prod", tenant_id="acme")
+
+
+@dataclass
+class Order:
+    pizza: str = ""
+
+
+async def answer(store: AsyncSessionStore, inbound: Inbound) -> str:
+    try:
+        async with store.turn(CTX, inbound, flow="order", memory=Order, ttl=60) as turn:
+            if turn.is_new:
+                turn.ask("take_pizza")
+                return "begun"
+            turn.end()
+            return "ended"
+    except DuplicateDeliveryError:
+        return "duplicate"
+
+
+async def answer_twice(first: Inbound, second: Inbound, *, at_once: bool) -> list[str]:
+    async with AsyncSessionStore.from_url("memory://") as store:
+        if at_once:
+            return await asyncio.gather(answer(store, first), answer(store, second))
+        return [await answer(store, first), await answer(store, second)]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "at once"])
+def test_n3_a_first_message_that_is_delivered_twice_begins_one_flow(*, at_once: bool) -> None:
+    inbound = telegram(payload("telegram_message"), bot_id=4242)
+    answers = asyncio.run(answer_twice(inbound, inbound, at_once=at_once))
+    assert answers == ["begun", "duplicate"]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "at once"])
+@pytest.mark.parametrize("mention_first", [False, True])
+def test_n3_a_mention_that_slack_sends_as_message_too_begins_one_flow(
+    *, mention_first: bool, at_once: bool
+) -> None:
+    # An app that subscribes to both gets one message as both, with one ts.
+    both = [slack(payload("slack_message")), slack(payload("slack_mention"))]
+    if mention_first:
+        both.reverse()
+    assert asyncio.run(answer_twice(*both, at_once=at_once)) == ["begun", "duplicate"]

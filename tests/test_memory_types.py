@@ -1,0 +1,123 @@
+"""N6, F8: what a flow remembers, and what errors about it may say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, field_validator
+from typing_extensions import TypedDict
+
+from async_session_store import FlowMemoryError, InvalidInputError
+from async_session_store._memory import memory_type
+
+SECRET = "secret-4242"  # what no error may show
+
+
+class Model(BaseModel):
+    pizza: str | None = None
+    count: int = Field(default=0, alias="how_many")
+
+
+class Child(Model):
+    """Has the fields of its parent."""
+
+
+class Judging(BaseModel):
+    pizza: str = ""
+
+    @field_validator("pizza")
+    @classmethod
+    def _judge(cls, value: str) -> str:
+        if value == SECRET:
+            raise ValueError(f"{value} is no pizza")
+        return value
+
+
+@dataclass
+class Plain:
+    pizza: str | None = None
+    count: int = 0
+    toppings: list[str] = field(default_factory=list)
+
+
+class Loose(TypedDict, total=False):
+    pizza: str | None
+    count: int
+
+
+KINDS = [Model, Child, Plain, Loose, dict[str, Any]]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_n6_what_is_written_reads_back(kind: type[Any]) -> None:
+    memory = memory_type(kind)
+    text = memory.write("order", memory.new())
+    assert memory.read("order", text) == memory.new()
+    assert memory_type(kind) is memory
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "at"),
+    [
+        (Model, {"pizza": [SECRET]}, "pizza"),
+        (Model, {"how_many": SECRET}, "how_many"),
+        (Child, {"pizza": [SECRET]}, "pizza"),
+        (Judging, {"pizza": SECRET}, "pizza"),
+        (Plain, {"pizza": {SECRET: 1}}, "pizza"),
+        (Plain, {"toppings": [{"pizza": SECRET}]}, "toppings"),
+        (Loose, {"count": SECRET}, "count"),
+        (dict[str, int], {SECRET: SECRET}, None),
+        (list[int], [SECRET], None),
+    ],
+    ids=str,
+)
+def test_n6_f8_an_error_names_a_field_of_the_type_and_nothing_else(
+    kind: type[Any], text: object, at: str | None
+) -> None:
+    with pytest.raises(FlowMemoryError) as caught:
+        memory_type(kind).read("order", json.dumps(text))
+    assert (caught.value.flow, caught.value.field) == ("order", at)
+    shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
+    assert SECRET not in repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory"),
+    [
+        (Model, Model.model_construct(pizza=[SECRET])),  # type: ignore[arg-type]
+        (Plain, Plain(pizza=[SECRET])),  # type: ignore[arg-type]
+        (Loose, {"count": SECRET}),
+        (dict[str, Any], {SECRET: object()}),
+        (dict[str, Any], object()),
+    ],
+    ids=["model", "dataclass", "typed dict", "item", "another type"],
+)
+def test_n6_f8_what_would_not_read_back_is_not_written(kind: type[Any], memory: object) -> None:
+    with pytest.raises(FlowMemoryError) as caught:
+        memory_type(kind).write("order", memory)
+    shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
+    assert SECRET not in repr(shown)
+
+
+class Needy(BaseModel):
+    pizza: str
+
+
+class Required(TypedDict):
+    pizza: str
+
+
+class Failing(BaseModel):
+    def __init__(self) -> None:
+        raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize("kind", [Needy, Required, Failing, object, "Model", None, 7], ids=str)
+def test_n6_a_type_without_a_beginning_is_refused(kind: Any) -> None:
+    with pytest.raises(InvalidInputError, match="memory") as caught:
+        memory_type(kind)
+    shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
+    assert SECRET not in repr(shown)
