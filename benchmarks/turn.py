@@ -76,16 +76,17 @@ def _ours(place: Place, backend: Callable[[str], Backend]) -> Iterator[Arm]:
     """By ``turn``, and by the calls below it. Each has a storage of its own."""
     arm, called_by = partial(on_asyncio, callers=place.callers), place.callers
     yield arm(TURN, partial(turns.turn, partial(backend, "turn"), called_by))
-    yield arm(
-        RESUME_AND_NEXT, partial(turns.resume_and_next, partial(backend, "next"), called_by)
-    )
+    yield arm(RESUME_AND_NEXT, partial(turns.resume_and_next, partial(backend, "next"), called_by))
 
 
 def scripts(place: Place) -> Iterator[Arm]:
     """How long a Redis server runs scripts for a turn."""
     url, called_by = place.redis_url, place.callers
     scripted = partial(turns.get_and_set_scripts, url, called_by)
-    for arm in (*_ours(place, _on_redis(place)), on_asyncio(GET_AND_SET_SCRIPTS, scripted, called_by)):
+    for arm in (
+        *_ours(place, _on_redis(place)),
+        on_asyncio(GET_AND_SET_SCRIPTS, scripted, called_by),
+    ):
         yield Arm(arm.name, partial(_script_seconds, url, arm))
 
 

@@ -1,7 +1,8 @@
 """One turn, as the store, bare drivers and aiogram take it.
 
-A message with a delivery id of its own comes in for a flow that waits; the flow goes on, and asks its
-next question at the same place. A turn returns what it read, so that one that does nothing is noticed.
+A message with a delivery id of its own comes in for a flow that waits; the flow goes on, and asks
+its next question at the same place. A turn returns what it read, so that one that does nothing is
+noticed.
 """
 
 from __future__ import annotations
@@ -340,4 +341,3 @@ async def aiogram_redis(url: str, callers: Sequence[Caller]) -> AsyncIterator[St
 
 def _storage_key(caller: Caller) -> StorageKey:
     return StorageKey(bot_id=2, chat_id=2, user_id=caller.number)
-
