@@ -67,7 +67,9 @@ class WaitDefaults(NamedTuple):
 
 
 def check_size(data: SessionData, maximum: int) -> None:
-    """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6)."""
-    # The cheap upper bound tells for most documents.
-    if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+    """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6).
+
+    This encodes the document. Ask its cheap ``size_ceiling`` first, which tells for most.
+    """
+    if _codec.exceeds(data, maximum):
         raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")

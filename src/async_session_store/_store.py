@@ -230,7 +230,8 @@ class AsyncSessionStore:
         """
         _rules.new_session(ctx, data)
         milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
-        check_size(data, self._defaults.max_document_bytes)
+        if data.size_ceiling > self._defaults.max_document_bytes:
+            check_size(data, self._defaults.max_document_bytes)
         key = SessionKey(_random.unique_id())
         await self._backend.insert(key, data, milliseconds)
         return key
@@ -285,7 +286,8 @@ class AsyncSessionStore:
         key = _rules.session_key(key)
         viewer = None if ctx is None else _rules.owner_of(ctx)
         _rules.data_owner(data)
-        check_size(data, self._defaults.max_document_bytes)
+        if data.size_ceiling > self._defaults.max_document_bytes:
+            check_size(data, self._defaults.max_document_bytes)
         if if_match is not None:
             if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
