@@ -111,22 +111,20 @@ def blocks(place: Place, on: Callable[..., Arm]) -> Iterator[Arm]:
         yield on(name, partial(opened, MemoryBackend, place.callers), place.callers)
 
 
-STORAGES: dict[str, tuple[Callable[[Place], Iterator[Arm]], tuple[int, ...]]] = {
-    "memory": (memory, (1,)),
-    "sqlite-normal": (sqlite_normal, (1, 64)),
-    "sqlite-full": (sqlite_full, (1, 64)),
-    "redis": (redis, (1, 64)),
+STORAGES: dict[str, Callable[[Place], Iterator[Arm]]] = {
+    "memory": memory,
+    "sqlite-normal": sqlite_normal,
+    "sqlite-full": sqlite_full,
+    "redis": redis,
 }
-"""The arms on each storage, and how many callers there are."""
-
 LOOPS: dict[str, Callable[..., Arm]] = {"asyncio": on_asyncio, "trio": on_trio}
 
 
 def tables(asked: argparse.Namespace) -> Iterator[tuple[Table, str]]:
     """Measure one table after the other. Yield each with the version of the Redis server."""
     measure = partial(compare, rounds=asked.rounds, seconds=asked.seconds)
-    for storage, (arms, counts) in STORAGES.items():
-        for count in counts if storage in asked.table else ():
+    for storage, arms in STORAGES.items():
+        for count in (1, 64) if storage in asked.table else ():
             with open_place(callers(count, KIBIBYTE)) as (place, version):
                 many = "caller" if count == 1 else "callers"
                 title = f"{TITLES[storage]}, a turn, {count} {many}, 1 KiB"
