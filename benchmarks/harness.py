@@ -24,7 +24,6 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
-import trio
 
 ROUNDS = 15
 SECONDS = 0.5  # that an arm has in a round: many cycles, and still the same noise for all arms
@@ -84,6 +83,7 @@ def on_asyncio(
 
 def on_trio(name: str, opened: Opened[T], callers: Sequence[T]) -> Arm:
     """An arm on trio. A run of trio cannot stand still, so it opens anew for each measurement."""
+    import trio  # only here: the store does less where it is not imported
 
     async def run(repeats: int) -> float:
         async with opened() as step:

@@ -1,4 +1,4 @@
-"""Draw the last results of ``cycle.py``, ``rust.py`` and ``turn.py``, as an SVG for the documentation."""
+"""Draw the last results of ``cycle.py``, ``rust.py`` and ``turn.py``, as an SVG for the docs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def draw(axes: Axes, table: Table) -> None:
 
 
 def figure() -> Figure:
-    """A row for each storage, the Rust crate and turns, a column for each number of callers; 1 KiB."""
+    """Draw a row for each storage, the Rust crate and turns, a column for each caller count."""
     rows = (*STORAGES, "rust", *(f"turn-{storage}" for storage in STORAGES))
     named = [[f"{row}-{count}-1" for count in (1, 64)] for row in rows]
     tables = [row for names in named if any(row := [results.load(name) for name in names])]

@@ -99,8 +99,10 @@ async def _claim_in_turn(
             begin_at=request.begin_at,
             queue=request.wait_timeout > 0,
         )
+        if not isinstance(found, Queued):
+            return found, asked_at
         left = give_up_at - time.monotonic()
-        if not isinstance(found, Queued) or left <= 0:
+        if left <= 0:
             return found, asked_at
         await backend.wait_for_turn(found.place, min(left, _pause(found)))
 

@@ -101,7 +101,7 @@ def moved_on(data: SessionData, cursor: SessionCursor, context_json: str) -> Ses
     Both were validated already. ``model_copy(update=...)`` would validate all of it again, in five
     times the time.
     """
-    moved = data.model_copy()
+    moved = data.__copy__()
     values = vars(moved)  # no one else holds the copy yet
     values["cursor"], values["context_json"] = cursor, context_json
     values.pop("size_ceiling", None)

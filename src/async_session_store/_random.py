@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import uuid
 
 
@@ -15,7 +14,7 @@ def unique_id() -> str:
 
 def token() -> str:
     """A secret that no one can guess: 128 bits in hex."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def stamp() -> bytes:

@@ -210,8 +210,10 @@ def deliveries(
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()
-    text = _text(SessionKey, "delivery_id", delivery_id)
-    return tuple([Delivery(delivery_digest(one, text), remembered) for one in scope_hashes])
+    if not (isinstance(delivery_id, str) and SessionKey.accepts(delivery_id)):
+        _text(SessionKey, "delivery_id", delivery_id)
+    digests = [delivery_digest(one, delivery_id) for one in scope_hashes]
+    return tuple([Delivery(digest, remembered) for digest in digests])
 
 
 def wait_timeout(wait: timedelta | float) -> float:

@@ -56,7 +56,7 @@ __all__ = ["AsyncSessionStore"]
 DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
-DEFAULT_TURN_WAIT: Final = 10.0  # seconds
+DEFAULT_TURN_WAIT: Final = 10  # seconds
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")

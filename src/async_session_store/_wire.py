@@ -179,7 +179,7 @@ class WireModel(BaseModel, frozen=True):
         """An upper bound of the size of this model's JSON in bytes, told without encoding it."""
         values = vars(self)
         size = _NAMES_CEILING + _size_ceiling(self.model_extra or None)
-        for name in type(self).model_fields:
+        for name in type(self).__pydantic_fields__:  # model_fields takes four times as long
             size += _size_ceiling(values[name])
         return size
 

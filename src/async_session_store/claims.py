@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from async_session_store import _rules
 from async_session_store._new_waits import NewWait, WaitDefaults
@@ -21,6 +22,8 @@ from async_session_store.errors import ClaimLostError, CorruptSessionError
 from async_session_store.models import SessionRecord
 
 __all__ = ["WaitClaim"]
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitClaim:
@@ -66,7 +69,7 @@ class WaitClaim:
     @property
     def lease(self) -> timedelta:
         """How long the claim is held without being renewed."""
-        return timedelta(milliseconds=self._lease)
+        return self._lease * _MILLISECOND
 
     @property
     def lease_ends_at(self) -> datetime:

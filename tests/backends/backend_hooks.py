@@ -43,7 +43,8 @@ class MemoryHooks(Hooks):
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
         expiring = [*backend._claims.entries, *backend._deliveries._entries]
-        return [*map(str, backend._sessions), *map(str, waits), *map(str, expiring)]
+        queues = backend._queues._queues
+        return [*map(str, [*backend._sessions, *waits, *expiring, *queues])]
 
 
 class SqliteHooks(SharedHooks):

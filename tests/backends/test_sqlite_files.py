@@ -539,7 +539,8 @@ async def test_a_checkpoint_whose_process_was_killed_is_no_overwriting(path: Pat
             database.execute("PRAGMA wal_autocheckpoint = 0")
             database.execute("BEGIN")
             database.executemany(
-                "INSERT INTO sessions VALUES (?, 'e', 't', '', 'u', NULL, NULL, '{}', ?, NULL)",
+                "INSERT INTO sessions"
+                " VALUES (?, 'e', 't', '', 'u', NULL, NULL, '{}', ?, NULL, NULL)",
                 ((f"x{number}", "z" * 3500) for number in range(12_000)),
             )
             database.execute("COMMIT")

@@ -384,10 +384,11 @@ class MemoryBackend(Backend):
         now: float,
     ) -> tuple[tuple[Owner, str], _Session | None, bool] | None:
         """Return which scope to claim, what waits there, and whether it is the token's turn."""
-        waiting, own = self._waits.get(owner, _NOWHERE), self._queues.place_of(token)
+        waiting, queues = self._waits.get(owner, _NOWHERE), self._queues
+        own = queues.place_of(token) if queues else None
         for scope_hash in scope_hashes:
             place, session = (owner, scope_hash), waiting.get(scope_hash)
-            if self._queues and own in (None, place) and self._queues.is_behind(token, place):
+            if queues and own in (None, place) and queues.is_behind(token, place):
                 return place, session, False
             if session is not None and session.deadline > now:
                 return place, session, self._claims.get(place, now) is None

@@ -65,4 +65,5 @@ class Deliveries:
 
 def _entry(owner: Owner, delivery: Delivery) -> bytes:
     # No id contains a colon, so two owners never give the same entry.
-    return ":".join(part or "" for part in owner).encode() + b":" + delivery.digest
+    env, tenant, team, user = owner
+    return f"{env}:{tenant}:{team or ''}:{user or ''}:".encode() + delivery.digest

@@ -69,8 +69,9 @@ class Turns:
             del self._waiting[token]
 
     async def aclose(self) -> None:
-        """Stop listening, and give the connection back."""
+        """Stop listening, and give the connection back. Whoever waits looks again at once."""
         self._is_closed = True
+        self._wake_all()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -117,12 +118,15 @@ class Turns:
         match message:
             case [b"subscribe", *_]:
                 # What was published before now was lost, so all have to look again.
-                for event in self._waiting.values():
-                    event.set()
+                self._wake_all()
             case [b"message", _, bytes(token)]:
                 self._wake(token.decode(errors="replace"))
             case _:
                 pass  # a host announces its maintenance in this way too
+
+    def _wake_all(self) -> None:
+        for event in self._waiting.values():
+            event.set()
 
     def _wake(self, token: str) -> None:
         event = self._waiting.get(token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from async_session_store.abc import (
     Claimed,
@@ -20,11 +20,13 @@ from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._queues import QueueTable
 from async_session_store.backends.sqlite._table import (
     COLUMNS,
+    KEY,
     OWNER,
     Execute,
     Row,
     SessionTable,
     Wait,
+    as_row,
     owner_columns,
     session_key,
 )
@@ -42,13 +44,15 @@ _LOOK: Final = (
     f" FROM (SELECT 1) LEFT JOIN sessions ON {_AT_SCOPE} AND (deadline IS NULL OR deadline > ?6)"
 )
 _CLAIMED_WAIT: Final = (
-    "SELECT claims.wait_id, superseded, CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END,"
-    " sessions.wait_id FROM claims LEFT JOIN sessions ON sessions.env = ?1"
-    " AND sessions.tenant = ?2 AND sessions.team = ?3 AND sessions.user = ?4"
-    " AND sessions.scope_hash = ?5 AND (sessions.deadline IS NULL OR sessions.deadline > ?6)"
+    "SELECT claims.wait_id, claims.superseded, {} FROM claims"
+    " LEFT JOIN sessions ON sessions.env = ?1 AND sessions.tenant = ?2 AND sessions.team = ?3"
+    " AND sessions.user = ?4 AND sessions.scope_hash = ?5"
+    " AND (sessions.deadline IS NULL OR sessions.deadline > ?6)"
     " WHERE claims.env = ?1 AND claims.tenant = ?2 AND claims.team = ?3 AND claims.user = ?4"
-    " AND claims.scope_hash = ?5 AND claims.deadline > ?6 AND token = ?7"
+    " AND claims.scope_hash = ?5 AND claims.deadline > ?6 AND claims.token = ?7"
 )
+_CLAIMED_KEY: Final = _CLAIMED_WAIT.format(f"{KEY}, sessions.wait_id")
+_CLAIMED_ROW: Final = _CLAIMED_WAIT.format(COLUMNS)
 _INSERT: Final = (
     "INSERT OR REPLACE INTO claims"
     " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
@@ -92,6 +96,7 @@ class _Held(NamedTuple):
     is_superseded: bool
     key: SessionKey | None
     wait: str | None
+    row: Row | None = None
 
     @property
     def is_as_claimed(self) -> bool:
@@ -158,12 +163,10 @@ class ClaimTable:
         If no one does, which is the common case, the queues need no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
-        queues_are_used, claim_ends_at, stored_key, *rest = self._execute(_LOOK, columns).fetchone()
-        key = session_key(stored_key)
-        row = None if key is None else Row(key, *rest)
+        queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns).fetchone()
         if not isinstance(claim_ends_at, int):
             claim_ends_at = None  # a deadline that is not a number is not ours, and holds no claim
-        return _Candidate(scope_hash, row, claim_ends_at), bool(queues_are_used)
+        return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
     def _is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
         """Return whether someone is ahead. Who has a place is behind nobody in other queues."""
@@ -201,12 +204,10 @@ class ClaimTable:
         self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
     ) -> Outcome:
         if isinstance(then, Wait):
-            self._sessions.sweep_a_few()  # before the look, so that it takes nothing found there
+            return self._complete_with(claim, delivery, then)
         held = self._held(claim)
         if held is None:
             return Outcome.LOST
-        if isinstance(then, Wait):
-            return self._complete_with(claim, held, delivery, then)
         self._end(claim, delivery)
         if not held.is_as_claimed:
             return Outcome.MISSING
@@ -214,23 +215,27 @@ class ClaimTable:
             self._sessions.remove(held.key)
         return Outcome.DONE
 
-    def _complete_with(
-        self, claim: ClaimKey, held: _Held, delivery: Delivery | None, then: Wait
-    ) -> Outcome:
+    def _complete_with(self, claim: ClaimKey, delivery: Delivery | None, then: Wait) -> Outcome:
         """Complete a claim, and register a wait in place of the claimed one."""
-        before = self._sessions.find_before(then)
-        if isinstance(before, Outcome):
-            return before
+        self._sessions.sweep_a_few()  # before the look, so that it takes nothing found there
+        held = self._held_row(claim)
+        if held is None:
+            return Outcome.LOST
+        has_key = held.row is not None and held.row.key == then.key
+        before = held.row if has_key else self._sessions.live(then.key)
+        refusal = before and self._sessions.refusal(before, then.document.owner)
+        if refusal is not None:
+            return refusal
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
         self._end(claim, delivery)
         if not is_replaceable:
             return Outcome.MISSING
-        if held.key == then.key and claim.scope_hash == then.scope_hash:
+        if has_key and claim.scope_hash == then.scope_hash:
             self._sessions.replace_wait(then)
             return Outcome.DONE
         if held.key is not None:
             self._sessions.remove(held.key)
-        self._sessions.put(then, before if then.key != held.key else None)
+        self._sessions.put(then, None if has_key else before)
         return Outcome.DONE
 
     def _end(self, claim: ClaimKey, delivery: Delivery | None) -> None:
@@ -239,12 +244,22 @@ class ClaimTable:
             self._remember(claim.owner, delivery)
 
     def _held(self, claim: ClaimKey) -> _Held | None:
-        found: tuple[Any, ...] | None
-        found = self._execute(_CLAIMED_WAIT, self._columns(claim)).fetchone()
+        found = self._execute(_CLAIMED_KEY, self._columns(claim)).fetchone()
         if found is None:
             return None
         claimed_wait, is_superseded, stored_key, wait = found
         return _Held(claimed_wait, bool(is_superseded), session_key(stored_key), wait)
+
+    def _held_row(self, claim: ClaimKey) -> _Held | None:
+        """Return the same with the whole row, for a wait that may replace it."""
+        found = self._execute(_CLAIMED_ROW, self._columns(claim)).fetchone()
+        if found is None:
+            return None
+        claimed_wait, is_superseded, *columns = found
+        row = as_row(columns)
+        if row is None:
+            return _Held(claimed_wait, bool(is_superseded), None, None)
+        return _Held(claimed_wait, bool(is_superseded), row.key, row.wait_id, row)
 
     def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
         """Return whether nothing happened to the wait but that its deadline passed."""

@@ -39,18 +39,19 @@ _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
 # As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
-_KEY: Final = "CASE typeof(key) WHEN 'text' THEN CAST(key AS BLOB) END"
+KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
 COLUMNS: Final = (
-    f"{_KEY}, env, tenant, team, user, scope_hash, wait_id, deadline,"
-    " CAST(document AS BLOB), CAST(context_json AS BLOB), CAST(scope AS BLOB)"
+    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user, sessions.scope_hash,"
+    " sessions.wait_id, sessions.deadline, CAST(sessions.document AS BLOB),"
+    " CAST(sessions.context_json AS BLOB), CAST(sessions.scope AS BLOB)"
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
 _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
 _PLACE_AT_KEY: Final = f"SELECT env, tenant, team, user, scope_hash FROM sessions WHERE {_AT_KEY}"
-_KEY_AT_SCOPE: Final = f"SELECT {_KEY} FROM sessions WHERE {_AT_SCOPE}"
-_KEYS_WAITING: Final = f"SELECT {_KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
+_KEY_AT_SCOPE: Final = f"SELECT {KEY} FROM sessions WHERE {_AT_SCOPE}"
+_KEYS_WAITING: Final = f"SELECT {KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
 _VALUES: Final = (
     " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json, scope)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
@@ -146,20 +147,20 @@ class SessionTable:
         self._execute(_INSERT_OR_REPLACE, place + content)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        row = self._live(key)
+        row = self.live(key)
         return None if row is None else self._data(row)
 
     def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        row = self._live(key)
+        row = self.live(key)
         return None if row is None else self.record(row)
 
     def replace(
         self, key: SessionKey, document: Document, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        row = self._live(key)
+        row = self.live(key)
         if row is None or (viewer is not None and not viewer.sees(_owner(row[1:5]))):
             return Outcome.MISSING
-        refusal = self._refusal(row, document.owner)
+        refusal = self.refusal(row, document.owner)
         if refusal is not None:
             return refusal
         if if_match is not None and if_match != _etag(row):
@@ -187,17 +188,13 @@ class SessionTable:
         self.sweep_a_few()
         if self._write_wait(_INSERT_IF_FREE, wait).rowcount:
             return Registration(Outcome.DONE)
-        before = self.find_before(wait)
-        if isinstance(before, Outcome):
-            return Registration(before)
+        before = self.live(wait.key)
+        refusal = None if before is None else self.refusal(before, wait.document.owner)
+        if refusal is not None:
+            return Registration(refusal)
         if only_if_absent and self.find_wait(wait.document.owner, [wait.scope_hash]) is not None:
             return Registration(Outcome.TAKEN)
         return self.put(wait, before)
-
-    def find_before(self, wait: Wait) -> Row | Outcome | None:
-        """Return the live session under the key of a wait, or why it cannot be replaced."""
-        before = self._live(wait.key)
-        return before and (self._refusal(before, wait.document.owner) or before)
 
     def put(self, wait: Wait, before: Row | None) -> Registration:
         """Register a wait, in place of what is under its key and of what is at its scope."""
@@ -242,7 +239,7 @@ class SessionTable:
 
     def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
         columns = (*owner_columns(owner), self._clock.now())
-        rows = map(_row, self._execute(_SELECT_WAITING, columns).fetchall())
+        rows = map(as_row, self._execute(_SELECT_WAITING, columns).fetchall())
         found = [self.record(row) for row in rows if row is not None]
         return Found(
             tuple(item for item in found if isinstance(item, SessionRecord)),
@@ -275,8 +272,8 @@ class SessionTable:
     def is_live(self, key: SessionKey) -> bool:
         return self._place(key) is not None
 
-    def _live(self, key: SessionKey) -> Row | None:
-        return _row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
+    def live(self, key: SessionKey) -> Row | None:
+        return as_row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
 
     def _place(self, key: SessionKey) -> Place | None:
         """Return the columns of a live session's owner, and where it waits."""
@@ -328,7 +325,8 @@ class SessionTable:
     def expires_at(self, row: Row) -> datetime | None:
         return self._clock.utc(row.deadline) if isinstance(row.deadline, int) else None
 
-    def _refusal(self, row: Row, owner: Owner) -> Outcome | None:
+    def refusal(self, row: Row, owner: Owner) -> Outcome | None:
+        """Return why a session of an owner cannot replace a row, if it cannot."""
         if not row.belongs_to(owner):
             return Outcome.FOREIGN
         unreadable = self._examined(row, _codec.check_split)
@@ -360,10 +358,10 @@ def owner_columns(owner: Owner) -> OwnerColumns:
     return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
 
 
-def _row(values: tuple[Any, ...] | None) -> Row | None:
-    """Return a row, or None if there is none or its key is not valid."""
-    key = None if values is None else session_key(values[0])
-    return None if values is None or key is None else Row(key, *values[1:])
+def as_row(columns: Sequence[Any] | None) -> Row | None:
+    """Return selected columns as a row, or None if there are none or the key is not valid."""
+    key = None if columns is None else session_key(columns[0])
+    return None if columns is None or key is None else Row(key, *columns[1:])
 
 
 def session_key(stored: bytes | None) -> SessionKey | None:
