@@ -100,12 +100,16 @@ class Turn(Generic[_I, _M]):
 
     @property
     def memory(self) -> _M:
-        """What the flow remembers. Change it; it is saved with the next question.
+        """What the flow remembers. Change or replace it; it is saved with the next question.
 
         Raises ``FlowMemoryError`` if it does not fit the turn's type, or if the flow is another one
         than the one the turn was opened for: read that one's by :meth:`memory_as`.
         """
         return self._plan.own_memory()
+
+    @memory.setter
+    def memory(self, memory: _M) -> None:
+        self._plan.replace_memory(memory)
 
     def memory_as(self, memory: type[_T]) -> _T:
         """Return what the flow remembers, as another type than the turn's.
@@ -189,14 +193,14 @@ class TurnPlan(Plan, Generic[_M]):
 
     def own_memory(self) -> _M:
         """Return the memory of the flow that the turn was opened for."""
-        if self._setting.flow not in (None, self.flow):
-            raise FlowMemoryError(
-                self.flow,
-                None,
-                f"the turn was opened for the flow {self._setting.flow!r}; look at turn.flow, and "
-                "read this one's memory by turn.memory_as(...)",
-            )
+        self._check_flow()
         return self.memory_as(self._setting.memory)
+
+    def replace_memory(self, memory: _M) -> None:
+        """Let the flow that the turn was opened for remember something else."""
+        self._check_flow()
+        self._memory = memory
+        self._read_as = cast("MemoryType[object]", self._setting.memory)
 
     def memory_as(self, kind: MemoryType[_T]) -> _T:
         """Return the memory, read once as a type."""
@@ -209,6 +213,15 @@ class TurnPlan(Plan, Generic[_M]):
                 f"memory: this turn has read it as {self._read_as.name} already, not {kind.name}"
             )
         return cast("_T", self._memory)
+
+    def _check_flow(self) -> None:
+        if self._setting.flow not in (None, self.flow):
+            raise FlowMemoryError(
+                self.flow,
+                None,
+                f"the turn was opened for the flow {self._setting.flow!r}; look at turn.flow, and "
+                "read this one's memory by turn.memory_as(...)",
+            )
 
     @override
     def then(self) -> NewWait | Keep | None:

@@ -254,6 +254,22 @@ class TakingTurns(Hooks):
             turn.ask("take_size")
         assert (await waiting(store)).data.context_json == text
 
+    async def test_n6_memory_may_be_replaced_even_if_it_does_not_fit(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await pause(store, '{"toppings": "written by another deployment"}')
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            turn.memory = Order(pizza="funghi")
+            turn.memory.toppings.append("olives")
+            turn.ask("take_size")
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            assert turn.memory == Order(pizza="funghi", toppings=["olives"])
+        await clear(store, A)
+        await pause(store, "{}", flow="support")
+        with pytest.raises(FlowMemoryError, match="'support'"):
+            async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+                turn.memory = Order()
+
     async def test_n6_where_and_for_how_long_a_question_waits(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
