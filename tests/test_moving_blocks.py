@@ -202,6 +202,25 @@ async def test_k4_whatever_a_renewal_raises_the_block_hears_of_a_lost_lease(
 # --- What is left -----------------------------------------------------------------------------
 
 
+async def test_k4_a_block_leaves_nothing_for_the_garbage_collector(
+    store: AsyncSessionStore,
+) -> None:
+    async def resume() -> None:
+        async with store.resume_wait(CTX, "u1", A) as wait:
+            assert wait is not None
+            wait.keep()
+
+    await resume()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await resume()
+        assert gc.collect() < 10
+    finally:
+        gc.enable()
+
+
 async def test_k4_a_block_shorter_than_a_third_of_its_lease_costs_no_task(
     backend: Renewing, store: AsyncSessionStore
 ) -> None:

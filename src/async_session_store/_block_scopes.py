@@ -131,19 +131,18 @@ class _TrioGeneratorScope(BlockScope):
 
 def block_scope() -> BlockScope:
     """Open a scope around the block of the context manager whose ``__aenter__`` calls this."""
-    frame = inspect.currentframe()
     if runs_asyncio():
         task = asyncio.current_task()
-        return _AsyncioScope(task, _iterated_generator(frame, task and task.get_coro()))
+        return _AsyncioScope(task, _iterated_generator(task and task.get_coro()))
     import trio
 
     trio_task = trio.lowlevel.current_task()
-    if _iterated_generator(frame, trio_task.coro) is not None:
+    if _iterated_generator(trio_task.coro) is not None:
         return _TrioGeneratorScope()
     return _TrioScope(trio_task)
 
 
-def _iterated_generator(frame: FrameType | None, coroutine: object) -> FrameType | None:
+def _iterated_generator(coroutine: object) -> FrameType | None:
     """Return the frame of the async generator that can yield out of the block, if one can.
 
     Any generator up to the task's own coroutine may be the one: managers and helpers stand between
@@ -151,6 +150,9 @@ def _iterated_generator(frame: FrameType | None, coroutine: object) -> FrameType
     yields once, and what its user runs there is the block.
     """
     root: FrameType | None = getattr(coroutine, "cr_frame", None)
+    # A frame that still had itself in a variable at its end would be garbage with all that it can
+    # reach: the block, its claim, and its data.
+    frame = inspect.currentframe()
     while frame is not None and frame is not root:
         caller = frame.f_back
         is_generator = frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR
