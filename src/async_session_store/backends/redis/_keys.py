@@ -87,6 +87,7 @@ def owner_text(owner: Owner) -> str:
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
 
 
+@lru_cache(_REMEMBERED_OWNERS)
 def told_owner(owner: Owner) -> str:
     """Return an owner as scripts write it. They quote a team named ``-``, which Rust allows."""
     team = '"-"' if owner.team == "-" else owner.team or "-"

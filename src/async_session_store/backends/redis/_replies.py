@@ -43,8 +43,7 @@ def _key(reply: object) -> SessionKey:
 
     Its wait has to be found, claimed and cleared like any other.
     """
-    text = cast("bytes", reply).decode()
-    return SessionKey(text) if SessionKey.accepts(text) else str.__new__(SessionKey, text)
+    return str.__new__(SessionKey, cast("bytes", reply).decode())
 
 
 def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:

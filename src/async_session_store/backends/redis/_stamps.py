@@ -19,7 +19,7 @@ _BLANKS: Final = b"\t\n\r "
 _QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # for each byte its blanks
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
 _SHA_1: Final = re.compile(r"[0-9a-f]{40}")
-_TO_BYTE: Final = {quad: byte for byte, quad in enumerate(_QUADS)}
+_TO_DIGITS: Final = bytes.maketrans(_BLANKS, b"0123")  # each blank is two bits
 
 
 def fresh() -> bytes:
@@ -31,8 +31,7 @@ def etag(document: bytes) -> str:
     """The stamp of a document in hex; for one that has none, the SHA-1 of its bytes."""
     if not length(document):
         return _codec.etag(document)
-    ending = document[-_LENGTH:]
-    return bytes(_TO_BYTE[ending[index : index + 4]] for index in range(0, _LENGTH, 4)).hex()
+    return f"{int(document[-_LENGTH:].translate(_TO_DIGITS), 4):016x}"
 
 
 def _blanks(stamp: bytes) -> bytes:
