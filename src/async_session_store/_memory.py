@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache, partial
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic.errors import PydanticErrorMixin, PydanticUndefinedAnnotation, PydanticUserError
+from typing_extensions import is_typeddict
 
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
@@ -23,11 +24,13 @@ _M = TypeVar("_M")
 class MemoryType(Generic[_M]):
     """A type that pydantic can read from JSON and write to it. Raises ``InvalidInputError``.
 
-    No error shows a value: it may be personal, and an error ends up in a log.
+    No error shows a value: it may be personal, and errors end up in logs.
     """
 
     def __init__(self, kind: type[_M]) -> None:
         self.kind = kind
+        checkable = isinstance(kind, type) and get_origin(kind) is None and not is_typeddict(kind)
+        self._instances_of: type[object] = kind if checkable else object
         problem = None
         try:
             adapter: TypeAdapter[_M] = TypeAdapter(kind)
@@ -38,10 +41,14 @@ class MemoryType(Generic[_M]):
             self._from_json(self._to_json(kind()))
         except _UNFIT as error:
             problem = type(error).__name__
+            if isinstance(error, PydanticErrorMixin):  # is about the type alone: it shows no value
+                problem += f" ({error.message.partition('. ')[0]})"
+        # Outside of the handler, as the error may hold a value.
         if problem is not None:
             raise InvalidInputError(
-                f"memory: {self.name}() must make a new flow's memory, which pydantic can write as "
-                f"JSON and read back; that raised {problem}. Give each field a default"
+                f"memory: {self.name}() must return a new flow's memory, which pydantic can write "
+                f"as JSON and read back, but that raised {problem}. Give a pydantic model or a "
+                "dataclass whose fields all have defaults, or a TypedDict with total=False"
             )
 
     @property
@@ -58,11 +65,18 @@ class MemoryType(Generic[_M]):
             return self._from_json(text)
         except ValidationError as error:
             field, problem = self._first_problem(error)
-        # Outside of the handler, as the driver's error holds the value.
-        raise FlowMemoryError(flow, field, f"{problem}; it was not written as {self.name}")
+        # Outside of the handler, as pydantic's error holds the value.
+        reason = (
+            f"what is stored does not fit {self.name} ({problem}); change the type or end the flow"
+        )
+        raise FlowMemoryError(flow, field, reason)
 
     def write(self, flow: str, memory: _M) -> str:
         """Return a flow's memory as JSON that :meth:`read` reads. Raises ``FlowMemoryError``."""
+        # pydantic would write an object of another class as {}, which reads as a new memory.
+        if not isinstance(memory, self._instances_of):
+            reason = f"give a value of type {self.name}, not {type(memory).__name__}"
+            raise FlowMemoryError(flow, None, reason)
         try:
             text = self._to_json(memory)
             self._from_json(text)
@@ -71,7 +85,10 @@ class MemoryType(Generic[_M]):
             field, problem = self._first_problem(error)
         except _UNFIT as error:
             field, problem = None, f"pydantic raised {type(error).__name__}"
-        raise FlowMemoryError(flow, field, f"{problem}; as JSON it would not fit {self.name}")
+        reason = (
+            f"{self.name} could not read back what would be saved ({problem}); set a valid value"
+        )
+        raise FlowMemoryError(flow, field, reason)
 
     def _first_problem(self, error: ValidationError) -> tuple[str | None, str]:
         """Return the field at fault, if it is one of the type's own, and what is wrong."""
@@ -88,7 +105,10 @@ def _memory_type(kind: Hashable) -> MemoryType[Any]:
 def memory_type(kind: type[_M]) -> MemoryType[_M]:
     """Return a type's reader and writer. Raises ``InvalidInputError`` if it cannot be one."""
     if not callable(kind):
-        raise InvalidInputError("memory: give a type, such as a pydantic model or a dataclass")
+        raise InvalidInputError(
+            "memory: give a type, such as a pydantic model or a dataclass, not a value of type "
+            f"{type(kind).__name__}"
+        )
     return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
 
 

@@ -89,7 +89,7 @@ def cursor(node: str) -> SessionCursor:
     try:
         return _remembered_cursor(node)
     except (TypeError, ValidationError) as error:  # what has no hash is no text either
-        raise InvalidInputError("node: give a text") from error
+        raise InvalidInputError("node: give a string") from error
 
 
 @lru_cache(_REMEMBERED, typed=True)
@@ -98,13 +98,13 @@ def _remembered_cursor(node: str) -> SessionCursor:
     return SessionCursor(node_pointer=node)
 
 
-def scope_hash(scope: ReplyScope) -> str:
+def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
     if type(scope) is not ReplyScope:
-        raise _wrong_model("scope", ReplyScope, scope)
+        raise _wrong_scope(argument, "a ReplyScope", scope)
     try:
         return scope.digest
     except AttributeError:
-        raise _built_around_validation("scope") from None
+        raise _built_around_validation(argument) from None
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
@@ -116,10 +116,12 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
             raise _built_around_validation("scope") from None
     if type(scopes) is tuple and scopes:
         return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
-    if isinstance(scopes, ReplyScope):
-        raise _subclass("scope", scopes)
-    if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
-        raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
+    if isinstance(scopes, Sequence) and not scopes:
+        raise InvalidInputError(
+            "scope: give a ReplyScope or a sequence of at least one, not an empty one"
+        )
+    if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)):
+        raise _wrong_scope("scope", "a ReplyScope or a sequence of them", scopes)
     return tuple(map(scope_hash, scopes))
 
 
@@ -153,6 +155,15 @@ def _wrong_model(argument: str, wanted: type[WireModel], value: object) -> Inval
     if isinstance(value, wanted):
         return _subclass(argument, value)
     return _wrong_type(argument, f"a {wanted.__name__}", value)
+
+
+def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError:
+    if isinstance(value, ReplyScope):
+        return _subclass(argument, value)
+    error = _wrong_type(argument, wanted, value)
+    if hasattr(value, "scopes"):  # a message
+        return InvalidInputError(f"{error}; a message has .scope and .scopes()")
+    return error
 
 
 def _subclass(argument: str, value: WireModel) -> InvalidInputError:
@@ -199,7 +210,7 @@ def begin_at(
     """The hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
     if scope is None:
         return scope_hashes, None
-    begin = scope_hash(scope)
+    begin = scope_hash(scope, "begin_at")
     return (scope_hashes if begin in scope_hashes else (*scope_hashes, begin)), begin
 
 

@@ -49,7 +49,7 @@ from async_session_store.models import (
     UserId,
 )
 from async_session_store.resumed_waits import ResumedWait, resumed
-from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn
+from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn, check_incoming
 
 __all__ = ["AsyncSessionStore"]
 
@@ -699,15 +699,25 @@ class AsyncSessionStore:
         _rules.milliseconds("ttl", ttl)
 
         async def ask() -> WaitClaim | None:
+            try:
+                user_id, scopes, delivery_id = (
+                    inbound.user_id,
+                    inbound.scopes(),
+                    inbound.delivery_id,
+                )
+                begin_at = None if flow is None else inbound.scope
+            except AttributeError as error:
+                check_incoming(inbound, error)
+                raise
             return await self.claim_wait(
                 ctx,
-                inbound.user_id,
-                inbound.scopes(),
+                user_id,
+                scopes,
                 lease=lease,
                 wait=wait,
-                delivery_id=inbound.delivery_id,
+                delivery_id=delivery_id,
                 dedupe_ttl=dedupe_ttl,
-                begin_at=None if flow is None else inbound.scope,
+                begin_at=begin_at,
             )
 
         return WaitBlock(ask, partial(begin_turn, setting, inbound), self._renewer)

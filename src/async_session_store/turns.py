@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import NamedTuple, override
 
@@ -58,6 +58,19 @@ class Incoming(Protocol):
     def scopes(self) -> Sequence[ReplyScope]:
         """Return where the wait that this message answers may be, most specific first."""
         ...
+
+
+_NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
+
+
+def check_incoming(inbound: Incoming, error: AttributeError) -> None:
+    """Raise ``InvalidInputError`` if what was given as a message lacks an attribute."""
+    if error.obj is inbound and error.name in _NEEDED:
+        raise InvalidInputError(
+            "inbound: give a message that a function of async_session_store.channels returned, or "
+            f"an object with {', '.join(_NEEDED)} and text; a value of type "
+            f"{type(inbound).__name__} has no {error.name}"
+        ) from error
 
 
 class Turn(Generic[_I, _M]):
@@ -143,7 +156,7 @@ class Turn(Generic[_I, _M]):
             ttl: How long: as long as ``turn`` was told, unless given.
         """
         scope = self.inbound.scope if at is None else at
-        _rules.scope_hash(scope)
+        _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         self._plan.said = _Question(_rules.cursor(node), scope, ttl)
 
@@ -210,7 +223,8 @@ class TurnPlan(Plan, Generic[_M]):
             self._read_as = cast("MemoryType[object]", kind)
         if self._read_as is not kind:
             raise InvalidInputError(
-                f"memory: this turn has read it as {self._read_as.name} already, not {kind.name}"
+                f"memory: this turn already read it as {self._read_as.name}; it cannot read it as "
+                f"{kind.name} too"
             )
         return cast("_T", self._memory)
 
@@ -219,8 +233,8 @@ class TurnPlan(Plan, Generic[_M]):
             raise FlowMemoryError(
                 self.flow,
                 None,
-                f"the turn was opened for the flow {self._setting.flow!r}; look at turn.flow, and "
-                "read this one's memory by turn.memory_as(...)",
+                f"the turn was opened for the flow {self._setting.flow!r}; check turn.flow first, "
+                "and read this flow's memory with turn.memory_as(...)",
             )
 
     @override

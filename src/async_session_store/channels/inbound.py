@@ -142,6 +142,12 @@ def place(scope: ReplyScope) -> Place:
 
     Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
     """
+    if not isinstance(scope, ReplyScope):
+        given = type(scope).__name__
+        raise InvalidInputError(
+            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if it is "
+            "not known where the session waits"
+        )
     parts = tuple(map(_read, scope.conversation.split("/")))
     rest = tuple(
         None if part is None else _read(part)
@@ -164,7 +170,7 @@ def _read(written: str) -> str:
 
 
 def _no_place() -> InvalidInputError:
-    return InvalidInputError("scope: was not made by an Inbound")
+    return InvalidInputError("scope: was not made by an Inbound, so it holds no ids of a platform")
 
 
 def _written(part: str) -> str:
@@ -179,5 +185,5 @@ def _check_id(name: str, value: object) -> None:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInputError(f"{name}: must be a text")
+        raise InvalidInputError(f"{name}: must be a string")
     encoded(name, value)
