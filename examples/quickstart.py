@@ -36,7 +36,7 @@ class Order:
 
 
 def message(number: str, text: str) -> Inbound:
-    """What the platform tells both processes of a message: who wrote, where and what."""
+    """Return a message as the platform delivers it: who wrote, where and what."""
     return Inbound(
         provider="demo",
         bot_id="pizza",

@@ -14,8 +14,8 @@ from typing_extensions import is_typeddict
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-# What pydantic raises for a type, and Python for a constructor. Anything else may be a signal
-# handler's, and comes out as it is.
+# What pydantic raises for a type, and Python for a constructor. Anything else may come from a
+# signal handler, and propagates unchanged.
 _UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
@@ -34,7 +34,7 @@ class MemoryType(Generic[_M]):
         problem = None
         try:
             adapter: TypeAdapter[_M] = TypeAdapter(kind)
-            # An adapter's own methods take a microsecond longer, for arguments that we do not need.
+            # The adapter's own methods take a microsecond longer, for arguments we do not need.
             self._from_json: Callable[[str | bytes], _M] = adapter.validator.validate_json
             self._to_json = partial(adapter.serializer.to_json, warnings=False)
             self._fields = frozenset(_field_names(kind))
@@ -42,7 +42,7 @@ class MemoryType(Generic[_M]):
         except _UNFIT as error:
             problem = type(error).__name__
             if isinstance(error, PydanticErrorMixin):  # is about the type alone: it shows no value
-                problem += f" ({error.message.partition('. ')[0]})"
+                problem += f" ({error.message.partition('. ')[0].rstrip('.')})"
         # Outside of the handler, as the error may hold a value.
         if problem is not None:
             raise InvalidInputError(
@@ -91,7 +91,10 @@ class MemoryType(Generic[_M]):
         raise FlowMemoryError(flow, field, reason)
 
     def _first_problem(self, error: ValidationError) -> tuple[str | None, str]:
-        """Return the field at fault, if it is one of the type's own, and what is wrong."""
+        """Return the field at fault and what is wrong with it.
+
+        The field is None unless it is one of the type's own: a key may be personal too.
+        """
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         field = next(iter(first["loc"]), None)
         return (field if isinstance(field, str) and field in self._fields else None), first["type"]
@@ -103,7 +106,7 @@ def _memory_type(kind: Hashable) -> MemoryType[Any]:
 
 
 def memory_type(kind: type[_M]) -> MemoryType[_M]:
-    """Return a type's reader and writer. Raises ``InvalidInputError`` if it cannot be one."""
+    """Return the reader and writer of a type. Raises ``InvalidInputError`` for unusable types."""
     if not callable(kind):
         raise InvalidInputError(
             "memory: give a type, such as a pydantic model or a dataclass, not a value of type "

@@ -476,7 +476,8 @@ class SessionStore:
     ) -> SyncWaitBlock[Turn[_I, _M]] | SyncWaitBlock[Turn[_I, _M] | None]:
         """Take a user's turn: resume the flow that waits for a message, or begin one.
 
-        As in :meth:`AsyncSessionStore.turn`. A lost lease shows as in :meth:`resume_wait`.
+        Like :meth:`AsyncSessionStore.turn`. If the lease is lost, the turn's ``lost`` becomes True,
+        and ``ClaimLostError`` is raised when the block ends without an exception.
         """
         block = self._store.turn(
             ctx,

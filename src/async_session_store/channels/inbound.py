@@ -1,4 +1,4 @@
-"""What a user's turn tells about the wait that it answers."""
+"""A user's message, and the scopes where a flow may wait for it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a wait is, in the platform's own ids: what an ``Inbound``'s scope was made from."""
+    """The place that a scope of an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
     bot_id: str
@@ -138,7 +138,7 @@ class Place:
 
 
 def place(scope: ReplyScope) -> Place:
-    """Return the ids in a scope of an ``Inbound``, so that a worker knows where to send.
+    """Return the place that a scope names, so that another process knows where to send.
 
     Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
     """

@@ -15,9 +15,9 @@
 
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
--- Mostly no delivery is remembered, no claim held and nobody waiting, and the first scope that routes
--- anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as held: SET
--- does not replace it.
+-- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope that
+-- routes anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as
+-- held, because SET does not replace it.
 local found, is_free = redis.call('MGET', unpack(KEYS)), true
 for index = count + 1, #KEYS do
   if found[index] then is_free = false end
