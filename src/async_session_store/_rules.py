@@ -340,7 +340,7 @@ def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     owner = readable(ctx, user_id)
     if owner is not None:
         return owner
-    rule = "user_id must be the user of ctx, or ctx must have none (F4)"
+    rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
 
 

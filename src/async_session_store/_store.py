@@ -324,7 +324,7 @@ class AsyncSessionStore:
 
         Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
         does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
-        is cannot be told.
+        is cannot be determined.
         """
         key = _rules.session_key(key)
         viewer = None if ctx is None else _rules.owner_of(ctx)
@@ -779,7 +779,7 @@ def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
 
 def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
     if outcome is Outcome.UNREADABLE:
-        return CorruptSessionError(key, "its fields cannot be told")
+        return CorruptSessionError(key, "its fields cannot be determined")
     if outcome is Outcome.FOREIGN and data is not None:
         return _rules.owner_change(data)
     if outcome is Outcome.CHANGED:

@@ -98,7 +98,7 @@ class Registration:
 class Unreadable:
     """A live session whose document cannot be read.
 
-    ``owner`` is None if it cannot be told either. ``reason`` quotes nothing of the document.
+    ``owner`` is None if it cannot be determined either. ``reason`` quotes nothing of the document.
     """
 
     key: SessionKey
@@ -247,7 +247,7 @@ class Backend(ABC):
         """Remove a live session, readable or not, and all its routing (S4).
 
         MISSING or DONE; UNREADABLE, with nothing changed, if there is a viewer and the owner
-        cannot be told. A claim that is held where it waited is superseded (N2).
+        cannot be determined. A claim that is held where it waited is superseded (N2).
         """
 
     @abstractmethod
@@ -294,7 +294,7 @@ class Backend(ABC):
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
         """The keys of all live waits of the owner (W5).
 
-        A session whose owner cannot be told is left out and named in ``unreadable`` (R2).
+        A session whose owner cannot be determined is left out and named in ``unreadable`` (R2).
         """
 
     @abstractmethod
@@ -348,8 +348,8 @@ class Backend(ABC):
         the place that this token has there, for another ``PLACE_TTL``, and return ``Queued``.
         A token has one place at most; any other result gives it up. Without ``queue``: CLAIMED.
 
-        A claim is on the scope, whatever waits there later. It keeps no wait alive, and hinders no
-        other method (K2, K5).
+        A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
+        not block any other method (K2, K5).
         """
 
     @abstractmethod
@@ -381,9 +381,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        """End a claim and leave the wait as it is (K3), or give up a place in the queue: DONE.
+        """End a claim and leave the wait as it is (K3), or give up a place in the queue.
 
-        LOST if there was neither.
+        Return DONE, or LOST if there was neither.
         """
 
     @abstractmethod

@@ -114,7 +114,7 @@ class WaitClaim:
             if outcome is Outcome.FOREIGN:
                 raise _rules.owner_change(stored.data)
             if outcome is Outcome.UNREADABLE:
-                raise CorruptSessionError(stored.key, "its fields cannot be told")
+                raise CorruptSessionError(stored.key, "its fields cannot be determined")
         return outcome is Outcome.DONE
 
     def check(self, then: NewWait | Keep | None) -> None:

@@ -418,9 +418,9 @@ class SessionStore:
     ) -> SyncWaitBlock[ResumedWait] | SyncWaitBlock[ResumedWait | None]:
         """Claim the wait at the scope for the length of a block, which gets it, or None.
 
-        As in :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
-        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised where the block
-        ends well.
+        Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
+        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the block
+        ends without an exception.
         """
         block = self._store.resume_wait(
             ctx,

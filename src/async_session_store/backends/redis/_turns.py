@@ -52,7 +52,7 @@ class Turns:
         self._woken: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
-        self._is_told = False
+        self._has_warned = False
         self._is_closed = False
 
     async def wait(self, token: str, seconds: float) -> None:
@@ -138,8 +138,8 @@ class Turns:
             self._woken.popitem(last=False)
 
     def _warn(self, error: exceptions.ResponseError) -> None:
-        if not self._is_told:
-            self._is_told = True
+        if not self._has_warned:
+            self._has_warned = True
             _logger.warning(
                 "the Redis server does not let its user subscribe (%s): callers that wait for a "
                 "claim start up to 0.3 s late; grant the user +subscribe +publish &%s",
