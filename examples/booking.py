@@ -51,7 +51,7 @@ async def handle(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None
     try:
         await take_turn(store, inbound, send)
     except DuplicateDeliveryError:
-        pass  # it was answered when it came first
+        pass  # it was answered the first time
     except NOT_NOW:
         await send(TRY_AGAIN)  # the libraries of most platforms have acknowledged it by now
 
@@ -74,7 +74,7 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
 
 
 def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]:
-    """Return the answer, and the question that it asks: None where no flow goes on."""
+    """Return the answer, and the question that it asks, or None if the flow ends."""
     text = text.strip()
     if text in ("/help", "help"):  # Slack keeps what begins with a slash to itself
         return HELP, node

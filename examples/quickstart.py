@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
+from uuid import uuid4
 
 from async_session_store import AsyncSessionStore, TenantCtx, UserId
 from async_session_store.channels import Inbound
@@ -35,21 +36,21 @@ class Order:
     pizza: str = ""
 
 
-def message(number: str, text: str) -> Inbound:
-    """What the platform tells both processes of a message: who wrote, where and what."""
+def message(text: str) -> Inbound:
+    """Return a message as the platform delivers it: who wrote, where and what."""
     return Inbound(
         provider="demo",
         bot_id="pizza",
         conversation="chat-42",
         user_id=UserId("alice"),
-        delivery_id=number,
+        delivery_id=uuid4().hex,  # a platform repeats it if it delivers the message again
         text=text,
     )
 
 
 async def ask(store: AsyncSessionStore) -> None:
     """Process 1: begin a flow, ask its question, and die."""
-    first = message("1", "margherita")
+    first = message("margherita")
     ttl = timedelta(minutes=30)
     async with store.turn(CTX, first, flow="order-pizza", memory=Order, ttl=ttl) as turn:
         turn.memory.pizza = turn.text  # what to remember
@@ -62,7 +63,7 @@ async def ask(store: AsyncSessionStore) -> None:
 
 async def answer(store: AsyncSessionStore, reply: str) -> None:
     """Process 2: find the paused flow, go on where it paused, and end it."""
-    inbound = message("2", reply)
+    inbound = message(reply)
     async with store.turn(CTX, inbound, flow=None, memory=Order) as turn:
         if turn is None:
             sys.exit("no flow waits in chat-42")

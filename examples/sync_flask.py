@@ -45,7 +45,7 @@ CTX = TenantCtx(env="demo", tenant_id="sync-flask")
 
 
 class Message(BaseModel):
-    """What the platform posts, with what a turn needs to know of it."""
+    """A message as the platform posts it, with the members that a turn needs."""
 
     event: str = Field(min_length=1, max_length=200)
     chat: str

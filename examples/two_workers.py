@@ -14,9 +14,9 @@ turn was stored; its claim ends with its lease, and the other goes on.
 You will see a table of who handled what. The exit code is 0 only if what the flow stored has every
 message exactly once, in order.
 
-What the flow remembers is exact, wherever a worker is killed: its memory, its next question and the
-delivery are stored in one step. An effect outside of the store, such as a payment, is not part of
-that step, and would be repeated: so make effects idempotent.
+What is stored is exact, wherever a worker is killed: the flow's memory, its next question and the
+delivery are stored in one step. An effect outside the store, such as a payment, is not part of that
+step and may be repeated, so make effects idempotent.
 """
 
 import argparse
@@ -79,7 +79,7 @@ async def work(store: AsyncSessionStore, chat: str, me: str) -> None:
 
 
 async def on_message(store: AsyncSessionStore, inbound: Inbound, me: str) -> None:
-    """Take the turn, if no other worker does: one step of an order, which goes on for ever."""
+    """Take the turn, unless another worker does. It is one step of an order that never ends."""
     async with store.turn(
         CTX, inbound, flow="order", memory=Order, ttl=60, lease=LEASE, wait=0.05
     ) as turn:
@@ -103,7 +103,7 @@ def message(chat: str, delivery_id: str, text: str | None = None) -> Inbound:
 
 
 async def strikes_first(store: AsyncSessionStore, inbound: Inbound) -> bool:
-    """Whether bad luck has not struck yet. Of all that ask, exactly one is told so."""
+    """Return whether to die now. Exactly one caller gets True."""
     mark = SessionData(
         tenant_ctx=CTX,
         flow_id="bad-luck",

@@ -125,6 +125,15 @@ def test_python_blocks_run(
     assert capsys.readouterr().out.splitlines() == expected
 
 
+@pytest.mark.one_python
+def test_the_first_program_type_checks(tmp_path: Path) -> None:
+    text = "\n".join(block.text for block in programs("README.md"))
+    (tmp_path / "first.py").write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "first.py"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def run_pytest(block: Block, folder: Path) -> None:
     file = folder / f"test_line_{block.line}.py"
     file.write_text(block.text)

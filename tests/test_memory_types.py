@@ -48,6 +48,11 @@ class Loose(TypedDict, total=False):
     count: int
 
 
+class Failing(BaseModel):
+    def __init__(self) -> None:
+        raise ValueError(SECRET)
+
+
 KINDS = [Model, Child, Plain, Loose, dict[str, Any]]
 
 
@@ -92,8 +97,10 @@ def test_n6_f8_an_error_names_a_field_of_the_type_and_nothing_else(
         (Loose, {"count": SECRET}),
         (dict[str, Any], {SECRET: object()}),
         (dict[str, Any], object()),
+        (Model, Failing),
+        (Model, {"pizza": SECRET}),
     ],
-    ids=["model", "dataclass", "typed dict", "item", "another type"],
+    ids=["model", "dataclass", "typed dict", "item", "another type", "another class", "dict"],
 )
 def test_n6_f8_what_would_not_read_back_is_not_written(kind: type[Any], memory: object) -> None:
     with pytest.raises(FlowMemoryError) as caught:
@@ -108,11 +115,6 @@ class Needy(BaseModel):
 
 class Required(TypedDict):
     pizza: str
-
-
-class Failing(BaseModel):
-    def __init__(self) -> None:
-        raise ValueError(SECRET)
 
 
 @pytest.mark.parametrize("kind", [Needy, Required, Failing, object, "Model", None, 7], ids=str)

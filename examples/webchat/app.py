@@ -50,7 +50,7 @@ import booking
 
 HERE = Path(__file__).parent
 LEASE = 3  # seconds: after a crash, a message that comes again waits as long for its turn
-OVER = "over"  # the flow has ended, and what waits is its last words
+OVER = "over"  # the flow has ended; its session waits with the last answer
 WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
 CHOICES = {"confirm": ["yes", "no"]}
 
@@ -67,7 +67,7 @@ logger = logging.getLogger("uvicorn.error")
 
 @dataclass
 class Memory(booking.Booking):
-    """What a flow remembers here: also the message that it answered last, and how."""
+    """What a flow remembers, with the message that it answered last and the answer."""
 
     answered: str = ""
     said: str = ""

@@ -105,7 +105,7 @@ class WaitBlock(Holder, Generic[_T_co]):
         return given
 
     def conclude(self) -> None:
-        """Settle what follows the claim, before :meth:`complete`. Raises what the plan does."""
+        """Ask the plan what follows the claim, before :meth:`complete`. Raises what it raises."""
         if self._plan is not None:
             self._then = self._plan.then()
 
@@ -138,6 +138,6 @@ class WaitBlock(Holder, Generic[_T_co]):
         try:
             self._plan.superseded = not await self._claim.complete(self._then)
         except (InvalidInputError, CorruptSessionError):
-            # What was to follow is refused, and the claim is still held.
+            # The next wait was refused, and the claim is still held.
             await end_quietly(self._claim.release)
             raise

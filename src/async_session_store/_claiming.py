@@ -30,10 +30,10 @@ from async_session_store.errors import (
 )
 from async_session_store.models import Owner
 
-# A caller that waits renews its place this often. One whose loop hangs for longer than the rest of
-# PLACE_TTL loses it; one that died holds the others up for PLACE_TTL.
+# How often a waiting caller renews its place. If its loop hangs for longer than the rest of
+# PLACE_TTL, it loses the place; if it dies, it holds the others up for PLACE_TTL.
 _LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
-_CLOCK_TICK: Final = 0.001  # seconds, in which a lease that ends on another clock has surely ended
+_CLOCK_TICK: Final = 0.001  # seconds, to be sure that the lease has ended on the storage's clock
 
 
 class ClaimRequest(NamedTuple):
@@ -46,7 +46,7 @@ class ClaimRequest(NamedTuple):
     deliveries: tuple[Delivery, ...]
     """The delivery at each of the scopes, or none."""
     begin_at: str | None
-    """One of the scopes, where a flow may begin."""
+    """The hash of the scope where a flow may begin."""
 
     def delivery_at(self, scope_hash: str) -> Delivery | None:
         if not self.deliveries:
@@ -57,9 +57,9 @@ class ClaimRequest(NamedTuple):
 async def claim(
     storage: Callable[[], Backend], request: ClaimRequest, defaults: WaitDefaults
 ) -> WaitClaim | None:
-    """Claim a wait, or wait for a turn; None if none is live.
+    """Claim a wait, or wait for a turn to claim it. Return None if no wait is live.
 
-    The storage is asked for at each attempt, as the store may be closed meanwhile.
+    ``storage`` is called for each attempt, since the store may be closed in the meantime.
     """
     token, backend = _random.token(), storage()
     try:
@@ -74,7 +74,7 @@ async def claim(
     if isinstance(found, Queued):
         await _give_up(backend, request, token)
     if isinstance(found, Queued) or found is Outcome.CLAIMED:
-        raise WaitClaimedError("another worker resumes this wait; try later or set wait=")
+        raise WaitClaimedError("another worker holds this wait; try later, or give a longer wait=")
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
     if found is Outcome.DUPLICATE:
@@ -85,7 +85,7 @@ async def claim(
 async def _claim_in_turn(
     storage: Callable[[], Backend], request: ClaimRequest, token: str
 ) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
-    """Claim a wait. Return what was found at last, and when it was asked for."""
+    """Claim a wait, in turn. Return the last result, and when it was asked for."""
     give_up_at = time.monotonic() + request.wait_timeout
     while True:
         backend = storage()
@@ -108,7 +108,7 @@ async def _claim_in_turn(
 
 
 def _pause(queued: Queued) -> float:
-    """Return how long to wait before the next look, in seconds."""
+    """Return how long to wait before asking the storage again, in seconds."""
     if queued.free_in is None:
         return _LONGEST_PAUSE
     return min(_LONGEST_PAUSE, queued.free_in / 1000 + _CLOCK_TICK)

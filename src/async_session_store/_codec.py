@@ -96,10 +96,10 @@ def check_split(head: bytes, context_json: str, maximum: int) -> None:
 
 
 def moved_on(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
-    """Return the data of a flow that paused elsewhere, with another context.
+    """Return a copy of the data with another cursor and context.
 
-    Both were validated already. ``model_copy(update=...)`` would validate all of it again, in five
-    times the time.
+    Both are validated already. ``model_copy(update=...)`` would validate everything again, which
+    takes five times as long.
     """
     moved = data.__copy__()
     values = vars(moved)  # no one else holds the copy yet
@@ -129,7 +129,7 @@ _remembered_head: Final = lru_cache(_REMEMBERED_HEADS)(_decode_head)
 
 
 def decode_scope(text: bytes) -> ReplyScope | None:
-    """Return the scope in a stored text, or None if it is damaged: it is only for the record."""
+    """Return the scope in a stored text, or None if it is damaged: only the record needs it."""
     known = len(text) <= _LARGEST_REMEMBERED
     return (_remembered_scope if known else _decode_scope)(text)
 
@@ -141,7 +141,7 @@ def _decode_scope(text: bytes) -> ReplyScope | None:
         return None
 
 
-# A user's waits are mostly at one scope, turn after turn.
+# A user usually waits at one scope, turn after turn.
 _remembered_scope: Final = lru_cache(_REMEMBERED_SCOPES)(_decode_scope)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache, partial
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic.errors import PydanticErrorMixin, PydanticUndefinedAnnotation, PydanticUserError
+from typing_extensions import is_typeddict
 
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-# What pydantic raises for a type, and Python for a constructor. Anything else may be a signal
-# handler's, and comes out as it is.
+# What pydantic raises for a type, and Python for a constructor. Anything else may come from a
+# signal handler, and propagates unchanged.
 _UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
@@ -23,25 +24,31 @@ _M = TypeVar("_M")
 class MemoryType(Generic[_M]):
     """A type that pydantic can read from JSON and write to it. Raises ``InvalidInputError``.
 
-    No error shows a value: it may be personal, and an error ends up in a log.
+    No error shows a value: it may be personal, and errors end up in logs.
     """
 
     def __init__(self, kind: type[_M]) -> None:
         self.kind = kind
+        checkable = isinstance(kind, type) and get_origin(kind) is None and not is_typeddict(kind)
+        self._instances_of: type[object] = kind if checkable else object
         problem = None
         try:
             adapter: TypeAdapter[_M] = TypeAdapter(kind)
-            # An adapter's own methods take a microsecond longer, for arguments that we do not need.
+            # The adapter's own methods take a microsecond longer, for arguments we do not need.
             self._from_json: Callable[[str | bytes], _M] = adapter.validator.validate_json
             self._to_json = partial(adapter.serializer.to_json, warnings=False)
             self._fields = frozenset(_field_names(kind))
             self._from_json(self._to_json(kind()))
         except _UNFIT as error:
             problem = type(error).__name__
+            if isinstance(error, PydanticErrorMixin):  # is about the type alone: it shows no value
+                problem += f" ({error.message.partition('. ')[0].rstrip('.')})"
+        # Outside of the handler, as the error may hold a value.
         if problem is not None:
             raise InvalidInputError(
-                f"memory: {self.name}() must make a new flow's memory, which pydantic can write as "
-                f"JSON and read back; that raised {problem}. Give each field a default"
+                f"memory: {self.name}() must return a new flow's memory, which pydantic can write "
+                f"as JSON and read back, but that raised {problem}. Give a pydantic model or a "
+                "dataclass whose fields all have defaults, or a TypedDict with total=False"
             )
 
     @property
@@ -58,11 +65,18 @@ class MemoryType(Generic[_M]):
             return self._from_json(text)
         except ValidationError as error:
             field, problem = self._first_problem(error)
-        # Outside of the handler, as the driver's error holds the value.
-        raise FlowMemoryError(flow, field, f"{problem}; it was not written as {self.name}")
+        # Outside of the handler, as pydantic's error holds the value.
+        reason = (
+            f"what is stored does not fit {self.name} ({problem}); change the type or end the flow"
+        )
+        raise FlowMemoryError(flow, field, reason)
 
     def write(self, flow: str, memory: _M) -> str:
         """Return a flow's memory as JSON that :meth:`read` reads. Raises ``FlowMemoryError``."""
+        # pydantic would write an object of another class as {}, which reads as a new memory.
+        if not isinstance(memory, self._instances_of):
+            reason = f"give a value of type {self.name}, not {type(memory).__name__}"
+            raise FlowMemoryError(flow, None, reason)
         try:
             text = self._to_json(memory)
             self._from_json(text)
@@ -71,10 +85,16 @@ class MemoryType(Generic[_M]):
             field, problem = self._first_problem(error)
         except _UNFIT as error:
             field, problem = None, f"pydantic raised {type(error).__name__}"
-        raise FlowMemoryError(flow, field, f"{problem}; as JSON it would not fit {self.name}")
+        reason = (
+            f"{self.name} could not read back what would be saved ({problem}); set a valid value"
+        )
+        raise FlowMemoryError(flow, field, reason)
 
     def _first_problem(self, error: ValidationError) -> tuple[str | None, str]:
-        """Return the field at fault, if it is one of the type's own, and what is wrong."""
+        """Return the field at fault and what is wrong with it.
+
+        The field is None unless it is one of the type's own: a key may be personal too.
+        """
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         field = next(iter(first["loc"]), None)
         return (field if isinstance(field, str) and field in self._fields else None), first["type"]
@@ -86,9 +106,12 @@ def _memory_type(kind: Hashable) -> MemoryType[Any]:
 
 
 def memory_type(kind: type[_M]) -> MemoryType[_M]:
-    """Return a type's reader and writer. Raises ``InvalidInputError`` if it cannot be one."""
+    """Return the reader and writer of a type. Raises ``InvalidInputError`` for unusable types."""
     if not callable(kind):
-        raise InvalidInputError("memory: give a type, such as a pydantic model or a dataclass")
+        raise InvalidInputError(
+            "memory: give a type, such as a pydantic model or a dataclass, not a value of type "
+            f"{type(kind).__name__}"
+        )
     return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
 
 

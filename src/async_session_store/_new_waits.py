@@ -22,8 +22,8 @@ class NewWait:
         scope: Where the reply is expected.
         data: The session. It must belong to the user whose wait was claimed.
         ttl: As in ``register_wait``: None for the store's default.
-        session_key: The key of the session: the claimed session's, unless given. A flow that
-            begins gets a fresh one.
+        session_key: The key of the session. The default is the key of the claimed session, or a
+            fresh one if a flow begins.
     """
 
     scope: ReplyScope
@@ -33,7 +33,7 @@ class NewWait:
 
 
 class WaitDefaults(NamedTuple):
-    """What a store applies to each wait that it registers."""
+    """The settings that a store applies to each wait that it registers."""
 
     ttl: int | None
     """The time to live of a wait that is registered without one, in milliseconds."""
@@ -47,7 +47,7 @@ class WaitDefaults(NamedTuple):
         data: SessionData,
         ttl: TimeToLive | None,
     ) -> StoredWait:
-        """Return a wait of the data's owner, as a backend stores it."""
+        """Check a wait, and return it as a backend stores it. The owner is that of the data."""
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(key)
         milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
@@ -56,7 +56,7 @@ class WaitDefaults(NamedTuple):
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
-        """Return the wait that follows a claim (N1)."""
+        """Check the wait that follows a claim, and return it as a backend stores it (N1)."""
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
         owner = _rules.following_wait(claim.owner, wait.data)
@@ -67,9 +67,15 @@ class WaitDefaults(NamedTuple):
 
 
 def check_size(data: SessionData, maximum: int) -> None:
+<<<<<<< HEAD
     """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6).
 
     This encodes the document. Ask its cheap ``size_ceiling`` first, which tells for most.
     """
     if _codec.exceeds(data, maximum):
+=======
+    """Raise ``InvalidInputError`` if a document exceeds ``maximum`` bytes (S6)."""
+    # For most documents the cheap upper bound is enough.
+    if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+>>>>>>> r4
         raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")

@@ -1,4 +1,4 @@
-"""What a block wants to follow the claim that it holds."""
+"""What is to follow the claim of a block, once the block has ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from async_session_store.abc import Keep
 
 
 class Plan(ABC):
-    """Shared by a block and by what its user is given."""
+    """What follows a claim. The block shares it with the object that its user gets."""
 
     __slots__ = ("superseded",)
 
     def __init__(self) -> None:
         self.superseded: bool = False
-        """Whether the storage refused it, as the wait was not the claimed one any more."""
+        """Whether it had no effect, because the wait was no longer the claimed one."""
 
     @abstractmethod
     def then(self) -> NewWait | Keep | None:
-        """Return what follows. It is asked once, when the block has ended well, and may raise."""
+        """Return what follows. May raise. Called once, after a block that did not raise."""
 
 
 class SpokenPlan(Plan):
-    """What the block said last."""
+    """The last thing that the block asked for."""
 
     __slots__ = ("said",)
 

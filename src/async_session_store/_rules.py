@@ -80,31 +80,31 @@ def flow(value: FlowId | str) -> FlowId:
 
 @lru_cache(_REMEMBERED)
 def _remembered_flow(value: str) -> FlowId:
-    """Check a flow's id. A bot has few, and each turn names one."""
+    """Check a flow's id. Cached, because a bot has few and names one in each turn."""
     return _text(FlowId, "flow", value)
 
 
 def cursor(node: str) -> SessionCursor:
-    """The cursor of a flow that pauses at a node."""
+    """Return the cursor of a flow that pauses at a node."""
     try:
         return _remembered_cursor(node)
-    except (TypeError, ValidationError) as error:  # what has no hash is no text either
-        raise InvalidInputError("node: give a text") from error
+    except (TypeError, ValidationError) as error:  # an unhashable value is no string either
+        raise InvalidInputError("node: give a string") from error
 
 
 @lru_cache(_REMEMBERED, typed=True)
 def _remembered_cursor(node: str) -> SessionCursor:
-    """Build a cursor. A bot has few nodes, and building one takes 20 times as long as this."""
+    """Build a cursor. Cached, because a bot has few nodes, and a look-up takes 1/20 of the time."""
     return SessionCursor(node_pointer=node)
 
 
-def scope_hash(scope: ReplyScope) -> str:
+def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
     if type(scope) is not ReplyScope:
-        raise _wrong_model("scope", ReplyScope, scope)
+        raise _wrong_scope(argument, "a ReplyScope", scope)
     try:
         return scope.digest
     except AttributeError:
-        raise _built_around_validation("scope") from None
+        raise _built_around_validation(argument) from None
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
@@ -116,10 +116,12 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
             raise _built_around_validation("scope") from None
     if type(scopes) is tuple and scopes:
         return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
-    if isinstance(scopes, ReplyScope):
-        raise _subclass("scope", scopes)
-    if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)) or not scopes:
-        raise InvalidInputError("scope: give a ReplyScope, or a sequence of at least one")
+    if isinstance(scopes, Sequence) and not scopes:
+        raise InvalidInputError(
+            "scope: give a ReplyScope or a sequence of at least one, not an empty one"
+        )
+    if not isinstance(scopes, Sequence) or isinstance(scopes, (str, bytes)):
+        raise _wrong_scope("scope", "a ReplyScope or a sequence of them", scopes)
     return tuple(map(scope_hash, scopes))
 
 
@@ -155,6 +157,15 @@ def _wrong_model(argument: str, wanted: type[WireModel], value: object) -> Inval
     return _wrong_type(argument, f"a {wanted.__name__}", value)
 
 
+def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError:
+    if isinstance(value, ReplyScope):
+        return _subclass(argument, value)
+    error = _wrong_type(argument, wanted, value)
+    if hasattr(value, "scopes"):  # a message
+        return InvalidInputError(f"{error}; a message has .scope and .scopes()")
+    return error
+
+
 def _subclass(argument: str, value: WireModel) -> InvalidInputError:
     wanted = next(kind for kind in _OWN_FIELDS if isinstance(value, kind))
     return InvalidInputError(
@@ -174,7 +185,7 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     """Whole milliseconds, at least one; or None for no deadline (T1)."""
     if type(ttl) is int and 0 < ttl <= _MAX_SECONDS:
-        return ttl * 1000  # mostly
+        return ttl * 1000  # the common case
     if ttl is None or ttl is NEVER:
         return None
     seconds = _seconds(argument, ttl, "a timedelta, seconds, or NEVER")
@@ -196,10 +207,10 @@ def duration(argument: str, value: timedelta | float) -> int:
 def begin_at(
     scope_hashes: tuple[str, ...], scope: ReplyScope | None
 ) -> tuple[tuple[str, ...], str | None]:
-    """The hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
+    """Return the hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
     if scope is None:
         return scope_hashes, None
-    begin = scope_hash(scope)
+    begin = scope_hash(scope, "begin_at")
     return (scope_hashes if begin in scope_hashes else (*scope_hashes, begin)), begin
 
 
@@ -293,7 +304,7 @@ def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling, owner = owner_of(ctx), data_owner(data)
     if owner == calling and owner.user == user:
-        return owner  # mostly
+        return owner  # the common case
     new_session(ctx, data)
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
@@ -301,13 +312,11 @@ def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
 
 
 def following_wait(claimant: Owner, data: SessionData) -> Owner:
-    """The owner of a wait that follows a claim: whose wait was claimed, and nobody else (N1)."""
+    """Return the owner of a wait that follows a claim. It must be that of the claim (N1)."""
     owner = data_owner(data)
     if owner == claimant:
         return owner
-    raise _mismatch(
-        "what follows a claim must belong to the user whose wait was claimed (N1)", owner
-    )
+    raise _mismatch("the next wait must belong to the user whose wait was claimed (N1)", owner)
 
 
 def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
@@ -331,7 +340,7 @@ def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     owner = readable(ctx, user_id)
     if owner is not None:
         return owner
-    rule = "user_id must be the user of ctx, or ctx must have none (F4)"
+    rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
 
 

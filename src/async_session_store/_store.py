@@ -49,7 +49,7 @@ from async_session_store.models import (
     UserId,
 )
 from async_session_store.resumed_waits import ResumedWait, resumed
-from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn
+from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn, check_incoming
 
 __all__ = ["AsyncSessionStore"]
 
@@ -326,7 +326,7 @@ class AsyncSessionStore:
 
         Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
         does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
-        is cannot be told.
+        is cannot be determined.
         """
         key = _rules.session_key(key)
         viewer = None if ctx is None else _rules.owner_of(ctx)
@@ -606,12 +606,12 @@ class AsyncSessionStore:
         """Claim the wait at the scope for the length of a block, which gets it, or None.
 
         The claim is renewed in the background. When the block ends well, the wait is completed:
-        it and its session are removed, or what the block said by ``next(NewWait(...))`` or
-        ``keep()`` follows, in the same step. If the block registered the wait anew, or someone
-        else changed it, that stays. When the block raises, the wait is given back, and what it
-        raised comes out as it is. If the lease is lost, the block is cancelled and
-        ``ClaimLostError`` comes out. A block whose steps run in different tasks cannot always be
-        cancelled; then ``ClaimLostError`` comes out when it ends well.
+        it and its session are removed, unless the block called ``next(NewWait(...))`` or
+        ``keep()``. If the block registered the wait anew, or someone else changed it, that stays.
+        When the block raises, the wait is given back, and the exception propagates unchanged. If
+        the lease is lost, the block is cancelled and ``ClaimLostError`` is raised. A block whose
+        steps run in different tasks cannot always be cancelled; then ``ClaimLostError`` is raised
+        when the block ends without an exception.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.
@@ -673,27 +673,27 @@ class AsyncSessionStore:
     ) -> WaitBlock[Turn[_I, _M]] | WaitBlock[Turn[_I, _M] | None]:
         """Take a user's turn: resume the flow that waits for a message, or begin one.
 
-        The block gets a :class:`Turn`. The flow that waits at one of ``inbound.scopes()`` goes on,
-        whatever flow that is. If none does, ``flow`` begins at ``inbound.scope``; with a ``flow``
-        of None none begins, and the block gets None. Turns at one place are taken one at a time,
-        in the order in which they came, also between processes and machines.
+        Use it with ``async with``; the block gets a :class:`Turn`. The flow that waits at one of
+        ``inbound.scopes()`` is resumed, whichever flow that is. If none waits, ``flow`` begins at
+        ``inbound.scope``; if ``flow`` is None, the block gets None. Turns at one place are taken
+        one at a time, in order, across processes and machines.
 
-        What the block says (``ask``, ``end``, ``keep``) takes effect when it ends well, in one step
-        that also remembers the message's delivery. If it raises, or its process dies, nothing has
-        changed, and the message may be handled again.
+        What the block calls (``ask``, ``end``, ``keep``) takes effect when it ends without an
+        exception, in one step that also remembers the message's delivery. If it raises, or its
+        process dies, nothing has changed, and the message may be handled again.
 
         Args:
-            ctx: The tenant. The user is the message's; a ``ctx`` with another one is refused.
-            inbound: The message: an ``Inbound``, or anything else that is :class:`Incoming`.
+            ctx: The tenant. A ``ctx`` with a user other than the message's is refused.
+            inbound: The message: an ``Inbound``, or any other :class:`Incoming`.
             flow: The flow to begin.
             memory: The type of what the flow remembers, which pydantic can read and write: a model,
-                a dataclass or a ``TypedDict``. ``memory()`` is a new flow's.
+                a dataclass or a ``TypedDict``. A new flow's memory is ``memory()``.
             ttl: How long a question waits for its answer; None for the store's default.
             lease: How long another worker has to wait if this one dies.
             wait: How long to wait for earlier turns at this place.
             dedupe_ttl: How long the message's delivery is remembered.
 
-        Raises like :meth:`resume_wait`, and ``FlowMemoryError`` where memory does not fit.
+        Raises what :meth:`resume_wait` raises, and ``FlowMemoryError`` if memory does not fit.
         """
         setting = TurnSetting(
             ctx, None if flow is None else _rules.flow(flow), memory_type(memory), ttl
@@ -701,15 +701,25 @@ class AsyncSessionStore:
         _rules.milliseconds("ttl", ttl)
 
         async def ask() -> WaitClaim | None:
+            try:
+                user_id, scopes, delivery_id = (
+                    inbound.user_id,
+                    inbound.scopes(),
+                    inbound.delivery_id,
+                )
+                begin_at = None if flow is None else inbound.scope
+            except AttributeError as error:
+                check_incoming(inbound, error)
+                raise
             return await self.claim_wait(
                 ctx,
-                inbound.user_id,
-                inbound.scopes(),
+                user_id,
+                scopes,
                 lease=lease,
                 wait=wait,
-                delivery_id=inbound.delivery_id,
+                delivery_id=delivery_id,
                 dedupe_ttl=dedupe_ttl,
-                begin_at=None if flow is None else inbound.scope,
+                begin_at=begin_at,
             )
 
         return WaitBlock(ask, partial(begin_turn, setting, inbound), self._renewer)
@@ -771,7 +781,7 @@ def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
 
 def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
     if outcome is Outcome.UNREADABLE:
-        return CorruptSessionError(key, "its fields cannot be told")
+        return CorruptSessionError(key, "its fields cannot be determined")
     if outcome is Outcome.FOREIGN and data is not None:
         return _rules.owner_change(data)
     if outcome is Outcome.CHANGED:

@@ -46,7 +46,7 @@ class Keep(Enum):
 
 
 KEEP: Final = Keep.KEEP
-"""What follows a claim that leaves its wait as it is."""
+"""Passed to ``complete``: leave the wait as it is."""
 
 
 class Outcome(Enum):
@@ -74,8 +74,8 @@ class Outcome(Enum):
 class StoredWait(NamedTuple):
     """A wait as a backend stores it. The owner is that of the data; ``ttl`` is in milliseconds.
 
-    The hash is what routes. The scope itself is only kept for the record, so a wrapper may replace
-    it, by one whose ``conversation`` is an encrypted text, say.
+    The hash routes. The scope itself is only stored for the record, so a wrapper may replace it,
+    for example by one with an encrypted ``conversation``.
     """
 
     owner: Owner
@@ -98,7 +98,7 @@ class Registration:
 class Unreadable:
     """A live session whose document cannot be read.
 
-    ``owner`` is None if it cannot be told either. ``reason`` quotes nothing of the document.
+    ``owner`` is None if it cannot be determined either. ``reason`` quotes nothing of the document.
     """
 
     key: SessionKey
@@ -121,7 +121,7 @@ class ClaimKey(NamedTuple):
 class Claimed(NamedTuple):
     """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC.
 
-    ``record`` is None if an empty scope was claimed, for a flow that begins there.
+    ``record`` is None if an empty scope was claimed, so that a flow begins there.
     """
 
     claim: ClaimKey
@@ -247,7 +247,7 @@ class Backend(ABC):
         """Remove a live session, readable or not, and all its routing (S4).
 
         MISSING or DONE; UNREADABLE, with nothing changed, if there is a viewer and the owner
-        cannot be told. A claim that is held where it waited is superseded (N2).
+        cannot be determined. A claim that is held where it waited is superseded (N2).
         """
 
     @abstractmethod
@@ -294,7 +294,7 @@ class Backend(ABC):
     async def list_waits(self, owner: Owner) -> Found[SessionKey]:
         """The keys of all live waits of the owner (W5).
 
-        A session whose owner cannot be told is left out and named in ``unreadable`` (R2).
+        A session whose owner cannot be determined is left out and named in ``unreadable`` (R2).
         """
 
     @abstractmethod
@@ -348,42 +348,42 @@ class Backend(ABC):
         the place that this token has there, for another ``PLACE_TTL``, and return ``Queued``.
         A token has one place at most; any other result gives it up. Without ``queue``: CLAIMED.
 
-        A claim is on the scope, whatever waits there later. It keeps no wait alive, and hinders no
-        other method (K2, K5).
+        A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
+        not block any other method (K2, K5).
         """
 
     @abstractmethod
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
-        """Wait until it may be the turn of a place in a queue, for at most so many seconds (N4).
+        """Wait until it may be the turn of a place in a queue, for at most ``seconds`` (N4).
 
-        It may end too early. Where the storage cannot wake those who wait, sleep.
+        May return early. If the storage cannot wake callers, sleep.
         """
 
     @abstractmethod
     async def complete_claim(
         self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
     ) -> Outcome:
-        """End a claim, remember its delivery, and let something follow the wait (K3, K6, N1).
+        """End a claim, remember its delivery, and do what ``then`` says (K3, K6, N1).
 
-        LOST, with nothing changed, if the claim is not held any more. FOREIGN or UNREADABLE, with
-        nothing changed, if :meth:`put_wait` would refuse ``then`` so. Otherwise the claim ends and
-        the delivery is remembered, and:
+        Return LOST, and change nothing, if the claim is no longer held. Return FOREIGN or
+        UNREADABLE, and change nothing, if :meth:`put_wait` would refuse ``then`` with that outcome.
+        Otherwise the claim ends and the delivery is remembered, and:
 
         * If the scope still holds the very wait that was claimed, or is as empty as it was when
           it was claimed: DONE. Without ``then`` that wait is removed, with its session; KEEP
           leaves it; a ``StoredWait`` is registered in its place, as by :meth:`put_wait`.
         * If the wait has expired and nothing else happened to it, a ``StoredWait`` is registered
           all the same: DONE. Without one: MISSING.
-        * If the claim is superseded (N2): MISSING, and what is there stays. It is, if something
-          else waits at the scope by now, if a call marked the claim, or if the wait has expired
-          and its session's key is in use again.
+        * If the claim is superseded (N2): MISSING, and what is there stays. A claim is superseded
+          if something else waits at the scope by now, if a call marked the claim, or if the wait
+          has expired and its session's key is in use again.
         """
 
     @abstractmethod
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        """End a claim and leave the wait as it is (K3), or give up a place in the queue: DONE.
+        """End a claim and leave the wait as it is (K3), or give up a place in the queue.
 
-        LOST if there was neither.
+        Return DONE, or LOST if there was neither.
         """
 
     @abstractmethod

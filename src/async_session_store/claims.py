@@ -63,7 +63,7 @@ class WaitClaim:
 
     @property
     def token(self) -> str:
-        """What tells this claim from all others."""
+        """The unique token of this claim."""
         return self._claim.token
 
     @property
@@ -78,27 +78,28 @@ class WaitClaim:
 
     @property
     def seconds_left(self) -> float:
-        """How long the lease lasts yet, at least; 0 if it may have ended.
+        """Lower bound on the seconds left in the lease; 0 if it may have ended.
 
-        On this process's monotonic clock, from before the claim or its renewal was asked for.
+        Counted on this process's monotonic clock, from before the claim or its renewal was sent.
         """
         return max(0.0, self._held_until - time.monotonic())
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
+        """Whether the lease may have ended. Does not ask the storage, so check it often."""
         return self.seconds_left == 0
 
     async def complete(self, then: NewWait | Keep | None = None) -> bool:
-        """End the claim, remember its delivery id, and let something follow, in one step.
+        """End the claim, remember its delivery id, and do what ``then`` says, in one step.
 
-        Without ``then``, the wait and its session are removed. With ``KEEP``, the wait stays as it
-        is. With a ``NewWait``, that one is registered in its place, even if the claimed wait has
-        expired meanwhile; an ``update_session`` that someone else called meanwhile is overwritten.
+        Without ``then``, remove the wait and its session. With ``KEEP``, leave the wait as it is.
+        With a ``NewWait``, register that one in its place, even if the claimed wait has expired
+        in the meantime. It overwrites what someone else wrote with ``update_session``.
 
-        Return whether that happened. False if the scope no longer holds the very wait that was
-        claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust process;
-        without a ``NewWait``, also if it expired. Then what is there stays, and the claim ends too.
+        Return whether that happened. Return False if the scope no longer holds the very wait that
+        was claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust
+        process; without a ``NewWait``, also if it expired. Then what is there stays, and the claim
+        ends too.
 
         Raises ``ClaimLostError``, and what ``register_wait`` raises for the new wait; in both cases
         nothing was changed, and in the second the claim is still held.
@@ -113,13 +114,13 @@ class WaitClaim:
             if outcome is Outcome.FOREIGN:
                 raise _rules.owner_change(stored.data)
             if outcome is Outcome.UNREADABLE:
-                raise CorruptSessionError(stored.key, "its fields cannot be told")
+                raise CorruptSessionError(stored.key, "its fields cannot be determined")
         return outcome is Outcome.DONE
 
     def check(self, then: NewWait | Keep | None) -> None:
         """Raise what :meth:`complete` would raise for this argument.
 
-        It does not ask the storage, so it does not know whose session a ``session_key`` names.
+        Does not ask the storage, so it cannot check who owns the session under a ``session_key``.
         """
         self._checked(then)
 
@@ -134,7 +135,7 @@ class WaitClaim:
             raise claim_lost()
 
     async def renew(self, lease: timedelta | float | None = None) -> None:
-        """Let the lease end ``lease`` from now: as long as at first, unless told otherwise.
+        """Let the lease end ``lease`` from now. The default is the length of the first lease.
 
         Raises ``ClaimLostError``. The deadline of the wait stays as it is.
         """
@@ -149,8 +150,8 @@ class WaitClaim:
 
 
 def claim_lost() -> ClaimLostError:
-    """What is raised when a claim is not held any more."""
+    """Return the error for a claim that is no longer held."""
     return ClaimLostError(
-        "the claim is held no longer: its lease ended, or it was completed or released; "
+        "the claim is no longer held: its lease ended, or it was completed or released; "
         "nothing was changed"
     )

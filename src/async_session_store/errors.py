@@ -99,7 +99,7 @@ class WaitClaimedError(ConflictError):
 
 
 class ClaimLostError(ConflictError):
-    """The claim is held no longer: its lease ran out, or it was ended. Nothing was changed."""
+    """The claim is no longer held: its lease ran out, or it was ended. Nothing was changed."""
 
 
 class DuplicateDeliveryError(ConflictError):
@@ -139,9 +139,9 @@ class CorruptSessionError(SessionStoreError):
 
 
 class FlowMemoryError(SessionStoreError):
-    """What a flow remembers does not fit the type that a turn reads it as, or writes.
+    """A flow's memory does not fit the type that a turn reads or saves it as.
 
-    The wait stays as it was. ``field`` is the field at fault, if that is known.
+    The wait stays as it was. ``field`` is the field at fault, if it is known.
     """
 
     code = ErrorCode.INTERNAL

@@ -17,10 +17,10 @@ __all__ = ["ResumedWait"]
 
 
 class ResumedWait:
-    """The wait that a block of ``resume_wait`` resumes, and what follows it.
+    """The wait that a block of ``resume_wait`` resumes.
 
-    It has the attributes of its record. If the block says nothing, the wait and its session are
-    removed when the block ends well. What it says takes effect then, in the same step.
+    It has the attributes of its record. When the block ends without an exception, the wait and its
+    session are removed, unless the block called :meth:`next` or :meth:`keep`.
     """
 
     __slots__ = ("_claim", "_plan")
@@ -36,12 +36,12 @@ class ResumedWait:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing waits, and a flow begins at ``begin_at``."""
+        """Whether nothing waits, so that a flow begins at ``begin_at``."""
         return self._claim.is_new
 
     @property
     def key(self) -> SessionKey:
-        """The key of the session. Like all of the record, missing if :attr:`is_new`."""
+        """The key of the session. If :attr:`is_new`, there is no record, and this raises."""
         return self._existing().key
 
     @property
@@ -66,22 +66,22 @@ class ResumedWait:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended, and another worker may resume the wait."""
+        """Whether the lease may have ended, so that another worker may resume the wait."""
         return self._claim.lost
 
     @property
     def superseded(self) -> bool:
-        """Whether what the block said did not happen, as the wait was not the claimed one any more.
+        """Whether the block had no effect, because the wait was no longer the claimed one.
 
-        Known once the block has ended. See :meth:`WaitClaim.complete`.
+        Set when the block ends. See :meth:`WaitClaim.complete`.
         """
         return self._plan.superseded
 
     def next(self, wait: NewWait) -> None:
-        """Let another wait follow: the next question.
+        """Register another wait, the next question, when the block ends.
 
-        Raises at once what ``register_wait`` raises for it; only whose session is stored under
-        another ``session_key`` is checked when the block ends.
+        Raises at once what ``register_wait`` raises for it, except that the owner of the session
+        under another ``session_key`` is checked when the block ends.
         """
         self._claim.check(wait)
         self._plan.said = wait
@@ -102,7 +102,9 @@ class ResumedWait:
     def _existing(self) -> SessionRecord:
         record = self._claim.record
         if record is None:
-            raise InvalidInputError("nothing waits here yet, a flow begins: look at is_new first")
+            raise InvalidInputError(
+                "nothing waits here, a flow begins, so there is no record: check is_new first"
+            )
         return record
 
 

@@ -418,9 +418,9 @@ class SessionStore:
     ) -> SyncWaitBlock[ResumedWait] | SyncWaitBlock[ResumedWait | None]:
         """Claim the wait at the scope for the length of a block, which gets it, or None.
 
-        As in :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
-        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised where the block
-        ends well.
+        Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
+        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the block
+        ends without an exception.
         """
         block = self._store.resume_wait(
             ctx,
@@ -476,7 +476,8 @@ class SessionStore:
     ) -> SyncWaitBlock[Turn[_I, _M]] | SyncWaitBlock[Turn[_I, _M] | None]:
         """Take a user's turn: resume the flow that waits for a message, or begin one.
 
-        As in :meth:`AsyncSessionStore.turn`. A lost lease shows as in :meth:`resume_wait`.
+        Like :meth:`AsyncSessionStore.turn`. If the lease is lost, the turn's ``lost`` becomes True,
+        and ``ClaimLostError`` is raised when the block ends without an exception.
         """
         block = self._store.turn(
             ctx,

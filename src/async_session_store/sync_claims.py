@@ -45,7 +45,7 @@ class SyncWaitClaim:
 
     @property
     def token(self) -> str:
-        """What tells this claim from all others."""
+        """The unique token of this claim."""
         return self._claim.token
 
     @property
@@ -60,18 +60,18 @@ class SyncWaitClaim:
 
     @property
     def seconds_left(self) -> float:
-        """How long the lease lasts yet, at least; 0 if it may have ended."""
+        """Lower bound on the seconds left in the lease; 0 if it may have ended."""
         return self._claim.seconds_left
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. It asks nothing of the storage, so ask it often."""
+        """Whether the lease may have ended. Does not ask the storage, so check it often."""
         return self._claim.lost
 
     def complete(self, then: NewWait | Keep | None = None) -> bool:
-        """End the claim, remember its delivery id, and let something follow, in one step.
+        """End the claim, remember its delivery id, and do what ``then`` says, in one step.
 
-        As :meth:`WaitClaim.complete`.
+        Like :meth:`WaitClaim.complete`.
         """
         return self._crossing.call(self._claim.complete, then)
 
@@ -84,7 +84,7 @@ class SyncWaitClaim:
         self._crossing.call(self._claim.release)
 
     def renew(self, lease: timedelta | float | None = None) -> None:
-        """Let the lease end ``lease`` from now: as long as at first, unless told otherwise.
+        """Let the lease end ``lease`` from now. The default is the length of the first lease.
 
         Raises ``ClaimLostError``. The deadline of the wait stays as it is.
         """

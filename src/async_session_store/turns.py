@@ -1,9 +1,9 @@
-"""A turn: a message comes in, the flow that waits for it goes on, and asks its next question."""
+"""A turn: a message resumes the flow that waits for it, which asks its next question or ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import NamedTuple, override
 
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class Incoming(Protocol):
-    """What a turn needs to know of a message. An ``Inbound`` of a channel is one."""
+    """A message that can be passed to ``turn``. An ``Inbound`` of a channel is one."""
 
     @property
     def user_id(self) -> UserId | str:
@@ -47,7 +47,7 @@ class Incoming(Protocol):
 
     @property
     def delivery_id(self) -> str | None:
-        """What the message has in common with its repetitions, and with nothing else."""
+        """The id of the delivery: the same if the message is delivered again. None if unknown."""
         ...
 
     @property
@@ -56,22 +56,35 @@ class Incoming(Protocol):
         ...
 
     def scopes(self) -> Sequence[ReplyScope]:
-        """Return where the wait that this message answers may be, most specific first."""
+        """Return the scopes where a flow may wait for this message, most specific first."""
         ...
+
+
+_NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
+
+
+def check_incoming(inbound: Incoming, error: AttributeError) -> None:
+    """Raise ``InvalidInputError`` if what was given as a message lacks an attribute."""
+    if error.obj is inbound and error.name in _NEEDED:
+        raise InvalidInputError(
+            "inbound: give a message that a function of async_session_store.channels returned, or "
+            f"an object with {', '.join(_NEEDED)} and text; a value of type "
+            f"{type(inbound).__name__} has no {error.name}"
+        ) from error
 
 
 class Turn(Generic[_I, _M]):
     """A user's turn in a flow.
 
-    What the block says takes effect when it ends well, all in one step: :meth:`ask` the next
-    question, :meth:`end` the flow, or :meth:`keep` the question as it is. What is said last counts.
-    A turn that says nothing keeps the question; one that began a flow leaves nothing. In each case
-    the message's delivery is remembered. A block that raises changes nothing.
+    Call :meth:`ask` to ask the next question, :meth:`end` to end the flow, or :meth:`keep` to leave
+    the question as it is. The last call takes effect when the block ends without an exception, in
+    one step. Without a call, a flow that was resumed keeps its question, and one that began leaves
+    nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
 
     Attributes:
-        inbound: The message that came in, whole.
-        flow: The flow that goes on or begins.
-        node: The question that the message answers, as it was given to :meth:`ask`; None if the
+        inbound: The message.
+        flow: The flow that is resumed or begins.
+        node: The question that the message answers, as it was passed to :meth:`ask`; None if the
             flow begins.
     """
 
@@ -85,12 +98,12 @@ class Turn(Generic[_I, _M]):
 
     @property
     def text(self) -> str | None:
-        """What the user wrote, or the value of what they chose."""
+        """What the user wrote, or the value of what they chose. None if there is neither."""
         return self.inbound.text
 
     @property
     def is_new(self) -> bool:
-        """Whether no flow waited for this message, so that one begins."""
+        """Whether a flow begins, because none waited for this message."""
         return self._claim.is_new
 
     @property
@@ -102,8 +115,8 @@ class Turn(Generic[_I, _M]):
     def memory(self) -> _M:
         """What the flow remembers. Change or replace it; it is saved with the next question.
 
-        Raises ``FlowMemoryError`` if it does not fit the turn's type, or if the flow is another one
-        than the one the turn was opened for: read that one's by :meth:`memory_as`.
+        Raises ``FlowMemoryError`` if it does not fit the turn's type, or if this is another flow
+        than the one that ``flow=`` names: use :meth:`memory_as` for that one.
         """
         return self._plan.own_memory()
 
@@ -112,23 +125,23 @@ class Turn(Generic[_I, _M]):
         self._plan.replace_memory(memory)
 
     def memory_as(self, memory: type[_T]) -> _T:
-        """Return what the flow remembers, as another type than the turn's.
+        """Return what the flow remembers, as a type other than the turn's.
 
-        For a bot with several flows. Raises like :attr:`memory`, and ``InvalidInputError`` if it
-        was already read as another type.
+        Use it in a bot with several flows. Raises ``FlowMemoryError`` like :attr:`memory`, and
+        ``InvalidInputError`` if the memory was already read as another type.
         """
         return self._plan.memory_as(memory_type(memory))
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended, and another worker may have taken the turn over."""
+        """Whether the lease may have ended, so that another worker may have taken over."""
         return self._claim.lost
 
     @property
     def superseded(self) -> bool:
-        """Whether the turn changed nothing, as someone else cleared or replaced the wait meanwhile.
+        """Whether the turn had no effect, because someone else cleared or replaced the wait.
 
-        Known once the block has ended.
+        Set when the block ends.
         """
         return self._plan.superseded
 
@@ -138,12 +151,12 @@ class Turn(Generic[_I, _M]):
         """Save the memory, and wait for the answer to the next question.
 
         Args:
-            node: The question: the next turn's :attr:`node`.
-            at: Where the answer is expected: ``inbound.scope`` unless given.
-            ttl: How long: as long as ``turn`` was told, unless given.
+            node: The question. It is the :attr:`node` of the turn that gets the answer.
+            at: Where the answer is expected. The default is ``inbound.scope``.
+            ttl: How long to wait for it. The default is the ``ttl`` of the turn.
         """
         scope = self.inbound.scope if at is None else at
-        _rules.scope_hash(scope)
+        _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         self._plan.said = _Question(_rules.cursor(node), scope, ttl)
 
@@ -152,12 +165,12 @@ class Turn(Generic[_I, _M]):
         self._plan.said = None
 
     def keep(self) -> None:
-        """Leave the question as it is, for the user to answer again. The memory is not saved."""
+        """Leave the question as it is, for the user to answer again. Do not save the memory."""
         self._plan.said = KEEP
 
 
 class _Question(NamedTuple):
-    """What :meth:`Turn.ask` was given."""
+    """The arguments of :meth:`Turn.ask`."""
 
     cursor: SessionCursor
     at: ReplyScope
@@ -165,7 +178,7 @@ class _Question(NamedTuple):
 
 
 class TurnSetting(NamedTuple, Generic[_M]):
-    """What ``turn`` was given, besides the message."""
+    """The arguments of ``turn``, except the message."""
 
     ctx: TenantCtx
     flow: FlowId | None
@@ -175,7 +188,7 @@ class TurnSetting(NamedTuple, Generic[_M]):
 
 
 class TurnPlan(Plan, Generic[_M]):
-    """What a turn said, and the memory to save with its question."""
+    """What a turn asked for, and the memory to save with its question."""
 
     __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "said")
 
@@ -197,20 +210,21 @@ class TurnPlan(Plan, Generic[_M]):
         return self.memory_as(self._setting.memory)
 
     def replace_memory(self, memory: _M) -> None:
-        """Let the flow that the turn was opened for remember something else."""
+        """Replace the memory of the flow that the turn was opened for."""
         self._check_flow()
         self._memory = memory
         self._read_as = cast("MemoryType[object]", self._setting.memory)
 
     def memory_as(self, kind: MemoryType[_T]) -> _T:
-        """Return the memory, read once as a type."""
+        """Return the memory as a type. It is read once."""
         if self._read_as is None:
             record = self._record
             self._memory = kind.read(self.flow, record.data.context_json) if record else kind.new()
             self._read_as = cast("MemoryType[object]", kind)
         if self._read_as is not kind:
             raise InvalidInputError(
-                f"memory: this turn has read it as {self._read_as.name} already, not {kind.name}"
+                f"memory: this turn already read it as {self._read_as.name}; it cannot read it as "
+                f"{kind.name} too"
             )
         return cast("_T", self._memory)
 
@@ -219,8 +233,8 @@ class TurnPlan(Plan, Generic[_M]):
             raise FlowMemoryError(
                 self.flow,
                 None,
-                f"the turn was opened for the flow {self._setting.flow!r}; look at turn.flow, and "
-                "read this one's memory by turn.memory_as(...)",
+                f"the turn was opened for the flow {self._setting.flow!r}; check turn.flow first, "
+                "and read this flow's memory with turn.memory_as(...)",
             )
 
     @override
@@ -241,7 +255,7 @@ class TurnPlan(Plan, Generic[_M]):
                 cursor=cursor,
                 context_json=self._written(),
             )
-        # A peer's fields that we do not know stay.
+        # Keep the fields that a newer peer wrote and we do not know.
         data = self._record.data
         context = data.context_json if self._read_as is None else self._written()
         return _codec.moved_on(data, cursor, context)

@@ -84,6 +84,12 @@ def test_x2_a_scope_that_no_inbound_made_is_refused(scope: ReplyScope) -> None:
         place(scope)
 
 
+@pytest.mark.parametrize("wrong", [None, "a/b/c", at(("a", "b", None, "c"))], ids=type)
+def test_x2_what_is_no_scope_has_no_place(wrong: Any) -> None:
+    with pytest.raises(InvalidInputError, match=rf"^scope: .* type {type(wrong).__name__};"):
+        place(wrong)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -152,7 +158,7 @@ def test_x3_one_answer_is_expected_at_a_time() -> None:
         inbound().expecting(thread="t", reply_to="r")
     with pytest.raises(InvalidInputError, match=r"^correlation: must not be empty"):
         inbound().expecting(correlation="")
-    with pytest.raises(InvalidInputError, match=r"^reply_to: must be a text or a whole number"):
+    with pytest.raises(InvalidInputError, match=r"^reply_to: must be a string or an integer"):
         inbound().expecting(reply_to=True)
 
 
@@ -160,12 +166,12 @@ def test_x3_one_answer_is_expected_at_a_time() -> None:
     ("fields", "message"),
     [
         ({"conversation": ""}, "conversation: must not be empty"),
-        ({"conversation": 7}, "conversation: must be a text"),
+        ({"conversation": 7}, "conversation: must be a string"),
         ({"delivery_id": "x" * 1025}, "delivery_id: .* at most 1024 bytes"),
         ({"thread": "\udc80"}, "thread: must be valid Unicode"),
         ({"thread": ""}, "thread: must not be empty"),
         ({"text": "\udc80"}, "text: must be valid Unicode"),
-        ({"text": 7}, "text: must be a text"),
+        ({"text": 7}, "text: must be a string"),
         ({"user_id": "ann"}, "user_id: give a UserId"),
     ],
 )

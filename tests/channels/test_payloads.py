@@ -422,9 +422,9 @@ def test_x1_what_is_no_users_turn_is_refused(name: str) -> None:
     ("value", "rule"),
     [
         (None, "is missing"),
-        (True, "must be a text or a whole number"),
-        (1.5, "must be a text or a whole number"),
-        ([], "must be a text or a whole number"),
+        (True, "must be a string or an integer"),
+        (1.5, "must be a string or an integer"),
+        ([], "must be a string or an integer"),
         ("", "must not be empty"),
         ("x" * 1025, "at most 1024 bytes"),
         ("\udc80", "must be valid Unicode"),
@@ -443,6 +443,7 @@ def test_x1_an_id_that_is_none_is_refused_by_name(value: object, rule: str) -> N
 def test_x1_an_argument_that_is_no_id_is_refused_by_name() -> None:
     for call in (
         lambda: telegram(PAYLOADS["telegram_message"], bot_id=""),
+        lambda: telegram(PAYLOADS["telegram_message"], bot_id="4242:the-whole-token"),
         lambda: discord(PAYLOADS["discord_message"], bot_id=True),
         lambda: webchat(PAYLOADS["webchat_message"], bot_id=None),  # type: ignore[arg-type]
     ):

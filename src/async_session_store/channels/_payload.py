@@ -24,7 +24,7 @@ def identifier(field: str, value: object) -> str:
             raise InvalidInputError(f"{field}: must have at most {_MAX_ID_BITS} bits")
         return str(int(value))
     if not isinstance(value, str):
-        raise InvalidInputError(f"{field}: must be a text or a whole number")
+        raise InvalidInputError(f"{field}: must be a string or an integer")
     if not 0 < len(encoded(field, value)) <= _MAX_ID_BYTES:
         raise InvalidInputError(f"{field}: must not be empty, and at most {_MAX_ID_BYTES} bytes")
     return value
@@ -60,7 +60,7 @@ class Payload:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise self.refusal(name, "must be a text")
+            raise self.refusal(name, "must be a string")
         encoded(self._name(name), value)
         return value or None
 

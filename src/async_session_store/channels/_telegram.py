@@ -7,6 +7,7 @@ from typing import Final
 
 from async_session_store.channels._payload import Payload, identifier
 from async_session_store.channels.inbound import Inbound
+from async_session_store.errors import InvalidInputError
 from async_session_store.models import UserId
 
 _MESSAGES: Final = ("message", "business_message", "channel_post")
@@ -25,6 +26,8 @@ def telegram(update: Mapping[str, object], *, bot_id: str | int) -> Inbound:
     any other kind of update, for what merely happened in a chat, and for a bot's message.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("update", update)
+    if ":" in bot:  # would be stored with each scope
+        raise InvalidInputError("bot_id: give only the number before the colon of the token")
     query = fields.optional_part("callback_query")
     if query is not None:
         return _callback(bot, fields, query)

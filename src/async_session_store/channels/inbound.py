@@ -1,4 +1,4 @@
-"""What a user's turn tells about the wait that it answers."""
+"""A user's message, and the scopes where a flow may wait for it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a wait is, in the platform's own ids: what an ``Inbound``'s scope was made from."""
+    """The place that a scope of an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
     bot_id: str
@@ -138,10 +138,16 @@ class Place:
 
 
 def place(scope: ReplyScope) -> Place:
-    """Return the ids in a scope of an ``Inbound``, so that a worker knows where to send.
+    """Return the place that a scope names, so that another process knows where to send.
 
     Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
     """
+    if not isinstance(scope, ReplyScope):
+        given = type(scope).__name__
+        raise InvalidInputError(
+            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if it is "
+            "not known where the session waits"
+        )
     parts = tuple(map(_read, scope.conversation.split("/")))
     rest = tuple(
         None if part is None else _read(part)
@@ -164,7 +170,7 @@ def _read(written: str) -> str:
 
 
 def _no_place() -> InvalidInputError:
-    return InvalidInputError("scope: was not made by an Inbound")
+    return InvalidInputError("scope: was not made by an Inbound, so it holds no ids of a platform")
 
 
 def _written(part: str) -> str:
@@ -179,5 +185,5 @@ def _check_id(name: str, value: object) -> None:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInputError(f"{name}: must be a text")
+        raise InvalidInputError(f"{name}: must be a string")
     encoded(name, value)

@@ -60,7 +60,7 @@ class _Session:
 
 
 class _Claim:
-    """Who holds a scope, and which wait was there, if one was."""
+    """The holder of a claim on a scope, and the wait that was there, if any."""
 
     __slots__ = ("is_superseded", "token", "wait_id")
 
@@ -415,13 +415,13 @@ class MemoryBackend(Backend):
         return Claimed(ClaimKey(*place, token, key), record, self._wall_time(deadline))
 
     def _end(self, place: tuple[Owner, str]) -> None:
-        """End the claim on a scope. It is the next one's turn."""
+        """End the claim on a scope, and wake the next in line."""
         self._claims.delete(place)
         if self._queues:
             self._queues.wake_first(place)
 
     def _supersede(self, owner: Owner, scope_hash: str | None) -> None:
-        """Mark the claim that is held where a session waits, which is about to leave."""
+        """Mark the claim that is held where a session waits, before the session leaves."""
         entry = self._claims.entries.get((owner, scope_hash)) if scope_hash else None
         if entry is not None:
             entry[0].is_superseded = True

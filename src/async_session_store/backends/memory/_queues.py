@@ -1,4 +1,4 @@
-"""Who waits for a turn at which scope, in the order of arrival."""
+"""The queues of callers that wait for a turn at a scope, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from async_session_store.models import Owner
 
 
 class Queues:
-    """The queues at scopes. A place that is not renewed in time is lost.
+    """The queues of all scopes. A place that is not renewed in time is lost.
 
     Args:
         clock: Monotonic seconds.
@@ -27,7 +27,7 @@ class Queues:
         return bool(self._places)
 
     def place_of(self, token: str) -> tuple[Owner, str] | None:
-        """Return where the token has a place, if it still has one."""
+        """Return the scope where the token has a live place, or None."""
         place = self._places.get(token)
         if place is not None:
             self._drop_lost(place)
@@ -39,7 +39,7 @@ class Queues:
         return next(iter(self._queues.get(place, ())), token) != token
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the place that the token has there, or give it the last one."""
+        """Renew the token's place there, or give it the last one."""
         if self._places.get(token) != place:
             self.leave(token)
             self._places[token] = place
@@ -68,7 +68,7 @@ class Queues:
             return
 
     async def wait(self, token: str, seconds: float) -> None:
-        """Wait until the token is woken, or so many seconds have passed."""
+        """Wait until the token is woken, for at most ``seconds``."""
         wake_up = self._wake_ups[token] = anyio.Event()
         try:
             with anyio.move_on_after(seconds):

@@ -378,8 +378,8 @@ class RedisBackend(Backend):
     async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
-        # A client of the caller's own is given back its connection after each batch, so that one
-        # must be left for the next batch.
+        # The pool of the caller's own client gets its connection back after each batch, so one must
+        # stay free for the next batch.
         spare = 0 if self._owns_client else 1
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:

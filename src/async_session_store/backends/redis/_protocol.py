@@ -46,9 +46,9 @@ async def read_reply(connection: AbstractConnection) -> object:
 
 
 async def read_push(connection: AbstractConnection) -> object:
-    """Return the next message of a connection that subscribes. Raise an error reply.
+    """Return the next message of a subscribed connection. Raise an error reply.
 
-    With RESP3 redis-py would pass over what is no reply.
+    With RESP3, redis-py itself would skip anything that is not a reply.
     """
     return cast(
         "object",

@@ -27,7 +27,7 @@ def outcome(reply: object) -> Outcome:
 def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
     """Why a claim was not granted, and the key of a document that cannot be read."""
     key = optional_key(rest[0]) if refusal is Outcome.UNREADABLE else None
-    return refusal if key is None else Unreadable(key, None, "its fields cannot be told")
+    return refusal if key is None else Unreadable(key, None, "its fields cannot be determined")
 
 
 def optional_key(reply: object) -> SessionKey | None:
@@ -70,7 +70,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
         return found
     # The script let the caller see it because of that owner: return no other owner's data (F7).
     if told is None or told.decode() != told_owner(found.owner):
-        return Unreadable(key, None, "its owner cannot be told")
+        return Unreadable(key, None, "its owner cannot be determined")
     return SessionRecord(
         key,
         found,

@@ -1,4 +1,4 @@
-"""Waking those who wait for their turn in a queue."""
+"""Waking the callers that wait for their turn in a queue."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _RETRY_PAUSE: Final = 1.0  # seconds
 _REFUSAL_PAUSE: Final = 60.0  # seconds
 _REMEMBERED: Final = 1024  # wake-ups that came before anyone waited for them
 
-# What redis-py raises, and what comes of a connection whose event loop has ended.
+# What redis-py raises, and what a connection raises once its event loop has ended.
 _FAULTS: Final = (exceptions.RedisError, OSError, RuntimeError)
 
 
 class Turns:
-    """Hears on a channel of its own whose turn it is.
+    """Listens on a channel of its own, and wakes the caller whose turn it is.
 
-    It takes one connection of the pool when the first caller waits, and gives it back once nothing
-    was heard for a while. Without a connection nobody is woken, and callers find out when they look
-    again. So nothing here fails a call.
+    It takes a connection from the pool when the first caller waits, and returns it after a while
+    without messages. Without a connection nobody is woken, and callers find out when they ask the
+    server again. So nothing here makes a call fail.
 
     Args:
         pool: Where the connection comes from.
@@ -48,15 +48,15 @@ class Turns:
         self._pattern = pattern
         self._now = asyncio.get_running_loop().time
         self._waiting: dict[str, asyncio.Event] = {}
-        # A message may come between the reply that gave the place and the wait for the turn.
+        # The message may arrive after the reply that gave the place, but before the caller waits.
         self._woken: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
-        self._is_told = False
+        self._has_warned = False
         self._is_closed = False
 
     async def wait(self, token: str, seconds: float) -> None:
-        """Wait until the token is woken, or so many seconds have passed. May end too early."""
+        """Wait until the token is woken, for at most ``seconds``. May return early."""
         if token in self._woken:
             del self._woken[token]
             return
@@ -69,7 +69,7 @@ class Turns:
             del self._waiting[token]
 
     async def aclose(self) -> None:
-        """Stop listening, and give the connection back. Whoever waits looks again at once."""
+        """Stop listening, return the connection, and wake all waiting callers."""
         self._is_closed = True
         self._wake_all()
         if self._task is not None:
@@ -83,7 +83,7 @@ class Turns:
                 self._task = asyncio.create_task(self._run())
 
     def _has_room(self) -> bool:
-        """Return whether a connection can be had without keeping others from theirs."""
+        """Return whether the pool can spare a connection."""
         in_use = len(self._pool._in_use_connections)  # noqa: SLF001  # redis-py has no other way
         return in_use + 1 + self._spare <= self._pool.max_connections
 
@@ -94,7 +94,7 @@ class Turns:
             self._not_before = self._now() + _REFUSAL_PAUSE
             self._warn(error)
         except _FAULTS:
-            pass  # callers go on looking, and the next one that waits starts this anew
+            pass  # callers keep asking the server, and the next one that waits starts this again
         finally:
             self._task = None
 
@@ -117,12 +117,12 @@ class Turns:
     def _on_message(self, message: object) -> None:
         match message:
             case [b"subscribe", *_]:
-                # What was published before now was lost, so all have to look again.
+                # Earlier messages were lost, so all callers have to ask again.
                 self._wake_all()
             case [b"message", _, bytes(token)]:
                 self._wake(token.decode(errors="replace"))
             case _:
-                pass  # a host announces its maintenance in this way too
+                pass  # some hosts announce their maintenance in this way too
 
     def _wake_all(self) -> None:
         for event in self._waiting.values():
@@ -138,8 +138,8 @@ class Turns:
             self._woken.popitem(last=False)
 
     def _warn(self, error: exceptions.ResponseError) -> None:
-        if not self._is_told:
-            self._is_told = True
+        if not self._has_warned:
+            self._has_warned = True
             _logger.warning(
                 "the Redis server does not let its user subscribe (%s): callers that wait for a "
                 "claim start up to 0.3 s late; grant the user +subscribe +publish &%s",

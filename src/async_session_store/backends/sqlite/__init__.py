@@ -231,7 +231,7 @@ class SqliteBackend(Backend):
             brief=len(scope_hashes) <= _FEW,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
-            # The caller may have given up a place, and then it is the next one's turn.
+            # If the caller gave up a place, it may be someone else's turn.
             for scope_hash in scope_hashes:
                 self._is_turn_of_next(owner, scope_hash)
         return found
@@ -279,7 +279,7 @@ class SqliteBackend(Backend):
         return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
 
     def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
-        """Wake who is next in line at a scope, if that is a caller of this backend."""
+        """Wake the next in line at a scope, if it is a caller of this backend."""
         if self._turns is not None:
             self._turns.look_at(owner, scope_hash)
 

@@ -160,16 +160,16 @@ class ClaimTable:
     def _look(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
         """Return what is at a scope, and whether anyone waits in any queue.
 
-        If no one does, which is the common case, the queues need no statement of their own.
+        In the common case nobody does, and the queues need no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns).fetchone()
         if not isinstance(claim_ends_at, int):
-            claim_ends_at = None  # a deadline that is not a number is not ours, and holds no claim
+            claim_ends_at = None  # ours are numbers, so this one holds no claim
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
     def _is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone is ahead. Who has a place is behind nobody in other queues."""
+        """Return whether someone is ahead. A caller with a place is behind nobody elsewhere."""
         is_behind = self._queues.is_behind(token, owner, scope_hash)
         return is_behind and self._queues.place_of(token) in (None, scope_hash)
 
@@ -262,7 +262,7 @@ class ClaimTable:
         return _Held(claimed_wait, bool(is_superseded), row.key, row.wait_id, row)
 
     def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
-        """Return whether nothing happened to the wait but that its deadline passed."""
+        """Return whether the wait merely expired."""
         if held.is_superseded or held.key is not None:
             return False
         return claim.session_key is None or not self._sessions.is_live(claim.session_key)

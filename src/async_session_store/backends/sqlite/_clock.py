@@ -8,7 +8,7 @@ from typing import Final
 
 from async_session_store.backends import _time
 
-_SWEEP_PAUSE: Final = 100  # milliseconds, after a sweep that left nothing
+_SWEEP_PAUSE: Final = 100  # milliseconds after a sweep that left nothing expired
 
 
 class Clock:
@@ -35,7 +35,7 @@ class Clock:
 
 
 class SweepPause:
-    """The time after a sweep that left nothing expired, in which none is worth its statements.
+    """The pause after a sweep that left nothing expired: another would not be worth its cost.
 
     It ends at once if the clock is set back.
     """

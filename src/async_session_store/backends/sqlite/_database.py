@@ -142,7 +142,7 @@ class Database:
     def _set_patience(self, *, writes: bool) -> None:
         patience = _NO_PATIENCE
         if self._waits:
-            # To write, _begin_to_write waits itself. With the lock in hand, nothing else waits.
+            # _begin_to_write does the waiting for a write. Once it has the lock, nothing waits.
             busy_timeout = 0 if writes else round(self._busy_timeout * 1000)
             patience = _Patience(busy_timeout, _LONG_LOG)
         if patience == self._patience:
@@ -184,9 +184,9 @@ class Database:
     def _begin_to_write(self) -> None:
         """Begin a transaction once no other process is in one that writes.
 
-        SQLite's own way of waiting sleeps for longer and longer, up to 100 ms. Of 8 processes that
-        write all the time, one then missed its chance for 0.9 s. Asking often, no call took longer
-        than 0.2 s, and as many were made.
+        SQLite's own busy handler sleeps longer and longer, up to 100 ms. With 8 processes that
+        write all the time, one of them then waited 0.9 s. When each retries often, no call takes
+        longer than 0.2 s, and the throughput is the same.
         """
         began_at = time.monotonic()
         patience = self._busy_timeout if self._waits else 0

@@ -1,4 +1,4 @@
-"""The SQL of queues for a turn, inside a transaction begun elsewhere."""
+"""The SQL of the queues for turns, inside a transaction begun elsewhere."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _NEXT_IN_LINE: Final = (
 
 
 class QueueTable:
-    """The places of those who wait for their turn at a scope, in the order of arrival.
+    """The places of callers that wait for their turn at a scope, in the order of arrival.
 
     Args:
         execute: Executes one statement.
-        clock: Tells which places are lost.
+        clock: The clock that decides which places are lost.
     """
 
     def __init__(self, execute: Execute, clock: Clock) -> None:
@@ -63,7 +63,7 @@ class QueueTable:
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
         """Keep the place that a token has at a scope, or give it the last one there."""
         place, deadline = (*owner_columns(owner), scope_hash), self._clock.after(PLACE_TTL)
-        # A place that was kept too late is still good if no one has dropped it.
+        # A place that is renewed too late is still good, if nobody has dropped it yet.
         if not self._execute(_KEEP, (deadline, *place, token)).rowcount:
             self.leave(token)
             self._execute(_TAKE, (*place, token, deadline))

@@ -94,7 +94,7 @@ class Document(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A wait to register, as it is stored: of the document's owner."""
+    """A wait to register, as it is stored. Its owner is the document's."""
 
     scope_hash: str
     scope: bytes
@@ -213,13 +213,13 @@ class SessionTable:
         return Registration(Outcome.DONE, detached)
 
     def replace_wait(self, wait: Wait) -> None:
-        """Let a wait follow the one that is at its scope and under its key already."""
+        """Register a wait in place of one with the same scope and key."""
         content = (wait.document.head, wait.document.context_json, wait.scope)
         columns = (_new_wait_id(), self._deadline(wait.ttl), *content, str(wait.key))
         self._execute(_REPLACE_WAIT, columns)
 
     def remove(self, key: SessionKey) -> None:
-        """Remove a live session, and supersede no claim."""
+        """Remove a live session without superseding a claim."""
         self._execute(_DELETE_AT_KEY, (str(key), self._clock.now()))
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -326,7 +326,7 @@ class SessionTable:
         return self._clock.utc(row.deadline) if isinstance(row.deadline, int) else None
 
     def refusal(self, row: Row, owner: Owner) -> Outcome | None:
-        """Return why a session of an owner cannot replace a row, if it cannot."""
+        """Return why a session of this owner cannot replace a row, or None if it can."""
         if not row.belongs_to(owner):
             return Outcome.FOREIGN
         unreadable = self._examined(row, _codec.check_split)

@@ -1,4 +1,4 @@
-"""Waking those who wait for their turn at a scope."""
+"""Waking the callers that wait for their turn at a scope."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from async_session_store.abc import ClaimKey
 from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner
 
-_PAUSE: Final = 0.025  # seconds between two looks for what other processes did
+_PAUSE: Final = 0.025  # seconds between two polls for what other processes did
 
 
 class TurnWatch:
-    """Looks whose turn it is, for all callers of a backend that wait for theirs.
+    """Polls for the next in line, for all waiting callers of a backend.
 
-    It looks as long as one of them waits, and at once when this process has ended a claim. A timer
-    does that, so no task is left behind by a caller that is cancelled.
+    It polls while any of them waits, and also at once when this process has ended a claim. It uses
+    a timer and not a task, so a cancelled caller leaves no task behind.
 
     Args:
         look: Returns the tokens whose turn it is. It must change nothing.
@@ -36,7 +36,7 @@ class TurnWatch:
         self._is_closed = False
 
     async def wait(self, place: ClaimKey, seconds: float) -> None:
-        """Wait until it may be the turn of a place, for at most so many seconds."""
+        """Wait until it may be the turn of a place, for at most ``seconds``."""
         wake_up = anyio.Event()
         self._waiting[place.token] = (place, wake_up)
         if self._timer is None and self._looking is None:
@@ -57,14 +57,14 @@ class TurnWatch:
                 return
 
     def close(self) -> None:
-        """Stop looking, and wake everyone: they will hear that the backend is closed."""
+        """Stop polling, and wake everyone: their next call raises, as the backend is closed."""
         self._is_closed = True
         self._stop_timer()
         self._wake(self._waiting)
 
     def _set_timer(self) -> None:
         if not self._is_closed:
-            # In an empty context: it works for all callers.
+            # In an empty context, since it works for all callers.
             self._timer = self._loop.call_later(_PAUSE, self._look_now, context=Context())
 
     def _stop_timer(self) -> None:
@@ -86,7 +86,7 @@ class TurnWatch:
 
     def _on_looked(self, looking: asyncio.Future[frozenset[str]]) -> None:
         self._looking = None
-        # If it failed, the callers hear of that when they look themselves, to keep their places.
+        # If the poll failed, callers get the error themselves when they renew their places.
         if not looking.cancelled() and looking.exception() is None:
             self._wake(looking.result())
         looks_again, self._looks_again = self._looks_again, False

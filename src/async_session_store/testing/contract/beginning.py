@@ -251,7 +251,7 @@ class Beginning(Hooks):
     async def test_n3_begin_at_must_be_a_scope(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
-        async with self.refused(backend, InvalidInputError, "scope"):
+        async with self.refused(backend, InvalidInputError, "begin_at"):
             await store.claim_wait(CTX, "u1", A, begin_at="a")  # type: ignore[arg-type]
 
     # --- In a block ---------------------------------------------------------------------------

@@ -89,7 +89,7 @@ refused: pytest.MarkDecorator = pytest.mark.parametrize(
 
 
 class Following(Hooks):
-    """N1, N2, N5: ``complete(then=...)``, and what a block says."""
+    """N1, N2, N5: ``complete(then=...)``, and what follows a block."""
 
     # --- N1: what follows ---------------------------------------------------------------------
 

@@ -371,6 +371,16 @@ class TakingTurns(Hooks):
             assert await seen(store) == before
         await (await claim(store, A, delivery_id="1")).release()
 
+    @pytest.mark.parametrize("wrong", ["hi", {"text": "secret"}, CTX, None], ids=type)
+    async def test_n6_f8_what_is_no_message_is_refused(
+        self, backend: Backend, store: AsyncSessionStore, wrong: Any
+    ) -> None:
+        async with (
+            self.refused(backend, InvalidInputError, "inbound: .* has no"),
+            store.turn(CTX, wrong, flow="order", memory=Order),
+        ):
+            pytest.fail("the block ran")
+
     async def test_n6_f4_a_context_with_another_user_is_refused(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -390,10 +400,10 @@ class TakingTurns(Hooks):
         ("wrong", "match"),
         [
             (lambda turn: turn.ask(7), "node"),
-            (lambda turn: turn.ask("a", at="b"), "scope"),
+            (lambda turn: turn.ask("a", at="b"), "at: give a ReplyScope"),
             (lambda turn: turn.ask("a", ttl=0), "ttl"),
         ],
-        ids=["node", "scope", "ttl"],
+        ids=["node", "at", "ttl"],
     )
     async def test_n6_a_wrong_question_is_refused_where_it_is_asked(
         self, store: AsyncSessionStore, wrong: Callable[[Turn[Any, Any]], None], match: str

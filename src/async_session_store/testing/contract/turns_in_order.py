@@ -1,4 +1,4 @@
-"""Section 7, N4: those who wait for their turn get it in the order in which they came."""
+"""Section 7, N4: callers get their turns in the order of arrival."""
 
 from __future__ import annotations
 

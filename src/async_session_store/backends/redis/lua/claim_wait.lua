@@ -6,18 +6,18 @@
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
 -- ARGV[7]  the number of the scope to claim if no wait is live, or nothing
--- ARGV[8]  the channel on which the caller hears that it is its turn, or nothing if it does not wait
+-- ARGV[8]  the channel on which the caller is told of its turn, or nothing if it does not wait
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
---          how many milliseconds the claim there lasts yet, negative if none is held}, or {DONE, the
+--          how many milliseconds are left of the claim there, negative if none is held}, or {DONE, the
 --          number of the scope, when the lease ends in milliseconds since the epoch}, and after that the
 --          items of a record (see sessions.lua) unless the scope is empty
 
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
--- Mostly no delivery is remembered, no claim held and nobody waiting, and the first scope that routes
--- anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as held: SET
--- does not replace it.
+-- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope that
+-- routes anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as
+-- held, because SET does not replace it.
 local found, is_free = redis.call('MGET', unpack(KEYS)), true
 for index = count + 1, #KEYS do
   if found[index] then is_free = false end
@@ -60,7 +60,7 @@ for index = 1, count do
   if has_place(queue_at(index), token) then own = index end
 end
 
--- A reply that gives up the place.
+-- Give up the place, and return a reply.
 local function refuse(...)
   if own then
     leave(queue_at(own), token)

@@ -1,4 +1,4 @@
--- End a claim, remember its delivery, and let something follow the wait that was claimed.
+-- End a claim, remember its delivery, and remove, keep or replace the wait that was claimed.
 --
 -- KEYS[1]  the claim key
 -- KEYS[2]  the scope key
@@ -24,9 +24,9 @@ local wait = string.sub(claim, #token + 1) -- see claims.lua
 local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
 local document, stamp, ttl, place = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
--- Mostly the wait is as it was registered: its document still ends in its identity. (An update gives the
--- document another stamp.) Nothing follows, or the next wait under the same key. Its deadlines may be
--- relative, as that of the document decides and is set first.
+-- Common case: the wait is as it was registered, so its document still ends in its identity (an update
+-- gives the document another stamp), and nothing follows, or the next wait under the same key. Its
+-- deadlines may be relative, because that of the document decides and is set first.
 if key == ARGV[7] and not ARGV[13] then
   local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
   if #wait == 32 and redis.pcall('GETRANGE', session_name, '-32', '-1') == wait then
@@ -70,7 +70,7 @@ if not outcome then
   end
   -- include deadline.lua
 
-  -- Mostly the scope was empty and still is, nothing is known of the key, and a flow begins.
+  -- Common case: the scope was and is empty, nothing is known of the key, and a flow begins.
   if follows == 'NEXT' and wait == '' and is_here
     and redis.call('EXISTS', KEYS[2], session_name, meta_name) == 0 then
     redis.call('SET', session_name, document, unpack(expires))

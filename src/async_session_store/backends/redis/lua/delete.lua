@@ -3,7 +3,7 @@
 -- KEYS[1]  its session key
 -- ARGV[3]  its key
 -- ARGV[4]  the viewer, or nothing
--- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
+-- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be determined
 
 -- include mending.lua
 

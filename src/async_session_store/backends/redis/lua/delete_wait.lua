@@ -10,7 +10,7 @@
 
 local owner, scope, expected = ARGV[3], ARGV[4], ARGV[5]
 
--- Mostly the scope routes nowhere, or to a session that is as we wrote it, and no claim is held.
+-- Common case: the scope routes nowhere, or to a session that is as we wrote it, and no claim is held.
 local key = redis.call('GET', KEYS[1])
 if not key or expected and expected ~= key then return 0 end
 -- include written.lua

@@ -94,7 +94,7 @@ local function examine(key, size, has_stamp)
     return one == two and is_identifier(one) or false
   end
 
-  -- The owner that a tenant context names, or nil if it cannot be told.
+  -- The owner that a tenant context names, or nil if it cannot be determined.
   local function owner_of(ctx)
     if not is_object(ctx) or not is_identifier(ctx.env) then return nil end
     local tenant = twin(ctx, 'tenant', 'tenant_id')

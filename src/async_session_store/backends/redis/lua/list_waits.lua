@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner
--- returns  {{key, ...}, {key of a session whose owner cannot be told, ...}}
+-- returns  {{key, ...}, {key of a session whose owner cannot be determined, ...}}
 
 -- include sessions.lua
 

@@ -1,4 +1,4 @@
--- Write down where a session waits from now on, and list it among its owner's waits. No functions (see
+-- Record where a session waits from now on, and list it among its owner's waits. No functions (see
 -- names.lua).
 --
 -- needs    key, owner, scope, stamp, place: of the wait; meta_name, set_name: the names of the keys;

@@ -25,7 +25,7 @@ local detached = false
 -- write, as it fails if the key is not a set.
 local others = redis.call('SRANDMEMBER', set_name, '32')
 
--- Mostly nothing is known of the key, nothing waits at the scope, and no claim is held there.
+-- Common case: nothing is known of the key, nothing waits at the scope, and no claim is held there.
 if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[5]) == 0 then
   redis.call('SET', session_name, document, unpack(expires))
   redis.call('SET', KEYS[2], key, unpack(expires))

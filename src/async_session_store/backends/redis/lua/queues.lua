@@ -1,4 +1,4 @@
--- Queues of those who wait for their turn at a scope: the tokens, of 32 characters each, and for each
+-- Queues of callers that wait for their turn at a scope: the tokens, of 32 characters each, and for each
 -- token a key whose value is the channel on which its holder listens. A place is lost when that key
 -- expires. A queue of the wrong type counts as empty.
 
@@ -14,7 +14,7 @@ local function tokens_in(queue)
   return type(tokens) == 'string' and tokens or ''
 end
 
--- The token that is first in a queue, and all that come from there on; nil if nobody waits.
+-- Return the first token in a queue, and the rest of the queue from there on; nil if nobody waits.
 local function first_in(queue)
   local tokens = tokens_in(queue)
   while tokens ~= '' do
@@ -47,8 +47,8 @@ local function leave(queue, token)
   end
 end
 
--- Tell the first in a queue that it may be its turn. If the user may not publish, the one who waits finds
--- out when it looks again.
+-- Tell the first in a queue that it may be its turn. If the user may not publish, the caller finds out
+-- when it asks again.
 local function wake_first(queue)
   local first = first_in(queue)
   local channel = first and redis.pcall('GET', place_key(queue, first))

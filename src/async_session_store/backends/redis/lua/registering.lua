@@ -2,7 +2,7 @@
 
 -- include mending.lua
 
--- What keeps an owner from registering under the key of a live session, or nil.
+-- Return why an owner may not register under the key of a live session, or nil.
 local function refusal(before, owner)
   if before and before.owner and before.owner ~= owner then return 'FOREIGN' end
   if before and not before.readable then return 'UNREADABLE' end

@@ -5,7 +5,7 @@
 -- ARGV[4]  the viewer, or nothing
 -- ARGV[5]  the time to live in milliseconds, or nothing for no deadline
 -- ARGV[6]  a fresh stamp, for a wait that a Rust process wrote
--- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be told
+-- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be determined
 
 -- include mending.lua
 

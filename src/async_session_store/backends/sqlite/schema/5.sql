@@ -1,9 +1,9 @@
 -- To version 5: what follows a claim, claims on empty scopes, and queues for a turn.
--- scope is the JSON of the scope that a wait was registered at, for its record: scope_hash routes.
--- A claim without a wait_id holds an empty scope. superseded is 1 once a call has changed what
--- waits at the scope: a wait that is gone has otherwise expired.
--- A place in a queue is a row; the lowest number at a scope is first. Its deadline is moved as long
--- as its holder waits.
+-- scope is the JSON of the scope that a wait was registered at. It is only for the record: scope_hash
+-- routes. A claim without a wait_id holds an empty scope. superseded is 1 once a call has changed what
+-- waits at the scope; if it is 0 and the wait is gone, the wait has expired.
+-- A place in a queue is a row. The lowest number at a scope is first. While its holder waits, the
+-- deadline of the place is moved.
 
 ALTER TABLE sessions ADD COLUMN scope TEXT;
 
