@@ -11,7 +11,10 @@ from async_session_store.models import Owner
 
 
 class Queues:
-    """The queues at scopes. A place that is not renewed in time is lost.
+    """The queues at scopes. A place that is not renewed in time is lost, unless its caller waits.
+
+    A caller that waits in this process is alive, also if a handler holds the loop up so that none
+    of them renews its place. If those places were lost, callers would swap when the loop goes on.
 
     Args:
         clock: Monotonic seconds.
@@ -68,13 +71,15 @@ class Queues:
             return
 
     async def wait(self, token: str, seconds: float) -> None:
-        """Wait until the token is woken, or so many seconds have passed."""
+        """Wait until the token is woken, or so many seconds have passed. Its place is kept."""
         wake_up = self._wake_ups[token] = anyio.Event()
         try:
             with anyio.move_on_after(seconds):
                 await wake_up.wait()
         finally:
             del self._wake_ups[token]
+            if token in self._places:
+                self.keep(token, self._places[token])
 
     def clear(self) -> None:
         self._queues.clear()
@@ -82,8 +87,11 @@ class Queues:
 
     def _drop_lost(self, place: tuple[Owner, str]) -> None:
         """Drop the lost places at the front. Those behind them do not matter yet."""
-        queue, now = self._queues.get(place, {}), self._clock()
-        while queue and queue[first := next(iter(queue))] <= now:
+        queue = self._queues.get(place, {})
+        while queue and self._is_lost(first := next(iter(queue)), queue[first]):
             del queue[first], self._places[first]
         if not queue:
             self._queues.pop(place, None)
+
+    def _is_lost(self, token: str, kept_until: float) -> bool:
+        return kept_until <= self._clock() and token not in self._wake_ups
