@@ -84,6 +84,12 @@ def test_x2_a_scope_that_no_inbound_made_is_refused(scope: ReplyScope) -> None:
         place(scope)
 
 
+def test_x2_a_record_that_does_not_know_its_scope_has_no_place() -> None:
+    unknown: Any = None
+    with pytest.raises(InvalidInputError, match="scope"):
+        place(unknown)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

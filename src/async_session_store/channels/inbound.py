@@ -142,6 +142,8 @@ def place(scope: ReplyScope) -> Place:
 
     Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
     """
+    if not isinstance(scope, ReplyScope):  # such as the None of a record from an older version
+        raise InvalidInputError("scope: give a ReplyScope")
     parts = tuple(map(_read, scope.conversation.split("/")))
     rest = tuple(
         None if part is None else _read(part)
