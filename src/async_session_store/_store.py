@@ -697,20 +697,21 @@ class AsyncSessionStore:
             ctx, None if flow is None else _rules.flow(flow), memory_type(memory), ttl
         )
         _rules.milliseconds("ttl", ttl)
-
-        async def ask() -> WaitClaim | None:
-            return await self.claim_wait(
-                ctx,
-                inbound.user_id,
-                inbound.scopes(),
-                lease=lease,
-                wait=wait,
-                delivery_id=inbound.delivery_id,
-                dedupe_ttl=dedupe_ttl,
-                begin_at=None if flow is None else inbound.scope,
-            )
-
-        return WaitBlock(ask, partial(begin_turn, setting, inbound), self._renewer)
+        # A message may run code of its caller's, so it is read before anything is claimed, and for
+        # a SessionStore in the caller's thread.
+        user = _rules.user_id(inbound.user_id)
+        ask = partial(
+            self.claim_wait,
+            ctx,
+            user,
+            inbound.scopes(),
+            lease=lease,
+            wait=wait,
+            delivery_id=inbound.delivery_id,
+            dedupe_ttl=dedupe_ttl,
+            begin_at=None if flow is None else inbound.scope,
+        )
+        return WaitBlock(ask, partial(begin_turn, setting, inbound, user), self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from async_session_store.models import (
 __all__ = ["Incoming", "Turn"]
 
 _I = TypeVar("_I", bound="Incoming")
+_I_co = TypeVar("_I_co", bound="Incoming", covariant=True)
 _M = TypeVar("_M")
 _T = TypeVar("_T")
 
@@ -60,23 +61,23 @@ class Incoming(Protocol):
         ...
 
 
-class Turn(Generic[_I, _M]):
+class Turn(Generic[_I_co, _M]):
     """A user's turn in a flow.
 
     What the block says takes effect when it ends well, all in one step: :meth:`ask` the next
     question, :meth:`end` the flow, or :meth:`keep` the question as it is. What is said last counts.
     A turn that says nothing keeps the question; one that began a flow leaves nothing. In each case
-    the message's delivery is remembered. A block that raises changes nothing.
+    the message's delivery is remembered. A block that raises changes nothing. Once the block has
+    ended well, saying anything raises ``InvalidInputError``.
 
     Attributes:
-        inbound: The message that came in, whole.
         flow: The flow that goes on or begins.
         node: The question that the message answers, as it was given to :meth:`ask`; None if the
             flow begins.
     """
 
-    def __init__(self, inbound: _I, claim: WaitClaim, plan: TurnPlan[_M]) -> None:
-        self.inbound: _I = inbound
+    def __init__(self, inbound: _I_co, claim: WaitClaim, plan: TurnPlan[_M]) -> None:
+        self._inbound = inbound
         self.flow: FlowId = plan.flow
         record = claim.record
         self.node: str | None = None if record is None else record.data.cursor.node_pointer
@@ -84,9 +85,14 @@ class Turn(Generic[_I, _M]):
         self._plan = plan
 
     @property
+    def inbound(self) -> _I_co:
+        """The message that came in, whole."""
+        return self._inbound
+
+    @property
     def text(self) -> str | None:
         """What the user wrote, or the value of what they chose."""
-        return self.inbound.text
+        return self._inbound.text
 
     @property
     def is_new(self) -> bool:
@@ -142,17 +148,20 @@ class Turn(Generic[_I, _M]):
             at: Where the answer is expected: ``inbound.scope`` unless given.
             ttl: How long: as long as ``turn`` was told, unless given.
         """
-        scope = self.inbound.scope if at is None else at
+        self._plan.check_unsettled()
+        scope = self._inbound.scope if at is None else at
         _rules.scope_hash(scope)
         _rules.milliseconds("ttl", ttl)
         self._plan.said = _Question(_rules.cursor(node), scope, ttl)
 
     def end(self) -> None:
         """End the flow, and remove its session."""
+        self._plan.check_unsettled()
         self._plan.said = None
 
     def keep(self) -> None:
         """Leave the question as it is, for the user to answer again. The memory is not saved."""
+        self._plan.check_unsettled()
         self._plan.said = KEEP
 
 
@@ -208,7 +217,7 @@ class TurnPlan(Plan, Generic[_M]):
             record = self._record
             self._memory = kind.read(self.flow, record.data.context_json) if record else kind.new()
             self._read_as = cast("MemoryType[object]", kind)
-        if self._read_as is not kind:
+        if self._read_as.kind != kind.kind:
             raise InvalidInputError(
                 f"memory: this turn has read it as {self._read_as.name} already, not {kind.name}"
             )
@@ -252,8 +261,8 @@ class TurnPlan(Plan, Generic[_M]):
 
 
 def begin_turn(
-    setting: TurnSetting[_M], inbound: _I, claim: WaitClaim
+    setting: TurnSetting[_M], inbound: _I, user: UserId, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
     """Return a block's turn for a claim, and the plan that it shares with the block."""
-    plan = TurnPlan(setting, _rules.user_id(inbound.user_id), claim.record)
+    plan = TurnPlan(setting, user, claim.record)
     return Turn(inbound, claim, plan), plan
