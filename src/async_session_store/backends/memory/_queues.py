@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import anyio
@@ -24,32 +25,39 @@ class Queues:
         self._clock = clock
         self._queues: dict[tuple[Owner, str], dict[str, float]] = {}
         self._places: dict[str, tuple[Owner, str]] = {}
+        self._tickets: dict[str, int] = {}  # who came first has the lowest, wherever they wait
+        self._last_ticket = 0
         self._wake_ups: dict[str, anyio.Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self._places)
 
-    def place_of(self, token: str) -> tuple[Owner, str] | None:
-        """Return where the token has a place, if it still has one."""
-        place = self._places.get(token)
-        if place is not None:
-            self._drop_lost(place)
-        return self._places.get(token)
-
     def is_behind(self, token: str, place: tuple[Owner, str]) -> bool:
-        """Return whether someone else is ahead of the token in a queue."""
+        """Return whether someone who came before the token waits in a queue."""
         self._drop_lost(place)
-        return next(iter(self._queues.get(place, ())), token) != token
+        for first in self._queues.get(place, ()):
+            return self._tickets[first] < self._tickets.get(token, math.inf)
+        return False
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the place that the token has there, or give it the last one."""
+        """Renew the place that the token has there, or give it one, as early as it came."""
+        ticket = self._tickets.get(token)
         if self._places.get(token) != place:
             self.leave(token)
             self._places[token] = place
-        self._queues.setdefault(place, {})[token] = self._clock() + PLACE_TTL / 1000
+        queue = self._queues.setdefault(place, {})
+        if ticket is None:
+            ticket = self._last_ticket = self._last_ticket + 1
+        self._tickets[token] = ticket
+        has_moved = token not in queue
+        queue[token] = self._clock() + PLACE_TTL / 1000
+        if has_moved:
+            by_ticket = sorted(queue, key=self._tickets.__getitem__)
+            self._queues[place] = {one: queue[one] for one in by_ticket}
 
     def leave(self, token: str) -> bool:
         """Give up the token's place. Return whether it had one."""
+        self._tickets.pop(token, None)
         place = self._places.pop(token, None)
         if place is None:
             return False
@@ -84,12 +92,13 @@ class Queues:
     def clear(self) -> None:
         self._queues.clear()
         self._places.clear()
+        self._tickets.clear()
 
     def _drop_lost(self, place: tuple[Owner, str]) -> None:
         """Drop the lost places at the front. Those behind them do not matter yet."""
         queue = self._queues.get(place, {})
         while queue and self._is_lost(first := next(iter(queue)), queue[first]):
-            del queue[first], self._places[first]
+            del queue[first], self._places[first], self._tickets[first]
         if not queue:
             self._queues.pop(place, None)
 
