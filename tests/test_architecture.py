@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "explanations": TYPES | {"abc"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
     "claims": TYPES | {"abc", "_new_waits", "_rules"},
-    "_plans": {"abc", "_new_waits"},
+    "_plans": {"abc", "errors", "_new_waits"},
     "resumed_waits": TYPES | {"abc", "claims", "_new_waits", "_plans"},
     "_memory": {"errors"},
     "turns": TYPES | {"abc", "claims", "_codec", "_memory", "_new_waits", "_plans", "_rules"},

@@ -217,7 +217,7 @@ def test_the_reference_has_each_member_of_a_claim() -> None:
 
 
 def test_the_reference_has_each_member_of_a_turn_and_of_a_resumed_wait() -> None:
-    assert_members(Turn, "### `Turn`", (), "inbound", "flow", "node")
+    assert_members(Turn, "### `Turn`", (), "flow", "node")
     assert_members(ResumedWait, "### `ResumedWait`", ())
 
 

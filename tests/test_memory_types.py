@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field, field_validator
 from typing_extensions import TypedDict
 
-from async_session_store import FlowMemoryError, InvalidInputError
-from async_session_store._memory import memory_type
+from async_session_store import AsyncSessionStore, FlowMemoryError, InvalidInputError
+from async_session_store._memory import _memory_type, memory_type
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.testing.contract.builders import CTX
+from async_session_store.testing.contract.taking_turns import Message
 
 SECRET = "secret-4242"  # what no error may show
 
@@ -62,6 +65,46 @@ def test_n6_what_is_written_reads_back(kind: type[Any]) -> None:
     text = memory.write("order", memory.new())
     assert memory.read("order", text) == memory.new()
     assert memory_type(kind) is memory
+
+
+class Generated(BaseModel):
+    model_config = ConfigDict(alias_generator=str.upper, serialize_by_alias=True, extra="forbid")
+
+    count: int = 0
+
+
+class Chosen(BaseModel):
+    count: int = Field(default=0, validation_alias=AliasChoices("how_many", "number"))
+
+
+class Outer(BaseModel):
+    count: int = Field(default=0, validation_alias="a", serialization_alias="b")
+    model: Model = Model()
+
+
+class Computing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    count: int = 0
+
+    @computed_field
+    @property
+    def twice(self) -> int:
+        return 2 * self.count
+
+
+@pytest.mark.parametrize("kind", [Model, Child, Generated, Chosen, Outer, Computing], ids=str)
+def test_n6_a_field_is_remembered_whatever_its_alias(kind: type[Any]) -> None:
+    memory = memory_type(kind)
+    written = memory.new()
+    written.count = 5
+    if kind is Outer:
+        written.model.count = 6
+    assert memory.read("order", memory.write("order", written)) == written
+
+
+def test_n6_a_peer_may_have_written_by_alias() -> None:
+    assert memory_type(Model).read("order", '{"how_many": 5}').count == 5
 
 
 @pytest.mark.parametrize(
@@ -117,9 +160,38 @@ class Required(TypedDict):
     pizza: str
 
 
-@pytest.mark.parametrize("kind", [Needy, Required, Failing, object, "Model", None, 7], ids=str)
+class Failing(BaseModel):
+    def __init__(self) -> None:
+        raise ValueError(SECRET)
+
+
+UNUSABLE = [Needy, Required, Failing, object, "Model", None, 7]
+
+
+@pytest.mark.parametrize("kind", [*UNUSABLE, Annotated[Model, {}]], ids=str)
 def test_n6_a_type_without_a_beginning_is_refused(kind: Any) -> None:
     with pytest.raises(InvalidInputError, match="memory") as caught:
         memory_type(kind)
     shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
     assert SECRET not in repr(shown)
+
+
+class Unknown:
+    """Nothing that pydantic can read."""
+
+
+def test_n6_what_pydantic_finds_wrong_with_a_type_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="schema-for-unknown-type"):
+        memory_type(Unknown)
+
+
+@pytest.mark.anyio
+async def test_n6_memory_stays_readable_when_its_type_was_forgotten() -> None:
+    """By a process that uses many types, or if two threads were the first to name one."""
+    async with (
+        AsyncSessionStore(MemoryBackend()) as store,
+        store.turn(CTX, Message(), flow="order", memory=Plain) as turn,
+    ):
+        turn.memory.pizza = "funghi"
+        _memory_type.cache_clear()
+        assert turn.memory_as(Plain) is turn.memory

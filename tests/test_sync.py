@@ -25,6 +25,7 @@ from async_session_store import (
     ClaimLostError,
     ConflictError,
     InvalidInputError,
+    ReplyScope,
     SessionData,
     SessionNotFoundError,
     SessionStore,
@@ -34,7 +35,8 @@ from async_session_store import (
     _backoff,
 )
 from async_session_store.backends.memory import MemoryBackend
-from async_session_store.testing.contract.builders import CTX, A, data
+from async_session_store.testing.contract.builders import CTX, A, B, data
+from async_session_store.testing.contract.taking_turns import Message, Order
 from redis_server import RedisServer
 from scripted import Belongings, Script, Scripted, threads
 
@@ -402,6 +404,24 @@ def test_r5_a_loop_that_a_callback_ended_fails_all_calls_and_hangs_none(
     errors.append(error_of(lambda: store.get_session("later")))
     assert [type(error) for error in errors] == [StoreUnavailableError] * 7
     store.close()
+
+
+# --- Turns ------------------------------------------------------------------------------------
+
+
+def test_n6_a_message_is_read_in_the_callers_thread(store: SessionStore) -> None:
+    """Its attributes may be lazy: an ORM's connection belongs to one thread."""
+    readers: set[Thread] = set()
+
+    class Lazy(Message):
+        @override
+        def scopes(self) -> tuple[ReplyScope, ...]:
+            readers.add(threading.current_thread())
+            return super().scopes()
+
+    with store.turn(CTX, Lazy("hi"), flow="order", memory=Order) as turn:
+        turn.ask("take_pizza", at=B)
+    assert readers == {threading.current_thread()}
 
 
 # --- Editing ----------------------------------------------------------------------------------

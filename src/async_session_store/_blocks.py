@@ -69,11 +69,12 @@ class WaitBlock(Holder, Generic[_T_co]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._scope is None:
+        scope, self._scope = self._scope, None
+        if scope is None:
             return
         self.is_running = False
         try:
-            was_cancelled = self._scope.close(exc_type, exc, traceback)
+            was_cancelled = scope.close(exc_type, exc, traceback)
         except BaseException:
             await self.release()
             raise
@@ -108,6 +109,7 @@ class WaitBlock(Holder, Generic[_T_co]):
         """Ask the plan what follows the claim, before :meth:`complete`. Raises what it raises."""
         if self._plan is not None:
             self._then = self._plan.then()
+            self._plan.is_settled = True
 
     async def complete(self) -> None:
         """Complete the claim. Raises like :meth:`WaitClaim.complete`."""

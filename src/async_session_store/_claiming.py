@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final, NamedTuple
 
 import anyio
@@ -115,6 +114,10 @@ def _pause(queued: Queued) -> float:
 
 
 async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
-    for scope_hash in request.scope_hashes:
-        claim = ClaimKey(request.owner, scope_hash, token)
-        await end_quietly(partial(backend.release_claim, claim))
+    """Give back what a token may have got: a claim, or a place in a queue."""
+
+    async def release() -> None:
+        for scope_hash in request.scope_hashes:
+            await backend.release_claim(ClaimKey(request.owner, scope_hash, token))
+
+    await end_quietly(release)

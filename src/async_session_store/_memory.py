@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Final, Generic, TypeVar, cast, get_origin
 
@@ -35,8 +36,14 @@ class MemoryType(Generic[_M]):
         try:
             adapter: TypeAdapter[_M] = TypeAdapter(kind)
             # The adapter's own methods take a microsecond longer, for arguments we do not need.
-            self._from_json: Callable[[str | bytes], _M] = adapter.validator.validate_json
-            self._to_json = partial(adapter.serializer.to_json, warnings=False)
+            # Fields go by their names, whatever aliases are for: pydantic writes names and reads
+            # aliases unless told otherwise, and so would forget what is in a field with an alias.
+            self._from_json: Callable[[str | bytes], _M] = partial(
+                adapter.validator.validate_json, by_alias=True, by_name=True
+            )
+            self._to_json = partial(
+                adapter.serializer.to_json, by_alias=False, round_trip=True, warnings=False
+            )
             self._fields = frozenset(_field_names(kind))
             self._from_json(self._to_json(kind()))
         except _UNFIT as error:
@@ -107,12 +114,13 @@ def _memory_type(kind: Hashable) -> MemoryType[Any]:
 
 def memory_type(kind: type[_M]) -> MemoryType[_M]:
     """Return the reader and writer of a type. Raises ``InvalidInputError`` for unusable types."""
-    if not callable(kind):
-        raise InvalidInputError(
-            "memory: give a type, such as a pydantic model or a dataclass, not a value of type "
-            f"{type(kind).__name__}"
-        )
-    return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
+    if callable(kind):
+        with suppress(TypeError):  # the metadata of an ``Annotated`` may have no hash
+            return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
+    raise InvalidInputError(
+        "memory: give a type, such as a pydantic model or a dataclass, not a value of type "
+        f"{type(kind).__name__}"
+    )
 
 
 def _field_names(kind: type[Any]) -> Iterable[str]:

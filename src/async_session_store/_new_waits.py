@@ -67,15 +67,9 @@ class WaitDefaults(NamedTuple):
 
 
 def check_size(data: SessionData, maximum: int) -> None:
-<<<<<<< HEAD
     """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6).
 
     This encodes the document. Ask its cheap ``size_ceiling`` first, which tells for most.
     """
     if _codec.exceeds(data, maximum):
-=======
-    """Raise ``InvalidInputError`` if a document exceeds ``maximum`` bytes (S6)."""
-    # For most documents the cheap upper bound is enough.
-    if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
->>>>>>> r4
         raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")

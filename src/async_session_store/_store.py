@@ -699,30 +699,27 @@ class AsyncSessionStore:
             ctx, None if flow is None else _rules.flow(flow), memory_type(memory), ttl
         )
         _rules.milliseconds("ttl", ttl)
-
-        async def ask() -> WaitClaim | None:
-            try:
-                user_id, scopes, delivery_id = (
-                    inbound.user_id,
-                    inbound.scopes(),
-                    inbound.delivery_id,
-                )
-                begin_at = None if flow is None else inbound.scope
-            except AttributeError as error:
-                check_incoming(inbound, error)
-                raise
-            return await self.claim_wait(
-                ctx,
-                user_id,
-                scopes,
-                lease=lease,
-                wait=wait,
-                delivery_id=delivery_id,
-                dedupe_ttl=dedupe_ttl,
-                begin_at=begin_at,
-            )
-
-        return WaitBlock(ask, partial(begin_turn, setting, inbound), self._renewer)
+        # A message may run code of its caller's, so it is read before anything is claimed, and for
+        # a SessionStore in the caller's thread.
+        try:
+            user, scopes, delivery_id = inbound.user_id, inbound.scopes(), inbound.delivery_id
+            begin_at = None if flow is None else inbound.scope
+        except AttributeError as error:
+            check_incoming(inbound, error)
+            raise
+        user = _rules.user_id(user)
+        ask = partial(
+            self.claim_wait,
+            ctx,
+            user,
+            scopes,
+            lease=lease,
+            wait=wait,
+            delivery_id=delivery_id,
+            dedupe_ttl=dedupe_ttl,
+            begin_at=begin_at,
+        )
+        return WaitBlock(ask, partial(begin_turn, setting, inbound, user), self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 

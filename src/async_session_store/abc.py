@@ -333,10 +333,14 @@ class Backend(ABC):
         """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
 
         Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6). There is one
-        for each of the scopes, or none. Otherwise look at the scopes, in their order:
+        for each of the scopes, or none.
 
-        1. If someone is ahead of the caller in the queue at the scope, the caller waits its turn
-           there (N4). A caller that has a place is behind nobody in other queues.
+        If someone who came before the caller waits in the queue at one of the scopes, and no claim
+        is held there, it is about to be their turn, at whichever of the scopes their wait is by
+        now: the caller waits its turn there (N4). Otherwise look at the scopes, in their order:
+
+        1. If someone who came before the caller waits in the queue at the scope, the caller waits
+           its turn there.
         2. If a wait is live there, it is the one that counts. If a claim is held on the scope, the
            caller waits its turn there; if its document cannot be read, it stays unclaimed.
 
@@ -345,8 +349,9 @@ class Backend(ABC):
         turn at the first of those instead.
 
         To wait its turn, with ``queue``: take the last place in the queue of the scope, or keep
-        the place that this token has there, for another ``PLACE_TTL``, and return ``Queued``.
-        A token has one place at most; any other result gives it up. Without ``queue``: CLAIMED.
+        the place that this token has, for another ``PLACE_TTL``, and return ``Queued``. A token has
+        one place at most, which moves if the caller waits at another scope by now. There it is
+        ahead of all who came later. Any other result gives it up. Without ``queue``: CLAIMED.
 
         A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
         not block any other method (K2, K5).

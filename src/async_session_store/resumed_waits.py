@@ -83,11 +83,13 @@ class ResumedWait:
         Raises at once what ``register_wait`` raises for it, except that the owner of the session
         under another ``session_key`` is checked when the block ends.
         """
+        self._plan.check_unsettled()
         self._claim.check(wait)
         self._plan.said = wait
 
     def keep(self) -> None:
         """Leave the wait as it is: the user may answer again."""
+        self._plan.check_unsettled()
         self._plan.said = KEEP
 
     @override

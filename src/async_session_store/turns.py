@@ -28,6 +28,7 @@ from async_session_store.models import (
 __all__ = ["Incoming", "Turn"]
 
 _I = TypeVar("_I", bound="Incoming")
+_I_co = TypeVar("_I_co", bound="Incoming", covariant=True)
 _M = TypeVar("_M")
 _T = TypeVar("_T")
 
@@ -73,23 +74,23 @@ def check_incoming(inbound: Incoming, error: AttributeError) -> None:
         ) from error
 
 
-class Turn(Generic[_I, _M]):
+class Turn(Generic[_I_co, _M]):
     """A user's turn in a flow.
 
     Call :meth:`ask` to ask the next question, :meth:`end` to end the flow, or :meth:`keep` to leave
     the question as it is. The last call takes effect when the block ends without an exception, in
     one step. Without a call, a flow that was resumed keeps its question, and one that began leaves
     nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
+    Once the block has ended, these calls raise ``InvalidInputError``.
 
     Attributes:
-        inbound: The message.
         flow: The flow that is resumed or begins.
         node: The question that the message answers, as it was passed to :meth:`ask`; None if the
             flow begins.
     """
 
-    def __init__(self, inbound: _I, claim: WaitClaim, plan: TurnPlan[_M]) -> None:
-        self.inbound: _I = inbound
+    def __init__(self, inbound: _I_co, claim: WaitClaim, plan: TurnPlan[_M]) -> None:
+        self._inbound = inbound
         self.flow: FlowId = plan.flow
         record = claim.record
         self.node: str | None = None if record is None else record.data.cursor.node_pointer
@@ -97,9 +98,14 @@ class Turn(Generic[_I, _M]):
         self._plan = plan
 
     @property
+    def inbound(self) -> _I_co:
+        """The message that came in, whole."""
+        return self._inbound
+
+    @property
     def text(self) -> str | None:
         """What the user wrote, or the value of what they chose. None if there is neither."""
-        return self.inbound.text
+        return self._inbound.text
 
     @property
     def is_new(self) -> bool:
@@ -155,17 +161,20 @@ class Turn(Generic[_I, _M]):
             at: Where the answer is expected. The default is ``inbound.scope``.
             ttl: How long to wait for it. The default is the ``ttl`` of the turn.
         """
-        scope = self.inbound.scope if at is None else at
+        self._plan.check_unsettled()
+        scope = self._inbound.scope if at is None else at
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         self._plan.said = _Question(_rules.cursor(node), scope, ttl)
 
     def end(self) -> None:
         """End the flow, and remove its session."""
+        self._plan.check_unsettled()
         self._plan.said = None
 
     def keep(self) -> None:
         """Leave the question as it is, for the user to answer again. Do not save the memory."""
+        self._plan.check_unsettled()
         self._plan.said = KEEP
 
 
@@ -221,7 +230,7 @@ class TurnPlan(Plan, Generic[_M]):
             record = self._record
             self._memory = kind.read(self.flow, record.data.context_json) if record else kind.new()
             self._read_as = cast("MemoryType[object]", kind)
-        if self._read_as is not kind:
+        if self._read_as.kind != kind.kind:
             raise InvalidInputError(
                 f"memory: this turn already read it as {self._read_as.name}; it cannot read it as "
                 f"{kind.name} too"
@@ -266,8 +275,8 @@ class TurnPlan(Plan, Generic[_M]):
 
 
 def begin_turn(
-    setting: TurnSetting[_M], inbound: _I, claim: WaitClaim
+    setting: TurnSetting[_M], inbound: _I, user: UserId, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
     """Return a block's turn for a claim, and the plan that it shares with the block."""
-    plan = TurnPlan(setting, _rules.user_id(inbound.user_id), claim.record)
+    plan = TurnPlan(setting, user, claim.record)
     return Turn(inbound, claim, plan), plan

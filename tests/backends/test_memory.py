@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 import weakref
 
 import anyio
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from async_session_store import AsyncSessionStore
-from async_session_store.abc import Backend
+from async_session_store.abc import PLACE_TTL, Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.memory._deadlines import Deadlines
 from async_session_store.testing import BackendSuite
@@ -26,6 +27,10 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.claims import claim
 from clock import Clock
+
+
+async def take_and_release(store: AsyncSessionStore) -> None:
+    await (await claim(store, A, wait=60)).release()
 
 
 class TestMemory(MemoryHooks, BackendSuite):
@@ -127,6 +132,47 @@ class TestMemory(MemoryHooks, BackendSuite):
             tasks.cancel_scope.cancel()
         assert turns >= 1
         assert await store.purge_expired() == 100
+
+    async def test_n4_a_handler_that_blocks_the_loop_swaps_nobody(
+        self, store: AsyncSessionStore
+    ) -> None:
+        """Nobody's place is renewed meanwhile, and who looks first afterwards is chance."""
+        await register(store, "k", A)
+        order: list[int] = []
+
+        async def caller(number: int) -> None:
+            held = await claim(store, A, wait=60)
+            order.append(number)
+            if number == 0:
+                await anyio.sleep(0.3)
+                time.sleep(PLACE_TTL / 1000 + 0.2)  # noqa: ASYNC251  # that is the point
+            await held.release()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(caller, number)
+                await anyio.sleep(0.03)
+        assert order == list(range(8))
+
+    @pytest.mark.parametrize("end", ["taken", "cancelled"])
+    async def test_n4_those_who_waited_leave_nothing(
+        self, backend: Backend, store: AsyncSessionStore, end: str
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        await register(store, "k", A)
+        for _ in range(20):
+            held = await claim(store, A)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(take_and_release, store)
+                await checkpoint()
+                await checkpoint()
+                if end == "cancelled":
+                    tasks.cancel_scope.cancel()
+                await held.release()
+        assert not backend._queues
+        assert not backend._queues._queues
+        assert not backend._queues._wake_ups
 
     async def test_9_claiming_and_ending_a_claim_never_suspend(
         self, store: AsyncSessionStore

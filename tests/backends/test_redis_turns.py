@@ -36,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 OWNER: Final = "prod:acme:-:u1"
 LONG: Final = 30
+TICKET_LENGTH: Final = 16
 SOON: Final = 0.15  # seconds; who is not woken looks every 0.3 s
 RIGHTS: Final = "+@read +@write +@connection +eval +evalsha +info +time"
 
@@ -151,7 +152,7 @@ async def test_9_the_keys_of_a_queue_expire(
         await eventually(lambda: redis_client.exists(queue) == 1)
         token = redis_client.get(queue).decode()
         assert len(token) == 32
-        channel = redis_client.get(f"{queue}:{token}").decode()
+        channel = redis_client.get(f"{queue}:{token}").decode()[TICKET_LENGTH:]
         assert channel.startswith(f"{namespace}:turns:")
         await eventually(lambda: redis_client.pubsub_numsub(channel)[0][1] == 1)
         for key in (queue, f"{queue}:{token}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -22,6 +23,7 @@ from async_session_store import (
     Explanation,
     FlowId,
     Impersonation,
+    Incoming,
     InvalidInputError,
     InvocationDeadline,
     NewWait,
@@ -238,6 +240,11 @@ class Order(BaseModel):
     pizza: str | None = None
 
 
+def ask_again(turn: Turn[Incoming, Any]) -> None:
+    turn.ask(turn.node or "start")
+    turn.inbound = turn.inbound  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
 async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
     async with store.turn(ctx, inbound, flow="order", memory=Order, ttl=1800) as turn:
         assert_type(turn, Turn[Inbound, Order])
@@ -247,6 +254,7 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         assert_type(turn.text, str | None)
         assert_type(turn.node, str | None)
         turn.memory.pizza = turn.text
+        ask_again(turn)
         turn.ask("take_size", at=inbound.expecting(reply_to=7), ttl=NEVER)
         turn.keep()
         turn.end()

@@ -386,10 +386,14 @@ class MemoryBackend(Backend):
     ) -> tuple[tuple[Owner, str], _Session | None, bool] | None:
         """Return which scope to claim, what waits there, and whether it is the token's turn."""
         waiting, queues = self._waits.get(owner, _NOWHERE), self._queues
-        own = queues.place_of(token) if queues else None
+        if queues:
+            for scope_hash in scope_hashes:
+                place = owner, scope_hash
+                if self._claims.get(place, now) is None and queues.is_behind(token, place):
+                    return place, None, False
         for scope_hash in scope_hashes:
             place, session = (owner, scope_hash), waiting.get(scope_hash)
-            if queues and own in (None, place) and queues.is_behind(token, place):
+            if queues and queues.is_behind(token, place):
                 return place, session, False
             if session is not None and session.deadline > now:
                 return place, session, self._claims.get(place, now) is None

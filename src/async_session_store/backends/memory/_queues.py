@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import anyio
@@ -11,7 +12,10 @@ from async_session_store.models import Owner
 
 
 class Queues:
-    """The queues of all scopes. A place that is not renewed in time is lost.
+    """The queues of all scopes. A place is lost if it is not renewed, unless its caller is waiting.
+
+    A caller that waits in this process is alive, even while a handler blocks the loop and none of
+    them renews its place. If those places were lost, callers would swap when the loop goes on.
 
     Args:
         clock: Monotonic seconds.
@@ -21,32 +25,39 @@ class Queues:
         self._clock = clock
         self._queues: dict[tuple[Owner, str], dict[str, float]] = {}
         self._places: dict[str, tuple[Owner, str]] = {}
+        self._tickets: dict[str, int] = {}  # who came first has the lowest, wherever they wait
+        self._last_ticket = 0
         self._wake_ups: dict[str, anyio.Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self._places)
 
-    def place_of(self, token: str) -> tuple[Owner, str] | None:
-        """Return the scope where the token has a live place, or None."""
-        place = self._places.get(token)
-        if place is not None:
-            self._drop_lost(place)
-        return self._places.get(token)
-
     def is_behind(self, token: str, place: tuple[Owner, str]) -> bool:
-        """Return whether someone else is ahead of the token in a queue."""
+        """Return whether someone who came before the token waits in a queue."""
         self._drop_lost(place)
-        return next(iter(self._queues.get(place, ())), token) != token
+        for first in self._queues.get(place, ()):
+            return self._tickets[first] < self._tickets.get(token, math.inf)
+        return False
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the token's place there, or give it the last one."""
+        """Renew the token's place there, or give it one, in the order in which callers came."""
+        ticket = self._tickets.get(token)
         if self._places.get(token) != place:
             self.leave(token)
             self._places[token] = place
-        self._queues.setdefault(place, {})[token] = self._clock() + PLACE_TTL / 1000
+        queue = self._queues.setdefault(place, {})
+        if ticket is None:
+            ticket = self._last_ticket = self._last_ticket + 1
+        self._tickets[token] = ticket
+        has_moved = token not in queue
+        queue[token] = self._clock() + PLACE_TTL / 1000
+        if has_moved:
+            by_ticket = sorted(queue, key=self._tickets.__getitem__)
+            self._queues[place] = {one: queue[one] for one in by_ticket}
 
     def leave(self, token: str) -> bool:
         """Give up the token's place. Return whether it had one."""
+        self._tickets.pop(token, None)
         place = self._places.pop(token, None)
         if place is None:
             return False
@@ -68,22 +79,28 @@ class Queues:
             return
 
     async def wait(self, token: str, seconds: float) -> None:
-        """Wait until the token is woken, for at most ``seconds``."""
+        """Wait until the token is woken, for at most ``seconds``. Its place is kept."""
         wake_up = self._wake_ups[token] = anyio.Event()
         try:
             with anyio.move_on_after(seconds):
                 await wake_up.wait()
         finally:
             del self._wake_ups[token]
+            if token in self._places:
+                self.keep(token, self._places[token])
 
     def clear(self) -> None:
         self._queues.clear()
         self._places.clear()
+        self._tickets.clear()
 
     def _drop_lost(self, place: tuple[Owner, str]) -> None:
         """Drop the lost places at the front. Those behind them do not matter yet."""
-        queue, now = self._queues.get(place, {}), self._clock()
-        while queue and queue[first := next(iter(queue))] <= now:
-            del queue[first], self._places[first]
+        queue = self._queues.get(place, {})
+        while queue and self._is_lost(first := next(iter(queue)), queue[first]):
+            del queue[first], self._places[first], self._tickets[first]
         if not queue:
             self._queues.pop(place, None)
+
+    def _is_lost(self, token: str, kept_until: float) -> bool:
+        return kept_until <= self._clock() and token not in self._wake_ups

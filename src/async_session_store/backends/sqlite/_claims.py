@@ -145,9 +145,13 @@ class ClaimTable:
         """Return what to claim, and whether any queue is used."""
         claimed: _Candidate | None = None
         queues_are_used = False
-        for scope_hash in scope_hashes:
+        for index, scope_hash in enumerate(scope_hashes):
             candidate, queues_are_used = self._look(owner, scope_hash)
-            if queues_are_used and self._is_behind(token, owner, scope_hash):
+            if queues_are_used and index == 0:
+                due = self._find_due(owner, scope_hashes, token)
+                if due is not None:
+                    return due, True
+            if queues_are_used and self._queues.is_behind(token, owner, scope_hash):
                 return candidate._replace(is_behind=True), True
             if candidate.row is not None:
                 return candidate, queues_are_used
@@ -168,10 +172,13 @@ class ClaimTable:
             claim_ends_at = None  # ours are numbers, so this one holds no claim
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
-    def _is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone is ahead. A caller with a place is behind nobody elsewhere."""
-        is_behind = self._queues.is_behind(token, owner, scope_hash)
-        return is_behind and self._queues.place_of(token) in (None, scope_hash)
+    def _find_due(self, owner: Owner, scope_hashes: Sequence[str], token: str) -> _Candidate | None:
+        """Return the scope where it is the turn of someone who came before, if there is one."""
+        for scope_hash in scope_hashes:
+            candidate, _ = self._look(owner, scope_hash)
+            if candidate.is_free and self._queues.is_behind(token, owner, scope_hash):
+                return candidate._replace(is_behind=True)
+        return None
 
     def _wait_turn(
         self, owner: Owner, found: _Candidate, token: str, *, queue: bool

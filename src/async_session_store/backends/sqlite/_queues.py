@@ -9,15 +9,15 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._table import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-_PLACE_OF: Final = "SELECT scope_hash FROM queue WHERE token = ? AND deadline > ?"
 _FIRST: Final = (
-    f"SELECT token, deadline FROM queue WHERE {OWNER} AND scope_hash = ? ORDER BY place LIMIT 1"
+    "SELECT token, deadline, place < ifnull((SELECT place FROM queue WHERE token = ?), 9e99)"
+    f" FROM queue WHERE {OWNER} AND scope_hash = ? ORDER BY place LIMIT 1"
 )
 _TAKE: Final = (
     "INSERT INTO queue (env, tenant, team, user, scope_hash, token, deadline)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_KEEP: Final = f"UPDATE queue SET deadline = ? WHERE {OWNER} AND scope_hash = ? AND token = ?"
+_KEEP: Final = "UPDATE queue SET scope_hash = ?, deadline = ? WHERE token = ?"
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
 _SWEEP: Final = "DELETE FROM queue WHERE deadline <= ?"
 _SAME_SCOPE: Final = " AND ".join(
@@ -44,29 +44,23 @@ class QueueTable:
         self._clock = clock
 
     def is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone else is ahead of a token at a scope.
+        """Return whether someone who came before a token waits at a scope.
 
         Lost places at the front are dropped.
         """
-        place = (*owner_columns(owner), scope_hash)
-        while first := self._execute(_FIRST, place).fetchone():
+        columns = (token, *owner_columns(owner), scope_hash)
+        while first := self._execute(_FIRST, columns).fetchone():
             if first[1] > self._clock.now():
-                return bool(first[0] != token)
+                return bool(first[2])
             self.leave(first[0])
         return False
 
-    def place_of(self, token: str) -> str | None:
-        """Return the scope where a token has a place, or None."""
-        found = self._execute(_PLACE_OF, (token, self._clock.now())).fetchone()
-        return None if found is None else found[0]
-
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
-        """Keep the place that a token has at a scope, or give it the last one there."""
-        place, deadline = (*owner_columns(owner), scope_hash), self._clock.after(PLACE_TTL)
+        """Keep the place of a token, which moves with its rank, or give it the last one."""
+        deadline = self._clock.after(PLACE_TTL)
         # A place that is renewed too late is still good, if nobody has dropped it yet.
-        if not self._execute(_KEEP, (deadline, *place, token)).rowcount:
-            self.leave(token)
-            self._execute(_TAKE, (*place, token, deadline))
+        if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
+            self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
 
     def leave(self, token: str) -> bool:
         """Give up the place of a token. Return whether it had one."""

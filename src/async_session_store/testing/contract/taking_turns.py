@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,34 @@ class Message:
 
     def scopes(self) -> tuple[ReplyScope, ...]:
         return (*self.more, self.scope)
+
+
+class Fragile:
+    """A message whose attributes can be read only so often."""
+
+    text = None
+    delivery_id = None
+
+    def __init__(self, good_reads: int) -> None:
+        self._good_reads = good_reads
+
+    @property
+    def user_id(self) -> str:
+        self._read()
+        return "u1"
+
+    @property
+    def scope(self) -> ReplyScope:
+        self._read()
+        return A
+
+    def scopes(self) -> tuple[ReplyScope, ...]:
+        return (self.scope,)
+
+    def _read(self) -> None:
+        if self._good_reads == 0:
+            raise KeyError
+        self._good_reads -= 1
 
 
 async def order(store: AsyncSessionStore, message: Message) -> str:
@@ -235,6 +264,27 @@ class TakingTurns(Hooks):
             turn.ask("take_size", at=C)
         assert (await waiting(store, C)).data.cursor.node_pointer == "take_size"
         assert await find(store, B) is None
+
+    @pytest.mark.parametrize("late", list(SAID.values())[1:], ids=list(SAID)[1:])
+    async def test_n6_what_is_said_after_the_block_is_refused(
+        self, store: AsyncSessionStore, late: Callable[[Turn[Any, Any]], None]
+    ) -> None:
+        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
+            turn.ask("take_pizza")
+        with pytest.raises(InvalidInputError, match="ended"):
+            late(turn)
+
+    async def test_n6_a_message_is_read_before_anything_is_claimed(
+        self, store: AsyncSessionStore
+    ) -> None:
+        for good_reads in range(10):
+            message = Fragile(good_reads)
+            with suppress(KeyError):
+                async with store.turn(CTX, message, flow="order", memory=Order):
+                    pass
+            begun = await store.claim_wait(CTX, "u1", A, begin_at=A)
+            assert begun is not None
+            await begun.release()
 
     async def test_n6_memory_is_saved_as_it_is_when_the_block_ends(
         self, store: AsyncSessionStore

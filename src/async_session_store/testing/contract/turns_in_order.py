@@ -170,6 +170,36 @@ class TurnsInOrder(Hooks):
         assert granted[0].record.scope == B
         await granted[0].release()
 
+    async def test_n4_who_waits_for_a_flow_that_moves_is_overtaken_by_nobody(
+        self, store: AsyncSessionStore
+    ) -> None:
+        """Those who wait follow the flow one after the other, while others come."""
+        await register(store, "k", A)
+        order: list[int] = []
+
+        async def caller(number: int) -> None:
+            held = await claim(store, B, A, wait=WAIT)
+            order.append(number)
+            await anyio.sleep(2 * ARRIVAL)
+            assert await held.complete(ask(A if number % 2 else B))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(16):
+                tasks.start_soon(caller, number)
+                await anyio.sleep(ARRIVAL)
+        assert order == list(range(16))
+
+    async def test_n4_who_waits_elsewhere_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        await register(store, "other", B)
+        held = await claim(store, A)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: try_claim(store, A, wait=WAIT))
+            await anyio.sleep(ARRIVAL)
+            await (await claim(store, B, A)).release()
+            tasks.cancel_scope.cancel()
+        await held.release()
+
     async def test_n4_who_waited_in_vain_finds_nothing(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         held = await claim(store, A)

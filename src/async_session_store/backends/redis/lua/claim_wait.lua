@@ -51,34 +51,40 @@ end
 -- include queues.lua
 
 local fresh, begin, channel = ARGV[5], tonumber(ARGV[7]), ARGV[8]
-local own -- the number of the scope in whose queue the token has its place, or nil
+local own, ticket -- the number of the scope in whose queue the token has its place, and its ticket
 
 local function claim_at(index) return KEYS[count + index] end
 local function queue_at(index) return KEYS[2 * count + index] end
 
 for index = 1, count do
-  if has_place(queue_at(index), token) then own = index end
+  if has_place(queue_at(index), token) then
+    own, ticket = index, read_place(queue_at(index), token)
+  end
 end
 
--- Give up the place, and return a reply.
-local function refuse(...)
+-- Give up the place. Those who stand behind it may have to follow to another scope.
+local function leave_queue()
   if own then
     leave(queue_at(own), token)
     wake_first(queue_at(own))
   end
+end
+
+local function refuse(...)
+  leave_queue()
   return {...}
 end
 
 local function wait_at(index)
   if channel == '' then return refuse('CLAIMED') end
-  keep_place(queue_at(index), token, channel)
-  if own and own ~= index then leave(queue_at(own), token) end
+  keep_place(queue_at(index), token, ticket, channel)
+  if own ~= index then leave_queue() end
   return {'QUEUED', index, redis.call('PTTL', claim_at(index))}
 end
 
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
-  if own then leave(queue_at(own), token) end
+  if own ~= index then leave_queue() else leave(queue_at(own), token) end
   return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
@@ -99,9 +105,15 @@ for index = 3 * count + 1, #KEYS do
   if redis.call('EXISTS', KEYS[index]) == 1 then return refuse('DUPLICATE') end
 end
 
+-- Where somebody's turn is due, they may be about to go to any of the scopes.
 for index = 1, count do
-  local first = (not own or own == index) and first_in(queue_at(index))
-  if first and first ~= token then return wait_at(index) end
+  if is_behind(queue_at(index), token, ticket) and redis.call('EXISTS', claim_at(index)) == 0 then
+    return wait_at(index)
+  end
+end
+
+for index = 1, count do
+  if is_behind(queue_at(index), token, ticket) then return wait_at(index) end
   local scope = ARGV[8 + index]
   local key, session = waiting(owner, scope)
   if key then

@@ -1,13 +1,26 @@
 -- Queues of callers that wait for their turn at a scope: the tokens, of 32 characters each, and for each
--- token a key whose value is the channel on which its holder listens. A place is lost when that key
--- expires. A queue of the wrong type counts as empty.
+-- token a key with its ticket and the channel on which its holder listens. A place is lost when that key
+-- expires. A ticket is when its holder came, in microseconds. A caller that moves to another queue keeps
+-- its ticket, and stands before all who came later. A queue of the wrong type counts as empty.
 
 local PLACE_TTL = '1000' -- milliseconds, as in abc.py
-local TOKEN_LENGTH = 32
+local TOKEN_LENGTH, TICKET_LENGTH = 32, 16
 
 local function place_key(queue, token) return queue .. ':' .. token end
 
 local function has_place(queue, token) return redis.call('EXISTS', place_key(queue, token)) == 1 end
+
+local function new_ticket()
+  local now = redis.call('TIME')
+  return string.format('%010.0f%06.0f', now[1], now[2])
+end
+
+-- The ticket of a place, and the channel of its holder; nothing if it is lost.
+local function read_place(queue, token)
+  local place = redis.pcall('GET', place_key(queue, token))
+  if type(place) ~= 'string' then return nil end
+  return string.sub(place, 1, TICKET_LENGTH), string.sub(place, TICKET_LENGTH + 1)
+end
 
 local function tokens_in(queue)
   local tokens = redis.pcall('GET', queue)
@@ -25,13 +38,34 @@ local function first_in(queue)
   return nil, ''
 end
 
--- Renew a token's place, or give it the last one.
-local function keep_place(queue, token, channel)
+-- Whether someone who came before waits in a queue; anyone, if the caller has no ticket.
+local function is_behind(queue, token, ticket)
+  local first = first_in(queue)
+  if not first or first == token then return false end
+  local came = read_place(queue, first)
+  return not ticket or not came or came < ticket
+end
+
+-- The tokens with one more, before those who came later.
+local function inserted(queue, tokens, token, ticket)
+  local at = #tokens
+  while at > 0 do
+    local came = read_place(queue, string.sub(tokens, at - TOKEN_LENGTH + 1, at))
+    if came and came < ticket then break end
+    at = at - TOKEN_LENGTH
+  end
+  return string.sub(tokens, 1, at) .. token .. string.sub(tokens, at + 1)
+end
+
+-- Renew a token's place, or give it one. A new one without a ticket is the last.
+local function keep_place(queue, token, ticket, channel)
   local is_new = not has_place(queue, token)
-  redis.call('SET', place_key(queue, token), channel, 'PX', PLACE_TTL)
+  ticket = ticket or new_ticket()
+  redis.call('SET', place_key(queue, token), ticket .. channel, 'PX', PLACE_TTL)
   if is_new then
     local _, tokens = first_in(queue)
-    redis.call('SET', queue, string.gsub(tokens, token, '') .. token, 'PX', PLACE_TTL)
+    tokens = string.gsub(tokens, token, '')
+    redis.call('SET', queue, inserted(queue, tokens, token, ticket), 'PX', PLACE_TTL)
   else
     redis.call('PEXPIRE', queue, PLACE_TTL)
   end
@@ -51,6 +85,7 @@ end
 -- when it asks again.
 local function wake_first(queue)
   local first = first_in(queue)
-  local channel = first and redis.pcall('GET', place_key(queue, first))
-  if type(channel) == 'string' then redis.pcall('PUBLISH', channel, first) end
+  if not first then return end
+  local _, channel = read_place(queue, first)
+  if channel then redis.pcall('PUBLISH', channel, first) end
 end
