@@ -197,6 +197,28 @@ async def test_r2_a_claim_with_an_odd_deadline_hinders_nobody(
     assert await claim.complete()
 
 
+@pytest.mark.parametrize("deadline", ["'soon'", "''", "x'00ff'", "CAST(x'ff' AS TEXT)", "1e300"])
+async def test_r2_a_place_in_a_queue_with_an_odd_deadline_holds_nobody_up(
+    path: Path, store: AsyncSessionStore, deadline: str
+) -> None:
+    claim = await store.claim_wait(CTX, "u1", A)
+    assert claim is not None
+    waiting = asyncio.ensure_future(store.claim_wait(CTX, "u1", A, wait=20))
+    await asyncio.sleep(0.05)
+    change(
+        path,
+        "INSERT INTO queue SELECT 0, env, tenant, team, user, scope_hash, x'ff',"
+        f" {deadline} FROM queue",
+    )
+    await claim.release()
+    claim = await asyncio.wait_for(waiting, 5)
+    assert claim is not None
+    await claim.release()
+    await store.purge_expired()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM queue").fetchone() == (0,)
+
+
 # --- The clock --------------------------------------------------------------------------------
 
 

@@ -9,25 +9,31 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._table import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-_PLACE_OF: Final = "SELECT scope_hash FROM queue WHERE token = ? AND deadline > ?"
-_FIRST: Final = (
-    f"SELECT token, deadline FROM queue WHERE {OWNER} AND scope_hash = ? ORDER BY place LIMIT 1"
+# A deadline that no call can have set is that of no place: the clock was set back, or the row is
+# damaged. (Texts and blobs are greater than all numbers.) It would hold everyone up for ever.
+_LONGEST: Final = 2 * PLACE_TTL
+_LIVE: Final = "deadline BETWEEN ? AND ?"
+_AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"
+_PLACE_OF: Final = f"SELECT CAST(scope_hash AS BLOB) FROM queue WHERE token = ? AND {_LIVE}"
+_IS_BEHIND: Final = (
+    f"SELECT token <> ? FROM queue WHERE {_AT_SCOPE} AND (token = ? OR {_LIVE})"
+    " ORDER BY place LIMIT 1"
 )
 _TAKE: Final = (
     "INSERT INTO queue (env, tenant, team, user, scope_hash, token, deadline)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_KEEP: Final = f"UPDATE queue SET deadline = ? WHERE {OWNER} AND scope_hash = ? AND token = ?"
+_KEEP: Final = f"UPDATE queue SET deadline = ? WHERE {_AT_SCOPE} AND token = ?"
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
-_SWEEP: Final = "DELETE FROM queue WHERE deadline <= ?"
-_SAME_SCOPE: Final = " AND ".join(
-    f"other.{column} = queue.{column}" for column in ("env", "tenant", "team", "user", "scope_hash")
-)
+_SWEEP: Final = f"DELETE FROM queue WHERE NOT {_LIVE}"
+# In one pass: a place that looks for others ahead of it would meet the lost ones again and again.
+# Beside min(place), SQLite gives the token of the row that has it.
 _NEXT_IN_LINE: Final = (
-    "SELECT token FROM queue WHERE deadline > ?1"
-    f" AND NOT EXISTS (SELECT 1 FROM claims AS other WHERE {_SAME_SCOPE} AND other.deadline > ?1)"
-    f" AND NOT EXISTS (SELECT 1 FROM queue AS other WHERE {_SAME_SCOPE}"
-    " AND other.place < queue.place AND other.deadline > ?1)"
+    f"SELECT CAST(token AS BLOB), min(place) FROM queue WHERE {_LIVE}"
+    " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.env = queue.env"
+    " AND claims.tenant = queue.tenant AND claims.team = queue.team"
+    " AND claims.user = queue.user AND claims.scope_hash = queue.scope_hash"
+    " AND claims.deadline > ?) GROUP BY env, tenant, team, user, scope_hash"
 )
 
 
@@ -44,26 +50,22 @@ class QueueTable:
         self._clock = clock
 
     def is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone else is ahead of a token at a scope.
-
-        Lost places at the front are dropped.
-        """
+        """Return whether someone else is ahead of a token at a scope."""
         place = (*owner_columns(owner), scope_hash)
-        while first := self._execute(_FIRST, place).fetchone():
-            if first[1] > self._clock.now():
-                return bool(first[0] != token)
-            self.leave(first[0])
-        return False
+        columns = (token, *place, token, *self._live())
+        found = self._execute(_IS_BEHIND, columns).fetchone()
+        return found is not None and bool(found[0])
 
     def place_of(self, token: str) -> str | None:
         """Return the scope where a token has a place, or None."""
-        found = self._execute(_PLACE_OF, (token, self._clock.now())).fetchone()
-        return None if found is None else found[0]
+        found = self._execute(_PLACE_OF, (token, *self._live())).fetchone()
+        return None if found is None else _text(found[0])
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
         """Keep the place that a token has at a scope, or give it the last one there."""
         place, deadline = (*owner_columns(owner), scope_hash), self._clock.after(PLACE_TTL)
-        # A place that was kept too late is still good if no one has dropped it.
+        # A place that was kept too late is still good if it was not swept: the file may have been
+        # locked for that long, and then nobody else could keep theirs.
         if not self._execute(_KEEP, (deadline, *place, token)).rowcount:
             self.leave(token)
             self._execute(_TAKE, (*place, token, deadline))
@@ -74,9 +76,19 @@ class QueueTable:
 
     def next_in_line(self) -> frozenset[str]:
         """Return the tokens whose turn it is: no one is ahead of them, and no claim is held."""
-        rows = self._execute(_NEXT_IN_LINE, (self._clock.now(),)).fetchall()
-        return frozenset(token for (token,) in rows)
+        columns = (*self._live(), self._clock.now())
+        return frozenset(_text(token) for token, _ in self._execute(_NEXT_IN_LINE, columns))
 
     def sweep(self) -> None:
         """Drop the places that were lost some time ago."""
-        self._execute(_SWEEP, (self._clock.after(-PLACE_TTL),))
+        first, last = self._live()
+        self._execute(_SWEEP, (first - PLACE_TTL, last))
+
+    def _live(self) -> tuple[int, int]:
+        """Return the first and the last deadline that a live place can have."""
+        now = self._clock.now()
+        return now + 1, now + _LONGEST
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="replace")
