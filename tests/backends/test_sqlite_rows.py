@@ -174,6 +174,16 @@ async def test_r2_the_scope_of_a_record_is_the_stored_text_whatever_its_hash(
     assert record.scope == ReplyScope(conversation="sealed")
 
 
+async def test_w8_what_an_older_version_detached_waits_nowhere(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    # It knows no column "scope", and has the file open since before the file was migrated.
+    change(path, "UPDATE sessions SET scope_hash = NULL WHERE key = 'k'")
+    record = await store.get_record("k")
+    assert record is not None
+    assert record.scope is None
+
+
 async def test_r2_a_document_that_was_damaged_under_a_claim_is_not_replaced(
     path: Path, store: AsyncSessionStore
 ) -> None:
