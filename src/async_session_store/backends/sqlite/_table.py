@@ -38,11 +38,14 @@ _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
 # As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
+# The driver raises for such a text, and then a whole list would fail for one row.
 KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
 COLUMNS: Final = (
-    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user, sessions.scope_hash,"
-    " sessions.wait_id, sessions.deadline, CAST(sessions.document AS BLOB),"
-    " CAST(sessions.context_json AS BLOB), CAST(sessions.scope AS BLOB)"
+    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user,"
+    " CAST(sessions.scope_hash AS BLOB), CAST(sessions.wait_id AS BLOB),"
+    " CASE typeof(sessions.deadline) WHEN 'text' THEN 'text' ELSE sessions.deadline END,"
+    " CAST(sessions.document AS BLOB), CAST(sessions.context_json AS BLOB),"
+    " CAST(sessions.scope AS BLOB)"
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
@@ -114,8 +117,8 @@ class Row(NamedTuple):
     tenant: str
     team: str
     user: str
-    scope_hash: str | None
-    wait_id: str | None
+    scope_hash: bytes | None
+    wait_id: bytes | None
     deadline: object
     head: bytes | None
     context_json: bytes | None
@@ -200,8 +203,8 @@ class SessionTable:
         """Register a wait, in place of what is under its key and of what is at its scope."""
         owner = wait.document.owner
         if before is not None and before.scope_hash is not None:
-            self._execute(_SUPERSEDE, before[1:6])
-            if before.scope_hash == wait.scope_hash:
+            self._execute(_SUPERSEDE_AT_KEY, (str(wait.key), self._clock.now()))
+            if before.scope_hash == wait.scope_hash.encode():
                 self.replace_wait(wait)
                 return Registration(Outcome.DONE)
         holder = self.find_wait(owner, [wait.scope_hash])
