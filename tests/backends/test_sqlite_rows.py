@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from sqlite_locks import locked
 
 from async_session_store import (
+    KEEP,
     AsyncSessionStore,
     ClaimLostError,
     CorruptSessionError,
@@ -174,6 +175,43 @@ async def test_r2_the_scope_of_a_record_is_the_stored_text_whatever_its_hash(
     assert record.scope == ReplyScope(conversation="sealed")
 
 
+@pytest.mark.parametrize("column", ["scope_hash", "wait_id", "deadline", "document", "scope"])
+async def test_r2_a_text_that_is_not_utf_8_spoils_only_its_session(
+    path: Path, store: AsyncSessionStore, column: str
+) -> None:
+    change(path, f"UPDATE sessions SET {column} = CAST(x'ff' AS TEXT) WHERE key = 'k'")
+    records = await store.list_wait_records(CTX, "u1")
+    assert "other" in [record.key for record in records]
+    assert await listed(store) == ["k", "other"]
+    await store.remove_session("k")
+    assert await listed(store) == ["other"]
+
+
+@pytest.mark.parametrize("column", ["token", "wait_id", "superseded", "deadline"])
+async def test_r2_a_claim_with_a_text_that_is_not_utf_8_hinders_nobody_for_long(
+    path: Path, store: AsyncSessionStore, column: str
+) -> None:
+    held = await store.claim_wait(CTX, "u1", A, lease=0.3)
+    assert held is not None
+    change(path, f"UPDATE claims SET {column} = CAST(x'ff' AS TEXT)")
+    assert (await store.explain(CTX, "u1", A)).reports[0].session_key == "k"
+    with suppress(ClaimLostError):
+        assert await held.complete(KEEP) is (column == "deadline")
+    claim = await store.claim_wait(CTX, "u1", A, wait=5)
+    assert claim is not None
+    assert await claim.complete()
+
+
+async def test_w8_what_an_older_version_detached_waits_nowhere(
+    path: Path, store: AsyncSessionStore
+) -> None:
+    # It knows no column "scope", and has the file open since before the file was migrated.
+    change(path, "UPDATE sessions SET scope_hash = NULL WHERE key = 'k'")
+    record = await store.get_record("k")
+    assert record is not None
+    assert record.scope is None
+
+
 async def test_r2_a_document_that_was_damaged_under_a_claim_is_not_replaced(
     path: Path, store: AsyncSessionStore
 ) -> None:
@@ -195,6 +233,28 @@ async def test_r2_a_claim_with_an_odd_deadline_hinders_nobody(
     claim = await store.claim_wait(CTX, "u1", A)
     assert claim is not None
     assert await claim.complete()
+
+
+@pytest.mark.parametrize("deadline", ["'soon'", "''", "x'00ff'", "CAST(x'ff' AS TEXT)", "1e300"])
+async def test_r2_a_place_in_a_queue_with_an_odd_deadline_holds_nobody_up(
+    path: Path, store: AsyncSessionStore, deadline: str
+) -> None:
+    claim = await store.claim_wait(CTX, "u1", A)
+    assert claim is not None
+    waiting = asyncio.ensure_future(store.claim_wait(CTX, "u1", A, wait=20))
+    await asyncio.sleep(0.05)
+    change(
+        path,
+        "INSERT INTO queue SELECT 0, env, tenant, team, user, scope_hash, x'ff',"
+        f" {deadline} FROM queue",
+    )
+    await claim.release()
+    claim = await asyncio.wait_for(waiting, 5)
+    assert claim is not None
+    await claim.release()
+    await store.purge_expired()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM queue").fetchone() == (0,)
 
 
 # --- The clock --------------------------------------------------------------------------------

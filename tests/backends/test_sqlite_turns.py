@@ -223,6 +223,46 @@ async def test_n4_a_caller_that_was_late_keeps_its_place_if_no_one_took_its_turn
         await take(backend, "second")
 
 
+async def test_n4_places_that_none_could_keep_are_in_their_old_order(path: Path) -> None:
+    clock = Clock(time.time)
+    async with opened(path, clock) as backend:
+        held = await take(backend, "first")
+        for token in ("second", "third", "fourth"):
+            await queue(backend, token)
+        clock.advance(1.5)  # as if the file had been locked
+        for token in ("fourth", "third", "second"):
+            await queue(backend, token)
+        for token in ("second", "third", "fourth"):
+            assert await backend.release_claim(held) is Outcome.DONE
+            assert await backend._next_in_line() == {token}
+            held = await take(backend, token)
+
+
+async def test_n4_a_dead_caller_holds_up_nobody_though_the_clock_was_set_back(path: Path) -> None:
+    clock = Clock(time.time)
+    async with opened(path, clock) as backend:
+        held = await take(backend, "first")
+        await queue(backend, "dead")
+        clock.advance(-3600)
+        place = await queue(backend, "next")
+        assert await backend.release_claim(held) is Outcome.DONE
+        assert await ends(asyncio.ensure_future(backend.wait_for_turn(place, 10)))
+        await take(backend, "next")
+
+
+async def test_n4_lost_places_slow_nobody_down(path: Path) -> None:
+    clock = Clock(lambda: 2e9)
+    async with opened(path, clock) as backend:
+        held = await take(backend, "first")
+        for name in ("dead", "live"):
+            await asyncio.gather(*(queue(backend, f"{name}-{number}") for number in range(2000)))
+            clock.advance(0.6)
+        assert await backend.release_claim(held) is Outcome.DONE
+        began_at = time.process_time()
+        assert await backend._next_in_line() == {"live-0"}
+        assert time.process_time() - began_at < 0.1
+
+
 async def test_n4_lost_places_leave_the_file(path: Path) -> None:
     clock = Clock(time.time)
     async with opened(path, clock) as backend:

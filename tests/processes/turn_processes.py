@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from pathlib import Path
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from typing import NamedTuple
 
+import turn_worker
 from turn_worker import Message
 from worker_processes import Storage
 
-WORKER = Path(__file__).with_name("turn_worker.py")
 SECONDS = 60.0
 """How long the workers may take for the next step."""
+
+# A process that has imported everything is forked for each worker: one starts in some milliseconds.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        "async_session_store.backends.redis",
+        "async_session_store.backends.sqlite",
+        "async_session_store.sync",
+        "anyio._backends._asyncio",
+        "anyio._backends._trio",
+    ]
+)
 
 
 class Event(NamedTuple):
@@ -30,40 +41,44 @@ class Event(NamedTuple):
     worker: int
 
 
+class TurnWorker(NamedTuple):
+    """A worker process, and where to send its messages."""
+
+    process: ForkServerProcess
+    messages: Connection
+
+
 class TurnWorkers:
     """Worker processes. All that they say goes into one queue."""
 
     def __init__(self, storage: Storage, form: str, take: str) -> None:
-        self._storage = storage
         self._arguments = (form, take, storage.url, storage.namespace)
-        self._processes: dict[int, subprocess.Popen[str]] = {}
-        self._all: list[subprocess.Popen[str]] = []
+        self._workers: dict[int, TurnWorker] = {}
         self._threads: list[threading.Thread] = []
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def start(self, number: int) -> None:
-        process = self._processes[number] = subprocess.Popen(
-            [sys.executable, str(WORKER), *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=self._storage.environment,
-        )
-        self._all.append(process)
-        thread = threading.Thread(target=self._read, args=[number, process])
+        to_read, messages = SERVER.Pipe(duplex=False)
+        events, to_write = SERVER.Pipe(duplex=False)
+        parent = turn_worker.Parent(to_read, to_write)
+        process = SERVER.Process(target=turn_worker.work, args=(parent, *self._arguments))
+        process.start()
+        to_read.close()
+        to_write.close()
+        self._workers[number] = TurnWorker(process, messages)
+        thread = threading.Thread(target=self._read, args=[number, process, events])
         thread.start()
         self._threads.append(thread)
 
     def send(self, number: int, message: Message) -> None:
         """Send a message. A worker that died meanwhile does not get it."""
-        process = self._processes[number]
-        assert process.stdin is not None
         with suppress(BrokenPipeError):
-            process.stdin.write(f"{json.dumps(asdict(message))}\n")
-            process.stdin.flush()
+            self._workers[number].messages.send(message)
 
     def signal(self, number: int, signal: int) -> None:
-        self._processes[number].send_signal(signal)
+        process_id = self._workers[number].process.pid
+        assert process_id is not None
+        os.kill(process_id, signal)
 
     def next_event(self) -> Event:
         return self.events.get(timeout=SECONDS)
@@ -74,24 +89,18 @@ class TurnWorkers:
         return event
 
     def close(self) -> None:
-        for process in self._processes.values():
-            process.kill()
+        for worker in self._workers.values():
+            worker.process.kill()
         for thread in self._threads:
             thread.join()
-        for process in self._all:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):
-                process.stdin.close()
+        for worker in self._workers.values():
+            worker.messages.close()
 
-    def _read(self, number: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line == "ready\n":
-                self.events.put(Event("ready", "", 0, number))
-            else:
-                self.events.put(Event(*json.loads(line), number))
-        process.stdout.close()
-        process.wait()
+    def _read(self, number: int, process: ForkServerProcess, events: Connection) -> None:
+        with suppress(EOFError), events:
+            while True:
+                self.events.put(Event(*events.recv(), number))
+        process.join()
         self.events.put(Event("died", "", 0, number))
 
 

@@ -1,19 +1,16 @@
 """A process that takes turns of a storage that it shares with others.
 
-Run as ``python turn_worker.py FORM URL NAMESPACE``, where FORM is asyncio, trio or threads. It
-reads a message a line (JSON), takes its turn, and prints what became of it, also a line each.
+It takes a message, takes its turn, and says what became of it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import anyio
@@ -73,17 +70,36 @@ class Message:
 
 
 class Event(NamedTuple):
-    """What a worker says of a message."""
+    """What a worker says, of a message unless it is "ready"."""
 
     what: str
-    user: str
-    number: int
+    user: str = ""
+    number: int = 0
 
 
-def say(what: str, message: Message) -> None:
-    """Print a line in one write, so that neither a thread nor a kill tears it apart."""
-    line = json.dumps([what, message.user_id, message.number])
-    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+@dataclass(frozen=True)
+class Parent:
+    """The process that started this one."""
+
+    messages: Connection
+    events: Connection
+
+    def say(self, what: str, message: Message) -> None:
+        # In one write, so that neither a thread nor a kill tears it apart.
+        self.events.send(Event(what, message.user_id, message.number))
+
+    def say_ready(self) -> None:
+        self.events.send(Event("ready"))
+
+    def next_message(self) -> Message:
+        """Wait for a message, and let this process be killed when that is due.
+
+        The kernel does so: SIGALRM ends a process wherever it is, unless it is handled.
+        """
+        message: Message = self.messages.recv()
+        if message.dies_after is not None:
+            signal.setitimer(signal.ITIMER_REAL, message.dies_after)
+        return message
 
 
 def take(turn: Turn[Message, Answers]) -> None:
@@ -113,27 +129,33 @@ def outcome(error: Exception) -> str:
     return "lost" if isinstance(error, ClaimLostError) else f"failed: {error}"
 
 
-def announce_places(backend: Backend, waiting: dict[str, list[Message]]) -> None:
-    """Say "has" of a message as soon as the storage has given it a claim or a place."""
-    claim_wait = backend.claim_wait
+class Waiting:
+    """The messages that the storage has not been asked about yet, of each user in their order."""
 
-    async def announced(owner: Any, *args: Any, **kwargs: Any) -> Any:
-        found = await claim_wait(owner, *args, **kwargs)
-        if waiting.get(owner.user):
-            say("has", waiting[owner.user].pop(0))
+    def __init__(self, backend: Backend, parent: Parent) -> None:
+        self._messages: dict[str, list[Message]] = {}
+        self._parent = parent
+        self._claim_wait = backend.claim_wait
+        backend.claim_wait = self._announced  # type: ignore[method-assign]
+
+    def add(self, message: Message) -> None:
+        self._messages.setdefault(message.user_id, []).append(message)
+
+    async def _announced(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
+        """Say "has" of a message as soon as the storage has given it a claim or a place."""
+        found = await self._claim_wait(owner, *args, **kwargs)
+        if self._messages.get(owner.user):
+            self._parent.say("has", self._messages[owner.user].pop(0))
         return found
 
-    backend.claim_wait = announced  # type: ignore[method-assign]
 
-
-async def take_turns(url: str, namespace: str, take: Callable[[Any], None]) -> None:
+async def take_turns(parent: Parent, url: str, namespace: str, take: Callable[[Any], None]) -> None:
     """Take the turns of messages in tasks of their own."""
-    waiting: dict[str, list[Message]] = {}
     store = AsyncSessionStore.from_url(url, namespace=namespace or None)
-    announce_places(store._storage, waiting)
+    waiting = Waiting(store._storage, parent)
 
     async def take_turn(message: Message) -> None:
-        waiting.setdefault(message.user_id, []).append(message)
+        waiting.add(message)
         try:
             async with store.turn(
                 CTX, message, flow="flow", memory=Answers, lease=message.lease, wait=WAIT
@@ -141,26 +163,25 @@ async def take_turns(url: str, namespace: str, take: Callable[[Any], None]) -> N
                 await anyio.sleep(message.pause)
                 take(turn)
         except Exception as error:  # noqa: BLE001  # the parent decides what may come
-            say(outcome(error), message)
+            parent.say(outcome(error), message)
         else:
-            say("superseded" if turn.superseded else "done", message)
+            parent.say("superseded" if turn.superseded else "done", message)
 
     async with store, anyio.create_task_group() as tasks:
-        print("ready", flush=True)
-        while line := await anyio.to_thread.run_sync(sys.stdin.readline):
-            message = Message(**json.loads(line))
-            die_after(message.dies_after)
-            tasks.start_soon(take_turn, message)
+        parent.say_ready()
+        while True:
+            tasks.start_soon(take_turn, await anyio.to_thread.run_sync(parent.next_message))
 
 
-def take_turns_in_threads(url: str, namespace: str, take: Callable[[Any], None]) -> None:
+def take_turns_in_threads(
+    parent: Parent, url: str, namespace: str, take: Callable[[Any], None]
+) -> None:
     """Take the turns of messages in threads."""
-    waiting: dict[str, list[Message]] = {}
     store = SessionStore.from_url(url, namespace=namespace or None)
-    announce_places(store._store._storage, waiting)
+    waiting = Waiting(store._store._storage, parent)
 
     def take_turn(message: Message) -> None:
-        waiting.setdefault(message.user_id, []).append(message)
+        waiting.add(message)
         try:
             with store.turn(
                 CTX, message, flow="flow", memory=Answers, lease=message.lease, wait=WAIT
@@ -168,31 +189,19 @@ def take_turns_in_threads(url: str, namespace: str, take: Callable[[Any], None])
                 time.sleep(message.pause)
                 take(turn)
         except Exception as error:  # noqa: BLE001  # the parent decides what may come
-            say(outcome(error), message)
+            parent.say(outcome(error), message)
         else:
-            say("superseded" if turn.superseded else "done", message)
+            parent.say("superseded" if turn.superseded else "done", message)
 
     with store, ThreadPoolExecutor(THREADS) as pool:
-        print("ready", flush=True)
-        while line := sys.stdin.readline():
-            message = Message(**json.loads(line))
-            die_after(message.dies_after)
-            pool.submit(take_turn, message)
+        parent.say_ready()
+        while True:
+            pool.submit(take_turn, parent.next_message())
 
 
-def die_after(seconds: float | None) -> None:
-    """Let the kernel end this process: SIGALRM does so wherever it is, unless it is handled."""
-    if seconds is not None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def main() -> None:
-    form, which, url, namespace = sys.argv[1:]
+def work(parent: Parent, form: str, which: str, url: str, namespace: str) -> None:
+    """Take turns until this process is killed. The form is asyncio, trio or threads."""
     if form == "threads":
-        take_turns_in_threads(url, namespace, TAKES[which])
+        take_turns_in_threads(parent, url, namespace, TAKES[which])
     else:
-        anyio.run(take_turns, url, namespace, TAKES[which], backend=form)
-
-
-if __name__ == "__main__":
-    main()
+        anyio.run(take_turns, parent, url, namespace, TAKES[which], backend=form)

@@ -35,28 +35,30 @@ from async_session_store.models import Owner, SessionKey
 _SWEEP: Final = 4  # expired claims and deliveries deleted with a claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
 _CLAIM: Final = f"{_HELD} AND token = ?"
-_CLAIMED_UNTIL: Final = f"SELECT deadline FROM claims WHERE {_HELD}"
+# A deadline that is not a whole number is not ours, and holds no claim.
+_DEADLINE: Final = "CASE typeof(deadline) WHEN 'integer' THEN deadline END"
+_CLAIMED_UNTIL: Final = f"SELECT {_DEADLINE} FROM claims WHERE {_HELD}"
 _AT_SCOPE: Final = "env = ?1 AND tenant = ?2 AND team = ?3 AND user = ?4 AND scope_hash = ?5"
 # One statement costs less than one for each table. It has a row even if nothing is at the scope.
 _LOOK: Final = (
     "SELECT EXISTS (SELECT 1 FROM queue),"
-    f" (SELECT deadline FROM claims WHERE {_AT_SCOPE} AND deadline > ?6), {COLUMNS}"
+    f" (SELECT {_DEADLINE} FROM claims WHERE {_AT_SCOPE} AND deadline > ?6), {COLUMNS}"
     f" FROM (SELECT 1) LEFT JOIN sessions ON {_AT_SCOPE} AND (deadline IS NULL OR deadline > ?6)"
 )
 _CLAIMED_WAIT: Final = (
-    "SELECT claims.wait_id, claims.superseded, {} FROM claims"
+    "SELECT CAST(claims.wait_id AS BLOB), claims.superseded <> 0, {} FROM claims"
     " LEFT JOIN sessions ON sessions.env = ?1 AND sessions.tenant = ?2 AND sessions.team = ?3"
     " AND sessions.user = ?4 AND sessions.scope_hash = ?5"
     " AND (sessions.deadline IS NULL OR sessions.deadline > ?6)"
     " WHERE claims.env = ?1 AND claims.tenant = ?2 AND claims.team = ?3 AND claims.user = ?4"
     " AND claims.scope_hash = ?5 AND claims.deadline > ?6 AND claims.token = ?7"
 )
-_CLAIMED_KEY: Final = _CLAIMED_WAIT.format(f"{KEY}, sessions.wait_id")
+_CLAIMED_KEY: Final = _CLAIMED_WAIT.format(f"{KEY}, CAST(sessions.wait_id AS BLOB)")
 _CLAIMED_ROW: Final = _CLAIMED_WAIT.format(COLUMNS)
 _INSERT: Final = (
     "INSERT OR REPLACE INTO claims"
     " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
 )
 _END: Final = f"DELETE FROM claims WHERE {_CLAIM}"
 _RENEW: Final = f"UPDATE claims SET deadline = ? WHERE {_CLAIM}"
@@ -92,10 +94,10 @@ class _Candidate(NamedTuple):
 class _Held(NamedTuple):
     """The wait that a claim was granted for, and the live one that is at its scope now."""
 
-    claimed_wait: str | None
+    claimed_wait: bytes | None
     is_superseded: bool
     key: SessionKey | None
-    wait: str | None
+    wait: bytes | None
     row: Row | None = None
 
     @property
@@ -168,8 +170,6 @@ class ClaimTable:
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns).fetchone()
-        if not isinstance(claim_ends_at, int):
-            claim_ends_at = None  # ours are numbers, so this one holds no claim
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
     def _find_due(self, owner: Owner, scope_hashes: Sequence[str], token: str) -> _Candidate | None:
@@ -301,9 +301,7 @@ class ClaimTable:
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
-        if row is None or not isinstance(row[0], int):
-            return None  # as in _look
-        return self._clock.utc(row[0])
+        return None if row is None or row[0] is None else self._clock.utc(row[0])
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token

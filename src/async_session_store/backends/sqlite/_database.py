@@ -100,8 +100,9 @@ class Database:
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
         self._waits = True
-        replies = self._run_all(operations)
-        if any(operation.writes for operation in operations):
+        writes = any(operation.writes for operation in operations)
+        replies = self._run_all(operations, writes=writes)
+        if writes:
             self._writes_that_waited += 1
             self._written_at_once = 0
         return replies
@@ -116,7 +117,7 @@ class Database:
             return []
         self._waits = False
         try:
-            replies = self._run_all([operation])
+            replies = self._run_all([operation], writes=operation.writes)
         except sqlite3.OperationalError as error:
             if is_locked(error):
                 return []
@@ -152,22 +153,20 @@ class Database:
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {patience.long_log}").close()
         self._patience = patience
 
-    def _run_all(self, operations: Sequence[Operation]) -> list[object]:
+    def _run_all(self, operations: Sequence[Operation], *, writes: bool) -> list[object]:
         self._roll_back()  # what a signal handler that raised has left
-        writes = any(operation.writes for operation in operations)
         if self._watch is not None:
             self._watch.begin(writes=writes)
         if len(operations) == 1 and operations[0].single:
             self._set_patience(writes=False)
             replies = [operations[0].run(self._tables)]
         else:
-            replies = self._run(operations)
+            replies = self._run(operations, writes=writes)
         if self._watch is not None:
             self._watch.check(wrote=writes)
         return replies
 
-    def _run(self, operations: Sequence[Operation]) -> list[object]:
-        writes = any(operation.writes for operation in operations)
+    def _run(self, operations: Sequence[Operation], *, writes: bool) -> list[object]:
         try:
             self._set_patience(writes=writes)
             if writes:
@@ -182,6 +181,14 @@ class Database:
             return self._run_each(operations, failure)
 
     def _begin_to_write(self) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not self._waits or not is_locked(error):
+                raise
+            self._wait_to_write()
+
+    def _wait_to_write(self) -> None:
         """Begin a transaction once no other process is in one that writes.
 
         SQLite's own busy handler sleeps longer and longer, up to 100 ms. With 8 processes that
@@ -189,17 +196,17 @@ class Database:
         longer than 0.2 s, and the throughput is the same.
         """
         began_at = time.monotonic()
-        patience = self._busy_timeout if self._waits else 0
+        shortest, longest = _LOCK_PAUSES
+        waited = 0.0
         while True:
+            pause = _random.between(shortest, max(longest, waited / 20))
+            time.sleep(min(pause, _LONGEST_LOCK_PAUSE))
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 waited = time.monotonic() - began_at
-                if not is_locked(error) or waited >= patience:
+                if not is_locked(error) or waited >= self._busy_timeout:
                     raise
-                shortest, longest = _LOCK_PAUSES
-                longest = min(max(longest, waited / 20), _LONGEST_LOCK_PAUSE)
-                time.sleep(_random.between(shortest, longest))
             else:
                 return
 
@@ -216,7 +223,7 @@ class Database:
                 replies.append(refused)
                 continue
             try:
-                replies += self._run([operation])
+                replies += self._run([operation], writes=operation.writes)
             except sqlite3.Error as error:
                 # The lock cannot be had now: what writes after this need not wait for it too.
                 refused = error
@@ -228,7 +235,7 @@ class Database:
         reads = [operation for operation in operations if not operation.writes]
         if not reads or len(reads) == len(operations):
             raise error
-        replies = iter(self._run(reads))
+        replies = iter(self._run(reads, writes=False))
         return [error if operation.writes else next(replies) for operation in operations]
 
     def _finish(self, operations: Sequence[Operation]) -> list[object]:

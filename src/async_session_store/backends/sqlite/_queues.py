@@ -9,9 +9,14 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._table import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-_FIRST: Final = (
-    "SELECT token, deadline, place < ifnull((SELECT place FROM queue WHERE token = ?), 9e99)"
-    f" FROM queue WHERE {OWNER} AND scope_hash = ? ORDER BY place LIMIT 1"
+# A deadline that no call can have set is that of no place: the clock was set back, or the row is
+# damaged. (Texts and blobs are greater than all numbers.) It would hold everyone up for ever.
+_LONGEST: Final = 2 * PLACE_TTL
+_LIVE: Final = "deadline BETWEEN ? AND ?"
+_AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"
+_IS_BEHIND: Final = (
+    f"SELECT 1 FROM queue WHERE {_AT_SCOPE} AND token <> ? AND {_LIVE}"
+    " AND place < ifnull((SELECT place FROM queue WHERE token = ?), 9e99) LIMIT 1"
 )
 _TAKE: Final = (
     "INSERT INTO queue (env, tenant, team, user, scope_hash, token, deadline)"
@@ -19,15 +24,15 @@ _TAKE: Final = (
 )
 _KEEP: Final = "UPDATE queue SET scope_hash = ?, deadline = ? WHERE token = ?"
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
-_SWEEP: Final = "DELETE FROM queue WHERE deadline <= ?"
-_SAME_SCOPE: Final = " AND ".join(
-    f"other.{column} = queue.{column}" for column in ("env", "tenant", "team", "user", "scope_hash")
-)
+_SWEEP: Final = f"DELETE FROM queue WHERE NOT {_LIVE}"
+# In one pass: a place that looks for others ahead of it would meet the lost ones again and again.
+# Beside min(place), SQLite gives the token of the row that has it.
 _NEXT_IN_LINE: Final = (
-    "SELECT token FROM queue WHERE deadline > ?1"
-    f" AND NOT EXISTS (SELECT 1 FROM claims AS other WHERE {_SAME_SCOPE} AND other.deadline > ?1)"
-    f" AND NOT EXISTS (SELECT 1 FROM queue AS other WHERE {_SAME_SCOPE}"
-    " AND other.place < queue.place AND other.deadline > ?1)"
+    f"SELECT CAST(token AS BLOB), min(place) FROM queue WHERE {_LIVE}"
+    " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.env = queue.env"
+    " AND claims.tenant = queue.tenant AND claims.team = queue.team"
+    " AND claims.user = queue.user AND claims.scope_hash = queue.scope_hash"
+    " AND claims.deadline > ?) GROUP BY env, tenant, team, user, scope_hash"
 )
 
 
@@ -44,21 +49,15 @@ class QueueTable:
         self._clock = clock
 
     def is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone who came before a token waits at a scope.
-
-        Lost places at the front are dropped.
-        """
-        columns = (token, *owner_columns(owner), scope_hash)
-        while first := self._execute(_FIRST, columns).fetchone():
-            if first[1] > self._clock.now():
-                return bool(first[2])
-            self.leave(first[0])
-        return False
+        """Return whether someone who came before a token waits at a scope."""
+        columns = (*owner_columns(owner), scope_hash, token, *self._live(), token)
+        return self._execute(_IS_BEHIND, columns).fetchone() is not None
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
         """Keep the place of a token, which moves with its rank, or give it the last one."""
         deadline = self._clock.after(PLACE_TTL)
-        # A place that is renewed too late is still good, if nobody has dropped it yet.
+        # A place that is renewed too late is still good if it was not swept: the file may have been
+        # locked for that long, and then nobody else could renew theirs.
         if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
             self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
 
@@ -68,9 +67,19 @@ class QueueTable:
 
     def next_in_line(self) -> frozenset[str]:
         """Return the tokens whose turn it is: no one is ahead of them, and no claim is held."""
-        rows = self._execute(_NEXT_IN_LINE, (self._clock.now(),)).fetchall()
-        return frozenset(token for (token,) in rows)
+        columns = (*self._live(), self._clock.now())
+        return frozenset(_text(token) for token, _ in self._execute(_NEXT_IN_LINE, columns))
 
     def sweep(self) -> None:
         """Drop the places that were lost some time ago."""
-        self._execute(_SWEEP, (self._clock.after(-PLACE_TTL),))
+        first, last = self._live()
+        self._execute(_SWEEP, (first - PLACE_TTL, last))
+
+    def _live(self) -> tuple[int, int]:
+        """Return the first and the last deadline that a live place can have."""
+        now = self._clock.now()
+        return now + 1, now + _LONGEST
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="replace")

@@ -29,7 +29,6 @@ _REMEMBERED_OWNERS: Final = 1024
 
 Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
 OwnerColumns: TypeAlias = "tuple[str, str, str, str]"
-Place: TypeAlias = "tuple[str, str, str, str, str | None]"
 _T = TypeVar("_T")
 
 OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
@@ -39,17 +38,20 @@ _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
 # As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
+# The driver raises for such a text, and then a whole list would fail for one row.
 KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
 COLUMNS: Final = (
-    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user, sessions.scope_hash,"
-    " sessions.wait_id, sessions.deadline, CAST(sessions.document AS BLOB),"
-    " CAST(sessions.context_json AS BLOB), CAST(sessions.scope AS BLOB)"
+    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user,"
+    " CAST(sessions.scope_hash AS BLOB), CAST(sessions.wait_id AS BLOB),"
+    " CASE typeof(sessions.deadline) WHEN 'text' THEN 'text' ELSE sessions.deadline END,"
+    " CAST(sessions.document AS BLOB), CAST(sessions.context_json AS BLOB),"
+    " CAST(sessions.scope AS BLOB)"
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
 _SELECT_WAITING: Final = f"{_SELECT}{_WAITING} ORDER BY key"
-_PLACE_AT_KEY: Final = f"SELECT env, tenant, team, user, scope_hash FROM sessions WHERE {_AT_KEY}"
+_OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
 _KEY_AT_SCOPE: Final = f"SELECT {KEY} FROM sessions WHERE {_AT_SCOPE}"
 _KEYS_WAITING: Final = f"SELECT {KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
 _VALUES: Final = (
@@ -74,6 +76,10 @@ _DELETE_EXPIRED: Final = (
     " (SELECT rowid FROM sessions WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
 )
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
+_SUPERSEDE_AT_KEY: Final = (
+    "UPDATE claims SET superseded = 1 WHERE (env, tenant, team, user, scope_hash) ="
+    f" (SELECT env, tenant, team, user, scope_hash FROM sessions WHERE {_AT_KEY})"
+)
 _SUPERSEDE_ALL: Final = (
     f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash IN"
     f" (SELECT scope_hash FROM sessions WHERE {_WAITING})"
@@ -111,8 +117,8 @@ class Row(NamedTuple):
     tenant: str
     team: str
     user: str
-    scope_hash: str | None
-    wait_id: str | None
+    scope_hash: bytes | None
+    wait_id: bytes | None
     deadline: object
     head: bytes | None
     context_json: bytes | None
@@ -169,17 +175,14 @@ class SessionTable:
         return Outcome.DONE
 
     def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
-        place = self._place(key)
-        if place is None or (viewer is not None and not viewer.sees(_owner(place[:4]))):
+        if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
-        self.remove(key)
-        if place[4] is not None:
-            self._execute(_SUPERSEDE, place)
-        return Outcome.DONE
+        columns = (str(key), self._clock.now())
+        self._execute(_SUPERSEDE_AT_KEY, columns)
+        return _done(self._execute(_DELETE_AT_KEY, columns))
 
     def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
-        place = None if viewer is None else self._place(key)
-        if viewer is not None and (place is None or not viewer.sees(_owner(place[:4]))):
+        if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
         columns = (self._deadline(ttl), str(key), self._clock.now())
         return _done(self._execute(_TOUCH, columns))
@@ -200,8 +203,8 @@ class SessionTable:
         """Register a wait, in place of what is under its key and of what is at its scope."""
         owner = wait.document.owner
         if before is not None and before.scope_hash is not None:
-            self._execute(_SUPERSEDE, before[1:6])
-            if before.scope_hash == wait.scope_hash:
+            self._execute(_SUPERSEDE_AT_KEY, (str(wait.key), self._clock.now()))
+            if before.scope_hash == wait.scope_hash.encode():
                 self.replace_wait(wait)
                 return Registration(Outcome.DONE)
         holder = self.find_wait(owner, [wait.scope_hash])
@@ -269,17 +272,20 @@ class SessionTable:
 
     # --- Looking up ---------------------------------------------------------------------------
 
-    def is_live(self, key: SessionKey) -> bool:
-        return self._place(key) is not None
-
     def live(self, key: SessionKey) -> Row | None:
         return as_row(self._execute(_SELECT_AT_KEY, (str(key), self._clock.now())).fetchone())
 
-    def _place(self, key: SessionKey) -> Place | None:
-        """Return the columns of a live session's owner, and where it waits."""
+    def is_live(self, key: SessionKey) -> bool:
+        return self._owner_columns(key) is not None
+
+    def _sees(self, viewer: Owner, key: SessionKey) -> bool:
+        columns = self._owner_columns(key)
+        return columns is not None and viewer.sees(_owner(columns))
+
+    def _owner_columns(self, key: SessionKey) -> OwnerColumns | None:
         columns = (str(key), self._clock.now())
-        place: Place | None = self._execute(_PLACE_AT_KEY, columns).fetchone()
-        return place
+        found: OwnerColumns | None = self._execute(_OWNER_AT_KEY, columns).fetchone()
+        return found
 
     def first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Row | None:
         found = self._first_at(_SELECT_AT_SCOPE, owner, scope_hashes)
@@ -319,7 +325,9 @@ class SessionTable:
         data = self._data(row)
         if isinstance(data, Unreadable):
             return data
-        scope = None if row.scope is None else _codec.decode_scope(row.scope)
+        # A process with an older version of the library leaves the scope of what it detaches.
+        stored = None if row.scope_hash is None else row.scope
+        scope = None if stored is None else _codec.decode_scope(stored)
         return SessionRecord(row.key, data, _etag(row), self.expires_at(row), scope)
 
     def expires_at(self, row: Row) -> datetime | None:
