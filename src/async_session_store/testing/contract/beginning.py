@@ -296,8 +296,8 @@ class Beginning(Hooks):
     async def test_n3_a_begun_block_is_renewed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
-        async with store.resume_wait(CTX, "u1", A, begin_at=A, lease=0.6) as wait:
-            await anyio.sleep(0.9)
+        async with store.resume_wait(CTX, "u1", A, begin_at=A, lease=1.2) as wait:
+            await anyio.sleep(1.5)
             with pytest.raises(WaitClaimedError):
                 await begin(store)
             wait.next(ask(key="k"))
