@@ -40,20 +40,21 @@ class Queues:
         return False
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the token's place there, or give it one, in the order in which callers came."""
+        """Renew the token's place, which moves with its rank, or give it the last one."""
+        kept_until = self._clock() + PLACE_TTL / 1000
+        if self._places.get(token) == place:
+            self._queues[place][token] = kept_until
+            return
         ticket = self._tickets.get(token)
-        if self._places.get(token) != place:
-            self.leave(token)
-            self._places[token] = place
-        queue = self._queues.setdefault(place, {})
         if ticket is None:
             ticket = self._last_ticket = self._last_ticket + 1
-        self._tickets[token] = ticket
-        has_moved = token not in queue
-        queue[token] = self._clock() + PLACE_TTL / 1000
-        if has_moved:
-            by_ticket = sorted(queue, key=self._tickets.__getitem__)
-            self._queues[place] = {one: queue[one] for one in by_ticket}
+        self.leave(token)
+        self._places[token], self._tickets[token] = place, ticket
+        queue = self._queues.setdefault(place, {})
+        queue[token] = kept_until
+        if ticket < self._last_ticket:
+            in_order = sorted(queue, key=self._tickets.__getitem__)
+            self._queues[place] = {one: queue[one] for one in in_order}
 
     def leave(self, token: str) -> bool:
         """Give up the token's place. Return whether it had one."""
