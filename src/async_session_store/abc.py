@@ -347,6 +347,7 @@ class Backend(ABC):
         To wait its turn, with ``queue``: take the last place in the queue of the scope, or keep
         the place that this token has there, for another ``PLACE_TTL``, and return ``Queued``.
         A token has one place at most; any other result gives it up. Without ``queue``: CLAIMED.
+        A caller that has a place names the same scopes again, in whatever order.
 
         A claim is on the scope, whatever waits there later. It keeps no wait alive, and hinders no
         other method (K2, K5).

@@ -29,9 +29,10 @@ class Queues:
     def place_of(self, token: str) -> tuple[Owner, str] | None:
         """Return where the token has a place, if it still has one."""
         place = self._places.get(token)
-        if place is not None:
-            self._drop_lost(place)
-        return self._places.get(token)
+        if place is not None and self._queues[place][token] <= self._clock():
+            self._drop(token, place)
+            return None
+        return place
 
     def is_behind(self, token: str, place: tuple[Owner, str]) -> bool:
         """Return whether someone else is ahead of the token in a queue."""
@@ -40,22 +41,18 @@ class Queues:
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
         """Renew the place that the token has there, or give it the last one."""
-        if self._places.get(token) != place:
+        if self.place_of(token) != place:
             self.leave(token)
             self._places[token] = place
         self._queues.setdefault(place, {})[token] = self._clock() + PLACE_TTL / 1000
 
     def leave(self, token: str) -> bool:
         """Give up the token's place. Return whether it had one."""
-        place = self._places.pop(token, None)
+        place = self.place_of(token)
         if place is None:
             return False
-        queue = self._queues[place]
-        del queue[token]
-        if queue:
-            self.wake_first(place)
-        else:
-            del self._queues[place]
+        self._drop(token, place)
+        self.wake_first(place)
         return True
 
     def wake_first(self, place: tuple[Owner, str]) -> None:
@@ -84,6 +81,10 @@ class Queues:
         """Drop the lost places at the front. Those behind them do not matter yet."""
         queue, now = self._queues.get(place, {}), self._clock()
         while queue and queue[first := next(iter(queue))] <= now:
-            del queue[first], self._places[first]
+            self._drop(first, place)
+
+    def _drop(self, token: str, place: tuple[Owner, str]) -> None:
+        queue = self._queues[place]
+        del queue[token], self._places[token]
         if not queue:
-            self._queues.pop(place, None)
+            del self._queues[place]

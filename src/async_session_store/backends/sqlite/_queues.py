@@ -17,8 +17,11 @@ _TAKE: Final = (
     "INSERT INTO queue (env, tenant, team, user, scope_hash, token, deadline)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_KEEP: Final = f"UPDATE queue SET deadline = ? WHERE {OWNER} AND scope_hash = ? AND token = ?"
-_LEAVE: Final = "DELETE FROM queue WHERE token = ?"
+_KEEP: Final = (
+    f"UPDATE queue SET deadline = ? WHERE {OWNER} AND scope_hash = ? AND token = ? AND deadline > ?"
+)
+_LEAVE: Final = "DELETE FROM queue WHERE token = ? AND deadline > ?"
+_DROP: Final = "DELETE FROM queue WHERE token = ?"
 _SWEEP: Final = "DELETE FROM queue WHERE deadline <= ?"
 _SAME_SCOPE: Final = " AND ".join(
     f"other.{column} = queue.{column}" for column in ("env", "tenant", "team", "user", "scope_hash")
@@ -52,7 +55,7 @@ class QueueTable:
         while first := self._execute(_FIRST, place).fetchone():
             if first[1] > self._clock.now():
                 return bool(first[0] != token)
-            self.leave(first[0])
+            self._execute(_DROP, (first[0],))
         return False
 
     def place_of(self, token: str) -> str | None:
@@ -63,14 +66,13 @@ class QueueTable:
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
         """Keep the place that a token has at a scope, or give it the last one there."""
         place, deadline = (*owner_columns(owner), scope_hash), self._clock.after(PLACE_TTL)
-        # A place that was kept too late is still good if no one has dropped it.
-        if not self._execute(_KEEP, (deadline, *place, token)).rowcount:
-            self.leave(token)
+        if not self._execute(_KEEP, (deadline, *place, token, self._clock.now())).rowcount:
+            self._execute(_DROP, (token,))
             self._execute(_TAKE, (*place, token, deadline))
 
     def leave(self, token: str) -> bool:
         """Give up the place of a token. Return whether it had one."""
-        return self._execute(_LEAVE, (token,)).rowcount > 0
+        return self._execute(_LEAVE, (token, self._clock.now())).rowcount > 0
 
     def next_in_line(self) -> frozenset[str]:
         """Return the tokens whose turn it is: no one is ahead of them, and no claim is held."""
