@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import cache
+from functools import cache, partial
 from hashlib import sha1
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from async_session_store.models import Owner, SessionRecord
 from async_session_store.testing.contract.builders import A, B, C, ctx, data
 from clock import Clock, shorten_deadlines
 from redis_server import RedisServer
+from rust_peers import RustPeer
 from stored_keys import stored_keys
 
 MAX_BYTES: Final = 1 << 20
@@ -45,9 +47,10 @@ SCOPES: Final = {scope.scope_hash(): scope for scope in (A, B, C)}
 CONTEXTS: Final = {of.owner: of for of in (ctx("u1"), ctx("u2"), ctx("u1", tenant="other"))}
 OWNERS: Final = tuple(CONTEXTS)
 KEYS: Final = tuple(SessionKey(f"k{number}") for number in range(1, 4))
-# Redis's clock runs on in between, and a place lasts for one second: two steps and this much.
+# A place lasts for one second: for one step, but not for two. Meanwhile real time passes too, and a
+# history that took longer than this may have come close to a deadline.
 STEP: Final = 0.6
-MOST_SECONDS: Final = 0.38
+MOST_SECONDS: Final = 0.35
 
 
 class _Wait(NamedTuple):
@@ -71,8 +74,9 @@ class _Wait(NamedTuple):
 class _Caller:
     """A backend, and what its callers hold: claims and places in queues."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, rust: RustPeer | None = None) -> None:
         self.backend = backend
+        self.rust = rust
         self.claims: list[ClaimKey] = []
         self.places: list[tuple[str, dict[str, Any]]] = []
 
@@ -103,7 +107,7 @@ class _Caller:
         self.places = [place for place in self.places if place[0] != token]
         if isinstance(found, Queued):
             self.places.append((token, arguments))
-            return found.place, None if found.free_in is None else round(found.free_in, -3)
+            return found.place, found.free_in is None
         if isinstance(found, Claimed):
             self.claims.append(found.claim)
             return found.claim, told(found.record)
@@ -144,6 +148,30 @@ class _Caller:
 
     async def purge(self) -> None:
         await self.backend.purge(100)
+
+    async def rust_register(self, wait: _Wait) -> None:
+        of = CONTEXTS[wait.owner or OWNERS[0]]
+        ttl = wait.ttl and wait.ttl // 1000
+        assert self.rust is not None
+        self.rust.register(wait.key, SCOPES[wait.scope_hash], of=of, ttl=ttl)
+
+    async def rust_update(self, key: SessionKey, of: Owner) -> None:
+        assert self.rust is not None
+        self.rust.update(key, of=CONTEXTS[of])
+
+    async def rust_remove(self, key: SessionKey, of: Owner) -> None:
+        assert self.rust is not None
+        self.rust.remove(key, of=CONTEXTS[of])
+
+    async def rust_clear(self, at: str, of: Owner) -> None:
+        assert self.rust is not None
+        self.rust.clear(SCOPES[at], of=CONTEXTS[of])
+
+    def stored(self) -> dict[str, object]:
+        """Tell all that is on the server, less what is random."""
+        assert self.rust is not None
+        found = stored_keys(self.rust.client, self.rust.namespace)
+        return {key: without_random(key, *content) for key, content in found.items()}
 
     def _claim(self, which: int) -> ClaimKey | None:
         return self.claims[-1 - which % len(self.claims)] if self.claims else None
@@ -270,6 +298,30 @@ steps = st.lists(
     ),
     max_size=30,
 )
+rust_steps = st.lists(
+    st.one_of(
+        call("rust_register", wait=waits(owners)),
+        call("rust_register", wait=waits(owners)),
+        call("rust_update", key=keys, of=owners),
+        call("rust_remove", key=keys, of=owners),
+        call("rust_clear", at=hashes, of=owners),
+        call("put", wait=waits(owners), only_if_absent=st.booleans()),
+        call("replace", key=keys, of=owners),
+        call("delete", key=keys),
+        call("touch", key=keys, ttl=ttls),
+        call("delete_wait", owner=owners, at=hashes, key=st.none() | keys),
+        call("delete_waits", owner=owners),
+        call("advance", seconds=st.sampled_from([STEP, 11])),
+        claiming,
+        claiming,
+        completing,
+        completing,
+        call("look", which=which),
+        call("release", which=which),
+        call("purge"),
+    ),
+    max_size=30,
+)
 
 
 def opening(queued: int, *, begins: bool) -> list[tuple[str, dict[str, Any]]]:
@@ -289,6 +341,7 @@ openings = st.just([]) | st.builds(opening, st.integers(0, 3), begins=st.boolean
 
 
 histories = st.builds(list.__add__, openings, steps)
+rust_histories = st.builds(list.__add__, openings, rust_steps)
 
 
 async def replay(
@@ -296,44 +349,55 @@ async def replay(
 ) -> None:
     monotonic, wall = Clock(), Clock(time.time)
     namespace = f"{namespace}:{uuid.uuid4().hex}"  # of this history
-    names = f"{namespace}:short", f"{namespace}:long"
     with TemporaryDirectory() as folder:
-        backends = [
-            MemoryBackend(clock=monotonic),
-            SqliteBackend(Path(folder, "sessions.db"), clock=wall, synchronous="NORMAL"),
-            RedisBackend.from_url(url, namespace=names[0]),
-            LongWayBackend.from_url(url, namespace=names[1]),
+        callers = [
+            _Caller(MemoryBackend(clock=monotonic)),
+            _Caller(SqliteBackend(Path(folder, "sessions.db"), clock=wall, synchronous="NORMAL")),
+            *redis_callers(url, client, namespace),
         ]
-        async with AsyncExitStack() as stack:
-            for backend in backends:
-                await backend.open(max_document_bytes=MAX_BYTES)
-                stack.push_async_callback(backend.aclose)
-            callers = [_Caller(backend) for backend in backends]
-            began = time.monotonic()
-            for number, (name, arguments) in enumerate(history, 1):
-                if name == "advance":
-                    monotonic.advance(arguments["seconds"])
-                    wall.advance(arguments["seconds"])
-                    shorten_deadlines(client, namespace, arguments["seconds"])
-                    continue
-                replies = [await caller.act(name, arguments) for caller in callers]
-                is_checked = number % 4 == 0 or number == len(history)
-                states = [is_checked and await state_of(backend) for backend in backends]
-                if any(one != replies[0] for one in replies) or any(
-                    one != states[0] for one in states
-                ):
-                    if time.monotonic() - began > MOST_SECONDS:
-                        reject()
-                    assert replies == [replies[0]] * len(replies), name
-                    assert states == [states[0]] * len(states), name
-            stored = [
-                {
-                    key: without_random(key, *found)
-                    for key, found in stored_keys(client, one).items()
-                }
-                for one in names
+
+        def advance(seconds: float) -> None:
+            monotonic.advance(seconds)
+            wall.advance(seconds)
+            shorten_deadlines(client, namespace, seconds)
+
+        await act_alike(history, callers, advance)
+
+
+def redis_callers(url: str, client: redis.Redis, namespace: str) -> list[_Caller]:
+    short, long = f"{namespace}:short", f"{namespace}:long"
+    return [
+        _Caller(RedisBackend.from_url(url, namespace=short), RustPeer(client, short)),
+        _Caller(LongWayBackend.from_url(url, namespace=long), RustPeer(client, long)),
+    ]
+
+
+async def act_alike(
+    history: list[tuple[str, dict[str, Any]]],
+    callers: list[_Caller],
+    advance: Callable[[float], None],
+) -> None:
+    """Let all do the same, and check that they get the same and leave the same."""
+    async with AsyncExitStack() as stack:
+        for caller in callers:
+            await caller.backend.open(max_document_bytes=MAX_BYTES)
+            stack.push_async_callback(caller.backend.aclose)
+        began = time.monotonic()
+        for number, (name, arguments) in enumerate(history, 1):
+            if name == "advance":
+                advance(arguments["seconds"])
+                continue
+            is_checked = number % 4 == 0 or number == len(history)
+            found = [
+                (await caller.act(name, arguments), is_checked and await state_of(caller.backend))
+                for caller in callers
             ]
-            assert stored[0] == stored[1] or time.monotonic() - began > MOST_SECONDS
+            if found != [found[0]] * len(found):
+                if time.monotonic() - began > MOST_SECONDS:
+                    reject()
+                raise AssertionError(name, found)
+        stored = [caller.stored() for caller in callers if caller.rust is not None]
+        assert stored[0] == stored[1] or time.monotonic() - began > MOST_SECONDS
 
 
 def without_random(key: str, value: Any, expires: bool) -> object:  # noqa: FBT001
@@ -387,3 +451,22 @@ def test_n1_n2_n3_n4_all_backends_take_turns_alike(
     history: list[tuple[str, dict[str, Any]]],
 ) -> None:
     anyio.run(replay, history, redis_server.unix_url, redis_client, namespace)
+
+
+@given(history=rust_histories)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_n1_n2_the_short_ways_are_the_long_ways_beside_rust_too(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    history: list[tuple[str, dict[str, Any]]],
+) -> None:
+    async def replay() -> None:
+        place = f"{namespace}:{uuid.uuid4().hex}"
+        callers = redis_callers(redis_server.unix_url, redis_client, place)
+        advance = partial(shorten_deadlines, redis_client, place)
+        await act_alike(history, callers, advance)
+
+    anyio.run(replay)
