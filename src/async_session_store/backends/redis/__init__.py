@@ -378,9 +378,9 @@ class RedisBackend(Backend):
     async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
-        # A client of the caller's own is given back its connection after each batch, so that one
-        # must be left for the next batch.
-        spare = 0 if self._owns_client else 1
+        # A client of the caller's own is given back its connection after each batch, so one must be
+        # left for the next batch, and one for what the caller does with it meanwhile.
+        spare = 0 if self._owns_client else 2
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
             async with switches_heard(pool, runner.change_connection):
