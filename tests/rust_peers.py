@@ -16,8 +16,8 @@ class RustPeer:
     """Does to Redis what a process with the Rust crate does, one command after the other."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
-        self._redis = client
-        self._namespace = namespace
+        self.client = self._redis = client
+        self.namespace = self._namespace = namespace
 
     def register(
         self,

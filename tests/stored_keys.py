@@ -37,6 +37,8 @@ def stored_keys(
     found: dict[str, tuple[Any, bool]] = {}
     for key in client.scan_iter(f"{namespace}:*", count=1000):
         kind = client.type(key)
+        if kind == b"none":
+            continue  # it expired meanwhile
         value = None if kind in without_value else _READ[kind](client, key)
         found[key.decode().removeprefix(f"{namespace}:")] = value, client.pttl(key) >= 0
     return found

@@ -352,6 +352,8 @@ class Backend(ABC):
         the place that this token has, for another ``PLACE_TTL``, and return ``Queued``. A token has
         one place at most, which moves if the caller waits at another scope by now. There it is
         ahead of all who came later. Any other result gives it up. Without ``queue``: CLAIMED.
+        A caller that has a place names the same scopes again, in whatever order. A place that it
+        renews too late may be lost, or still be good if nobody has needed it meanwhile.
 
         A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
         not block any other method (K2, K5).

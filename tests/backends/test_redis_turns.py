@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import pytest
 import redis
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 
 from async_session_store import (
     KEEP,
@@ -543,6 +543,25 @@ async def test_n4_a_pool_of_one_connection_is_left_to_the_calls(
         url = f"{redis_server.unix_url}?max_connections=1"
         async with AsyncSessionStore.from_url(url, namespace=namespace) as small:
             assert await late(store, small) < 1
+
+
+async def test_n4_r6_a_callers_pool_of_two_connections_is_left_to_the_caller_and_the_calls(
+    redis_server: RedisServer, store: AsyncSessionStore, namespace: str
+) -> None:
+    await register(store, "k", A)
+    held = await claim(store, A, lease=LONG)
+    pool = ConnectionPool.from_url(redis_server.unix_url, max_connections=2)
+    async with (
+        Redis.from_pool(pool) as client,
+        AsyncSessionStore(RedisBackend(client, namespace=namespace)) as small,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(lambda: claim(small, A, wait=LONG))
+        await anyio.sleep(0.2)
+        async with client.pipeline() as pipeline:  # it holds a connection, as a caller's WATCH does
+            await pipeline.watch("key")
+            assert await find(small, A) == "k"
+        await held.release()
 
 
 async def test_r5_listening_ends_with_the_store(

@@ -379,8 +379,8 @@ class RedisBackend(Backend):
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
         # The pool of the caller's own client gets its connection back after each batch, so one must
-        # stay free for the next batch.
-        spare = 0 if self._owns_client else 1
+        # stay free for the next batch, and one for what the caller does meanwhile.
+        spare = 0 if self._owns_client else 2
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
             async with switches_heard(pool, runner.change_connection):
