@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from async_session_store import KEEP, SessionKey
 from async_session_store.abc import (
+    PLACE_TTL,
     Backend,
     Claimed,
     ClaimKey,
@@ -79,6 +80,12 @@ class _Caller:
         self.rust = rust
         self.claims: list[ClaimKey] = []
         self.places: list[tuple[str, dict[str, Any]]] = []
+        self._kept_for: dict[str, float] = {}
+
+    def pass_time(self, seconds: float) -> None:
+        """Forget the places that are lost by now. What comes of those kept too late may differ."""
+        self._kept_for = {token: age + seconds for token, age in self._kept_for.items()}
+        self.places = [one for one in self.places if self._kept_for[one[0]] < PLACE_TTL / 1000]
 
     async def act(self, name: str, arguments: dict[str, Any]) -> object:
         return await getattr(self, name)(**arguments)
@@ -107,6 +114,7 @@ class _Caller:
         self.places = [place for place in self.places if place[0] != token]
         if isinstance(found, Queued):
             self.places.append((token, arguments))
+            self._kept_for[token] = 0.0
             return found.place, found.free_in is None
         if isinstance(found, Claimed):
             self.claims.append(found.claim)
@@ -386,6 +394,8 @@ async def act_alike(
         for number, (name, arguments) in enumerate(history, 1):
             if name == "advance":
                 advance(arguments["seconds"])
+                for caller in callers:
+                    caller.pass_time(arguments["seconds"])
                 continue
             is_checked = number % 4 == 0 or number == len(history)
             found = [
