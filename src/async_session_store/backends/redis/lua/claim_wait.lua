@@ -60,25 +60,33 @@ for index = 1, count do
   if has_place(queue_at(index), token) then own = index end
 end
 
--- A reply that gives up the place.
-local function refuse(...)
+-- Give up the place. Whoever was behind it may be next.
+local function give_up_place()
   if own then
     leave(queue_at(own), token)
     wake_first(queue_at(own))
   end
+end
+
+local function refuse(...)
+  give_up_place()
   return {...}
 end
 
 local function wait_at(index)
   if channel == '' then return refuse('CLAIMED') end
   keep_place(queue_at(index), token, channel)
-  if own and own ~= index then leave(queue_at(own), token) end
+  if own ~= index then give_up_place() end
   return {'QUEUED', index, redis.call('PTTL', claim_at(index))}
 end
 
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
-  if own then leave(queue_at(own), token) end
+  if own == index then
+    leave(queue_at(own), token) -- it is nobody's turn there now
+  else
+    give_up_place()
+  end
   return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
