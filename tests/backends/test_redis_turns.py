@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
@@ -17,6 +18,7 @@ from async_session_store import (
     KEEP,
     AsyncSessionStore,
     ClaimLostError,
+    Keep,
     NewWait,
     ReplyScope,
     StoreUnavailableError,
@@ -410,6 +412,27 @@ async def test_n2_what_a_rust_process_wrote_stays(
     assert {*before} - {*after} == {claim_key(namespace).encode()}
 
 
+@pytest.mark.parametrize("then", [None, KEEP, next_wait(), next_wait(B)])
+async def test_n2_n3_what_a_rust_process_began_meanwhile_stays(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    redis_client: redis.Redis,
+    namespace: str,
+    then: NewWait | Keep | None,
+) -> None:
+    begun = await begin(store)
+    rust.register("k", A)
+    before = image(redis_client, namespace)
+    assert await begun.complete(then) is False
+    after = image(redis_client, namespace)
+    assert {*before} - {*after} == {claim_key(namespace).encode()}
+    assert await find(store, A) == "k"
+    begun = await begin(store, B)
+    rust.register("k", B)
+    rust.clear(B)
+    assert await begun.complete(next_wait(B)) is True
+
+
 @pytest.mark.parametrize("is_touched", [False, True])
 async def test_n1_the_next_question_may_follow_a_wait_of_a_rust_process(
     store: AsyncSessionStore, rust: RustPeer, *, is_touched: bool
@@ -459,6 +482,38 @@ async def test_n4_the_next_in_line_is_woken(
             assert min([await late(store, waiting) for _ in range(3)]) < SOON
 
 
+@pytest.mark.parametrize("is_claimed", [False, True])
+async def test_n4_who_leaves_a_queue_for_another_scope_wakes_the_next(
+    store: AsyncSessionStore, *, is_claimed: bool
+) -> None:
+    """The first in the queue at A finds the flow at B: to be claimed there, or to wait for."""
+
+    async def late() -> float:
+        await register(store, "k", A)
+        held = await claim(store, A, lease=LONG)
+        ended: list[float] = []
+
+        async def second() -> None:
+            await store.claim_wait(CTX, "u1", A, wait=LONG)
+            ended.append(monotonic())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: claim(store, A, B, wait=LONG))
+            await anyio.sleep(0.1)
+            tasks.start_soon(second)
+            await anyio.sleep(0.35)
+            assert await held.complete(next_wait(B))
+            freed = monotonic()
+            await eventually(lambda: bool(ended))
+            tasks.cancel_scope.cancel()
+        await store.clear_wait(CTX, "u1", B)
+        return ended[0] - freed
+
+    begun = await begin(store, B) if is_claimed else None
+    assert min([await late() for _ in range(3)]) < SOON
+    assert begun is None or await begun.complete() is False
+
+
 @pytest.mark.parametrize("decode_responses", [False, True])
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_n4_r6_with_a_client_of_the_callers_own(
@@ -489,6 +544,23 @@ async def test_n4_a_lost_connection_is_made_anew(
     assert redis_client.client_kill_filter(_type="pubsub") == 1
     assert await late(store, store) < 1
     assert min([await late(store, store) for _ in range(3)]) < SOON
+
+
+async def test_n4_r4_the_next_in_line_is_woken_after_a_restart_of_the_server_too() -> None:
+    with RedisServer.start() as server:
+        port = server.port
+        store = AsyncSessionStore.from_url(server.url, namespace="n")
+        await store.open()
+        await register(store, "k", A)
+        assert min([await late(store, store) for _ in range(3)]) < SOON
+    with RedisServer.start(port=port):
+        with contextlib.suppress(StoreUnavailableError):
+            await store.ping()  # it may find out only now
+        await register(store, "k", A)
+        assert await late(store, store) < 1
+        await anyio.sleep(1)  # after which the next who waits lets it listen again
+        assert min([await late(store, store) for _ in range(3)]) < SOON
+        await store.aclose()
 
 
 @pytest.fixture

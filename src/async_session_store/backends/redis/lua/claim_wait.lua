@@ -84,7 +84,11 @@ end
 
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
-  if own ~= index then leave_queue() else leave(queue_at(own), token) end
+  if own == index then
+    leave(queue_at(own), token) -- the scope is claimed now, so it is nobody's turn there
+  else
+    leave_queue()
+  end
   return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
