@@ -114,7 +114,7 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
             return (scopes.digest,)
         except AttributeError:
             raise _built_around_validation("scope") from None
-    if type(scopes) is tuple and scopes:
+    if isinstance(scopes, tuple) and scopes:
         return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
     if isinstance(scopes, Sequence) and not scopes:
         raise InvalidInputError(

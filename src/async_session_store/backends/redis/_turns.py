@@ -84,7 +84,7 @@ class Turns:
 
     def _has_room(self) -> bool:
         """Return whether the pool can spare a connection."""
-        in_use = len(self._pool._in_use_connections)  # noqa: SLF001  # redis-py has no other way
+        in_use = len(self._pool._in_use_connections)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # redis-py has no other way
         return in_use + 1 + self._spare <= self._pool.max_connections
 
     async def _run(self) -> None:
@@ -115,7 +115,7 @@ class Turns:
             await self._pool.release(connection)
 
     def _on_message(self, message: object) -> None:
-        match message:
+        match cast("list[object]", message):
             case [b"subscribe", *_]:
                 # Earlier messages were lost, so all callers have to ask again.
                 self._wake_all()

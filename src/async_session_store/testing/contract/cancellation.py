@@ -273,7 +273,7 @@ class Cancellation(Hooks):
             message = Message("hi", str(turns))
             await cancel_after(turns, partial(take_turn, store, message))
             await held.release()
-            with anyio.fail_after(0.5):
+            with anyio.fail_after(0.9):
                 await (await claim(store, A, wait=60)).release()
 
     async def test_r3_opening_may_be_cancelled(self, backend: Backend) -> None:
