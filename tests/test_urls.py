@@ -297,7 +297,7 @@ class TestFromEnv:
     def test_nothing_set_means_memory(self) -> None:
         store = AsyncSessionStore.from_env()
         assert isinstance(store._storage, MemoryBackend)
-        assert store._default_wait_ttl is None
+        assert store._defaults.ttl is None
 
     def test_set_to_nothing_means_unset(self, env: Any) -> None:
         env(STORE_URL="", REDIS_URL="", NAMESPACE="", WAIT_TTL_SECS="")
@@ -320,7 +320,7 @@ class TestFromEnv:
     @pytest.mark.parametrize(("text", "seconds"), [("86400", 86400), ("0.5", 0.5), (" 60 ", 60)])
     def test_the_ttl_of_waits(self, env: Any, text: str, seconds: float) -> None:
         env(WAIT_TTL_SECS=text)
-        assert AsyncSessionStore.from_env()._default_wait_ttl == seconds * 1000
+        assert AsyncSessionStore.from_env()._defaults.ttl == seconds * 1000
 
     @pytest.mark.parametrize("text", ["soon", "1h", "0", "-1", "nan", "inf", "1e12"])
     def test_a_bad_ttl_names_the_variable(self, env: Any, text: str) -> None:

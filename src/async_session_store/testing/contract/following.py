@@ -473,18 +473,6 @@ class Following(Hooks):
             wait.keep()
         assert await find(store, B) is None
 
-    async def test_k4_a_block_may_be_entered_once_more(self, store: AsyncSessionStore) -> None:
-        await register(store, "k", A)
-        block = store.resume_wait(CTX, "u1", A)
-        async with block as wait:
-            assert wait is not None
-        async with block as wait:
-            assert wait is None
-        await register(store, "k", A)
-        async with block as wait:
-            assert wait is not None
-        assert await find(store, A) is None
-
     @refused
     async def test_n1_a_block_learns_at_once_that_a_wait_may_not_be_registered(
         self,

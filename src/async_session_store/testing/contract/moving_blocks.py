@@ -198,3 +198,15 @@ class MovingBlocks(Hooks):
                 await anyio.sleep(SHORT_LEASE / 2)
                 await store.aclose()
                 await anyio.sleep(SHORT_LEASE)
+
+    async def test_k4_a_block_may_be_entered_once_more(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        block = store.resume_wait(CTX, "u1", A)
+        async with block as wait:
+            assert wait is not None
+        async with block as wait:
+            assert wait is None
+        await register(store, "k", A)
+        async with block as wait:
+            assert wait is not None
+        assert await find(store, A) is None

@@ -195,17 +195,6 @@ class TurnsInOrder(Hooks):
                 await anyio.sleep(ARRIVAL)
         assert order == list(range(16))
 
-    async def test_n4_who_waits_elsewhere_holds_nobody_up(self, store: AsyncSessionStore) -> None:
-        await register(store, "k", A)
-        await register(store, "other", B)
-        held = await claim(store, A)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: try_claim(store, A, wait=WAIT))
-            await anyio.sleep(ARRIVAL)
-            await (await claim(store, B, A)).release()
-            tasks.cancel_scope.cancel()
-        await held.release()
-
     async def test_n4_who_waited_in_vain_finds_nothing(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
@@ -223,6 +212,17 @@ class TurnsInOrder(Hooks):
 
 class CancelledTurns(Hooks):
     """N4, R3: leaving the queue by cancellation, which async callers have."""
+
+    async def test_n4_who_waits_elsewhere_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+        await register(store, "k", A)
+        await register(store, "other", B)
+        held = await claim(store, A)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: try_claim(store, A, wait=WAIT))
+            await anyio.sleep(ARRIVAL)
+            await (await claim(store, B, A)).release()
+            tasks.cancel_scope.cancel()
+        await held.release()
 
     async def test_n4_who_is_cancelled_holds_nobody_up(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
