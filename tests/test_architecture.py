@@ -55,13 +55,14 @@ MAY_IMPORT = {
     "backends._batches": {"errors", "_tasks"},
     "backends._time": set(),
     "backends._resources": {"errors"},
-    "backends.memory": TYPES | {"abc", "_codec", "backends._time"},
+    "backends._waking": {"_background"},
+    "backends.memory": TYPES | {"abc", "_codec", "backends._time", "backends._waking"},
     "backends.sqlite": TYPES
     | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
-    | {"backends._time"},
+    | {"backends._time", "backends._waking"},
     "backends.redis": TYPES
     | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
-    | {"backends._time"},
+    | {"backends._time", "backends._waking"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}

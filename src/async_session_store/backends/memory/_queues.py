@@ -8,6 +8,7 @@ from collections.abc import Callable
 import anyio
 
 from async_session_store.abc import PLACE_TTL
+from async_session_store.backends._waking import wait_until_set
 from async_session_store.models import Owner
 
 
@@ -83,8 +84,7 @@ class Queues:
         """Wait until the token is woken, for at most ``seconds``. Its place is kept."""
         wake_up = self._wake_ups[token] = anyio.Event()
         try:
-            with anyio.move_on_after(seconds):
-                await wake_up.wait()
+            await wait_until_set(wake_up, seconds)
         finally:
             del self._wake_ups[token]
             if token in self._places:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 from redis import exceptions
 
+from async_session_store.backends._waking import wait_until_set
 from async_session_store.backends.redis._protocol import pack, read_push, send
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Turns:
         self._channel = channel
         self._pattern = pattern
         self._now = asyncio.get_running_loop().time
-        self._waiting: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, anyio.Event] = {}
         # The message may arrive after the reply that gave the place, but before the caller waits.
         self._woken: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
@@ -61,10 +62,9 @@ class Turns:
             del self._woken[token]
             return
         self._start()
-        event = self._waiting[token] = asyncio.Event()
+        event = self._waiting[token] = anyio.Event()
         try:
-            with anyio.move_on_after(seconds):
-                await event.wait()
+            await wait_until_set(event, seconds)
         finally:
             del self._waiting[token]
 

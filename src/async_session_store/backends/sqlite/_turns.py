@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 from async_session_store.abc import ClaimKey
+from async_session_store.backends._waking import wait_until_set
 from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner
 
@@ -42,8 +43,7 @@ class TurnWatch:
         if self._timer is None and self._looking is None:
             self._set_timer()
         try:
-            with anyio.move_on_after(seconds):
-                await wake_up.wait()
+            await wait_until_set(wake_up, seconds)
         finally:
             del self._waiting[place.token]
             if not self._waiting:
