@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final, NamedTuple
 
 from async_session_store.abc import (
@@ -145,23 +146,27 @@ class ClaimTable:
         self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
     ) -> tuple[_Candidate | None, bool]:
         """Return what to claim, and whether any queue is used."""
+        first, queues_are_used = self._look(owner, scope_hashes[0])
+        others = (self._look(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
+        candidates: Iterable[_Candidate] = chain([first], others)
+        if queues_are_used:
+            candidates = [self._in_line(one, owner, token) for one in candidates]
+            # Where it is someone else's turn, they may be about to go to any of the scopes.
+            due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
+            candidates = [*due, *candidates]
         claimed: _Candidate | None = None
-        queues_are_used = False
-        for index, scope_hash in enumerate(scope_hashes):
-            candidate, queues_are_used = self._look(owner, scope_hash)
-            if queues_are_used and index == 0:
-                due = self._find_due(owner, scope_hashes, token)
-                if due is not None:
-                    return due, True
-            if queues_are_used and self._queues.is_behind(token, owner, scope_hash):
-                return candidate._replace(is_behind=True), True
-            if candidate.row is not None:
+        for candidate in candidates:
+            if candidate.is_behind or candidate.row is not None:
                 return candidate, queues_are_used
             if claimed is None and not candidate.is_free:
                 claimed = candidate
         if begin_at is None:
             return None, queues_are_used
         return claimed or _Candidate(begin_at), queues_are_used
+
+    def _in_line(self, candidate: _Candidate, owner: Owner, token: str) -> _Candidate:
+        is_behind = self._queues.is_behind(token, owner, candidate.scope_hash)
+        return candidate._replace(is_behind=is_behind)
 
     def _look(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
         """Return what is at a scope, and whether anyone waits in any queue.
@@ -171,14 +176,6 @@ class ClaimTable:
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns).fetchone()
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
-
-    def _find_due(self, owner: Owner, scope_hashes: Sequence[str], token: str) -> _Candidate | None:
-        """Return the scope where it is the turn of someone who came before, if there is one."""
-        for scope_hash in scope_hashes:
-            candidate, _ = self._look(owner, scope_hash)
-            if candidate.is_free and self._queues.is_behind(token, owner, scope_hash):
-                return candidate._replace(is_behind=True)
-        return None
 
     def _wait_turn(
         self, owner: Owner, found: _Candidate, token: str, *, queue: bool
