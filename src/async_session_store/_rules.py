@@ -17,8 +17,15 @@ from pydantic import ValidationError
 
 from async_session_store._deliveries import delivery_digest
 from async_session_store._wire import WireModel
-from async_session_store.abc import Delivery
-from async_session_store.errors import InvalidInputError, TenantMismatchError
+from async_session_store.abc import Delivery, Outcome
+from async_session_store.errors import (
+    ConflictError,
+    CorruptSessionError,
+    InvalidInputError,
+    SessionNotFoundError,
+    SessionStoreError,
+    TenantMismatchError,
+)
 from async_session_store.models import (
     FlowId,
     Impersonation,
@@ -342,6 +349,17 @@ def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
         return owner
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
+
+
+def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
+    """The error for what became of a write that was not carried out."""
+    if outcome is Outcome.UNREADABLE:
+        return CorruptSessionError(key, "its fields cannot be determined")
+    if outcome is Outcome.FOREIGN and data is not None:
+        return owner_change(data)
+    if outcome is Outcome.CHANGED:
+        return ConflictError("the session was changed since it was read; read it and try again")
+    return SessionNotFoundError(key)
 
 
 def owner_change(data: SessionData) -> TenantMismatchError:

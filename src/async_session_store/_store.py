@@ -34,7 +34,6 @@ from async_session_store.errors import (
     CorruptSessionError,
     InvalidInputError,
     SessionNotFoundError,
-    SessionStoreError,
     StoreUnavailableError,
 )
 from async_session_store.explanations import Explanation, explained, explained_nothing
@@ -292,7 +291,7 @@ class AsyncSessionStore:
             if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
         if outcome is not Outcome.DONE:
-            raise _refusal(outcome, key, data)
+            raise _rules.refusal(outcome, key, data)
 
     async def edit_session(
         self,
@@ -332,7 +331,7 @@ class AsyncSessionStore:
         viewer = None if ctx is None else _rules.owner_of(ctx)
         outcome = await self._backend.delete(key, viewer=viewer)
         if outcome is not Outcome.DONE:
-            raise _refusal(outcome, key)
+            raise _rules.refusal(outcome, key)
 
     async def touch_session(
         self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
@@ -346,7 +345,7 @@ class AsyncSessionStore:
         milliseconds = _rules.deadline_change(ttl)
         outcome = await self._backend.touch(key, milliseconds, viewer=viewer)
         if outcome is not Outcome.DONE:
-            raise _refusal(outcome, key)
+            raise _rules.refusal(outcome, key)
 
     # --- Waits --------------------------------------------------------------------------------
 
@@ -374,7 +373,7 @@ class AsyncSessionStore:
             ctx, user_id, scope, session_key, data, ttl, only_if_absent=False
         )
         if registration.outcome is not Outcome.DONE:
-            raise _refusal(registration.outcome, session_key, data)
+            raise _rules.refusal(registration.outcome, session_key, data)
         return registration.detached
 
     async def register_wait_if_absent(
@@ -396,7 +395,7 @@ class AsyncSessionStore:
         if registration.outcome is Outcome.TAKEN:
             return False
         if registration.outcome is not Outcome.DONE:
-            raise _refusal(registration.outcome, session_key, data)
+            raise _rules.refusal(registration.outcome, session_key, data)
         return True
 
     async def find_wait_by_scope(
@@ -702,8 +701,8 @@ class AsyncSessionStore:
         # A message may run code of its caller's, so it is read before anything is claimed, and for
         # a SessionStore in the caller's thread.
         try:
-            user, scopes, delivery_id = inbound.user_id, inbound.scopes(), inbound.delivery_id
-            begin_at = None if flow is None else inbound.scope
+            user, scope, scopes = inbound.user_id, inbound.scope, inbound.scopes()
+            delivery_id = inbound.delivery_id
         except AttributeError as error:
             check_incoming(inbound, error)
             raise
@@ -717,9 +716,10 @@ class AsyncSessionStore:
             wait=wait,
             delivery_id=delivery_id,
             dedupe_ttl=dedupe_ttl,
-            begin_at=begin_at,
+            begin_at=None if flow is None else scope,
         )
-        return WaitBlock(ask, partial(begin_turn, setting, inbound, user), self._renewer)
+        give = partial(begin_turn, setting, inbound, user, scope)
+        return WaitBlock(ask, give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -774,16 +774,6 @@ def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
         return
     if viewer is None or found.owner is None or viewer.sees(found.owner):
         raise CorruptSessionError(found.key, found.reason)
-
-
-def _refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
-    if outcome is Outcome.UNREADABLE:
-        return CorruptSessionError(key, "its fields cannot be determined")
-    if outcome is Outcome.FOREIGN and data is not None:
-        return _rules.owner_change(data)
-    if outcome is Outcome.CHANGED:
-        return ConflictError("the session was changed since it was read; read it and try again")
-    return SessionNotFoundError(key)
 
 
 def _warn_unreadable(keys: Sequence[SessionKey]) -> None:

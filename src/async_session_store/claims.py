@@ -18,7 +18,7 @@ from async_session_store.abc import (
     Outcome,
     StoredWait,
 )
-from async_session_store.errors import ClaimLostError, CorruptSessionError
+from async_session_store.errors import ClaimLostError
 from async_session_store.models import SessionRecord
 
 __all__ = ["WaitClaim"]
@@ -110,11 +110,8 @@ class WaitClaim:
         )
         if outcome is Outcome.LOST:
             raise claim_lost()
-        if isinstance(stored, StoredWait):
-            if outcome is Outcome.FOREIGN:
-                raise _rules.owner_change(stored.data)
-            if outcome is Outcome.UNREADABLE:
-                raise CorruptSessionError(stored.key, "its fields cannot be determined")
+        if isinstance(stored, StoredWait) and outcome in (Outcome.FOREIGN, Outcome.UNREADABLE):
+            raise _rules.refusal(outcome, stored.key, stored.data)
         return outcome is Outcome.DONE
 
     def check(self, then: NewWait | Keep | None) -> None:

@@ -89,8 +89,11 @@ class Turn(Generic[_I_co, _M]):
             flow begins.
     """
 
-    def __init__(self, inbound: _I_co, claim: WaitClaim, plan: TurnPlan[_M]) -> None:
+    def __init__(
+        self, inbound: _I_co, scope: ReplyScope, claim: WaitClaim, plan: TurnPlan[_M]
+    ) -> None:
         self._inbound = inbound
+        self._scope = scope
         self.flow: FlowId = plan.flow
         record = claim.record
         self.node: str | None = None if record is None else record.data.cursor.node_pointer
@@ -162,7 +165,7 @@ class Turn(Generic[_I_co, _M]):
             ttl: How long to wait for it. The default is the ``ttl`` of the turn.
         """
         self._plan.check_unsettled()
-        scope = self._inbound.scope if at is None else at
+        scope = self._scope if at is None else at
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         self._plan.said = _Question(_rules.cursor(node), scope, ttl)
@@ -254,9 +257,9 @@ class TurnPlan(Plan, Generic[_M]):
         return NewWait(at, self._data(cursor), self._setting.ttl if ttl is None else ttl)
 
     def _data(self, cursor: SessionCursor) -> SessionData:
-        if self._record is None and self._read_as is None:
-            self.own_memory()
         if self._record is None:
+            if self._read_as is None:
+                self.own_memory()  # a new flow's is saved even if nothing has read it
             ctx, user = self._setting.ctx, self._user
             return SessionData(
                 tenant_ctx=ctx if ctx.owner.user else ctx.model_copy(update={"user_id": user}),
@@ -275,8 +278,8 @@ class TurnPlan(Plan, Generic[_M]):
 
 
 def begin_turn(
-    setting: TurnSetting[_M], inbound: _I, user: UserId, claim: WaitClaim
+    setting: TurnSetting[_M], inbound: _I, user: UserId, scope: ReplyScope, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
     """Return a block's turn for a claim, and the plan that it shares with the block."""
     plan = TurnPlan(setting, user, claim.record)
-    return Turn(inbound, claim, plan), plan
+    return Turn(inbound, scope, claim, plan), plan

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import lru_cache
 from typing import Final, cast
-
-from pydantic import ValidationError
 
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable, WaitState
 from async_session_store.backends._time import utc
 from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.backends.redis._keys import told_owner
-from async_session_store.models import ReplyScope, SessionData, SessionKey, SessionRecord
+from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 QUEUED: Final = b"QUEUED"
-_REMEMBERED_SCOPES: Final = 1024
 
 
 def outcome(reply: object) -> Outcome:
@@ -76,17 +72,8 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
         found,
         _stamps.etag(document),
         None if expiry < 0 else moment(expiry),
-        None if place is None else _scope(place),
+        None if place is None else _codec.decode_scope(place),
     )
-
-
-@lru_cache(_REMEMBERED_SCOPES)
-def _scope(text: bytes) -> ReplyScope | None:
-    """Return a stored scope, or None if it is damaged: the session can be read all the same."""
-    try:
-        return ReplyScope.model_validate_json(text)
-    except ValidationError:
-        return None
 
 
 def state(reply: object) -> WaitState:
