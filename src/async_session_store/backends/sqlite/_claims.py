@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from async_session_store.abc import (
     Claimed,
@@ -39,20 +39,21 @@ _CLAIM: Final = f"{_HELD} AND token = ?"
 # A deadline that is not a whole number is not ours, and holds no claim.
 _DEADLINE: Final = "CASE typeof(deadline) WHEN 'integer' THEN deadline END"
 _CLAIMED_UNTIL: Final = f"SELECT {_DEADLINE} FROM claims WHERE {_HELD}"
-_AT_SCOPE: Final = "env = ?1 AND tenant = ?2 AND team = ?3 AND user = ?4 AND scope_hash = ?5"
+# Python 3.12 warns of numbered placeholders, so what a statement names twice is bound twice.
+_LIVE_WAIT: Final = (
+    "sessions.env = ? AND sessions.tenant = ? AND sessions.team = ? AND sessions.user = ?"
+    " AND sessions.scope_hash = ? AND (sessions.deadline IS NULL OR sessions.deadline > ?)"
+)
 # One statement costs less than one for each table. It has a row even if nothing is at the scope.
 _LOOK: Final = (
-    "SELECT EXISTS (SELECT 1 FROM queue),"
-    f" (SELECT {_DEADLINE} FROM claims WHERE {_AT_SCOPE} AND deadline > ?6), {COLUMNS}"
-    f" FROM (SELECT 1) LEFT JOIN sessions ON {_AT_SCOPE} AND (deadline IS NULL OR deadline > ?6)"
+    f"SELECT EXISTS (SELECT 1 FROM queue), ({_CLAIMED_UNTIL}), {COLUMNS}"
+    f" FROM (SELECT 1) LEFT JOIN sessions ON {_LIVE_WAIT}"
 )
 _CLAIMED_WAIT: Final = (
     "SELECT CAST(claims.wait_id AS BLOB), claims.superseded <> 0, {} FROM claims"
-    " LEFT JOIN sessions ON sessions.env = ?1 AND sessions.tenant = ?2 AND sessions.team = ?3"
-    " AND sessions.user = ?4 AND sessions.scope_hash = ?5"
-    " AND (sessions.deadline IS NULL OR sessions.deadline > ?6)"
-    " WHERE claims.env = ?1 AND claims.tenant = ?2 AND claims.team = ?3 AND claims.user = ?4"
-    " AND claims.scope_hash = ?5 AND claims.deadline > ?6 AND claims.token = ?7"
+    f" LEFT JOIN sessions ON {_LIVE_WAIT}"
+    " WHERE claims.env = ? AND claims.tenant = ? AND claims.team = ? AND claims.user = ?"
+    " AND claims.scope_hash = ? AND claims.deadline > ? AND claims.token = ?"
 )
 _CLAIMED_KEY: Final = _CLAIMED_WAIT.format(f"{KEY}, CAST(sessions.wait_id AS BLOB)")
 _CLAIMED_ROW: Final = _CLAIMED_WAIT.format(COLUMNS)
@@ -174,7 +175,7 @@ class ClaimTable:
         In the common case nobody does, and the queues need no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
-        queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns).fetchone()
+        queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns * 2).fetchone()
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
     def _wait_turn(
@@ -248,7 +249,7 @@ class ClaimTable:
             self._remember(claim.owner, delivery)
 
     def _held(self, claim: ClaimKey) -> _Held | None:
-        found = self._execute(_CLAIMED_KEY, self._columns(claim)).fetchone()
+        found = self._claimed(_CLAIMED_KEY, claim)
         if found is None:
             return None
         claimed_wait, is_superseded, stored_key, wait = found
@@ -256,7 +257,7 @@ class ClaimTable:
 
     def _held_row(self, claim: ClaimKey) -> _Held | None:
         """Return the same with the whole row, for a wait that may replace it."""
-        found = self._execute(_CLAIMED_ROW, self._columns(claim)).fetchone()
+        found = self._claimed(_CLAIMED_ROW, claim)
         if found is None:
             return None
         claimed_wait, is_superseded, *columns = found
@@ -264,6 +265,10 @@ class ClaimTable:
         if row is None:
             return _Held(claimed_wait, bool(is_superseded), None, None)
         return _Held(claimed_wait, bool(is_superseded), row.key, row.wait_id, row)
+
+    def _claimed(self, statement: str, claim: ClaimKey) -> tuple[Any, ...] | None:
+        *live_wait, _ = columns = self._columns(claim)
+        return self._execute(statement, (*live_wait, *columns)).fetchone()
 
     def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
         """Return whether the wait merely expired."""
