@@ -268,7 +268,8 @@ class ClaimTable:
 
     def _claimed(self, statement: str, claim: ClaimKey) -> tuple[Any, ...] | None:
         *live_wait, _ = columns = self._columns(claim)
-        return self._execute(statement, (*live_wait, *columns)).fetchone()
+        found: tuple[Any, ...] | None = self._execute(statement, (*live_wait, *columns)).fetchone()
+        return found
 
     def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
         """Return whether the wait merely expired."""
