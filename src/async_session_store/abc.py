@@ -72,10 +72,11 @@ class Outcome(Enum):
 
 
 class StoredWait(NamedTuple):
-    """A wait as a backend stores it. The owner is that of the data; ``ttl`` is in milliseconds.
+    """A wait as a backend stores it. The owner is that of the data; times are in milliseconds.
 
     The hash routes. The scope itself is only stored for the record, so a wrapper may replace it,
-    for example by one with an encrypted ``conversation``.
+    for example by one with an encrypted ``conversation``. ``expired_ttl`` is how long the wait is
+    kept for a worker after its deadline, None if it is not kept (Q1).
     """
 
     owner: Owner
@@ -84,6 +85,7 @@ class StoredWait(NamedTuple):
     key: SessionKey
     data: SessionData
     ttl: int | None
+    expired_ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,14 @@ class ClaimKey(NamedTuple):
     """A claim: the owner and the scope that it is held on, and the secret of its holder.
 
     ``session_key`` is the key of the session that was claimed, None if the scope was empty.
+    ``is_expired`` is whether it was claimed as an expired wait, by :meth:`Backend.claim_expired`.
     """
 
     owner: Owner
     scope_hash: str
     token: str
     session_key: SessionKey | None = None
+    is_expired: bool = False
 
 
 class Claimed(NamedTuple):
@@ -182,9 +186,15 @@ class Backend(ABC):
     * Each method is one atomic step: other callers, processes and machines see all of it or none
       of it, even if the caller is cancelled or killed half way (W1). A cancelled call leaves
       the backend usable, and later calls on it see what became of the cancelled one (R3).
-    * A session past its deadline does not exist for any method (T4). Deadlines are exact to the
-      millisecond on the backend's own clock (T6). A time to live is a positive whole number of
-      milliseconds, or None for no deadline.
+    * A session past its deadline does not exist for any method (T4), except as an expired wait.
+      Deadlines are exact to the millisecond on the backend's own clock (T6). A time to live is a
+      positive whole number of milliseconds, or None for no deadline.
+    * A wait with an ``expired_ttl`` is an **expired wait** from its deadline on, for that long
+      (Q1). It is one as long as nobody removes it, ends it by completing a claim, or registers its
+      key anew; another session may wait at its scope meanwhile. A session that was detached before
+      its deadline waits nowhere, and so never is one. What removes sessions also ends the expired
+      waits that it would have removed before their deadline, and answers as if they were not there
+      (Q4); a claim that is held on one of them is superseded (N2).
     * A wait is at an owner, whose ``user`` is never None, and the hash of a scope. Nothing that is
       done for one owner hides, changes or deletes what belongs to another (F7).
     * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
@@ -254,7 +264,7 @@ class Backend(ABC):
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
         """Move the deadline of a live session and of its wait (T3).
 
-        MISSING or DONE; UNREADABLE as in :meth:`delete`.
+        MISSING or DONE; UNREADABLE as in :meth:`delete`. An ``expired_ttl`` stays as it is.
         """
 
     @abstractmethod
@@ -360,6 +370,27 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    async def claim_expired(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...]:
+        """Claim expired waits, at most as many as there are tokens, for ``lease`` ms (Q2).
+
+        ``fence`` says whose: without a user, those of all users of its environment, tenant and
+        team; None, those of the whole storage (Q4). The longest overdue come first. One that was
+        given back with :meth:`release_claim`, or completed with KEEP, has been due since then, so
+        it comes after those that were due before.
+
+        Leave out a wait if a claim is held on its scope or somebody waits in the queue there, but
+        not if that claim is held by one of the ``tokens``: return it as it is. So a caller that
+        was cancelled can ask again, and give back what it got.
+
+        An expired wait whose document cannot be read is not claimed. Return it once, as
+        ``Unreadable``, and leave it out from then on.
+
+        If nothing is due, this is one step, and takes no longer with more waits stored.
+        """
+
+    @abstractmethod
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         """Wait until it may be the turn of a place in a queue, for at most ``seconds`` (N4).
 
@@ -384,13 +415,19 @@ class Backend(ABC):
         * If the claim is superseded (N2): MISSING, and what is there stays. A claim is superseded
           if something else waits at the scope by now, if a call marked the claim, or if the wait
           has expired and its session's key is in use again.
+
+        If the claimed wait is an expired wait by now, whether or not it was one when it was claimed
+        (Q2, Q3): KEEP leaves it, DONE. Without ``then`` it is removed: DONE, also if something else
+        waits at the scope. A ``StoredWait`` is registered as above, or not, and the expired wait is
+        removed in either case.
         """
 
     @abstractmethod
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         """End a claim and leave the wait as it is (K3), or give up a place in the queue.
 
-        Return DONE, or LOST if there was neither.
+        Return DONE, or LOST if there was neither. If the claim ``is_expired``, the wait has been
+        due since now (:meth:`claim_expired`).
         """
 
     @abstractmethod
@@ -402,5 +439,5 @@ class Backend(ABC):
         """Reclaim the storage of at most ``limit`` expired entries, and return how many (T5).
 
         These are sessions, claims and deliveries; if the storage drops those itself, stale index
-        entries.
+        entries. An expired wait is kept until its ``expired_ttl`` has passed.
         """

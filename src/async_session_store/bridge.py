@@ -164,6 +164,12 @@ class AsyncioBridge(Backend):
         )
 
     @override
+    async def claim_expired(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...]:
+        return await self._call(self._backend.claim_expired, fence, tokens, lease)
+
+    @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         await self._call(self._backend.wait_for_turn, place, seconds)
 

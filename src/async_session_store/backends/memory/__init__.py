@@ -261,6 +261,12 @@ class MemoryBackend(Backend):
         return Queued(ClaimKey(*place, token), free_in)
 
     @override
+    async def claim_expired(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...]:
+        raise NotImplementedError
+
+    @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         await self._queues.wait(place.token, seconds)
 

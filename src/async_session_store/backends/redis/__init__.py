@@ -316,6 +316,12 @@ class RedisBackend(Backend):
         return Claimed(claim, record, _replies.moment(lease_end))
 
     @override
+    async def claim_expired(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...]:
+        raise NotImplementedError
+
+    @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         if self._turns is None:
             raise StoreUnavailableError("this backend is not open")

@@ -237,6 +237,12 @@ class SqliteBackend(Backend):
         return found
 
     @override
+    async def claim_expired(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...]:
+        raise NotImplementedError
+
+    @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         if self._turns is None:
             raise _not_open()
