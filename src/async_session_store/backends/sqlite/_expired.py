@@ -45,16 +45,20 @@ _DUE: Final = (
     f" (SELECT 1 FROM claims WHERE {_SAME_SCOPE.format('claims')} AND {_IS_HELD})"
     f" AND NOT EXISTS (SELECT 1 FROM queue WHERE {_SAME_SCOPE.format('queue')} AND {IS_IN_LINE})"
 )
-_OF_TEAM: Final = "env = ? AND tenant = ? AND team = ? AND "
-# There is an index in the order of what is due, for all and for a team. A user has few waits. The
-# unary plus keeps SQLite from reading what is due in the whole team.
-_OF_USER: Final = f"{_OF_TEAM}user = ? AND scope_hash IS NOT NULL AND +"
+_TEAM: Final = "env = ? AND tenant = ? AND team = ?"
+# Left to itself, SQLite finds what is due for one user among all that is due in the team. A user
+# has few waits.
+_OF_ALL: Final = "INDEXED BY sessions_by_due WHERE"
+_OF_TEAM: Final = f"INDEXED BY sessions_by_team_and_due WHERE {_TEAM} AND"
+_OF_USER: Final = (
+    f"INDEXED BY sessions_by_scope WHERE {_TEAM} AND user = ? AND scope_hash IS NOT NULL AND"
+)
 _IS_DUE: Final = (
-    f"SELECT EXISTS (SELECT 1 FROM sessions WHERE {{}}{_DUE}),"
+    f"SELECT EXISTS (SELECT 1 FROM sessions {{}} {_DUE}),"
     " EXISTS (SELECT 1 FROM claims WHERE is_expired IS NOT NULL)"
 )
 _FIND_DUE: Final = (
-    f"SELECT {IS_KEPT}, {_COLUMNS} FROM sessions WHERE {{}}{_DUE} ORDER BY due LIMIT ?"
+    f"SELECT {IS_KEPT}, {_COLUMNS} FROM sessions {{}} {_DUE} ORDER BY due LIMIT ?"
 )
 _HOLDS: Final = f"token = ? AND is_expired IS NOT NULL AND {_IS_HELD}"
 _HOLDS_ANY: Final = f"SELECT 1 FROM claims WHERE {_HOLDS}"
@@ -228,9 +232,9 @@ class ExpiredWaits:
 
 
 def _within(fence: Owner | None) -> tuple[str, tuple[str, ...]]:
-    """Return the condition that finds only the waits of a fence, and what to bind in it."""
+    """Return how to find only the waits of a fence, and what to bind in that."""
     if fence is None:
-        return "", ()
+        return _OF_ALL, ()
     columns = owner_columns(fence)
     return (_OF_TEAM, columns[:3]) if fence.user is None else (_OF_USER, columns)
 
