@@ -57,9 +57,7 @@ _IS_DUE: Final = (
     f"SELECT EXISTS (SELECT 1 FROM sessions {{}} {_DUE}),"
     " EXISTS (SELECT 1 FROM claims WHERE is_expired IS NOT NULL)"
 )
-_FIND_DUE: Final = (
-    f"SELECT {IS_KEPT}, {_COLUMNS} FROM sessions {{}} {_DUE} ORDER BY due LIMIT ?"
-)
+_FIND_DUE: Final = f"SELECT {IS_KEPT}, {_COLUMNS} FROM sessions {{}} {_DUE} ORDER BY due LIMIT ?"
 _HOLDS: Final = f"token = ? AND is_expired IS NOT NULL AND {_IS_HELD}"
 _HOLDS_ANY: Final = f"SELECT 1 FROM claims WHERE {_HOLDS}"
 _FIND_HELD: Final = (
