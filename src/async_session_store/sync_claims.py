@@ -219,7 +219,8 @@ def claim_of(claim: SyncWaitClaim) -> WaitClaim:
     """Return the claim in the loop that a thread's claim stands for."""
     if not isinstance(claim, SyncWaitClaim):
         raise InvalidInputError("claim: give one from claim_expired or expired_waits")
-    return claim._claim  # noqa: SLF001  # not for users: it belongs to the loop
+    # Not for users, as it belongs to the loop.
+    return claim._claim  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module
 
 
 class SyncExpiredWaits:
