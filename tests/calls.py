@@ -59,6 +59,7 @@ CALLS: Final[dict[str, Call]] = {
     **SHRINKING,
     "find_by_user": lambda store: store.find_by_user(CTX, "u1"),
     "claim_wait": claim,
+    "claim_expired": lambda store: store.claim_expired(),
     "ping": lambda store: store.ping(),
 }
 """Every public call that is one step."""

@@ -42,6 +42,8 @@ MAY_IMPORT = {
     "_ending": {"errors"},
     "_claiming": TYPES | {"abc", "claims", "_ending", "_new_waits", "_random"},
     "_background": set(),
+    "_waking": {"_background"},
+    "expired_waits": {"claims", "errors", "models", "_ending", "_waking"},
     "_renewing": {"errors", "claims", "_background", "_ending"},
     "_block_scopes": {"_background"},
     "_blocks": TYPES
@@ -55,27 +57,27 @@ MAY_IMPORT = {
     "backends._batches": {"errors", "_tasks"},
     "backends._time": set(),
     "backends._resources": {"errors"},
-    "backends._waking": {"_background"},
-    "backends.memory": TYPES | {"abc", "_codec", "backends._time", "backends._waking"},
+    "backends.memory": TYPES | {"abc", "_codec", "backends._time", "_waking"},
     "backends.sqlite": TYPES
     | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
-    | {"backends._time", "backends._waking"},
+    | {"backends._time", "_waking"},
     "backends.redis": TYPES
     | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
-    | {"backends._time", "backends._waking"},
+    | {"backends._time", "_waking"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
     | {"_memory", "_new_waits", "_random", "_renewing", "_rules", "_urls"}
-    | {"resumed_waits", "turns"},
-    "sync_claims": TYPES | {"abc", "claims", "_blocks", "_crossing", "_ending", "_new_waits"},
+    | {"expired_waits", "resumed_waits", "turns"},
+    "sync_claims": TYPES
+    | {"abc", "claims", "expired_waits", "_blocks", "_crossing", "_ending", "_new_waits"},
     "sync": TYPES
     | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_loop_thread", "_rules"}
     | {"_store", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES
-    | {"abc", "claims", "explanations", "keys", "resumed_waits", "sync", "turns"}
+    | {"abc", "claims", "expired_waits", "explanations", "keys", "resumed_waits", "sync", "turns"}
     | {"_new_waits", "_rules", "_store"},
 }
 

@@ -26,6 +26,7 @@ from async_session_store.errors import (
     TenantMismatchError,
     WaitClaimedError,
 )
+from async_session_store.expired_waits import ExpiredWaits
 from async_session_store.explanations import Explanation, ScopeReport, WaitStatus
 from async_session_store.keys import (
     canonical_session_key,
@@ -53,12 +54,12 @@ from async_session_store.resumed_waits import ResumedWait
 from async_session_store.turns import Incoming, Turn
 
 if TYPE_CHECKING:
-    from async_session_store.sync import SessionStore, SyncWaitClaim
+    from async_session_store.sync import SessionStore, SyncExpiredWaits, SyncWaitClaim
 else:
 
     def __getattr__(name):
         """Import what programs that are not async need when they first ask for it."""
-        if name not in ("SessionStore", "SyncWaitClaim"):
+        if name not in ("SessionStore", "SyncExpiredWaits", "SyncWaitClaim"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from async_session_store import sync
 
@@ -79,6 +80,7 @@ __all__ = [
     "DuplicateDeliveryError",
     "EnvId",
     "ErrorCode",
+    "ExpiredWaits",
     "Explanation",
     "FlowId",
     "FlowMemoryError",
@@ -102,6 +104,7 @@ __all__ = [
     "SessionStoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
+    "SyncExpiredWaits",
     "SyncWaitClaim",
     "TeamId",
     "TenantCtx",

@@ -117,14 +117,15 @@ class Crossing:
 
 def refuse_event_loop() -> None:
     """Raise in a thread that runs an event loop: waiting here would freeze it."""
-    if _runs_event_loop():
+    if runs_event_loop():
         raise StoreUnavailableError(
             "SessionStore blocks, and this thread runs an event loop: "
             "await AsyncSessionStore here, or call this in a worker thread"
         )
 
 
-def _runs_event_loop() -> bool:
+def runs_event_loop() -> bool:
+    """Return whether this thread runs an event loop."""
     # The second one finds trio, the first also a callback of asyncio, which has no task.
     for running in (asyncio.get_running_loop, current_token):
         try:

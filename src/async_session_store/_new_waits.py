@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import NamedTuple
 
 from async_session_store import _codec, _random, _rules
@@ -24,12 +25,14 @@ class NewWait:
         ttl: As in ``register_wait``: None for the store's default.
         session_key: The key of the session. The default is the key of the claimed session, or a
             fresh one if a flow begins.
+        expired_ttl: As in ``register_wait``: None for the store's default, 0 for none.
     """
 
     scope: ReplyScope
     data: SessionData = field(repr=False)
     ttl: TimeToLive | None = None
     session_key: SessionKey | str | None = None
+    expired_ttl: timedelta | float | None = None
 
 
 class WaitDefaults(NamedTuple):
@@ -37,6 +40,8 @@ class WaitDefaults(NamedTuple):
 
     ttl: int | None
     """The time to live of a wait that is registered without one, in milliseconds."""
+    expired_ttl: int | None
+    """How long such a wait is kept for a worker after its deadline, in milliseconds."""
     max_document_bytes: int
 
     def checked(
@@ -46,14 +51,18 @@ class WaitDefaults(NamedTuple):
         key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None,
+        expired_ttl: timedelta | float | None,
     ) -> StoredWait:
         """Check a wait, and return it as a backend stores it. The owner is that of the data."""
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(key)
         milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
+        kept = self.expired_ttl
+        if expired_ttl is not None:
+            kept = _rules.expired_ttl("expired_ttl", expired_ttl)
         if data.size_ceiling > self.max_document_bytes:
             check_size(data, self.max_document_bytes)
-        return StoredWait(owner, scope_hash, scope, key, data, milliseconds)
+        return StoredWait(owner, scope_hash, scope, key, data, milliseconds, kept)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
         """Check the wait that follows a claim, and return it as a backend stores it (N1)."""
@@ -63,7 +72,7 @@ class WaitDefaults(NamedTuple):
         key = claim.session_key if wait.session_key is None else wait.session_key
         if key is None:
             key = _random.unique_id()
-        return self.checked(owner, wait.scope, key, wait.data, wait.ttl)
+        return self.checked(owner, wait.scope, key, wait.data, wait.ttl, wait.expired_ttl)
 
 
 def check_size(data: SessionData, maximum: int) -> None:

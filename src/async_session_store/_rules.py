@@ -42,6 +42,7 @@ from async_session_store.models import (
 
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _LARGEST: Final = 2**63 - 1  # that drivers can pass on
+_MOST_CLAIMS: Final = 1000  # in one step, so that none takes long
 _NO_TEAM_MARK: Final = "-"
 _REMEMBERED: Final = 1024
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
@@ -140,6 +141,17 @@ def limit(value: int) -> int:
     return _whole_number("limit", value)
 
 
+def claim_limit(value: int) -> int:
+    if _whole_number("limit", value) > _MOST_CLAIMS:
+        raise InvalidInputError(f"limit: at most {_MOST_CLAIMS} waits are claimed at once (Q2)")
+    return value
+
+
+def poll(value: timedelta | float) -> float:
+    """Return the seconds between two looks (Q5)."""
+    return duration("poll", value) / 1000
+
+
 def max_document_bytes(value: int) -> int:
     return _whole_number("max_document_bytes", value)
 
@@ -201,6 +213,13 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     if _MAX_SECONDS < seconds < math.inf:
         raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
     raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
+
+
+def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
+    """Whole milliseconds for which an expired wait is kept; None if it is not (Q1)."""
+    if value is None or value == timedelta(0) or (type(value) in (int, float) and value == 0):
+        return None
+    return duration(argument, value)
 
 
 def duration(argument: str, value: timedelta | float) -> int:
@@ -349,6 +368,11 @@ def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
         return owner
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
+
+
+def fence(ctx: TenantCtx | None) -> Owner | None:
+    """Return whose expired waits the caller may claim; None for those of all tenants (Q4)."""
+    return None if ctx is None else owner_of(ctx)
 
 
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:

@@ -17,7 +17,7 @@ from async_session_store import _random, _rules, _urls
 from async_session_store._background import runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
-from async_session_store._claiming import ClaimRequest, claim
+from async_session_store._claiming import ClaimRequest, ExpiredRequest, claim, claim_expired
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -36,6 +36,7 @@ from async_session_store.errors import (
     SessionNotFoundError,
     StoreUnavailableError,
 )
+from async_session_store.expired_waits import ExpiredWaits
 from async_session_store.explanations import Explanation, explained, explained_nothing
 from async_session_store.models import (
     FlowId,
@@ -48,7 +49,14 @@ from async_session_store.models import (
     UserId,
 )
 from async_session_store.resumed_waits import ResumedWait, resumed
-from async_session_store.turns import Incoming, Turn, TurnSetting, begin_turn, check_incoming
+from async_session_store.turns import (
+    Incoming,
+    Turn,
+    TurnSetting,
+    begin_expired_turn,
+    begin_turn,
+    check_incoming,
+)
 
 __all__ = ["AsyncSessionStore"]
 
@@ -56,6 +64,9 @@ DEFAULT_MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10  # seconds
+DEFAULT_POLL: Final = 0.5  # seconds
+
+_FRESH: Final = 0.75  # of a lease: a block renews its claim when it has run for a third of it
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
@@ -103,6 +114,8 @@ class AsyncSessionStore:
         backend: Where sessions are stored. The store opens and closes it.
         default_wait_ttl: The time to live of a wait that is registered without one.
         default_session_ttl: The time to live of a session that is created without one.
+        default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
+            for a worker after its deadline. None or 0 is not at all.
         max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
     """
 
@@ -112,6 +125,7 @@ class AsyncSessionStore:
         *,
         default_wait_ttl: TimeToLive | None = None,
         default_session_ttl: TimeToLive | None = None,
+        default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
     ) -> None:
         if not isinstance(backend, Backend):
@@ -119,6 +133,7 @@ class AsyncSessionStore:
         self._storage = backend
         self._defaults = WaitDefaults(
             _rules.milliseconds("default_wait_ttl", default_wait_ttl),
+            _rules.expired_ttl("default_expired_ttl", default_expired_ttl),
             _rules.max_document_bytes(max_document_bytes),
         )
         self._default_session_ttl = _rules.milliseconds("default_session_ttl", default_session_ttl)
@@ -134,6 +149,7 @@ class AsyncSessionStore:
         namespace: str | None = None,
         default_wait_ttl: TimeToLive | None = None,
         default_session_ttl: TimeToLive | None = None,
+        default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
     ) -> Self:
         """A store for a URL; nothing is connected before it is opened.
@@ -150,6 +166,7 @@ class AsyncSessionStore:
             _urls.backend(url, namespace=namespace),
             default_wait_ttl=default_wait_ttl,
             default_session_ttl=default_session_ttl,
+            default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
         )
 
@@ -357,6 +374,8 @@ class AsyncSessionStore:
         session_key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None = None,
+        *,
+        expired_ttl: timedelta | float | None = None,
     ) -> SessionKey | None:
         """Store a session, creating or replacing it, and route the scope to it, in one step.
 
@@ -365,12 +384,16 @@ class AsyncSessionStore:
         key until its own deadline, but waiting nowhere) and its key is returned. Without a
         ``ttl`` and a default, the wait has no deadline, even if the session had one before.
 
+        With ``expired_ttl`` (a ``timedelta`` or seconds; None for the store's default, 0 for none),
+        a wait that nobody answers by its deadline is kept for that long as an expired wait, which
+        :meth:`claim_expired` and :meth:`expired_waits` hand to a worker.
+
         ``ctx`` must have the environment, tenant, team and user of the data, and ``user_id`` must
         be that user. Raises ``TenantMismatchError`` if not, or if a session of another owner is
         stored under the key; ``CorruptSessionError`` if the document there cannot be read.
         """
         registration = await self._put_wait(
-            ctx, user_id, scope, session_key, data, ttl, only_if_absent=False
+            ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=False
         )
         if registration.outcome is not Outcome.DONE:
             raise _rules.refusal(registration.outcome, session_key, data)
@@ -384,13 +407,15 @@ class AsyncSessionStore:
         session_key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None = None,
+        *,
+        expired_ttl: timedelta | float | None = None,
     ) -> bool:
         """Register like :meth:`register_wait`, but only if no live wait is at the scope.
 
         Returns whether it did. Of any number of concurrent callers exactly one gets True.
         """
         registration = await self._put_wait(
-            ctx, user_id, scope, session_key, data, ttl, only_if_absent=True
+            ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=True
         )
         if registration.outcome is Outcome.TAKEN:
             return False
@@ -721,13 +746,84 @@ class AsyncSessionStore:
         give = partial(begin_turn, setting, inbound, user, scope)
         return WaitBlock(ask, give, self._renewer)
 
+    # --- Expired waits ------------------------------------------------------------------------
+
+    async def claim_expired(
+        self,
+        ctx: TenantCtx | None = None,
+        *,
+        limit: int = 1,
+        lease: timedelta | float = DEFAULT_LEASE,
+    ) -> list[WaitClaim]:
+        """Claim waits that nobody answered in time, the longest overdue first.
+
+        Only waits that were registered with an ``expired_ttl`` are kept for this. Return at most
+        ``limit`` claims (1 to 1000), or an empty list if nothing is due. Each wait is claimed by
+        one worker at a time, across processes and machines, for ``lease``; a worker that dies gives
+        it back when the lease ends. Hand each claim to :meth:`expired_turn`, or complete it.
+
+        With ``ctx``, claim only waits of its environment, tenant and team, and if it has a user,
+        only that user's. Without it, claim those of all tenants of this store.
+
+        A wait whose document cannot be read is left out, with a log warning. A cancelled call
+        leaves no claim.
+        """
+        request = ExpiredRequest(
+            _rules.fence(ctx), _rules.claim_limit(limit), _rules.duration("lease", lease)
+        )
+        return await claim_expired(self._current_backend, request, self._defaults)
+
+    def expired_waits(
+        self,
+        ctx: TenantCtx | None = None,
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        poll: timedelta | float = DEFAULT_POLL,
+    ) -> ExpiredWaits:
+        """Iterate over the waits that nobody answers, as they fall due: one claim at a time.
+
+        Use it with ``async for``, in as many workers as you like. Takes the ``ctx`` and ``lease``
+        of :meth:`claim_expired`. If nothing is due, it looks again after ``poll`` (half a second),
+        with one command; so a wait is handed out about that late. It goes on while the storage is
+        away, until ``stop()`` is called.
+        """
+        request = ExpiredRequest(_rules.fence(ctx), 1, _rules.duration("lease", lease))
+        claim_one = partial(claim_expired, self._current_backend, request, self._defaults)
+        return ExpiredWaits(claim_one, self._is_open, _rules.poll(poll))
+
+    def expired_turn(
+        self, claim: WaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
+    ) -> WaitBlock[Turn[None, _M]]:
+        """Take the turn of a user who did not answer in time: remind, hand over, or let go.
+
+        Use it with ``async with`` on a claim of :meth:`claim_expired` or :meth:`expired_waits`. The
+        block gets a :class:`Turn` whose ``is_expired`` is True, and which has no message. The claim
+        is renewed while the block runs. If the block says nothing, or ``end()``, the flow ends.
+        ``ask`` asks again; see the turn's ``superseded`` for whether that came too late, because
+        the user has begun something else. If the block raises, the wait is handed out again.
+
+        Args:
+            claim: The claim. The block ends it.
+            memory: As for :meth:`turn`.
+            ttl: How long a question waits for its answer; None for the store's default.
+
+        Raises ``ClaimLostError`` if the lease has ended, and ``FlowMemoryError`` if memory does not
+        fit.
+        """
+        if not isinstance(claim, WaitClaim) or not claim.is_expired:
+            raise InvalidInputError("claim: give one from claim_expired or expired_waits")
+        _rules.milliseconds("ttl", ttl)
+        give = partial(begin_expired_turn, ttl, memory_type(memory))
+        return WaitBlock(partial(_held_on, claim), give, self._renewer)
+
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
         """Reclaim the storage of at most ``limit`` expired entries, and return how many.
 
         These are sessions, claims and deliveries. On Redis, which drops those itself, they are
-        stale index entries. An expired session does not exist for any call, purged or not.
+        stale index entries. An expired session does not exist for any call, purged or not; an
+        expired wait is kept until its ``expired_ttl`` has passed.
         """
         return await self._backend.purge(_rules.limit(limit))
 
@@ -735,6 +831,9 @@ class AsyncSessionStore:
 
     def _current_backend(self) -> Backend:
         return self._backend
+
+    def _is_open(self) -> bool:
+        return self._state is _State.OPEN
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -751,11 +850,12 @@ class AsyncSessionStore:
         session_key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None,
+        expired_ttl: timedelta | float | None,
         *,
         only_if_absent: bool,
     ) -> Awaitable[Registration]:
         owner = _rules.new_wait(ctx, user_id, data)
-        wait = self._defaults.checked(owner, scope, session_key, data, ttl)
+        wait = self._defaults.checked(owner, scope, session_key, data, ttl, expired_ttl)
         return self._backend.put_wait(wait, only_if_absent=only_if_absent)
 
 
@@ -766,6 +866,13 @@ def _for_this_loop(backend: Backend) -> Backend:
     from async_session_store.bridge import AsyncioBridge
 
     return AsyncioBridge(backend)
+
+
+async def _held_on(claim: WaitClaim) -> WaitClaim:
+    """Return a claim that holds until the first of its renewals in a block."""
+    if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
+        await claim.renew()
+    return claim
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

@@ -27,7 +27,9 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitClaim:
-    """A claim on a wait, from ``claim_wait``. It is held until it is ended or its lease ends.
+    """A claim on a wait, from ``claim_wait`` or ``claim_expired``.
+
+    It is held until it is ended or its lease ends.
 
     Using it after that raises ``ClaimLostError`` and changes nothing, so a worker that was too
     slow cannot touch what the next one does.
@@ -60,6 +62,11 @@ class WaitClaim:
     def is_new(self) -> bool:
         """Whether an empty scope was claimed, so that a flow begins there."""
         return self._record is None
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether this is a claim on an expired wait, from ``claim_expired``."""
+        return self._claim.is_expired
 
     @property
     def token(self) -> str:
@@ -100,6 +107,9 @@ class WaitClaim:
         was claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust
         process; without a ``NewWait``, also if it expired. Then what is there stays, and the claim
         ends too.
+
+        An expired wait is removed, unless ``then`` is ``KEEP``: then it is handed out again. If
+        another session waits at its scope by now, a ``NewWait`` is not registered; return False.
 
         Raises ``ClaimLostError``, and what ``register_wait`` raises for the new wait; in both cases
         nothing was changed, and in the second the claim is still held.

@@ -16,17 +16,19 @@ from typing_extensions import ParamSpec, Self, deprecated
 
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
-from async_session_store._crossing import Crossing, refuse_event_loop
+from async_session_store._crossing import Crossing, refuse_event_loop, runs_event_loop
 from async_session_store._loop_thread import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
     DEFAULT_LEASE,
     DEFAULT_MAX_DOCUMENT_BYTES,
+    DEFAULT_POLL,
     DEFAULT_TURN_WAIT,
     AsyncSessionStore,
 )
 from async_session_store.abc import Backend
+from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
     InvalidInputError,
@@ -44,10 +46,16 @@ from async_session_store.models import (
     UserId,
 )
 from async_session_store.resumed_waits import ResumedWait
-from async_session_store.sync_claims import SyncWaitBlock, SyncWaitClaim, claim_in_loop
+from async_session_store.sync_claims import (
+    SyncExpiredWaits,
+    SyncWaitBlock,
+    SyncWaitClaim,
+    claim_in_loop,
+    claim_of,
+)
 from async_session_store.turns import Incoming, Turn
 
-__all__ = ["SessionStore", "SyncWaitClaim"]
+__all__ = ["SessionStore", "SyncExpiredWaits", "SyncWaitClaim"]
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
@@ -73,6 +81,8 @@ class SessionStore:
         backend: Where sessions are stored. The store opens and closes it.
         default_wait_ttl: The time to live of a wait that is registered without one.
         default_session_ttl: The time to live of a session that is created without one.
+        default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
+            for a worker after its deadline. None or 0 is not at all.
         max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
         portal: An anyio portal to an asyncio loop, which must run until the store is closed.
     """
@@ -83,6 +93,7 @@ class SessionStore:
         *,
         default_wait_ttl: TimeToLive | None = None,
         default_session_ttl: TimeToLive | None = None,
+        default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
         portal: BlockingPortal | None = None,
     ) -> None:
@@ -90,6 +101,7 @@ class SessionStore:
             backend,
             default_wait_ttl=default_wait_ttl,
             default_session_ttl=default_session_ttl,
+            default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
         )
         self._process = os.getpid()
@@ -109,6 +121,7 @@ class SessionStore:
         namespace: str | None = None,
         default_wait_ttl: TimeToLive | None = None,
         default_session_ttl: TimeToLive | None = None,
+        default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
         portal: BlockingPortal | None = None,
     ) -> Self:
@@ -117,6 +130,7 @@ class SessionStore:
             _urls.backend(url, namespace=namespace),
             default_wait_ttl=default_wait_ttl,
             default_session_ttl=default_session_ttl,
+            default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
             portal=portal,
         )
@@ -273,9 +287,20 @@ class SessionStore:
         session_key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None = None,
+        *,
+        expired_ttl: timedelta | float | None = None,
     ) -> SessionKey | None:
         """Store a session and route the scope to it, in one step; the key it detached, or None."""
-        return self._call(self._store.register_wait, ctx, user_id, scope, session_key, data, ttl)
+        return self._call(
+            self._store.register_wait,
+            ctx,
+            user_id,
+            scope,
+            session_key,
+            data,
+            ttl,
+            expired_ttl=expired_ttl,
+        )
 
     def register_wait_if_absent(
         self,
@@ -285,10 +310,19 @@ class SessionStore:
         session_key: SessionKey | str,
         data: SessionData,
         ttl: TimeToLive | None = None,
+        *,
+        expired_ttl: timedelta | float | None = None,
     ) -> bool:
         """Like :meth:`register_wait`, if no live wait is at the scope; whether it did."""
         return self._call(
-            self._store.register_wait_if_absent, ctx, user_id, scope, session_key, data, ttl
+            self._store.register_wait_if_absent,
+            ctx,
+            user_id,
+            scope,
+            session_key,
+            data,
+            ttl,
+            expired_ttl=expired_ttl,
         )
 
     def find_wait_by_scope(
@@ -363,18 +397,22 @@ class SessionStore:
         begin_at: ReplyScope | None = None,
     ) -> SyncWaitClaim | None:
         """Claim the wait at the scope, so that no other worker resumes it; None if none is live."""
-        ask = partial(
-            self._store.claim_wait,
-            ctx,
-            user_id,
-            scope,
-            lease=lease,
-            wait=wait,
-            delivery_id=delivery_id,
-            dedupe_ttl=dedupe_ttl,
-            begin_at=begin_at,
-        )
-        return claim_in_loop(ask, self._open_crossing())
+
+        async def ask() -> list[WaitClaim]:
+            claim = await self._store.claim_wait(
+                ctx,
+                user_id,
+                scope,
+                lease=lease,
+                wait=wait,
+                delivery_id=delivery_id,
+                dedupe_ttl=dedupe_ttl,
+                begin_at=begin_at,
+            )
+            return [] if claim is None else [claim]
+
+        claims = claim_in_loop(ask, self._open_crossing())
+        return claims[0] if claims else None
 
     @overload
     def resume_wait(
@@ -491,6 +529,46 @@ class SessionStore:
         )
         return SyncWaitBlock(block, self._open_crossing())
 
+    # --- Expired waits ------------------------------------------------------------------------
+
+    def claim_expired(
+        self,
+        ctx: TenantCtx | None = None,
+        *,
+        limit: int = 1,
+        lease: timedelta | float = DEFAULT_LEASE,
+    ) -> list[SyncWaitClaim]:
+        """Claim waits that nobody answered in time, the longest overdue first."""
+        ask = partial(self._store.claim_expired, ctx, limit=limit, lease=lease)
+        return claim_in_loop(ask, self._open_crossing())
+
+    def expired_waits(
+        self,
+        ctx: TenantCtx | None = None,
+        *,
+        lease: timedelta | float = DEFAULT_LEASE,
+        poll: timedelta | float = DEFAULT_POLL,
+    ) -> SyncExpiredWaits:
+        """Iterate over the waits that nobody answers, as they fall due, until ``stop()`` is called.
+
+        Like :meth:`AsyncSessionStore.expired_waits`, with ``for``.
+        """
+        _rules.fence(ctx)
+        _rules.duration("lease", lease)
+        claim_one = partial(self.claim_expired, ctx, lease=lease)
+        return SyncExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))
+
+    def expired_turn(
+        self, claim: SyncWaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
+    ) -> SyncWaitBlock[Turn[None, _M]]:
+        """Take the turn of a user who did not answer in time: remind, hand over, or let go.
+
+        Like :meth:`AsyncSessionStore.expired_turn`, but nothing can cancel a thread: see
+        :meth:`resume_wait`.
+        """
+        block = self._store.expired_turn(claim_of(claim), memory=memory, ttl=ttl)
+        return SyncWaitBlock(block, self._open_crossing())
+
     # --- Upkeep -------------------------------------------------------------------------------
 
     def purge_expired(self, limit: int = 1000) -> int:
@@ -501,6 +579,12 @@ class SessionStore:
 
     def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self._open_crossing().call(method, *args, **kwargs)
+
+    def _is_usable(self) -> bool:
+        crossing = self._crossing
+        if self._closed or crossing is None or crossing.is_forked:
+            return False
+        return crossing.is_running and not runs_event_loop()
 
     def _open_crossing(self) -> Crossing:
         if self._closed:

@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
+
+from typing_extensions import Self
 
 from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
@@ -16,10 +19,16 @@ from async_session_store._ending import end_quietly
 from async_session_store._new_waits import NewWait
 from async_session_store.abc import Keep
 from async_session_store.claims import WaitClaim
-from async_session_store.errors import SessionStoreError
+from async_session_store.errors import (
+    InvalidInputError,
+    SessionStoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from async_session_store.expired_waits import HandOuts, Outage
 from async_session_store.models import SessionRecord
 
-__all__ = ["SyncWaitClaim"]
+__all__ = ["SyncExpiredWaits", "SyncWaitClaim"]
 
 _ErrorType: TypeAlias = "type[BaseException] | None"
 _T = TypeVar("_T")
@@ -27,7 +36,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class SyncWaitClaim:
-    """A claim on a wait, from ``SessionStore.claim_wait``: ``WaitClaim`` without ``await``."""
+    """A claim on a wait, from a ``SessionStore``: ``WaitClaim`` without ``await``."""
 
     def __init__(self, claim: WaitClaim, crossing: Crossing) -> None:
         self._claim = claim
@@ -42,6 +51,11 @@ class SyncWaitClaim:
     def is_new(self) -> bool:
         """Whether an empty scope was claimed, so that a flow begins there."""
         return self._claim.is_new
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether this is a claim on an expired wait, from ``claim_expired``."""
+        return self._claim.is_expired
 
     @property
     def token(self) -> str:
@@ -183,21 +197,89 @@ def _give_back(block: WaitBlock[_T], crossing: Crossing) -> None:
 
 
 def claim_in_loop(
-    ask: Callable[[], Awaitable[WaitClaim | None]], crossing: Crossing
-) -> SyncWaitClaim | None:
-    """Claim a wait. If the thread is interrupted, give back a claim that was granted."""
+    ask: Callable[[], Awaitable[list[WaitClaim]]], crossing: Crossing
+) -> list[SyncWaitClaim]:
+    """Claim waits. If the thread is interrupted, give back the claims that were granted."""
     granted: list[WaitClaim] = []
 
     async def claim() -> None:
-        claim = await ask()
-        if claim is not None:
-            granted.append(claim)
+        granted.extend(await ask())
 
     try:
         crossing.call(claim)
-        return SyncWaitClaim(granted[0], crossing) if granted else None
+        return [SyncWaitClaim(one, crossing) for one in granted]
     except BaseException:
-        if granted:
+        for one in granted:
             with suppress(SessionStoreError):  # what was raised before matters more
-                crossing.call(end_quietly, granted[0].release)
+                crossing.call(end_quietly, one.release)
         raise
+
+
+def claim_of(claim: SyncWaitClaim) -> WaitClaim:
+    """Return the claim in the loop that a thread's claim stands for."""
+    if not isinstance(claim, SyncWaitClaim):
+        raise InvalidInputError("claim: give one from claim_expired or expired_waits")
+    # Not for users, as it belongs to the loop.
+    return claim._claim  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module
+
+
+class SyncExpiredWaits:
+    """Expired waits as they fall due: iterate over it with ``for``. ``ExpiredWaits`` for threads.
+
+    Threads may share it. A thread that waits for the next one looks at the store every ``poll``
+    seconds.
+    """
+
+    def __init__(
+        self,
+        claim_one: Callable[[], list[SyncWaitClaim]],
+        is_usable: Callable[[], bool],
+        poll: float,
+    ) -> None:
+        self._claim_one = claim_one
+        self._poll = poll
+        self._hand_outs = HandOuts(poll)
+        self._outage = Outage(is_usable)
+        self._is_stopped = False
+        # A lock in Python code could stay locked if a signal handler raises; this is written in C.
+        self._wake_ups: SimpleQueue[None] = SimpleQueue()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> SyncWaitClaim:
+        while not self._is_stopped:
+            claim = self._next()
+            if claim is not None:
+                return claim
+            self._pause()
+        raise StopIteration
+
+    def stop(self) -> None:
+        """Let the loops end, once their bodies are done with the waits that they have.
+
+        Any thread may call it, and a signal handler too.
+        """
+        self._is_stopped = True
+        self._wake_ups.put(None)
+
+    def _next(self) -> SyncWaitClaim | None:
+        """Claim the next expired wait. Return None if it is time for a pause."""
+        try:
+            claims = self._claim_one()
+        except (StoreTimeoutError, StoreUnavailableError) as error:
+            if not self._outage.may_pass(error):
+                raise
+            return None
+        self._outage.end()
+        for claim in claims:
+            if claim.record is None or not self._hand_outs.comes_too_soon(claim.record.key):
+                return claim
+            with suppress(SessionStoreError):  # then its lease ends
+                claim.release()
+        return None
+
+    def _pause(self) -> None:
+        with suppress(Empty):
+            self._wake_ups.get(timeout=self._poll)
+            self._wake_ups.put(None)  # for the next thread

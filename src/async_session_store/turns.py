@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, Generic, Protocol, TypeVar, cast
 
 from typing_extensions import NamedTuple, override
@@ -28,7 +29,7 @@ from async_session_store.models import (
 __all__ = ["Incoming", "Turn"]
 
 _I = TypeVar("_I", bound="Incoming")
-_I_co = TypeVar("_I_co", bound="Incoming", covariant=True)
+_I_co = TypeVar("_I_co", bound="Incoming | None", covariant=True)
 _M = TypeVar("_M")
 _T = TypeVar("_T")
 
@@ -83,14 +84,17 @@ class Turn(Generic[_I_co, _M]):
     nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
     Once the block has ended, these calls raise ``InvalidInputError``.
 
+    If nobody answered in time, :attr:`is_expired` is True, and there is no message. Then, without a
+    call, the flow ends; and after :meth:`keep` the expired wait is handed out again.
+
     Attributes:
         flow: The flow that is resumed or begins.
-        node: The question that the message answers, as it was passed to :meth:`ask`; None if the
-            flow begins.
+        node: The question that the message answers, or that nobody answered, as it was passed to
+            :meth:`ask`; None if the flow begins.
     """
 
     def __init__(
-        self, inbound: _I_co, scope: ReplyScope, claim: WaitClaim, plan: TurnPlan[_M]
+        self, inbound: _I_co, scope: ReplyScope | None, claim: WaitClaim, plan: TurnPlan[_M]
     ) -> None:
         self._inbound = inbound
         self._scope = scope
@@ -102,18 +106,23 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def inbound(self) -> _I_co:
-        """The message that came in, whole."""
+        """The message that came in, whole; None if :attr:`is_expired`."""
         return self._inbound
 
     @property
     def text(self) -> str | None:
         """What the user wrote, or the value of what they chose. None if there is neither."""
-        return self._inbound.text
+        return None if self._inbound is None else self._inbound.text
 
     @property
     def is_new(self) -> bool:
         """Whether a flow begins, because none waited for this message."""
         return self._claim.is_new
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether nobody answered in time, so that there is no message."""
+        return self._claim.is_expired
 
     @property
     def record(self) -> SessionRecord | None:
@@ -155,20 +164,33 @@ class Turn(Generic[_I_co, _M]):
         return self._plan.superseded
 
     def ask(
-        self, node: str, *, at: ReplyScope | None = None, ttl: TimeToLive | None = None
+        self,
+        node: str,
+        *,
+        at: ReplyScope | None = None,
+        ttl: TimeToLive | None = None,
+        expired_ttl: timedelta | float | None = None,
     ) -> None:
         """Save the memory, and wait for the answer to the next question.
 
         Args:
             node: The question. It is the :attr:`node` of the turn that gets the answer.
-            at: Where the answer is expected. The default is ``inbound.scope``.
+            at: Where the answer is expected. The default is ``inbound.scope``; if the flow has
+                expired, where it waited.
             ttl: How long to wait for it. The default is the ``ttl`` of the turn.
+            expired_ttl: How long to keep the wait for a worker if nobody answers within ``ttl``:
+                see ``register_wait``.
         """
         self._plan.check_unsettled()
         scope = self._scope if at is None else at
+        if scope is None:
+            raise InvalidInputError(
+                "at: where this flow waited cannot be read; give the scope of the next answer"
+            )
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
-        self._plan.said = _Question(_rules.cursor(node), scope, ttl)
+        _rules.expired_ttl("expired_ttl", expired_ttl)
+        self._plan.said = _Question(_rules.cursor(node), scope, ttl, expired_ttl)
 
     def end(self) -> None:
         """End the flow, and remove its session."""
@@ -187,6 +209,7 @@ class _Question(NamedTuple):
     cursor: SessionCursor
     at: ReplyScope
     ttl: TimeToLive | None
+    expired_ttl: timedelta | float | None
 
 
 class TurnSetting(NamedTuple, Generic[_M]):
@@ -214,7 +237,7 @@ class TurnPlan(Plan, Generic[_M]):
         self._memory: object = None
         self._read_as: MemoryType[object] | None = None
         self.flow: FlowId = record.data.flow_id if record else cast("FlowId", setting.flow)
-        self.said: _Question | Keep | None = KEEP if record else None
+        self.said: _Question | Keep | None = None
 
     def own_memory(self) -> _M:
         """Return the memory of the flow that the turn was opened for."""
@@ -253,8 +276,9 @@ class TurnPlan(Plan, Generic[_M]):
     def then(self) -> NewWait | Keep | None:
         if not isinstance(self.said, _Question):
             return self.said
-        cursor, at, ttl = self.said
-        return NewWait(at, self._data(cursor), self._setting.ttl if ttl is None else ttl)
+        cursor, at, ttl, expired_ttl = self.said
+        ttl = self._setting.ttl if ttl is None else ttl
+        return NewWait(at, self._data(cursor), ttl, expired_ttl=expired_ttl)
 
     def _data(self, cursor: SessionCursor) -> SessionData:
         if self._record is None:
@@ -282,4 +306,17 @@ def begin_turn(
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
     """Return a block's turn for a claim, and the plan that it shares with the block."""
     plan = TurnPlan(setting, user, claim.record)
+    if claim.record is not None:
+        plan.said = KEEP
     return Turn(inbound, scope, claim, plan), plan
+
+
+def begin_expired_turn(
+    ttl: TimeToLive | None, memory: MemoryType[_M], claim: WaitClaim
+) -> tuple[Turn[None, _M], TurnPlan[_M]]:
+    """Return a block's turn for a claim on an expired wait, and the plan that it shares."""
+    record = cast("SessionRecord", claim.record)
+    ctx = record.data.tenant_ctx
+    setting = TurnSetting(ctx, None, memory, ttl)
+    plan = TurnPlan(setting, cast("UserId", ctx.owner.user), record)
+    return Turn(None, record.scope, claim, plan), plan

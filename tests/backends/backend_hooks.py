@@ -43,8 +43,8 @@ class MemoryHooks(Hooks):
         assert isinstance(backend, MemoryBackend)
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
         expiring = [*backend._claims.entries, *backend._deliveries._entries]
-        queues = backend._queues._queues
-        return [*map(str, [*backend._sessions, *waits, *expiring, *queues])]
+        queues, kept = backend._queues._queues, backend._kept
+        return [*map(str, [*backend._sessions, *waits, *expiring, *queues, *kept._kept])]
 
 
 class SqliteHooks(SharedHooks):

@@ -549,6 +549,18 @@ async def test_w5_stale_members_are_not_listed_and_go_with_a_write(
     assert not redis_client.exists(rust.user(CTX))
 
 
+async def test_t5_a_key_that_is_another_owners_by_now_leaves_the_set(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    await register(store, "k", A, ttl=60)
+    shorten_deadlines(redis_client, namespace, 61)
+    await register(store, "k", A, of=ctx("u2"))
+    assert await store.purge_expired() == 1
+    assert await listed(store) == []
+    assert await listed(store, of=ctx("u2")) == ["k"]
+    assert await store.purge_expired() == 0
+
+
 async def test_t5_stale_entries_are_purged_and_nothing_else(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:

@@ -15,13 +15,16 @@ from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
+from async_session_store.testing.contract.expired_waits import ExpiredWaits
 from async_session_store.testing.contract.explaining import Explaining
 from async_session_store.testing.contract.following import Following
+from async_session_store.testing.contract.handing_out import HandingOut
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
 from async_session_store.testing.contract.owners import Owners
 from async_session_store.testing.contract.records import Records
+from async_session_store.testing.contract.reply_or_expiry import ReplyOrExpiry
 from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
 from async_session_store.testing.contract.shared_storage import SharedStorage
@@ -53,6 +56,9 @@ class SyncForm(
     Beginning,
     TurnsInOrder,
     TakingTurns,
+    ExpiredWaits,
+    ReplyOrExpiry,
+    HandingOut,
     ConditionalWrites,
     Concurrency,
     Lifecycle,

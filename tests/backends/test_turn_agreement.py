@@ -54,7 +54,7 @@ STEP: Final = 0.6
 MOST_SECONDS: Final = 0.35
 
 
-class _Wait(NamedTuple):
+class Wait(NamedTuple):
     """A wait to register; of the owner that is told otherwise, if it is None."""
 
     owner: Owner | None
@@ -62,17 +62,17 @@ class _Wait(NamedTuple):
     key: SessionKey
     context: str
     ttl: int | None
+    expired_ttl: int | None = None
 
     def stored(self, default: Owner) -> StoredWait:
         owner = self.owner or default
         of = CONTEXTS[owner]
-        scope = SCOPES[self.scope_hash]
-        return StoredWait(
-            owner, self.scope_hash, scope, self.key, data(self.context, of=of), self.ttl
-        )
+        scope, session = SCOPES[self.scope_hash], data(self.context, of=of)
+        times = self.ttl, self.expired_ttl
+        return StoredWait(owner, self.scope_hash, scope, self.key, session, *times)
 
 
-class _Caller:
+class Caller:
     """A backend, and what its callers hold: claims and places in queues."""
 
     def __init__(self, backend: Backend, rust: RustPeer | None = None) -> None:
@@ -90,7 +90,7 @@ class _Caller:
     async def act(self, name: str, arguments: dict[str, Any]) -> object:
         return await getattr(self, name)(**arguments)
 
-    async def put(self, wait: _Wait, *, only_if_absent: bool) -> object:
+    async def put(self, wait: Wait, *, only_if_absent: bool) -> object:
         return await self.backend.put_wait(wait.stored(OWNERS[0]), only_if_absent=only_if_absent)
 
     async def replace(self, key: SessionKey, of: Owner) -> object:
@@ -121,6 +121,12 @@ class _Caller:
             return found.claim, told(found.record)
         return found
 
+    async def claim_expired(self, fence: Owner | None, tokens: list[str]) -> object:
+        found = await self.backend.claim_expired(fence, tokens, 20_000)
+        claimed = [one for one in found if isinstance(one, Claimed)]
+        self.claims += [one.claim for one in claimed]
+        return [(one.claim, told(one.record)) for one in claimed], len(found)
+
     async def look(self, which: int) -> object:
         """Keep a place, or get the claim."""
         if not self.places:
@@ -138,12 +144,12 @@ class _Caller:
         ]
         return sorted(left, key=lambda one: one.name)
 
-    async def complete(self, which: int, then: _Wait | Keep | None, digest: bytes | None) -> object:
+    async def complete(self, which: int, then: Wait | Keep | None, digest: bytes | None) -> object:
         claim = self._claim(which)
         if claim is None:
             return None
         delivery = None if digest is None else Delivery(digest, 20_000)
-        following = then.stored(claim.owner) if isinstance(then, _Wait) else then
+        following = then.stored(claim.owner) if isinstance(then, Wait) else then
         return await self.backend.complete_claim(claim, delivery=delivery, then=following)
 
     async def release(self, which: int) -> object:
@@ -157,7 +163,7 @@ class _Caller:
     async def purge(self) -> None:
         await self.backend.purge(100)
 
-    async def rust_register(self, wait: _Wait) -> None:
+    async def rust_register(self, wait: Wait) -> None:
         of = CONTEXTS[wait.owner or OWNERS[0]]
         ttl = wait.ttl and wait.ttl // 1000
         assert self.rust is not None
@@ -252,8 +258,8 @@ digests = st.sampled_from([b"x" * 15, b"y" * 15])
 scope_lists = st.lists(hashes, min_size=1, max_size=3, unique=True)
 
 
-def waits(of: st.SearchStrategy[Owner | None]) -> st.SearchStrategy[_Wait]:
-    return st.builds(_Wait, of, hashes, keys, st.sampled_from(["x", "y"]), ttls)
+def waits(of: st.SearchStrategy[Owner | None]) -> st.SearchStrategy[Wait]:
+    return st.builds(Wait, of, hashes, keys, st.sampled_from(["x", "y"]), ttls)
 
 
 @st.composite
@@ -337,7 +343,7 @@ def opening(queued: int, *, begins: bool) -> list[tuple[str, dict[str, Any]]]:
     at, *_ = SCOPES
     request = {"owner": OWNERS[0], "scope_hashes": [at], "lease": 20_000, "deliveries": []}
     request |= {"begin_at": at, "queue": True}
-    wait = _Wait(OWNERS[0], at, KEYS[0], "first", None)
+    wait = Wait(OWNERS[0], at, KEYS[0], "first", None)
     return [
         *([] if begins else [("put", {"wait": wait, "only_if_absent": False})]),
         *(("claim", {**request, "token": f"{number:032}"}) for number in range(1 + queued)),
@@ -359,8 +365,8 @@ async def replay(
     namespace = f"{namespace}:{uuid.uuid4().hex}"  # of this history
     with TemporaryDirectory() as folder:
         callers = [
-            _Caller(MemoryBackend(clock=monotonic)),
-            _Caller(SqliteBackend(Path(folder, "sessions.db"), clock=wall, synchronous="NORMAL")),
+            Caller(MemoryBackend(clock=monotonic)),
+            Caller(SqliteBackend(Path(folder, "sessions.db"), clock=wall, synchronous="NORMAL")),
             *redis_callers(url, client, namespace),
         ]
 
@@ -372,17 +378,17 @@ async def replay(
         await act_alike(history, callers, advance)
 
 
-def redis_callers(url: str, client: redis.Redis, namespace: str) -> list[_Caller]:
+def redis_callers(url: str, client: redis.Redis, namespace: str) -> list[Caller]:
     short, long = f"{namespace}:short", f"{namespace}:long"
     return [
-        _Caller(RedisBackend.from_url(url, namespace=short), RustPeer(client, short)),
-        _Caller(LongWayBackend.from_url(url, namespace=long), RustPeer(client, long)),
+        Caller(RedisBackend.from_url(url, namespace=short), RustPeer(client, short)),
+        Caller(LongWayBackend.from_url(url, namespace=long), RustPeer(client, long)),
     ]
 
 
 async def act_alike(
     history: list[tuple[str, dict[str, Any]]],
-    callers: list[_Caller],
+    callers: list[Caller],
     advance: Callable[[float], None],
 ) -> None:
     """Let all do the same, and check that they get the same and leave the same."""

@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import Self
 
-from async_session_store import SessionStore, SyncWaitClaim
+from async_session_store import SessionStore, SyncExpiredWaits, SyncWaitClaim
 from async_session_store.abc import Backend
 
 THREADS = 100
@@ -51,6 +51,16 @@ class ThreadedStore:
         claim = await in_thread(self._store.claim_wait, *args, **kwargs)
         return None if claim is None else ThreadedClaim(claim)
 
+    async def claim_expired(self, *args: Any, **kwargs: Any) -> list[ThreadedClaim]:
+        claims = await in_thread(self._store.claim_expired, *args, **kwargs)
+        return [ThreadedClaim(claim) for claim in claims]
+
+    def expired_waits(self, *args: Any, **kwargs: Any) -> ThreadedWaits:
+        return ThreadedWaits(self._store.expired_waits(*args, **kwargs))
+
+    def expired_turn(self, claim: ThreadedClaim, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        return threaded_block(self._store.expired_turn, claim.claim, **kwargs)
+
     def resume_wait(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         return threaded_block(self._store.resume_wait, *args, **kwargs)
 
@@ -78,9 +88,28 @@ class ThreadedClaim:
     """Each call of the ``SyncWaitClaim`` is made in a worker thread."""
 
     def __init__(self, claim: SyncWaitClaim) -> None:
-        self._claim = claim
+        self.claim = claim
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._claim, name)
+        value = getattr(self.claim, name)
         is_call = callable(value) and name != "check"  # which is not async in either form
         return partial(in_thread, value) if is_call else value
+
+
+class ThreadedWaits:
+    """Each step of the ``SyncExpiredWaits`` is taken in a worker thread."""
+
+    def __init__(self, waits: SyncExpiredWaits) -> None:
+        self._waits = waits
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ThreadedClaim:
+        claim = await in_thread(next, self._waits, None)
+        if claim is None:
+            raise StopAsyncIteration
+        return ThreadedClaim(claim)
+
+    def stop(self) -> None:
+        self._waits.stop()

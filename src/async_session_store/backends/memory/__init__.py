@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
@@ -28,8 +28,10 @@ from async_session_store.abc import (
 from async_session_store.backends._time import utc
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.backends.memory._deliveries import Deliveries
+from async_session_store.backends.memory._kept_waits import KeptWaits
 from async_session_store.backends.memory._queues import Queues
-from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
+from async_session_store.backends.memory._sessions import Claim, Session
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["MemoryBackend"]
 
@@ -40,37 +42,7 @@ _SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or
 _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 
 
-class _Session:
-    """A stored session. Another one under its key replaces it; updates change it in place."""
-
-    __slots__ = (
-        *("data", "deadline", "expires_at", "key", "owner", "scope", "scope_hash", "version"),
-        "wait_id",
-    )
-
-    def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
-        self.key = key
-        self.owner = data.owner
-        self.data = data
-        self.version = self.wait_id = version
-        self.deadline = deadline
-        self.expires_at: datetime | None = None
-        self.scope_hash: str | None = None
-        self.scope: ReplyScope | None = None
-
-
-class _Claim:
-    """The holder of a claim on a scope, and the wait that was there, if any."""
-
-    __slots__ = ("is_superseded", "token", "wait_id")
-
-    def __init__(self, token: str, wait_id: int | None) -> None:
-        self.token = token
-        self.wait_id = wait_id
-        self.is_superseded = False
-
-
-_NOWHERE: Final[Mapping[str, _Session]] = {}
+_NOWHERE: Final[dict[str, Session]] = {}  # stays empty
 
 
 class MemoryBackend(Backend):
@@ -86,12 +58,13 @@ class MemoryBackend(Backend):
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._sessions: dict[SessionKey, _Session] = {}
-        self._waits: dict[Owner, dict[str, _Session]] = {}
+        self._sessions: dict[SessionKey, Session] = {}
+        self._waits: dict[Owner, dict[str, Session]] = {}
         self._deadlines = Deadlines(self._deadline_of)
-        self._claims: Expiring[tuple[Owner, str], _Claim] = Expiring()
+        self._claims: Expiring[tuple[Owner, str], Claim] = Expiring()
         self._deliveries = Deliveries()
         self._queues = Queues(clock)
+        self._kept = KeptWaits()
         self._writes = 0
 
     @override
@@ -106,6 +79,7 @@ class MemoryBackend(Backend):
         self._claims.clear()
         self._deliveries.clear()
         self._queues.clear()
+        self._kept.clear()
 
     @override
     async def ping(self) -> None:
@@ -148,8 +122,12 @@ class MemoryBackend(Backend):
 
     @override
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
-        session = self._visible(key, viewer, self._clock())
+        now = self._clock()
+        session = self._visible(key, viewer, now)
         if session is None:
+            expired = self._expired(key, now)
+            if expired is not None and (viewer is None or viewer.sees(expired.owner)):
+                self._end_expired(expired)
             return Outcome.MISSING
         self._supersede(session.owner, session.scope_hash)
         self._remove(session)
@@ -163,7 +141,10 @@ class MemoryBackend(Backend):
             return Outcome.MISSING
         session.deadline = math.inf if ttl is None else now + ttl / 1000
         session.expires_at = None
-        self._deadlines.add(session.key, session.deadline)
+        self._deadlines.add(session.key, session.deadline + session.kept)
+        if session.kept:
+            session.due = session.deadline
+            self._kept.add(session)
         return Outcome.DONE
 
     @override
@@ -213,7 +194,12 @@ class MemoryBackend(Backend):
     async def delete_wait(
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
-        session = self._waiting(owner, scope_hash, self._clock())
+        now = self._clock()
+        if self._kept:
+            for expired in self._all_expired(owner, now):
+                if expired.scope_hash == scope_hash and session_key in (None, expired.key):
+                    self._end_expired(expired)
+        session = self._waiting(owner, scope_hash, now)
         if session is None or (session_key is not None and session_key != session.key):
             return False
         if self._claims.entries:
@@ -223,6 +209,8 @@ class MemoryBackend(Backend):
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
+        for expired in self._all_expired(owner, self._clock()):
+            self._end_expired(expired)
         sessions = self._all_waiting(owner)
         for session in sessions:
             self._supersede(session.owner, session.scope_hash)
@@ -264,7 +252,16 @@ class MemoryBackend(Backend):
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        raise NotImplementedError
+        now = self._clock()
+        while self._kept.take_due(now, _PURGE_SLICE):
+            await checkpoint()
+        claimed: list[Claimed] = []
+        for session in self._kept.due(fence):
+            if len(claimed) == len(tokens):
+                break
+            if self._may_claim(session, tokens, now):
+                claimed.append(self._claim_expired(session, tokens[len(claimed)], lease, now))
+        return tuple(claimed)
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
@@ -283,33 +280,32 @@ class MemoryBackend(Backend):
             if before is not None and before.owner != then.owner:
                 return Outcome.FOREIGN
         session = self._waiting(claim.owner, claim.scope_hash, now)
-        is_as_claimed = (None if session is None else session.wait_id) == held.wait_id
-        is_as_claimed = is_as_claimed and not held.is_superseded
-        has_expired = (
-            session is None
-            and not held.is_superseded
-            and (claim.session_key is None or self._visible(claim.session_key, None, now) is None)
-        )
+        claimed = self._claimed(claim, held, session, now)
         self._end((claim.owner, claim.scope_hash))
         if delivery is not None:
             self._deliveries.add(claim.owner, delivery, now)
         if isinstance(then, StoredWait):
-            if not is_as_claimed and not has_expired:
-                return Outcome.MISSING
-            if session is not None:
-                self._remove(session)
-            self._put(then, self._sessions.get(then.key), now)
-            return Outcome.DONE
-        if not is_as_claimed:
-            return Outcome.MISSING
-        if then is None and session is not None:
-            self._remove(session)
-        return Outcome.DONE
+            may_follow = not held.is_superseded and (
+                session is claimed if session is not None else self._is_free(claim.session_key, now)
+            )
+            if claimed is not None:
+                self._remove(claimed)
+            if may_follow:
+                self._put(then, self._sessions.get(then.key), now)
+            return Outcome.DONE if may_follow else Outcome.MISSING
+        was_empty = held.wait_id is None and session is None and not held.is_superseded
+        if claimed is not None and then is None:
+            self._remove(claimed)
+        elif claimed is not None:
+            self._give_back(claim, now)
+        return Outcome.MISSING if claimed is None and not was_empty else Outcome.DONE
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        if self._held(claim, self._clock()) is None:
+        now = self._clock()
+        if self._held(claim, now) is None:
             return Outcome.DONE if self._queues.leave(claim.token) else Outcome.LOST
+        self._give_back(claim, now)
         self._end((claim.owner, claim.scope_hash))
         return Outcome.DONE
 
@@ -334,17 +330,17 @@ class MemoryBackend(Backend):
 
     # --- Looking up ---------------------------------------------------------------------------
 
-    def _visible(self, key: SessionKey, viewer: Owner | None, now: float) -> _Session | None:
+    def _visible(self, key: SessionKey, viewer: Owner | None, now: float) -> Session | None:
         session = self._sessions.get(key)
         if session is None or session.deadline <= now:
             return None
         return session if viewer is None or viewer.sees(session.owner) else None
 
-    def _waiting(self, owner: Owner, scope_hash: str, now: float) -> _Session | None:
+    def _waiting(self, owner: Owner, scope_hash: str, now: float) -> Session | None:
         session = self._waits.get(owner, _NOWHERE).get(scope_hash)
         return session if session is not None and session.deadline > now else None
 
-    def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> _Session | None:
+    def _first_waiting(self, owner: Owner, scope_hashes: Sequence[str]) -> Session | None:
         now, waiting = self._clock(), self._waits.get(owner, _NOWHERE)
         for scope_hash in scope_hashes:
             session = waiting.get(scope_hash)
@@ -352,13 +348,32 @@ class MemoryBackend(Backend):
                 return session
         return None
 
-    def _all_waiting(self, owner: Owner) -> list[_Session]:
+    def _all_waiting(self, owner: Owner) -> list[Session]:
         now = self._clock()
         waiting = self._waits.get(owner, _NOWHERE).values()
         live = [session for session in waiting if session.deadline > now]
         return sorted(live, key=lambda session: session.key)
 
-    def _record(self, session: _Session) -> SessionRecord:
+    def _expired(self, key: SessionKey | None, now: float) -> Session | None:
+        """Return the expired wait of a session."""
+        session = None if key is None else self._sessions.get(key)
+        return session if session is not None and session.is_expired_wait(now) else None
+
+    def _all_expired(self, owner: Owner, now: float) -> list[Session]:
+        kept = self._kept.of_owner(owner)
+        return [session for session in kept if session.is_expired_wait(now)]
+
+    def _may_claim(self, session: Session, tokens: Sequence[str], now: float) -> bool:
+        """Return whether an expired wait can be claimed, or is claimed by one of the tokens."""
+        if session.scope_hash is None or not session.is_expired_wait(now):
+            return False
+        place = session.owner, session.scope_hash
+        held = self._claims.get(place, now)
+        if held is not None:
+            return held.token in tokens and held.wait_id == session.wait_id
+        return not (self._queues and self._queues.is_behind("", place))
+
+    def _record(self, session: Session) -> SessionRecord:
         if session.expires_at is None and session.deadline < math.inf:
             # Told once, so that a session that did not change gives equal records.
             session.expires_at = self._wall_time(session.deadline)
@@ -378,9 +393,21 @@ class MemoryBackend(Backend):
         expires_at = self._record(session).expires_at
         return WaitState(session.key, expires_at=expires_at, claimed_until=claimed_until)
 
-    def _held(self, claim: ClaimKey, now: float) -> _Claim | None:
+    def _held(self, claim: ClaimKey, now: float) -> Claim | None:
         held = self._claims.get((claim.owner, claim.scope_hash), now)
         return held if held is not None and held.token == claim.token else None
+
+    def _claimed(
+        self, claim: ClaimKey, held: Claim, session: Session | None, now: float
+    ) -> Session | None:
+        """Return the wait that was claimed: the live one at the scope, or as an expired wait."""
+        if session is not None and session.wait_id == held.wait_id:
+            return None if held.is_superseded else session
+        expired = self._expired(claim.session_key, now)
+        return expired if expired is not None and expired.wait_id == held.wait_id else None
+
+    def _is_free(self, key: SessionKey | None, now: float) -> bool:
+        return key is None or self._visible(key, None, now) is None
 
     def _find_to_claim(
         self,
@@ -389,7 +416,7 @@ class MemoryBackend(Backend):
         token: str,
         begin_at: str | None,
         now: float,
-    ) -> tuple[tuple[Owner, str], _Session | None, bool] | None:
+    ) -> tuple[tuple[Owner, str], Session | None, bool] | None:
         """Return which scope to claim, what waits there, and whether it is the token's turn."""
         waiting, queues = self._waits.get(owner, _NOWHERE), self._queues
         if queues:
@@ -413,16 +440,34 @@ class MemoryBackend(Backend):
     # --- Changing -----------------------------------------------------------------------------
 
     def _claim(
-        self, place: tuple[Owner, str], session: _Session | None, token: str, lease: int, now: float
+        self, place: tuple[Owner, str], session: Session | None, token: str, lease: int, now: float
     ) -> Claimed:
         self._queues.leave(token)
         deadline = now + lease / 1000
         wait_id = None if session is None else session.wait_id
-        self._claims.set(place, _Claim(token, wait_id), deadline, now)
+        self._claims.set(place, Claim(token, wait_id), deadline, now)
         key, record = None, None
         if session is not None:
             key, record = session.key, self._record(session)
         return Claimed(ClaimKey(*place, token, key), record, self._wall_time(deadline))
+
+    def _claim_expired(self, session: Session, token: str, lease: int, now: float) -> Claimed:
+        place = session.owner, cast("str", session.scope_hash)
+        found = self._claim(place, session, token, lease, now)
+        return found._replace(claim=found.claim._replace(is_expired=True))
+
+    def _give_back(self, claim: ClaimKey, now: float) -> None:
+        """Put the wait behind all others that are due, if it was claimed as an expired one."""
+        expired = self._expired(claim.session_key, now) if claim.is_expired else None
+        if expired is not None:
+            self._kept.give_back(expired, now)
+
+    def _end_expired(self, session: Session) -> None:
+        """Remove an expired wait, and supersede a claim that is held on it."""
+        held = self._claims.entries.get((session.owner, session.scope_hash or ""))
+        if held is not None and held[0].wait_id == session.wait_id:
+            held[0].is_superseded = True
+        self._remove(session)
 
     def _end(self, place: tuple[Owner, str]) -> None:
         """End the claim on a scope, and wake the next in line."""
@@ -436,45 +481,66 @@ class MemoryBackend(Backend):
         if entry is not None:
             entry[0].is_superseded = True
 
-    def _put(self, wait: StoredWait, before: _Session | None, now: float) -> Registration:
+    def _put(self, wait: StoredWait, before: Session | None, now: float) -> Registration:
         """Register a wait, whose key is that of the session ``before``."""
-        owner, scope_hash, scope, key, data, ttl = wait
-        if self._claims.entries:  # mostly there are none, and to look takes a tenth of a cycle
+        owner, scope_hash, scope, key, data, ttl, expired_ttl = wait
+        if self._claims.entries:  # usually there are none, and to look takes a tenth of a cycle
             self._supersede(owner, scope_hash)
             if before is not None and before.deadline > now:
                 self._supersede(before.owner, before.scope_hash)
-        if before is not None:
+        if before is not None and before.is_expired_wait(now):
+            self._end_expired(before)
+        elif before is not None:
             self._remove(before)
         waiting = self._waits.setdefault(owner, {})
         holder = waiting.get(scope_hash)
-        session = waiting[scope_hash] = self._store(key, data, ttl, now)
+        session = waiting[scope_hash] = self._store(key, data, ttl, now, expired_ttl)
         session.scope_hash, session.scope = scope_hash, scope
-        if holder is None:
+        if holder is None or holder.is_expired_wait(now):
             return _REGISTERED
-        holder.scope_hash = holder.scope = None
+        self._detach(holder)
         if holder.deadline <= now:
             return _REGISTERED
         return Registration(Outcome.DONE, detached=holder.key)
 
-    def _store(self, key: SessionKey, data: SessionData, ttl: int | None, now: float) -> _Session:
+    def _detach(self, session: Session) -> None:
+        session.scope_hash = session.scope = None
+        if session.kept:
+            session.kept, session.due = 0.0, math.inf
+            self._kept.remove(session)
+
+    def _store(
+        self,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        now: float,
+        expired_ttl: int | None = None,
+    ) -> Session:
         deadline = math.inf if ttl is None else now + ttl / 1000
         self._writes += 1
-        session = self._sessions[key] = _Session(key, data, self._writes, deadline)
+        session = self._sessions[key] = Session(key, data, self._writes, deadline)
+        if expired_ttl is not None:
+            session.kept, session.due = expired_ttl / 1000, deadline
+            self._kept.add(session)
         if ttl is not None:
-            self._deadlines.add(key, deadline)
+            self._deadlines.add(key, deadline + session.kept)
         return session
 
-    def _remove(self, session: _Session) -> None:
+    def _remove(self, session: Session) -> None:
         del self._sessions[session.key]
-        if session.scope_hash is not None:
-            waiting = self._waits[session.owner]
-            del waiting[session.scope_hash]
-            if not waiting:
-                del self._waits[session.owner]
+        if session.kept:
+            self._kept.remove(session)
+        waiting = self._waits.get(session.owner, _NOWHERE)
+        if session.scope_hash is None or waiting.get(session.scope_hash) is not session:
+            return  # it waits nowhere, or is an expired wait whose scope another session has
+        del waiting[session.scope_hash]
+        if not waiting:
+            del self._waits[session.owner]
 
     def _deadline_of(self, key: SessionKey) -> float:
         session = self._sessions.get(key)
-        return math.inf if session is None else session.deadline
+        return math.inf if session is None else session.deadline + session.kept
 
     @property
     def _next_look(self) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import anyio
 
+from async_session_store._waking import wait_until_set
 from async_session_store.abc import PLACE_TTL
-from async_session_store.backends._waking import wait_until_set
 from async_session_store.models import Owner
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 from redis import exceptions
 
-from async_session_store.backends._waking import wait_until_set
+from async_session_store._waking import wait_until_set
 from async_session_store.backends.redis._protocol import pack, read_push, send
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Final
 
 import anyio
 
+from async_session_store._waking import wait_until_set
 from async_session_store.abc import ClaimKey
-from async_session_store.backends._waking import wait_until_set
 from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner
 

@@ -33,6 +33,7 @@ from async_session_store.testing.contract.builders import (
     register_if_absent,
 )
 from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.expired_waits import claim_all, claim_one, expired, keep
 from async_session_store.testing.contract.hooks import Hooks
 from async_session_store.testing.contract.taking_turns import Message, Order, toppings
 
@@ -94,6 +95,22 @@ async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
     if claimed is not None:
         with anyio.CancelScope(shield=True):
             await claimed.release()
+
+
+async def give_back_expired(store: AsyncSessionStore) -> None:
+    """Claim expired waits, and release them at once if that was not cancelled."""
+    for claimed in await claim_all(store):
+        with anyio.CancelScope(shield=True):
+            await claimed.release()
+
+
+async def ask_again(store: AsyncSessionStore) -> None:
+    """Take the turn of a user who did not answer."""
+    async for claimed in store.expired_waits(poll=0.01):
+        async with store.expired_turn(claimed, memory=Order) as turn:
+            await checkpoint()
+            turn.ask("again", ttl=600)
+        break
 
 
 async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -244,6 +261,29 @@ class Cancellation(Hooks):
                 await (await claim(store, A, delivery_id=f"{turns}")).release()
                 await clear(store, A)
         await self.advance(backend, 6)
+
+    async def test_r3_q2_cancelled_claims_on_expired_waits_are_not_held(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k1", A)
+        await keep(store, "k2", B)
+        await self.advance(backend, 61)
+        for turns in range(40):
+            await cancel_after(turns, lambda: give_back_expired(store))
+            assert sorted(await expired(store)) == ["k1", "k2"]
+
+    async def test_r3_q5_the_turn_of_an_expired_wait_is_taken_wholly_or_not_at_all(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for turns in range(40):
+            await keep(store, "k", A, ttl=10)
+            await self.advance(backend, 11)
+            await cancel_after(turns, lambda: ask_again(store))
+            if await find(store, A) is None:
+                assert await (await claim_one(store)).complete() is True
+            else:
+                assert await claim_all(store) == []
+                assert await (await claim(store, A)).complete() is True
 
     async def test_r3_n1_n3_a_turn_that_is_cancelled_and_repeated_is_taken_once(
         self, store: AsyncSessionStore

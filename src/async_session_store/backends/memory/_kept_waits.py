@@ -1,0 +1,96 @@
+"""The waits that are kept for a worker after their deadlines, and those that are due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final
+
+from async_session_store.backends.memory._deadlines import Deadlines
+from async_session_store.backends.memory._sessions import Session
+from async_session_store.models import Owner, SessionKey
+
+_DUE_TIME: Final = attrgetter("due")
+
+
+class KeptWaits:
+    """Sessions that are kept, and in the order in which they fell due, those that did."""
+
+    def __init__(self) -> None:
+        self._kept: dict[SessionKey, Session] = {}
+        self._by_owner: dict[Owner, dict[SessionKey, Session]] = {}
+        self._pending: Deadlines[SessionKey] = Deadlines(self._due_time)
+        self._due: dict[SessionKey, Session] = {}
+        self._due_by_tenancy: dict[Owner, dict[SessionKey, Session]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, session: Session) -> None:
+        """Keep a session, or note that its due time has moved."""
+        self._kept[session.key] = session
+        self._by_owner.setdefault(session.owner, {})[session.key] = session
+        self._pending.add(session.key, session.due)
+
+    def remove(self, session: Session) -> None:
+        """Keep a session no longer."""
+        del self._kept[session.key]
+        _discard(self._by_owner, session.owner, session.key)
+        self._remove_due(session)
+
+    def give_back(self, session: Session, now: float) -> None:
+        """Put a session behind all others that are due."""
+        self._remove_due(session)
+        session.due = now
+        self._add_due(session)
+
+    def of_owner(self, owner: Owner) -> list[Session]:
+        """Return an owner's sessions that are kept, due or not."""
+        return list(self._by_owner.get(owner, {}).values())
+
+    def take_due(self, now: float, most: int) -> bool:
+        """Look at ``most`` sessions at most that may have fallen due. Return whether more may."""
+        fell_due = [self._kept[key] for key in self._pending.due(now, most)]
+        for session in sorted(fell_due, key=_DUE_TIME):
+            self._add_due(session)
+        return self._pending.next_look <= now
+
+    def due(self, fence: Owner | None) -> Iterable[Session]:
+        """Return what is due behind a fence: an owner's, all of a tenancy's, or everything."""
+        if fence is None:
+            return self._due.values()
+        if fence.user is None:
+            return self._due_by_tenancy.get(fence, {}).values()
+        due = [session for session in self.of_owner(fence) if session.key in self._due]
+        return sorted(due, key=_DUE_TIME)
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._by_owner.clear()
+        self._pending.clear()
+        self._due.clear()
+        self._due_by_tenancy.clear()
+
+    def _due_time(self, key: SessionKey) -> float:
+        session = self._kept.get(key)
+        return math.inf if session is None else session.due
+
+    def _add_due(self, session: Session) -> None:
+        self._due[session.key] = session
+        self._due_by_tenancy.setdefault(_tenancy(session), {})[session.key] = session
+
+    def _remove_due(self, session: Session) -> None:
+        if self._due.pop(session.key, None) is not None:
+            _discard(self._due_by_tenancy, _tenancy(session), session.key)
+
+
+def _tenancy(session: Session) -> Owner:
+    return session.owner._replace(user=None)
+
+
+def _discard(groups: dict[Owner, dict[SessionKey, Session]], owner: Owner, key: SessionKey) -> None:
+    group = groups[owner]
+    del group[key]
+    if not group:
+        del groups[owner]

@@ -1,0 +1,148 @@
+"""Expired waits, handed out one by one as they fall due."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+from typing_extensions import Self
+
+from async_session_store._ending import end_quietly
+from async_session_store._waking import wait_until_set
+from async_session_store.claims import WaitClaim
+from async_session_store.errors import StoreTimeoutError, StoreUnavailableError
+from async_session_store.models import SessionKey
+
+__all__ = ["ExpiredWaits"]
+
+_logger = logging.getLogger("async_session_store")
+
+
+class HandOuts:
+    """The waits that were handed out in the last seconds.
+
+    A wait that a worker gives back is due again at once. If the worker fails each time, it would
+    do nothing else, as fast as it can.
+
+    Args:
+        seconds: How long to remember a wait.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._handed_out: dict[SessionKey, float] = {}  # the oldest first
+
+    def comes_too_soon(self, key: SessionKey) -> bool:
+        """Return whether a wait was handed out a moment ago. If not, it is handed out now."""
+        now = time.monotonic()
+        while self._handed_out:
+            oldest = next(iter(self._handed_out))
+            if self._handed_out[oldest] + self._seconds > now:
+                break
+            del self._handed_out[oldest]
+        if key in self._handed_out:
+            return True
+        self._handed_out[key] = now
+        return False
+
+
+class Outage:
+    """Whether the storage is away for now, so that a failed call is worth repeating.
+
+    Args:
+        is_usable: Whether the store is open, and may be called from here.
+    """
+
+    def __init__(self, is_usable: Callable[[], bool]) -> None:
+        self._is_usable = is_usable
+        self._was_answered = False
+        self._lasts = False
+
+    def may_pass(self, error: Exception) -> bool:
+        """Return whether to go on after an error.
+
+        A first call that fails is not repeated: it may be a mistake that no patience mends.
+        """
+        if not self._was_answered or not self._is_usable():
+            return False
+        if not self._lasts:
+            _logger.warning("expired waits cannot be claimed; trying again", exc_info=error)
+        self._lasts = True
+        return True
+
+    def end(self) -> None:
+        """Note that a call was answered."""
+        if self._lasts:
+            _logger.warning("expired waits can be claimed again")
+        self._lasts = False
+        self._was_answered = True
+
+
+class ExpiredWaits:
+    """Expired waits as they fall due: iterate over it with ``async for``.
+
+    Each item is a claim, which the loop's body completes or releases; ``expired_turn`` does so by
+    itself. No claim is held that was not handed out, so the loop may be left or cancelled at any
+    time. Once the loop has begun, it lasts through an outage of the storage, until the store is
+    closed: then it raises ``StoreUnavailableError``.
+
+    Several tasks may iterate over one object, and share what falls due.
+    """
+
+    def __init__(
+        self,
+        claim_one: Callable[[], Awaitable[list[WaitClaim]]],
+        is_usable: Callable[[], bool],
+        poll: float,
+    ) -> None:
+        self._claim_one = claim_one
+        self._poll = poll
+        self._hand_outs = HandOuts(poll)
+        self._outage = Outage(is_usable)
+        self._is_stopped = False
+        self._pauses: set[anyio.Event] = set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WaitClaim:
+        while not self._is_stopped:
+            claim = await self._next()
+            if claim is not None:
+                return claim
+            await self._pause()
+        raise StopAsyncIteration
+
+    def stop(self) -> None:
+        """Let the loop end once its body is done with the wait that it has, if any.
+
+        Call it in the store's event loop, for example when the program shuts down.
+        """
+        self._is_stopped = True
+        for pause in self._pauses:
+            pause.set()
+
+    async def _next(self) -> WaitClaim | None:
+        """Claim the next expired wait. Return None if it is time for a pause."""
+        try:
+            claims = await self._claim_one()
+        except (StoreTimeoutError, StoreUnavailableError) as error:
+            if not self._outage.may_pass(error):
+                raise
+            return None
+        self._outage.end()
+        for claim in claims:
+            if claim.record is None or not self._hand_outs.comes_too_soon(claim.record.key):
+                return claim
+            await end_quietly(claim.release)
+        return None
+
+    async def _pause(self) -> None:
+        pause = anyio.Event()
+        self._pauses.add(pause)
+        try:
+            await wait_until_set(pause, self._poll)
+        finally:
+            self._pauses.discard(pause)

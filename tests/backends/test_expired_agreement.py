@@ -1,0 +1,157 @@
+"""The backends hand out expired waits alike, whatever the history; so do Redis's short ways."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import anyio
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_turn_agreement import (
+    KEYS,
+    MAX_BYTES,
+    OWNERS,
+    Caller,
+    Wait,
+    call,
+    hashes,
+    keys,
+    owners,
+    redis_callers,
+    state_of,
+    which,
+)
+
+from async_session_store import KEEP
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.sqlite import SqliteBackend
+from clock import Clock, shorten_deadlines
+from redis_server import RedisServer
+
+TICK: Final = 0.002
+"""Seconds between two steps: what falls due in one millisecond may come in any order."""
+
+FENCES: Final = (None, None, OWNERS[0]._replace(user=None), *OWNERS)
+
+waits = st.builds(
+    Wait,
+    owners,
+    hashes,
+    keys,
+    st.sampled_from(["x", "y"]),
+    st.sampled_from([10_000, 10_000, 30_000, None]),
+    st.sampled_from([15_000, 15_000, 60_000, None]),
+)
+followers = st.builds(
+    Wait,
+    st.none() | st.none() | owners,
+    hashes,
+    keys,
+    st.just("then"),
+    st.sampled_from([10_000, 30_000]),
+    st.sampled_from([15_000, None]),
+)
+tokens = st.lists(st.uuids(version=4).map(lambda one: one.hex), min_size=1, max_size=3)
+
+
+@st.composite
+def claims(draw: st.DrawFn) -> dict[str, Any]:
+    scopes = draw(st.lists(hashes, min_size=1, max_size=2, unique=True))
+    return {
+        "token": draw(st.uuids(version=4)).hex,
+        "owner": draw(owners),
+        "scope_hashes": scopes,
+        "lease": 20_000,
+        "deliveries": [],
+        "begin_at": draw(st.none() | st.sampled_from(scopes)),
+        "queue": False,
+    }
+
+
+putting = call("put", wait=waits, only_if_absent=st.booleans())
+advancing = call("advance", seconds=st.sampled_from([5, 11, 11, 21]))
+claiming_expired = call("claim_expired", fence=st.sampled_from(FENCES), tokens=tokens)
+completing = call(
+    "complete", which=which, then=st.none() | st.just(KEEP) | followers, digest=st.none()
+)
+histories = st.lists(
+    st.one_of(
+        *[putting] * 4,
+        *[advancing] * 4,
+        *[claiming_expired] * 4,
+        *[completing] * 3,
+        st.tuples(st.just("claim"), claims()),
+        call("release", which=which),
+        call("renew", which=which),
+        call("replace", key=keys, of=owners),
+        call("delete", key=keys),
+        call("touch", key=keys, ttl=st.sampled_from([10_000, 30_000, None])),
+        call("delete_wait", owner=owners, at=hashes, key=st.none() | keys),
+        call("delete_waits", owner=owners),
+        call("purge"),
+    ),
+    max_size=25,
+)
+
+
+@given(history=histories)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    history: list[tuple[str, dict[str, Any]]],
+) -> None:
+    async def replay() -> None:
+        monotonic, wall = Clock(), Clock(time.time)
+        place = f"{namespace}:{uuid.uuid4().hex}"  # of this history
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "sessions.db")
+            callers = [
+                Caller(MemoryBackend(clock=monotonic)),
+                Caller(SqliteBackend(file, clock=wall, synchronous="NORMAL")),
+                *redis_callers(redis_server.unix_url, redis_client, place),
+            ]
+
+            def advance(seconds: float) -> None:
+                monotonic.advance(seconds)
+                wall.advance(seconds)
+                shorten_deadlines(redis_client, place, seconds)
+
+            async with AsyncExitStack() as stack:
+                for caller in callers:
+                    await caller.backend.open(max_document_bytes=MAX_BYTES)
+                    stack.push_async_callback(caller.backend.aclose)
+                for name, arguments in history:
+                    await anyio.sleep(TICK)
+                    if name == "advance":
+                        advance(arguments["seconds"])
+                        continue
+                    found = [await caller.act(name, arguments) for caller in callers]
+                    assert found == [found[0]] * len(found), name
+                states = [await state_of(caller.backend) for caller in callers]
+                assert states == [states[0]] * len(states)
+                await check_nothing_is_left(callers, advance)
+
+    anyio.run(replay)
+
+
+async def check_nothing_is_left(callers: list[Caller], advance: Any) -> None:
+    """Check that what is left can be removed, and is gone then."""
+    for caller in callers:
+        for key in KEYS:
+            await caller.delete(key)
+    advance(1000)
+    for caller in callers:
+        await caller.purge()
+        assert await caller.claim_expired(None, ["x" * 32]) == ([], 0)
+    stored = [caller.stored() for caller in callers if caller.rust is not None]
+    assert stored == [{}] * len(stored)
