@@ -150,12 +150,12 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         with closing(sqlite3.connect(path)) as database:
             ids = dict(database.execute("SELECT key, wait_id FROM sessions").fetchall())
             (version,) = database.execute("PRAGMA user_version").fetchone()
-        assert version == 5
+        assert version == 6
         assert ids.pop("created") is None
         assert len(set(ids.values())) == 2
         assert all(ids.values())
 
-    @pytest.mark.parametrize("version", [1, 2, 3, 4])
+    @pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
     async def test_9_claims_of_an_older_version_are_held_and_completed(
         self, tmp_path: Path, version: int
     ) -> None:
@@ -180,7 +180,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert record is not None
             assert (record.data, record.scope) == (data("next"), A)
 
-    @pytest.mark.parametrize("version", [2, 3, 4])
+    @pytest.mark.parametrize("version", [2, 3, 4, 5])
     async def test_n2_a_claim_of_an_older_version_is_superseded(
         self, tmp_path: Path, version: int
     ) -> None:
@@ -196,7 +196,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
 
     async def test_9_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
         schemas = []
-        for version in range(6):
+        for version in range(7):
             path = tmp_path / f"{version}.db"
             if version:
                 write_claimed(path, version)
@@ -211,7 +211,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         text = Path(__file__).parents[2].joinpath("docs/reference/wire-format.md")
         described = text.read_text(encoding="utf-8").split("## SQLite")[1]
         with closing(sqlite3.connect(":memory:")) as database:
-            run_scripts(database, 5)
+            run_scripts(database, 6)
             names = database.execute(
                 "SELECT tables.name, columns.name FROM sqlite_master AS tables,"
                 " pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"

@@ -240,7 +240,16 @@ class SqliteBackend(Backend):
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        raise NotImplementedError
+        brief = len(tokens) <= _FEW
+        is_due = await self._reading(
+            lambda tables: tables.expired.is_due(fence, tokens), brief=brief
+        )
+        found: tuple[Claimed | Unreadable, ...] | None = None if is_due else ()
+        while found is None:
+            found = await self._writing(
+                lambda tables: tables.expired.claim(fence, tokens, lease), brief=brief
+            )
+        return found
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
@@ -326,7 +335,8 @@ def _not_open() -> StoreUnavailableError:
 
 
 def _wait(wait: StoredWait) -> Wait:
-    return Wait(wait.scope_hash, wait.scope.encoded, wait.key, _document(wait.data), wait.ttl)
+    document = _document(wait.data)
+    return Wait(wait.scope_hash, wait.scope.encoded, wait.key, document, wait.ttl, wait.expired_ttl)
 
 
 def _document(data: SessionData) -> Document:

@@ -18,17 +18,16 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
+from async_session_store.backends.sqlite._kept import KeptRows
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
 from async_session_store.backends.sqlite._table import (
     COLUMNS,
     KEY,
-    OWNER,
-    Execute,
     Row,
     SessionTable,
     Wait,
     as_row,
-    owner_columns,
     session_key,
 )
 from async_session_store.models import Owner, SessionKey
@@ -59,8 +58,8 @@ _CLAIMED_KEY: Final = _CLAIMED_WAIT.format(f"{KEY}, CAST(sessions.wait_id AS BLO
 _CLAIMED_ROW: Final = _CLAIMED_WAIT.format(COLUMNS)
 _INSERT: Final = (
     "INSERT OR REPLACE INTO claims"
-    " (env, tenant, team, user, scope_hash, token, wait_id, deadline)"
-    " VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)"
+    " (env, tenant, team, user, scope_hash, token, wait_id, deadline, is_expired)"
+    " VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
 )
 _END: Final = f"DELETE FROM claims WHERE {_CLAIM}"
 _RENEW: Final = f"UPDATE claims SET deadline = ? WHERE {_CLAIM}"
@@ -119,6 +118,7 @@ class ClaimTable:
         self._clock = clock
         self._sessions = sessions
         self._queues = queues
+        self._kept = KeptRows(execute, clock)
         self._pause = SweepPause(clock)
 
     def claim(
@@ -132,7 +132,7 @@ class ClaimTable:
         begin_at: str | None,
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
-        self._sweep_a_few()
+        self.sweep_a_few()
         if any(self._was_delivered(owner, delivery) for delivery in deliveries):
             self._queues.leave(token)
             return Outcome.DUPLICATE
@@ -199,11 +199,15 @@ class ClaimTable:
         if row is not None and row.wait_id is None:
             return Unreadable(row.key, owner, "its wait has no identity")
         key, wait_id = (None, None) if row is None else (row.key, row.wait_id)
-        deadline = self._clock.after(lease)
-        place = (*owner_columns(owner), found.scope_hash)
-        self._execute(_INSERT, (*place, token, wait_id, deadline))
         claim = ClaimKey(owner, found.scope_hash, token, key)
-        return Claimed(claim, record, self._clock.utc(deadline))
+        return Claimed(claim, record, self.hold(claim, wait_id, lease))
+
+    def hold(self, claim: ClaimKey, wait_id: bytes | None, lease: int) -> datetime:
+        """Hold a claim on a wait, or on an empty scope. Return when the lease ends."""
+        deadline = self._clock.after(lease)
+        place = (*owner_columns(claim.owner), claim.scope_hash)
+        self._execute(_INSERT, (*place, claim.token, wait_id, deadline, claim.is_expired or None))
+        return self._clock.utc(deadline)
 
     def complete(
         self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
@@ -213,12 +217,20 @@ class ClaimTable:
         held = self._held(claim)
         if held is None:
             return Outcome.LOST
-        self._end(claim, delivery)
         if not held.is_as_claimed:
-            return Outcome.MISSING
+            is_kept = self._leave(claim, then)
+            self._end(claim, delivery)
+            return Outcome.DONE if is_kept else Outcome.MISSING
+        self._end(claim, delivery)
         if then is None and held.key is not None:
             self._sessions.remove(held.key)
         return Outcome.DONE
+
+    def _leave(self, claim: ClaimKey, then: Keep | None) -> bool:
+        """Remove or keep the claimed wait. Return whether it is an expired wait."""
+        if then is None:
+            return self._kept.remove(claim)
+        return self._kept.give_back(claim) if claim.is_expired else self._kept.is_claimed(claim)
 
     def _complete_with(self, claim: ClaimKey, delivery: Delivery | None, then: Wait) -> Outcome:
         """Complete a claim, and register a wait in place of the claimed one."""
@@ -232,6 +244,8 @@ class ClaimTable:
         if refusal is not None:
             return refusal
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
+        if not held.is_as_claimed:
+            self._kept.remove(claim)
         self._end(claim, delivery)
         if not is_replaceable:
             return Outcome.MISSING
@@ -279,6 +293,8 @@ class ClaimTable:
 
     def release(self, claim: ClaimKey) -> Outcome:
         """End a claim, or give up a place in a queue."""
+        if claim.is_expired:
+            self._kept.give_back(claim)
         if self._execute(_END, self._columns(claim)).rowcount or self._queues.leave(claim.token):
             return Outcome.DONE
         return Outcome.LOST
@@ -317,7 +333,7 @@ class ClaimTable:
         columns = (*owner_columns(owner), delivery.digest, self._clock.after(delivery.ttl))
         self._execute(_REMEMBER, columns)
 
-    def _sweep_a_few(self) -> None:
+    def sweep_a_few(self) -> None:
         if self._pause.is_over() and self.sweep(_SWEEP) < _SWEEP:
             self._pause.begin()
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from async_session_store import _random
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._expired import ExpiredWaits
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.backends.sqlite._opening import open_database
 from async_session_store.backends.sqlite._place import IN_MEMORY
@@ -47,6 +48,7 @@ class Tables:
     sessions: SessionTable
     claims: ClaimTable
     queues: QueueTable
+    expired: ExpiredWaits
 
 
 class Operation(NamedTuple):
@@ -85,7 +87,9 @@ class Database:
         execute, clock = self._connection.execute, Clock(settings.clock)
         sessions = SessionTable(execute, clock, max_document_bytes=settings.max_document_bytes)
         queues = QueueTable(execute, clock)
-        self._tables = Tables(sessions, ClaimTable(execute, clock, sessions, queues), queues)
+        claims = ClaimTable(execute, clock, sessions, queues)
+        expired = ExpiredWaits(execute, clock, sessions, claims, queues)
+        self._tables = Tables(sessions, claims, queues, expired)
 
     def close(self) -> None:
         try:

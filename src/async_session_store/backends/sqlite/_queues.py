@@ -6,16 +6,16 @@ from typing import Final
 
 from async_session_store.abc import PLACE_TTL
 from async_session_store.backends.sqlite._clock import Clock
-from async_session_store.backends.sqlite._table import OWNER, Execute, owner_columns
+from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
 # A deadline that no call can have set is that of no place: the clock was set back, or the row is
 # damaged. (Texts and blobs are greater than all numbers.) It would hold everyone up for ever.
 _LONGEST: Final = 2 * PLACE_TTL
-_LIVE: Final = "deadline BETWEEN ? AND ?"
+LIVE: Final = "queue.deadline BETWEEN ? AND ?"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"
 _IS_BEHIND: Final = (
-    f"SELECT 1 FROM queue WHERE {_AT_SCOPE} AND token <> ? AND {_LIVE}"
+    f"SELECT 1 FROM queue WHERE {_AT_SCOPE} AND token <> ? AND {LIVE}"
     " AND place < ifnull((SELECT place FROM queue WHERE token = ?), 9e99) LIMIT 1"
 )
 _TAKE: Final = (
@@ -24,11 +24,11 @@ _TAKE: Final = (
 )
 _KEEP: Final = "UPDATE queue SET scope_hash = ?, deadline = ? WHERE token = ?"
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
-_SWEEP: Final = f"DELETE FROM queue WHERE NOT {_LIVE}"
+_SWEEP: Final = f"DELETE FROM queue WHERE NOT {LIVE}"
 # In one pass: a place that looks for others ahead of it would meet the lost ones again and again.
 # Beside min(place), SQLite gives the token of the row that has it.
 _NEXT_IN_LINE: Final = (
-    f"SELECT CAST(token AS BLOB), min(place) FROM queue WHERE {_LIVE}"
+    f"SELECT CAST(token AS BLOB), min(place) FROM queue WHERE {LIVE}"
     " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.env = queue.env"
     " AND claims.tenant = queue.tenant AND claims.team = queue.team"
     " AND claims.user = queue.user AND claims.scope_hash = queue.scope_hash"
@@ -50,7 +50,7 @@ class QueueTable:
 
     def is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
         """Return whether someone who came before a token waits at a scope."""
-        columns = (*owner_columns(owner), scope_hash, token, *self._live(), token)
+        columns = (*owner_columns(owner), scope_hash, token, *self.live(), token)
         return self._execute(_IS_BEHIND, columns).fetchone() is not None
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
@@ -67,15 +67,15 @@ class QueueTable:
 
     def next_in_line(self) -> frozenset[str]:
         """Return the tokens whose turn it is: no one is ahead of them, and no claim is held."""
-        columns = (*self._live(), self._clock.now())
+        columns = (*self.live(), self._clock.now())
         return frozenset(_text(token) for token, _ in self._execute(_NEXT_IN_LINE, columns))
 
     def sweep(self) -> None:
         """Drop the places that were lost some time ago."""
-        first, last = self._live()
+        first, last = self.live()
         self._execute(_SWEEP, (first - PLACE_TTL, last))
 
-    def _live(self) -> tuple[int, int]:
+    def live(self) -> tuple[int, int]:
         """Return the first and the last deadline that a live place can have."""
         now = self._clock.now()
         return now + 1, now + _LONGEST

@@ -16,7 +16,7 @@ from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
-_VERSION: Final = 5
+_VERSION: Final = 6
 _STAMPED_SINCE: Final = 3  # from this version on, a file has the application id
 APPLICATION_ID: Final = 0x73657373
 _LOCK_PAUSE: Final = 0.005  # seconds

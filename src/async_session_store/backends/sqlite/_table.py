@@ -5,33 +5,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
-from async_session_store.models import (
-    EnvId,
-    Owner,
-    SessionData,
-    SessionKey,
-    SessionRecord,
-    TeamId,
-    TenantId,
-    UserId,
+from async_session_store.backends.sqlite._kept import END, WAITED_AT_SCOPE, KeptRows
+from async_session_store.backends.sqlite._sql import (
+    OWNER,
+    Execute,
+    OwnerColumns,
+    owner_columns,
+    stored_owner,
 )
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
-_REMEMBERED_OWNERS: Final = 1024
 
-Execute: TypeAlias = "Callable[[str, tuple[object, ...]], sqlite3.Cursor]"
-OwnerColumns: TypeAlias = "tuple[str, str, str, str]"
 _T = TypeVar("_T")
 
-OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
 _LIVE: Final = "(deadline IS NULL OR deadline > ?)"
 _AT_KEY: Final = f"key = ? AND {_LIVE}"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
@@ -40,13 +34,14 @@ _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 # As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
 # The driver raises for such a text, and then a whole list would fail for one row.
 KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
-COLUMNS: Final = (
-    f"{KEY}, sessions.env, sessions.tenant, sessions.team, sessions.user,"
-    " CAST(sessions.scope_hash AS BLOB), CAST(sessions.wait_id AS BLOB),"
+_OWNER_COLUMNS: Final = "sessions.env, sessions.tenant, sessions.team, sessions.user"
+CONTENT: Final = (
+    "CAST(sessions.scope_hash AS BLOB), CAST(sessions.wait_id AS BLOB),"
     " CASE typeof(sessions.deadline) WHEN 'text' THEN 'text' ELSE sessions.deadline END,"
     " CAST(sessions.document AS BLOB), CAST(sessions.context_json AS BLOB),"
     " CAST(sessions.scope AS BLOB)"
 )
+COLUMNS: Final = f"{KEY}, {_OWNER_COLUMNS}, {CONTENT}"
 _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
@@ -55,25 +50,46 @@ _OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT
 _KEY_AT_SCOPE: Final = f"SELECT {KEY} FROM sessions WHERE {_AT_SCOPE}"
 _KEYS_WAITING: Final = f"SELECT {KEY} FROM sessions WHERE {_WAITING} ORDER BY key"
 _VALUES: Final = (
-    " (env, tenant, team, user, key, scope_hash, wait_id, deadline, document, context_json, scope)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
+    " (env, tenant, team, user, key, scope_hash, wait_id,"
+    " deadline, expired_ttl, due, document, context_json, scope)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
 )
 _INSERT_OR_REPLACE: Final = f"INSERT OR REPLACE INTO sessions{_VALUES}"
 _INSERT_IF_FREE: Final = f"INSERT OR IGNORE INTO sessions{_VALUES}"
 _REPLACE_WAIT: Final = (
-    "UPDATE sessions SET wait_id = ?, deadline = ?, document = CAST(? AS TEXT), context_json = ?,"
-    " scope = CAST(? AS TEXT) WHERE key = ?"
+    "UPDATE sessions SET wait_id = ?, deadline = ?, expired_ttl = ?, due = ?,"
+    " document = CAST(? AS TEXT), context_json = ?, scope = CAST(? AS TEXT) WHERE key = ?"
 )
 _REPLACE: Final = "UPDATE sessions SET document = CAST(? AS TEXT), context_json = ? WHERE key = ?"
-_TOUCH: Final = f"UPDATE sessions SET deadline = ? WHERE {_AT_KEY}"
-_DETACH: Final = "UPDATE sessions SET scope_hash = NULL, scope = NULL WHERE key = ?"
+_TOUCH: Final = (
+    "UPDATE sessions SET deadline = ?, due = CASE WHEN expired_ttl IS NOT NULL THEN ? END"
+    f" WHERE {_AT_KEY}"
+)
+# It waits nowhere then, so it is not kept for a worker either.
+_DETACH: Final = (
+    "UPDATE sessions SET scope_hash = NULL, scope = NULL, expired_ttl = NULL, due = NULL"
+    " WHERE key = ?"
+)
+# What registering a wait may have to move out of its way. One statement costs less than several. It
+# has a row even if nothing is at the scope.
+_IN_THE_WAY: Final = (
+    "SELECT (SELECT expired_ttl IS NOT NULL FROM sessions WHERE key = ?),"
+    f" {KEY}, {_LIVE}, expired_ttl IS NOT NULL FROM (SELECT 1) LEFT JOIN sessions"
+    f" ON {OWNER} AND scope_hash = ?"
+)
 _DELETE_AT_KEY: Final = f"DELETE FROM sessions WHERE {_AT_KEY}"
-_DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_AT_SCOPE}"
-_DELETE_KEY_AT_SCOPE: Final = f"{_DELETE_AT_SCOPE} AND key = ?"
+_NAMED_AT_SCOPE: Final = f"{_AT_SCOPE} AND key = ifnull(?, key)"
+_DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_NAMED_AT_SCOPE}"
+# What a call that clears a scope has to do: mostly one thing of three.
+_TO_CLEAR: Final = (
+    f"SELECT EXISTS (SELECT 1 FROM sessions WHERE {_NAMED_AT_SCOPE}),"
+    f" EXISTS (SELECT 1 FROM claims WHERE {OWNER} AND scope_hash = ?),"
+    f" EXISTS (SELECT 1 FROM sessions WHERE {WAITED_AT_SCOPE} AND expired_ttl IS NOT NULL)"
+)
 _DELETE_WAITING: Final = f"DELETE FROM sessions WHERE {_WAITING}"
 _DELETE_EXPIRED: Final = (
-    "DELETE FROM sessions WHERE rowid IN"
-    " (SELECT rowid FROM sessions WHERE deadline <= ? ORDER BY deadline LIMIT ?)"
+    "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions"
+    f" WHERE deadline IS NOT NULL AND {END} <= ? ORDER BY {END} LIMIT ?)"
 )
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
 _SUPERSEDE_AT_KEY: Final = (
@@ -107,6 +123,7 @@ class Wait(NamedTuple):
     key: SessionKey
     document: Document
     ttl: int | None
+    expired_ttl: int | None
 
 
 class Row(NamedTuple):
@@ -142,6 +159,7 @@ class SessionTable:
         self._clock = clock
         self._max_document_bytes = max_document_bytes
         self._pause = SweepPause(clock)
+        self._kept = KeptRows(execute, clock)
 
     def ping(self) -> None:
         self._execute("SELECT 1 FROM sessions LIMIT 1", ())
@@ -149,8 +167,9 @@ class SessionTable:
     def insert(self, key: SessionKey, document: Document, ttl: int | None) -> None:
         self.sweep_a_few()
         place = (*owner_columns(document.owner), str(key), None, None)
-        content = (self._deadline(ttl), document.head, document.context_json, None)
-        self._execute(_INSERT_OR_REPLACE, place + content)
+        times = (self._deadline(ttl), None, None)
+        content = (document.head, document.context_json, None)
+        self._execute(_INSERT_OR_REPLACE, place + times + content)
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
         row = self.live(key)
@@ -164,7 +183,7 @@ class SessionTable:
         self, key: SessionKey, document: Document, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
         row = self.live(key)
-        if row is None or (viewer is not None and not viewer.sees(_owner(row[1:5]))):
+        if row is None or (viewer is not None and not viewer.sees(stored_owner(row[1:5]))):
             return Outcome.MISSING
         refusal = self.refusal(row, document.owner)
         if refusal is not None:
@@ -175,16 +194,19 @@ class SessionTable:
         return Outcome.DONE
 
     def delete(self, key: SessionKey, viewer: Owner | None) -> Outcome:
-        if viewer is not None and not self._sees(viewer, key):
-            return Outcome.MISSING
-        columns = (str(key), self._clock.now())
-        self._execute(_SUPERSEDE_AT_KEY, columns)
-        return _done(self._execute(_DELETE_AT_KEY, columns))
+        if viewer is None or self._sees(viewer, key):
+            columns = (str(key), self._clock.now())
+            self._execute(_SUPERSEDE_AT_KEY, columns)
+            if self._execute(_DELETE_AT_KEY, columns).rowcount:
+                return Outcome.DONE
+        self._kept.end_at_key(key, viewer)
+        return Outcome.MISSING
 
     def touch(self, key: SessionKey, ttl: int | None, viewer: Owner | None) -> Outcome:
         if viewer is not None and not self._sees(viewer, key):
             return Outcome.MISSING
-        columns = (self._deadline(ttl), str(key), self._clock.now())
+        deadline = self._deadline(ttl)
+        columns = (deadline, deadline, str(key), self._clock.now())
         return _done(self._execute(_TOUCH, columns))
 
     def put_wait(self, wait: Wait, *, only_if_absent: bool) -> Registration:
@@ -201,24 +223,37 @@ class SessionTable:
 
     def put(self, wait: Wait, before: Row | None) -> Registration:
         """Register a wait, in place of what is under its key and of what is at its scope."""
-        owner = wait.document.owner
         if before is not None and before.scope_hash is not None:
             self._execute(_SUPERSEDE_AT_KEY, (str(wait.key), self._clock.now()))
             if before.scope_hash == wait.scope_hash.encode():
                 self.replace_wait(wait)
                 return Registration(Outcome.DONE)
-        holder = self.find_wait(owner, [wait.scope_hash])
-        detached = None if holder == wait.key else holder
-        if detached is not None:
-            self._execute(_DETACH, (str(detached),))
+        detached = self._make_room(wait)
         # Also in place of an expired session at the scope. A trigger supersedes a claim there.
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
+    def _make_room(self, wait: Wait) -> SessionKey | None:
+        """Keep what must outlast the registration of a wait. Return the session it detaches."""
+        owner, scope_hash = wait.document.owner, wait.scope_hash
+        columns = (str(wait.key), self._clock.now(), *owner_columns(owner), scope_hash)
+        key_is_kept, stored, is_live, is_kept = self._execute(_IN_THE_WAY, columns).fetchone()
+        if key_is_kept:
+            self._kept.supersede(wait.key)
+        holder = session_key(stored)
+        if holder is None or holder == wait.key:
+            return None
+        if is_live:
+            self._execute(_DETACH, (str(holder),))
+            return holder
+        if is_kept:
+            self._kept.move_aside(owner, scope_hash)
+        return None
+
     def replace_wait(self, wait: Wait) -> None:
         """Register a wait in place of one with the same scope and key."""
         content = (wait.document.head, wait.document.context_json, wait.scope)
-        columns = (_new_wait_id(), self._deadline(wait.ttl), *content, str(wait.key))
+        columns = (_new_wait_id(), *self._times(wait), *content, str(wait.key))
         self._execute(_REPLACE_WAIT, columns)
 
     def remove(self, key: SessionKey) -> None:
@@ -250,21 +285,25 @@ class SessionTable:
         )
 
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
-        columns = (*owner_columns(owner), scope_hash, self._clock.now())
-        if session_key is None:
-            deleted = self._execute(_DELETE_AT_SCOPE, columns).rowcount > 0
-        else:
-            with_key = (*columns, str(session_key))
-            deleted = self._execute(_DELETE_KEY_AT_SCOPE, with_key).rowcount > 0
-        if deleted:
-            self._execute(_SUPERSEDE, columns[:5])
-        return deleted
+        place = (*owner_columns(owner), scope_hash)
+        named = (*place, self._clock.now(), None if session_key is None else str(session_key))
+        looked_at = (*named, *place, *place, scope_hash)
+        is_live, is_claimed, is_kept = self._execute(_TO_CLEAR, looked_at).fetchone()
+        if is_live:
+            self._execute(_DELETE_AT_SCOPE, named)
+        if is_live and is_claimed:
+            self._execute(_SUPERSEDE, place)
+        if is_kept:
+            self._kept.end_at_scope(owner, scope_hash, session_key)
+        return bool(is_live)
 
     def delete_waits(self, owner: Owner) -> int:
         place = owner_columns(owner)
         columns = (*place, self._clock.now())
         self._execute(_SUPERSEDE_ALL, (*place, *columns))
-        return self._execute(_DELETE_WAITING, columns).rowcount
+        deleted = self._execute(_DELETE_WAITING, columns).rowcount
+        self._kept.end_all(owner)
+        return deleted
 
     def sweep(self, limit: int) -> int:
         """Delete at most ``limit`` expired sessions. Return how many."""
@@ -280,7 +319,7 @@ class SessionTable:
 
     def _sees(self, viewer: Owner, key: SessionKey) -> bool:
         columns = self._owner_columns(key)
-        return columns is not None and viewer.sees(_owner(columns))
+        return columns is not None and viewer.sees(stored_owner(columns))
 
     def _owner_columns(self, key: SessionKey) -> OwnerColumns | None:
         columns = (str(key), self._clock.now())
@@ -349,8 +388,13 @@ class SessionTable:
     def _write_wait(self, statement: str, wait: Wait) -> sqlite3.Cursor:
         document = wait.document
         place = (*owner_columns(document.owner), str(wait.key), wait.scope_hash, _new_wait_id())
-        content = (self._deadline(wait.ttl), document.head, document.context_json, wait.scope)
-        return self._execute(statement, place + content)
+        content = (document.head, document.context_json, wait.scope)
+        return self._execute(statement, place + self._times(wait) + content)
+
+    def _times(self, wait: Wait) -> tuple[object, ...]:
+        """Return a wait's deadline, for how long it is kept after that, and when it is due."""
+        deadline = self._deadline(wait.ttl)
+        return deadline, wait.expired_ttl, None if wait.expired_ttl is None else deadline
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else self._clock.after(ttl)
@@ -358,12 +402,6 @@ class SessionTable:
 
 def _new_wait_id() -> str:
     return _random.stamp().hex()
-
-
-@lru_cache(_REMEMBERED_OWNERS)
-def owner_columns(owner: Owner) -> OwnerColumns:
-    """An owner as it is stored: as plain texts, which the driver binds faster than ids."""
-    return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
 
 
 def as_row(columns: Sequence[Any] | None) -> Row | None:
@@ -380,19 +418,8 @@ def session_key(stored: bytes | None) -> SessionKey | None:
         return None
 
 
-def _owner(columns: OwnerColumns) -> Owner:
-    env, tenant, team, user = columns
-    # Compared, and never given away: so not validated.
-    return Owner(
-        cast("EnvId", env),
-        cast("TenantId", tenant),
-        cast("TeamId | None", team or None),
-        cast("UserId | None", user or None),
-    )
-
-
 def _unreadable(row: Row, reason: str) -> Unreadable:
-    return Unreadable(row.key, _owner(row[1:5]), reason)
+    return Unreadable(row.key, stored_owner(row[1:5]), reason)
 
 
 def _done(cursor: sqlite3.Cursor) -> Outcome:

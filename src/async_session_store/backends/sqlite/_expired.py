@@ -1,0 +1,244 @@
+"""The SQL that hands expired waits out to workers, inside a transaction begun elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from async_session_store.abc import Claimed, ClaimKey, Unreadable
+from async_session_store.backends.sqlite._claims import ClaimTable
+from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
+from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
+from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._sql import Execute, owner_columns
+from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
+from async_session_store.models import Owner, SessionRecord
+
+_MOST_PASSED_BY: Final = 256  # rows in one transaction
+
+
+def _text(value: str, column: str) -> str:
+    """Select a text as a blob, and what is no text as NULL.
+
+    For a text that is not UTF-8 the driver raises, and then one row would stop all workers. No
+    claim can be on what is no text.
+    """
+    return f"CASE typeof(sessions.{column}) WHEN 'text' THEN CAST({value} AS BLOB) END"
+
+
+_COLUMNS: Final = ", ".join(
+    (
+        f"sessions.rowid, {_text(SCOPE_HASH, 'scope_hash')}, {KEY}",
+        *(_text(f"sessions.{column}", column) for column in ("env", "tenant", "team", "user")),
+        CONTENT,
+    )
+)
+_SAME_OWNER: Final = (
+    "{0}.env = sessions.env AND {0}.tenant = sessions.tenant"
+    " AND {0}.team = sessions.team AND {0}.user = sessions.user"
+)
+_SAME_SCOPE: Final = f"{_SAME_OWNER} AND {{0}}.scope_hash = {SCOPE_HASH}"
+_IS_HELD: Final = "typeof(claims.deadline) = 'integer' AND claims.deadline > ?"
+_DUE: Final = (
+    "due <= ? AND NOT EXISTS"
+    f" (SELECT 1 FROM claims WHERE {_SAME_SCOPE.format('claims')} AND {_IS_HELD})"
+    f" AND NOT EXISTS (SELECT 1 FROM queue WHERE {_SAME_SCOPE.format('queue')} AND {IS_IN_LINE})"
+)
+_TEAM: Final = "env = ? AND tenant = ? AND team = ?"
+# Left to itself, SQLite finds what is due for one user among all that is due in the team. A user
+# has few waits.
+_OF_ALL: Final = "INDEXED BY sessions_by_due WHERE"
+_OF_TEAM: Final = f"INDEXED BY sessions_by_team_and_due WHERE {_TEAM} AND"
+_OF_USER: Final = (
+    f"INDEXED BY sessions_by_scope WHERE {_TEAM} AND user = ? AND scope_hash IS NOT NULL AND"
+)
+_IS_DUE: Final = (
+    f"SELECT EXISTS (SELECT 1 FROM sessions {{}} {_DUE}),"
+    " EXISTS (SELECT 1 FROM claims WHERE is_expired IS NOT NULL)"
+)
+_FIND_DUE: Final = f"SELECT {IS_KEPT}, {_COLUMNS} FROM sessions {{}} {_DUE} ORDER BY due LIMIT ?"
+_HOLDS: Final = f"token = ? AND is_expired IS NOT NULL AND {_IS_HELD}"
+_HOLDS_ANY: Final = f"SELECT 1 FROM claims WHERE {_HOLDS}"
+_FIND_HELD: Final = (
+    f"SELECT claims.deadline, {IS_KEPT}, {_COLUMNS} FROM claims LEFT JOIN sessions"
+    f" ON {_SAME_OWNER.format('claims')} AND sessions.scope_hash >= claims.scope_hash"
+    " AND sessions.scope_hash < claims.scope_hash || ';'"
+    f" AND sessions.wait_id = claims.wait_id WHERE {_HOLDS}"
+)
+_CORRECT_DUE: Final = (
+    "UPDATE sessions SET due = CASE WHEN typeof(deadline) = 'integer' AND deadline > ?"
+    " AND expired_ttl IS NOT NULL AND scope_hash IS NOT NULL THEN deadline END WHERE rowid = ?"
+)
+_NEVER_DUE: Final = "UPDATE sessions SET due = NULL WHERE rowid = ?"
+
+
+class _Found(NamedTuple):
+    """A row that is due, or that a claim is held on. Texts are None if they are not valid."""
+
+    is_kept: bool
+    rowid: int
+    scope_hash: str | None
+    key: bytes | None
+    owner: tuple[str | None, ...]
+    content: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> _Found:
+        is_kept, rowid, scope_hash, key, *others = columns
+        owner = tuple(map(_decoded, others[:4]))
+        return cls(bool(is_kept), rowid, _decoded(scope_hash), key, owner, tuple(others[4:]))
+
+    @property
+    def place(self) -> tuple[str | None, ...]:
+        return *self.owner, self.scope_hash
+
+
+class _Claimable(NamedTuple):
+    """An expired wait that can be claimed, or is claimed already."""
+
+    claim: ClaimKey
+    record: SessionRecord
+    wait_id: bytes
+
+
+class ExpiredWaits:
+    """The expired waits that a worker can have.
+
+    Args:
+        execute: Executes one statement.
+        clock: The clock that decides what is due.
+        sessions: Reads the documents.
+        claims: Holds the claims.
+        queues: Tells which places in the queues are live.
+    """
+
+    def __init__(
+        self,
+        execute: Execute,
+        clock: Clock,
+        sessions: SessionTable,
+        claims: ClaimTable,
+        queues: QueueTable,
+    ) -> None:
+        self._execute = execute
+        self._clock = clock
+        self._sessions = sessions
+        self._claims = claims
+        self._queues = queues
+
+    def is_due(self, fence: Owner | None, tokens: Sequence[str]) -> bool:
+        """Return whether :meth:`claim` would have something to do."""
+        within, columns = _within(fence)
+        found = self._execute(_IS_DUE.format(within), (*columns, *self._times())).fetchone()
+        is_due, any_is_held = found
+        if is_due or not any_is_held:
+            return bool(is_due)
+        now = self._clock.now()
+        return any(self._execute(_HOLDS_ANY, (token, now)).fetchone() for token in tokens)
+
+    def claim(
+        self, fence: Owner | None, tokens: Sequence[str], lease: int
+    ) -> tuple[Claimed | Unreadable, ...] | None:
+        """Claim what is due. Return None if that took too long, so that it must be called again."""
+        self._claims.sweep_a_few()
+        found: list[Claimed | Unreadable] = []
+        free: list[str] = []
+        for token in tokens:
+            held = self._held(token)
+            if held is None:
+                free.append(token)
+            else:
+                found += held
+        passed_by = 0
+        while free and (due := self._due(fence, len(free))):
+            handed_out = self._hand_out(due, free, lease)
+            found += handed_out
+            passed_by += len(due) - len(handed_out)
+            if passed_by >= _MOST_PASSED_BY:
+                return tuple(found) or None
+        return tuple(found)
+
+    def _held(self, token: str) -> tuple[Claimed, ...] | None:
+        """Return what a token has claimed before, as it is. None if it holds no claim."""
+        now = self._clock.now()
+        columns = self._execute(_FIND_HELD, (now, now, token, now)).fetchone()
+        if columns is None:
+            return None
+        deadline, *row = columns
+        held = _Found.of(row)
+        claimable = self._examined(held, token) if held.is_kept else None
+        if not isinstance(claimable, _Claimable):
+            return ()  # it was ended meanwhile, or damaged
+        return (Claimed(claimable.claim, claimable.record, self._clock.utc(deadline)),)
+
+    def _due(self, fence: Owner | None, limit: int) -> list[_Found]:
+        within, fenced = _within(fence)
+        now = self._clock.now()
+        columns = (now, now, *fenced, *self._times(), limit)
+        return [_Found.of(row) for row in self._execute(_FIND_DUE.format(within), columns)]
+
+    def _times(self) -> tuple[int, ...]:
+        now = self._clock.now()
+        return now, now, *self._queues.live()
+
+    def _hand_out(
+        self, due: Sequence[_Found], free: list[str], lease: int
+    ) -> list[Claimed | Unreadable]:
+        """Claim what can be claimed, one wait at each scope, with tokens that this takes away."""
+        handed_out: list[Claimed | Unreadable] = []
+        claimed = set[object]()
+        for one in due:
+            if not one.is_kept:
+                # It is over, or a process with an older version of the library moved its deadline.
+                self._execute(_CORRECT_DUE, (self._clock.now(), one.rowid))
+            elif one.place not in claimed:
+                item = self._handed_out(one, free[-1], lease)
+                if isinstance(item, Claimed):
+                    claimed.add(one.place)
+                if item is not None:
+                    handed_out.append(item)
+                    free.pop()
+        return handed_out
+
+    def _handed_out(self, one: _Found, token: str, lease: int) -> Claimed | Unreadable | None:
+        claimable = self._examined(one, token)
+        if not isinstance(claimable, _Claimable):
+            self._execute(_NEVER_DUE, (one.rowid,))
+            return claimable
+        claim, record, wait_id = claimable
+        return Claimed(claim, record, self._claims.hold(claim, wait_id, lease))
+
+    def _examined(self, found: _Found, token: str) -> _Claimable | Unreadable | None:
+        """Return what is to be claimed, or None if the row is no session."""
+        key = session_key(found.key)
+        if key is None:
+            return None
+        env, tenant, team, user = found.owner
+        if env is None or tenant is None or team is None or user is None:
+            return Unreadable(key, None, "its owner is no text")
+        row = Row(key, env, tenant, team, user, *found.content)
+        record = self._sessions.record(row)
+        if isinstance(record, Unreadable):
+            return record
+        if row.wait_id is None or found.scope_hash is None:
+            return Unreadable(key, record.data.owner, "its wait has no identity or no scope")
+        if not row.belongs_to(record.data.owner):
+            return Unreadable(key, None, "its owner is not that of its document")
+        claim = ClaimKey(record.data.owner, found.scope_hash, token, key, is_expired=True)
+        return _Claimable(claim, record, row.wait_id)
+
+
+def _within(fence: Owner | None) -> tuple[str, tuple[str, ...]]:
+    """Return how to find only the waits of a fence, and what to bind in that."""
+    if fence is None:
+        return _OF_ALL, ()
+    columns = owner_columns(fence)
+    return (_OF_TEAM, columns[:3]) if fence.user is None else (_OF_USER, columns)
+
+
+def _decoded(stored: bytes | None) -> str | None:
+    try:
+        return None if stored is None else stored.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,125 @@
+"""The SQL of the rows of expired waits, inside a transaction begun elsewhere.
+
+Such a row is past its deadline, but not yet to be deleted. If another session was registered at its
+scope, it was moved aside: its ``scope_hash`` is that of the scope, a colon and its key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from async_session_store.abc import ClaimKey
+from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns, stored_owner
+from async_session_store.models import Owner, SessionKey
+
+# The expression of the index sessions_by_end.
+END: Final = (
+    "CASE WHEN expired_ttl IS NULL THEN sessions.deadline"
+    " WHEN typeof(expired_ttl) = 'integer' AND expired_ttl > 0"
+    " AND typeof(sessions.deadline) = 'integer' THEN sessions.deadline + expired_ttl"
+    " ELSE sessions.deadline END"
+)
+IS_KEPT: Final = f"(sessions.deadline <= ? AND {END} > ? AND sessions.scope_hash IS NOT NULL)"
+# Where a row waited, also if it was moved aside.
+SCOPE_HASH: Final = (
+    "substr(sessions.scope_hash, 1, instr(sessions.scope_hash || ':', ':') - 1)"  # without ":key"
+)
+WAITED_AT_SCOPE: Final = f"{OWNER} AND scope_hash >= ? AND scope_hash < ? || ';'"  # ":" + 1
+
+_AT_KEY: Final = f"key = ? AND {IS_KEPT}"
+_AT_SCOPE: Final = f"{WAITED_AT_SCOPE} AND {IS_KEPT}"
+_KEY_AT_SCOPE: Final = f"{_AT_SCOPE} AND key = ?"
+_OF_OWNER: Final = f"{OWNER} AND {IS_KEPT}"
+_CLAIMED: Final = (
+    f"{_AT_KEY} AND wait_id = (SELECT wait_id FROM claims"
+    f" WHERE {OWNER} AND scope_hash = ? AND deadline > ? AND token = ?)"
+)
+_SUPERSEDE: Final = (
+    "UPDATE claims SET superseded = 1"
+    " WHERE (env, tenant, team, user, scope_hash, wait_id) IN"
+    f" (SELECT env, tenant, team, user, {SCOPE_HASH}, wait_id FROM sessions WHERE {{}})"
+)
+_DELETE: Final = "DELETE FROM sessions WHERE {}"
+_OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
+_SUPERSEDE_AT_KEY: Final = _SUPERSEDE.format(_AT_KEY)
+_MOVE_ASIDE: Final = (
+    "UPDATE sessions SET scope_hash = scope_hash || ':' || key"
+    f" WHERE {OWNER} AND scope_hash = ? AND {IS_KEPT}"
+)
+_FIND_CLAIMED: Final = f"SELECT 1 FROM sessions WHERE {_CLAIMED}"
+_DELETE_CLAIMED: Final = _DELETE.format(_CLAIMED)
+_GIVE_BACK: Final = f"UPDATE sessions SET due = ? WHERE {_CLAIMED}"
+
+
+class KeptRows:
+    """The rows of expired waits.
+
+    Args:
+        execute: Executes one statement.
+        clock: The clock that decides which waits are expired waits.
+    """
+
+    def __init__(self, execute: Execute, clock: Clock) -> None:
+        self._execute = execute
+        self._clock = clock
+
+    # --- Of a claim that is still held --------------------------------------------------------
+
+    def is_claimed(self, claim: ClaimKey) -> bool:
+        """Return whether the wait that was claimed is an expired wait by now."""
+        return self._execute(_FIND_CLAIMED, self._claimed(claim)).fetchone() is not None
+
+    def remove(self, claim: ClaimKey) -> bool:
+        """Remove the wait that was claimed. Return whether it was an expired wait."""
+        return self._execute(_DELETE_CLAIMED, self._claimed(claim)).rowcount > 0
+
+    def give_back(self, claim: ClaimKey) -> bool:
+        """Let the wait that was claimed be due since now. Return whether it is an expired wait."""
+        columns = (self._clock.now(), *self._claimed(claim))
+        return self._execute(_GIVE_BACK, columns).rowcount > 0
+
+    def _claimed(self, claim: ClaimKey) -> tuple[object, ...]:
+        key, now = claim.session_key, self._clock.now()
+        place = (*owner_columns(claim.owner), claim.scope_hash)
+        return None if key is None else str(key), now, now, *place, now, claim.token
+
+    # --- Of calls that remove or register sessions --------------------------------------------
+
+    def end_at_key(self, key: SessionKey, viewer: Owner | None) -> None:
+        """End the expired wait that has a key, if the viewer sees it."""
+        columns = self._at_key(key)
+        found = self._execute(_OWNER_AT_KEY, columns).fetchone()
+        if found is not None and (viewer is None or viewer.sees(stored_owner(found))):
+            self._end(_AT_KEY, columns)
+
+    def end_at_scope(self, owner: Owner, scope_hash: str, key: SessionKey | None) -> None:
+        """End all expired waits that were at a scope, or the one with the key."""
+        now = self._clock.now()
+        columns = (*owner_columns(owner), scope_hash, scope_hash, now, now)
+        if key is None:
+            self._end(_AT_SCOPE, columns)
+        else:
+            self._end(_KEY_AT_SCOPE, (*columns, str(key)))
+
+    def end_all(self, owner: Owner) -> None:
+        """End all expired waits of an owner."""
+        now = self._clock.now()
+        self._end(_OF_OWNER, (*owner_columns(owner), now, now))
+
+    def _end(self, condition: str, columns: tuple[object, ...]) -> None:
+        self._execute(_SUPERSEDE.format(condition), columns)
+        self._execute(_DELETE.format(condition), columns)
+
+    def supersede(self, key: SessionKey) -> None:
+        """Supersede the claim on the expired wait whose key is about to be registered anew."""
+        self._execute(_SUPERSEDE_AT_KEY, self._at_key(key))
+
+    def move_aside(self, owner: Owner, scope_hash: str) -> None:
+        """Make room at a scope for another session."""
+        now = self._clock.now()
+        self._execute(_MOVE_ASIDE, (*owner_columns(owner), scope_hash, now, now))
+
+    def _at_key(self, key: SessionKey) -> tuple[object, ...]:
+        now = self._clock.now()
+        return str(key), now, now
