@@ -22,7 +22,17 @@ ASK_DATE_AGAIN = "That is no date. Write it like 2030-12-31."
 CONFIRM = "A table for Ann on 2030-05-01: yes or no?"
 BOOKED = "Booked for Ann on 2030-05-01."
 
+REMINDER = f"Are you still there? {ASK_NAME}"
+
 FLOW = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM, "yes": BOOKED}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError
 
 
 class Bot(Protocol):
