@@ -227,9 +227,10 @@ function showWaits() {
   showTimes();
 }
 
-function showWait({ booking, waitsFor }) {
+function showWait({ booking, waitsFor, isReminder }) {
+  const once = isReminder ? ", reminded once" : "";
   find(".what", booking.waitElement).textContent = `The bot waits for ${waitsFor}`;
-  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}`;
+  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}${once}`;
 }
 
 // An element that is moved loses the focus, so what is in its place stays there.

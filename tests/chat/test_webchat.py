@@ -407,7 +407,7 @@ def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
     booking = ann.open()
     ann.sees_waits("a name")
     booking.shows(BEGIN, ASK_NAME, REMINDER)
-    ann.sees_waits("a name")  # once more
+    ann.sees_waits("in Booking 1, reminded once")
     booking.shows(BEGIN, ASK_NAME, REMINDER, LET_GO)
     ann.sees_waits()
     booking.tell("Ann", ASK_NAME)
