@@ -23,15 +23,33 @@ class Clock:
         self._ahead += seconds
 
 
-# In one script, so that keys with one deadline keep having one.
+# In one script, so that keys with one deadline keep having one. The scores of a sorted set are
+# times too. Redis 6.2 has no PEXPIRETIME: there a deadline may move by a millisecond less.
 _SHORTEN: Final = """
+local function shorten(key)
+  local deadline = redis.pcall('PEXPIRETIME', key)
+  local left = redis.call('PTTL', key)
+  if left < 0 then return end
+  if type(deadline) == 'number' then
+    redis.call('PEXPIREAT', key, deadline - ARGV[2])
+  else
+    redis.call('PEXPIRE', key, left - ARGV[2])
+  end
+end
+
+local function shorten_scores(key)
+  if redis.call('TYPE', key).ok ~= 'zset' then return end
+  local found = redis.call('ZRANGE', key, '0', '-1')
+  for _, member in ipairs(found) do redis.call('ZINCRBY', key, -ARGV[2], member) end
+end
+
 local cursor = '0'
 repeat
   local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000)
   cursor = found[1]
   for _, key in ipairs(found[2]) do
-    local left = redis.call('PTTL', key)
-    if left >= 0 then redis.call('PEXPIRE', key, left - ARGV[2]) end
+    shorten_scores(key)
+    shorten(key)
   end
 until cursor == '0'
 """

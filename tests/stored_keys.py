@@ -11,6 +11,7 @@ _READ: Final[dict[bytes, Callable[[redis.Redis, bytes], Any]]] = {
     b"string": lambda client, key: client.get(key),
     b"set": lambda client, key: client.smembers(key),
     b"hash": lambda client, key: client.hgetall(key),
+    b"zset": lambda client, key: dict(client.zrange(key, 0, -1, withscores=True)),
     b"list": lambda client, key: client.lrange(key, 0, -1),
 }
 

@@ -216,7 +216,7 @@ async def state_of(backend: Backend) -> list[object]:
 SHORT_WAYS: Final = {
     "claim_wait": ["if is_free then"],
     "complete_claim": [
-        "if key == ARGV[7] and not ARGV[13] then",
+        "if key == ARGV[7] and not ARGV[14] then",
         "if follows == 'NEXT' and wait == '' and is_here\n",
     ],
     "put_wait": ["if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[5]) == 0 then"],

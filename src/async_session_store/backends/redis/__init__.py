@@ -13,6 +13,7 @@ from typing_extensions import Self, override
 from async_session_store import _random
 from async_session_store._unicode import encoded
 from async_session_store.abc import (
+    KEEP,
     Backend,
     Claimed,
     ClaimKey,
@@ -43,7 +44,7 @@ except ImportError as _missing:
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
 from async_session_store.backends.redis._connection import Command, CommandRunner
-from async_session_store.backends.redis._keys import Keys, owner_text
+from async_session_store.backends.redis._keys import Keys, fence_text, owner_text
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
@@ -62,6 +63,7 @@ _MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this proce
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
+_EXPIRED: Final = "EXPIRED"
 _NEXT: Final = "NEXT"
 
 
@@ -208,6 +210,7 @@ class RedisBackend(Backend):
             _ttl(wait.ttl),
             wait.scope.encoded,
             int(only_if_absent),
+            _ttl(wait.expired_ttl),
             size=len(document),
         )
         outcome, detached = cast("list[object]", reply)
@@ -257,6 +260,7 @@ class RedisBackend(Backend):
                 self._keys.scope(owner, scope_hash),
                 self._keys.user(owner),
                 self._keys.claim(owner, scope_hash),
+                self._keys.expiring(owner),
             ],
             owner_text(owner),
             scope_hash,
@@ -319,7 +323,13 @@ class RedisBackend(Backend):
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        raise NotImplementedError
+        is_stopped, found = True, list[_replies.Expired]()
+        while is_stopped and not found and tokens:
+            reply = await self._run(
+                "claim_expired", [self._keys.expiring(fence)], fence_text(fence), lease, *tokens
+            )
+            is_stopped, found = _replies.expired(reply, self._max_document_bytes)
+        return tuple([await self._handed_out(each) for each in found])
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
@@ -340,12 +350,15 @@ class RedisBackend(Backend):
         ]
         if delivery is not None:
             keys.append(self._keys.delivery(owner, delivery))
-        following: tuple[Argument, ...] = (_END if then is None else _KEEP,)
+        following: tuple[Argument, ...] = (_END,)
+        if then is KEEP:
+            following = (_KEEP, _EXPIRED if claim.is_expired else _NOTHING)
         size = 0
         if isinstance(then, StoredWait):
             stamp = _stamps.fresh()
             document = _documents.encode(then.data, stamp)
-            following = (_NEXT, document, stamp, _ttl(then.ttl), then.scope.encoded)
+            ttl, expired_ttl = _ttl(then.ttl), _ttl(then.expired_ttl)
+            following = (_NEXT, document, stamp, ttl, then.scope.encoded, expired_ttl)
             if (then.key, then.owner, then.scope_hash) != (claim.session_key, owner, scope_hash):
                 following += (then.key, owner_text(then.owner), then.scope_hash)
             size = len(document)
@@ -365,6 +378,8 @@ class RedisBackend(Backend):
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         owner, scope_hash = claim.owner, claim.scope_hash
+        if claim.is_expired:
+            return await self._release_expired(claim, is_due=True)
         keys = [self._keys.claim(owner, scope_hash), self._keys.queue(owner, scope_hash)]
         return _replies.outcome(await self._run("release_claim", keys, claim.token))
 
@@ -422,6 +437,26 @@ class RedisBackend(Backend):
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
         return self._run(name, keys, owner_text(owner), *scope_hashes)
+
+    async def _handed_out(self, found: _replies.Expired) -> Claimed | Unreadable:
+        if isinstance(found.record, SessionRecord):
+            return Claimed(found.claim, found.record, found.lease_end)
+        await self._release_expired(found.claim, is_due=False)
+        return found.record
+
+    async def _release_expired(self, claim: ClaimKey, *, is_due: bool) -> Outcome:
+        """Release a claim on an expired wait, which is due since now, or never again."""
+        owner, scope_hash, token, key, _ = claim
+        keys = [
+            self._keys.claim(owner, scope_hash),
+            self._keys.queue(owner, scope_hash),
+            self._keys.claim_of_token(token),
+        ]
+        never = int(not is_due)
+        reply = await self._run(
+            "release_claim", keys, token, key or _NOTHING, owner_text(owner), never
+        )
+        return _replies.outcome(reply)
 
     def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Final
 
 from async_session_store.abc import Delivery
-from async_session_store.models import Owner, SessionKey
+from async_session_store.models import EnvId, Owner, SessionKey, TeamId, TenantId, UserId
 
 _REMEMBERED_OWNERS: Final = 1024
-_KINDS: Final = re.compile(rb":(session|meta|claim|queue|delivery|waits):")
+_KINDS: Final = re.compile(rb":(session|meta|claim|queue|delivery|waits|expiring):")
 
 
 class Keys:
@@ -43,6 +43,14 @@ class Keys:
         digest = urlsafe_b64encode(delivery.digest).decode()
         return f"{self._namespace}:delivery:{owner_text(owner)}:{digest}"
 
+    def claim_of_token(self, token: str) -> str:
+        """Return the key that says which session a token claimed as an expired wait."""
+        return f"{self._namespace}:claim:{token}"
+
+    def expiring(self, fence: Owner | None) -> str:
+        """Return the key that says when the expired waits of a fence are due."""
+        return f"{self._namespace}:expiring:{fence_text(fence) or 'all'}"
+
     def channel(self, name: str) -> str:
         """Return the name of a channel. Channels have the namespace too, for access control."""
         return f"{self._namespace}:turns:{name}"
@@ -61,6 +69,11 @@ class Keys:
     def users(self) -> str:
         """A pattern of all users' sets of waits."""
         return f"{self._escaped}:waits:user:*"
+
+    @property
+    def all_expiring(self) -> str:
+        """A pattern of all keys that say when waits are due."""
+        return f"{self._escaped}:expiring:*"
 
     @property
     def routes(self) -> tuple[str, str]:
@@ -85,6 +98,21 @@ class Keys:
 def owner_text(owner: Owner) -> str:
     """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
+
+
+def fence_text(fence: Owner | None) -> str:
+    """A fence as scripts take it: nothing for none, and the user only if it has one."""
+    if fence is None:
+        return ""
+    text = owner_text(fence)
+    return text.removesuffix(":") if fence.user is None else text
+
+
+def parsed_owner(text: str) -> Owner:
+    """Return the owner of which :func:`owner_text` made a text. Ids contain no colon."""
+    env, tenant, team, user = text.split(":")
+    team_id = None if team == "-" else TeamId(team)
+    return Owner(EnvId(env), TenantId(tenant), team_id, UserId(user))
 
 
 @lru_cache(_REMEMBERED_OWNERS)

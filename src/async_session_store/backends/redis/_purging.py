@@ -43,7 +43,12 @@ class IndexPurge:
                     return limit
         async for names in self._scan(self._keys.users):
             for name in names:
-                await self._purge_members(name)
+                await self._purge_members(name, "purge_members")
+                if not self._left:
+                    return limit
+        async for names in self._scan(self._keys.all_expiring):
+            for name in names:
+                await self._purge_members(name, "purge_expiring")
                 if not self._left:
                     return limit
         return limit - self._left
@@ -54,10 +59,10 @@ class IndexPurge:
         self._left -= dropped
         _warn_wrong_type(skipped)
 
-    async def _purge_members(self, name: Argument) -> None:
+    async def _purge_members(self, name: Argument, script: str) -> None:
         cursor = _SCAN_START
         while self._left:
-            reply = await self._run("purge_members", [name], self._left, cursor, _SCAN_STEP)
+            reply = await self._run(script, [name], self._left, cursor, _SCAN_STEP)
             if reply is None:
                 return _warn_wrong_type([cast("bytes", name)])
             cursor, dropped = cast("tuple[bytes, int]", reply)

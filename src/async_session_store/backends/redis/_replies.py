@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from async_session_store import _codec
-from async_session_store.abc import Outcome, Unreadable, WaitState
+from async_session_store.abc import ClaimKey, Outcome, Unreadable, WaitState
 from async_session_store.backends._time import utc
 from async_session_store.backends.redis import _documents, _stamps
-from async_session_store.backends.redis._keys import told_owner
+from async_session_store.backends.redis._keys import parsed_owner, told_owner
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 QUEUED: Final = b"QUEUED"
@@ -53,8 +53,10 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
 
 def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
     """A record, from what the scripts' function of that name returns."""
-    if reply is None:
-        return None
+    return None if reply is None else _record(reply, maximum)
+
+
+def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
     raw_key, document, expiry, told, place = cast(
         "tuple[bytes, bytes | None, int, bytes | None, bytes | None]", reply
     )
@@ -74,6 +76,28 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
         None if expiry < 0 else moment(expiry),
         None if place is None else _codec.decode_scope(place),
     )
+
+
+class Expired(NamedTuple):
+    """An expired wait that was claimed, though its copy may be unreadable."""
+
+    claim: ClaimKey
+    record: SessionRecord | Unreadable
+    lease_end: datetime
+
+
+def expired(reply: object, maximum: int) -> tuple[bool, list[Expired]]:
+    """Whether ``claim_expired.lua`` stopped before the end, and what it claimed."""
+    is_stopped, claimed = cast("tuple[int, list[list[object]]]", reply)
+    return is_stopped == 1, [_expired(each, maximum) for each in claimed]
+
+
+def _expired(reply: list[object], maximum: int) -> Expired:
+    token, owner, scope_hash, lease_end, *item = reply
+    texts = [cast("bytes", text).decode() for text in (token, owner, scope_hash)]
+    key = _key(item[0])
+    claim = ClaimKey(parsed_owner(texts[1]), texts[2], texts[0], key, is_expired=True)
+    return Expired(claim, _record(item, maximum), moment(lease_end))
 
 
 def state(reply: object) -> WaitState:

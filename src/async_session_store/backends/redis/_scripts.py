@@ -1,4 +1,8 @@
-"""The Lua scripts. A line ``-- include {file}`` in one stands for that file, once."""
+"""The Lua scripts. A line ``-- include {file}`` in one stands for that file.
+
+It is left out where the file has been included before. What an indented line includes is local to
+its block, so another block has to include it again.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,8 @@ def _lines(file: str, included: set[str]) -> Iterator[str]:
     for line in read_resource("async_session_store.backends.redis", "lua", file).split("\n"):
         code = line.strip()
         if code.startswith(_INCLUDE):
-            yield from _lines(code.removeprefix(_INCLUDE), included)
+            is_in_block = line != code
+            before = set(included) if is_in_block else included
+            yield from _lines(code.removeprefix(_INCLUDE), before)
         else:
             yield f"{line}\n"

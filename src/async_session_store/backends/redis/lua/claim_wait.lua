@@ -29,15 +29,16 @@ if is_free then
   if key then
     local session_name = ARGV[1] .. ':session:' .. key
     local meta = redis.pcall(
-      'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
+      'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted', 'kept'
     )
     local stamp = not meta[6] and meta[1] == owner and meta[2] == ARGV[8 + index] and meta[4]
     local document = stamp and redis.pcall('GET', session_name)
     if type(document) == 'string' and string.sub(document, -32) == stamp
       and #document <= ARGV[2] + #stamp then
-      local ends, claim = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index]
+      local ends, claim, wait = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index], meta[3]
+      if meta[7] and string.sub(meta[7], 1, 32) == wait then wait = wait .. 'kept' end
       if type(ends) == 'number' -- Redis 6.2 does not know that command: it goes the long way
-        and redis.call('SET', claim, token .. meta[3], 'PX', lease, 'NX') then
+        and redis.call('SET', claim, token .. wait, 'PX', lease, 'NX') then
         local lease_end = redis.call('PEXPIRETIME', claim)
         return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
       end
@@ -94,9 +95,9 @@ end
 
 -- What a claim on the wait at a scope holds: see claims.lua.
 local function identity(key, session, scope)
-  if is_only_at_its_scope(session) then return session.wait end
+  if is_only_at_its_scope(session) then return session.wait .. (session.kept and KEPT or '') end
   if not session.ours then
-    adopt(key, owner, scope, 'claim', fresh)
+    adopt(key, session, owner, scope, 'claim', fresh)
     return fresh .. ADOPTED
   end
   redis.call('HSET', meta_key(key), 'scope', scope)

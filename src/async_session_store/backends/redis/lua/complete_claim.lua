@@ -12,7 +12,8 @@
 -- ARGV[7]  the key of the session that was claimed, or nothing
 -- ARGV[8]  what follows: END (the session is removed), KEEP or NEXT
 -- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the document, the stamp, the time to live, the scope
---          as JSON; and unless they are those of the claim: the key, the owner, the hash of the scope
+--          as JSON, for how long the wait is kept; and unless they are those of the claim: the key, the
+--          owner, the hash of the scope. For KEEP: EXPIRED if the claim is on an expired wait, or nothing
 -- returns  DONE; MISSING if the claim is superseded, or nothing is there to remove or keep; LOST; FOREIGN
 --          or UNREADABLE, with nothing changed, if what follows may not be registered
 
@@ -22,14 +23,16 @@ if not claim or string.sub(claim, 1, #token) ~= token then return 'LOST' end
 
 local wait = string.sub(claim, #token + 1) -- see claims.lua
 local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
-local document, stamp, ttl, place = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local document, stamp, ttl, place, expired_ttl = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
 -- Common case: the wait is as it was registered, so its document still ends in its identity (an update
 -- gives the document another stamp), and nothing follows, or the next wait under the same key. Its
 -- deadlines may be relative, because that of the document decides and is set first.
-if key == ARGV[7] and not ARGV[13] then
+if key == ARGV[7] and not ARGV[14] then
   local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
-  if #wait == 32 and redis.pcall('GETRANGE', session_name, '-32', '-1') == wait then
+  local identity, word = string.sub(wait, 1, 32), string.sub(wait, 33)
+  if #identity == 32 and (word == '' or word == 'kept')
+    and redis.pcall('GETRANGE', session_name, '-32', '-1') == identity then
     if follows ~= 'NEXT' then
       outcome = 'DONE'
     elseif type(redis.pcall( -- the first write, as it fails if the key is no hash
@@ -46,6 +49,17 @@ if key == ARGV[7] and not ARGV[13] then
         redis.call('PEXPIRE', meta_name, ttl)
       end
     end
+    if outcome and (follows == 'NEXT' and expired_ttl ~= '' or word == 'kept' and follows ~= 'KEEP') then
+      -- include expiry.lua
+      -- include expiring.lua
+      if follows == 'NEXT' and expired_ttl ~= '' then
+        keep(key, owner, stamp, document, ttl ~= '' and expiry(session_name) or nil, expired_ttl)
+      elseif follows == 'NEXT' then
+        redis.call('HDEL', meta_name, 'kept', 'copy')
+      end
+      local will_be_due = follows == 'NEXT' and expired_ttl ~= '' and ttl ~= ''
+      if word == 'kept' and not will_be_due then delist(key, owner) end
+    end
   end
   if outcome then
     -- The server shares small numbers, so this value takes no memory.
@@ -60,7 +74,7 @@ if key == ARGV[7] and not ARGV[13] then
 end
 
 if not outcome then
-  local next_key, next_owner, next_scope = ARGV[13] or ARGV[7], ARGV[14] or owner, ARGV[15] or scope
+  local next_key, next_owner, next_scope = ARGV[14] or ARGV[7], ARGV[15] or owner, ARGV[16] or scope
   local is_here = next_scope == scope and next_owner == owner
   local session_name, meta_name, set_name, others, remove
   if follows == 'NEXT' then
@@ -80,15 +94,18 @@ if not outcome then
     -- include registering.lua
     local session
     key, session = waiting(owner, scope)
-    wait = string.gsub(wait, ADOPTED, '')
+    local is_superseded = string.find(wait, SUPERSEDED, 1, true)
+    wait = string.sub(wait, 1, STAMP_LENGTH)
     local is_as_claimed, has_expired
     if key then
-      is_as_claimed = session.ours and session.wait == wait
+      is_as_claimed = not is_superseded and session.ours and session.wait == wait
     else
       is_as_claimed = wait == ''
-      has_expired = wait ~= SUPERSEDED and (wait == '' or not read(ARGV[7]))
+      has_expired = not is_superseded and (wait == '' or not read(ARGV[7]))
     end
     outcome = (is_as_claimed or follows == 'NEXT' and has_expired) and 'DONE' or 'MISSING'
+    local expired = expired_wait(ARGV[7], wait, owner, scope)
+    if expired and follows ~= 'NEXT' then outcome = 'DONE' end
 
     if follows == 'NEXT' then
       local before = read(next_key)
@@ -106,8 +123,19 @@ if not outcome then
         if holder and holder ~= next_key and holder ~= key then detach(holder, held, next_owner) end
       end
     end
-    if follows == 'END' and key and is_as_claimed then
-      remove = function() -- a server that is out of memory refuses the delivery, so that comes first
+    -- What a server that is out of memory refuses comes first, such as the delivery.
+    if expired then
+      local is_registered_anew = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
+      remove = function()
+        redis.call('DEL', token_key(token))
+        if ARGV[9] == 'EXPIRED' then
+          give_back(ARGV[7], owner, now())
+        elseif follows ~= 'KEEP' and not is_registered_anew then
+          unroute(ARGV[7], expired)
+        end
+      end
+    elseif follows == 'END' and key and is_as_claimed then
+      remove = function()
         clear(key, session, owner)
         redis.call('DEL', KEYS[2])
       end

@@ -9,7 +9,12 @@
 
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)
-if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
+if not session then
+  local old = kept_wait(key)
+  if old and sees(viewer, old.known) then unroute(key, old) end
+  return 'MISSING'
+end
+if not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if viewer ~= '' and not (session.owner or session.known) then return 'UNREADABLE' end
 unroute(key, session)
 redis.call('DEL', session_key(key))

@@ -1,8 +1,9 @@
--- Remove the wait at a scope and its session.
+-- Remove the wait at a scope and its session, and the waits there that are kept after their deadline.
 --
 -- KEYS[1]  the scope key
 -- KEYS[2]  the owner's set of waits
 -- KEYS[3]  the claim key of the scope
+-- KEYS[4]  the set of the owner's waits that are kept (see expiring.lua)
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  only if this session waits there; may be left out
@@ -10,22 +11,28 @@
 
 local owner, scope, expected = ARGV[3], ARGV[4], ARGV[5]
 
--- Common case: the scope routes nowhere, or to a session that is as we wrote it, and no claim is held.
+-- Common case: the scope routes nowhere, or to a session that is as we wrote it, no
+-- claim is held, and no wait of the owner is kept.
 local key = redis.call('GET', KEYS[1])
-if not key or expected and expected ~= key then return 0 end
--- include written.lua
-if as_we_wrote and known_owner == owner and known_scope == scope
-  and redis.call('EXISTS', KEYS[3]) == 0 then
-  redis.pcall('SREM', KEYS[2], key)
-  redis.call('DEL', session_name, meta_name, KEYS[1])
-  return 1
+local is_wanted = key and (not expected or expected == key)
+if is_wanted then
+  -- include written.lua
+  if as_we_wrote and known_owner == owner and known_scope == scope
+    and redis.call('EXISTS', KEYS[3], KEYS[4]) == 0 then
+    redis.pcall('SREM', KEYS[2], key)
+    redis.call('DEL', session_name, meta_name, KEYS[1])
+    return 1
+  end
+elseif redis.call('EXISTS', KEYS[4]) == 0 then
+  return 0
 end
 
 -- include mending.lua
 
+if expected then end_kept(expected, owner, scope) else end_all_kept(owner, scope) end
 local session
 key, session = waiting(owner, scope)
-if not key then return 0 end
+if not is_wanted or not key then return 0 end
 clear(key, session, owner)
 redis.call('DEL', KEYS[1])
 supersede(KEYS[3])

@@ -1,4 +1,5 @@
--- Remove all live waits of an owner and their sessions, and whatever else is in their set.
+-- Remove all live waits of an owner and their sessions, the waits that are kept of the owner, and whatever
+-- else is in the set of waits.
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner
@@ -10,4 +11,5 @@ local owner = ARGV[3]
 local waits = all_waiting(owner)
 for _, wait in ipairs(waits) do clear(wait.key, wait.session, owner) end
 redis.call('DEL', KEYS[1])
+end_all_kept(owner)
 return #waits

@@ -2,12 +2,17 @@
 -- names.lua).
 --
 -- needs    key, owner, scope, stamp, place: of the wait; meta_name, set_name: the names of the keys;
---          deadline: see deadline.lua; others: some members of the set
+--          deadline: see deadline.lua; others: some members of the set; document; expired_ttl: for how
+--          many milliseconds the wait is kept for a worker after its deadline, or nothing
 
 redis.call(
   'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
 )
 if deadline then redis.call('PEXPIREAT', meta_name, deadline) end
+if expired_ttl ~= '' then
+  -- include expiring.lua
+  keep(key, owner, stamp, document, deadline, expired_ttl)
+end
 
 local names = {}
 for index, other in ipairs(others) do names[index] = ARGV[1] .. ':session:' .. other end

@@ -6,6 +6,7 @@
 
 -- include sessions.lua
 -- include claims.lua
+-- include expiring.lua
 
 -- Let a key expire at a time in milliseconds since the epoch, or never if there is none.
 local function set_deadline(key, deadline)
@@ -22,12 +23,25 @@ local function follow_deadline(name, key)
   set_deadline(name, own >= 0 and string.format('%.0f', own) or nil)
 end
 
--- Stop all routing to a session, as far as our meta key and its owner reveal it. A claim that is held
--- where it waits is superseded.
+-- Keep a wait no longer than its session.
+local function forget_kept(key, session)
+  if not session.kept then return end
+  redis.call('HDEL', meta_key(key), 'kept', 'copy')
+  delist(key, session.known)
+  follow_deadline(meta_key(key), key)
+end
+
+-- Stop all routing to a session, as far as our meta key and its owner reveal it, or end the wait that is
+-- kept of it. A claim that is held where it waits is superseded; if it has expired, only its own.
 local function unroute(key, session)
   local route = route_to(key, session)
   redis.call('DEL', meta_key(key), route or meta_key(key))
-  if route and session.lives then supersede(claim_key(session.known, session.scope)) end
+  if route and session.lives then
+    supersede(claim_key(session.known, session.scope))
+  elseif session.kept and is_held_on(claim_key(session.known, session.scope), session.wait) then
+    supersede(claim_key(session.known, session.scope))
+  end
+  if session.kept then delist(key, session.known) end
   if session.known then redis.pcall('SREM', user_key(session.known), key) end
   if session.owner then redis.pcall('SREM', user_key(session.owner), key) end
 end
@@ -44,6 +58,7 @@ end
 local function detach(key, session, owner)
   if is_only_at_its_scope(session) then
     redis.call('HSET', meta_key(key), 'scope', '')
+    forget_kept(key, session)
   elseif route_to(key, session) then
     return
   end
@@ -51,16 +66,44 @@ local function detach(key, session, owner)
 end
 
 -- Make a wait that a Rust process wrote distinguishable from all that it writes later, even the same
--- document: append a stamp, which the next SET removes.
-local function adopt(key, owner, scope, by, fresh)
+-- document: append a stamp, which the next SET removes. What we kept of the wait before it ends.
+local function adopt(key, session, owner, scope, by, fresh)
   local stamp = stamp_of(key)
   if not stamp then
     redis.call('APPEND', session_key(key), fresh)
     stamp = fresh
   end
   redis.call('DEL', meta_key(key)) -- it may be of the wrong type
+  if session.kept then delist(key, session.known) end
   redis.call(
     'HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh, 'stamp', stamp, 'adopted', by
   )
   follow_deadline(meta_key(key), key)
+end
+
+-- What our meta key knows of a wait whose session is gone, if it is kept for a worker; else nil.
+local function kept_wait(key)
+  local old = known(key)
+  if not old.kept or not old.scope or old.scope == '' then return nil end
+  return redis.call('EXISTS', session_key(key)) == 0 and old or nil
+end
+
+-- The wait of an identity that is kept under a key, if its deadline has passed; else nil.
+local function expired_wait(key, wait, owner, scope)
+  local old = #wait == STAMP_LENGTH and kept_wait(key)
+  if not old or old.wait ~= wait or old.known ~= owner or old.scope ~= scope then return nil end
+  local ends = expiry(meta_key(key))
+  return ends >= 0 and ends - old.kept <= now() and old or nil
+end
+
+-- End the wait that is kept under a key, if it is an owner's, at one scope or anywhere.
+local function end_kept(key, owner, scope)
+  local old = kept_wait(key)
+  if old and old.known == owner and (not scope or old.scope == scope) then unroute(key, old) end
+end
+
+-- End the waits that are kept of an owner, at one scope or anywhere.
+local function end_all_kept(owner, scope)
+  local keys = redis.pcall('SMEMBERS', expiring_key(owner))
+  for _, key in ipairs(keys) do end_kept(key, owner, scope) end
 end

@@ -30,6 +30,7 @@ for _, key in ipairs({
   namespace .. ':claim:' .. name,
   namespace .. ':delivery:' .. name,
   namespace .. ':queue:' .. name,
+  namespace .. ':expiring:' .. name,
 }) do
   try('GET', key)
   if try('SET', key, '', 'PX', SOON) then try('DEL', key) end
@@ -44,7 +45,8 @@ for _, call in ipairs({
   {'PEXPIREAT', key, '1'},
   {'HMGET', key, 'field'},
   {'SISMEMBER', key, 'member'}, {'SMEMBERS', key}, {'SRANDMEMBER', key}, {'SSCAN', key, '0'},
-  {'SREM', key, 'member'}, {'DEL', key},
+  {'ZRANGE', key, '0', '0'}, {'ZSCORE', key, 'member'}, {'ZSCAN', key, '0'},
+  {'HDEL', key, 'field'}, {'SREM', key, 'member'}, {'ZREM', key, 'member'}, {'DEL', key},
 }) do
   try(unpack(call))
 end
@@ -54,6 +56,7 @@ if try('SET', key, '', 'PX', SOON) then
   try('APPEND', key, '')
   try('HSET', key, 'field', '')
   try('SADD', key, 'member')
+  try('ZADD', key, 'LT', '0', 'member')
   try('DEL', key)
 end
 return refusals

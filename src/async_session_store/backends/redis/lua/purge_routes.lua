@@ -1,10 +1,10 @@
--- Drop scope keys and meta keys whose session is gone.
+-- Drop scope keys and meta keys whose session is gone, but not what is kept for a worker.
 --
 -- KEYS     the keys to look at
 -- ARGV[3]  how many to drop at most
 -- returns  {how many were dropped, {those of the wrong type, ...}}
 
--- include names.lua
+-- include sessions.lua
 
 local meta_prefix = meta_key('')
 local dropped, skipped = 0, {}
@@ -17,12 +17,19 @@ local function target(route)
   return not is_meta and kind == 'string' and redis.call('GET', route) or nil
 end
 
+-- Whether a key is a meta key that keeps an expired wait, of which see expiring.lua. It has a deadline.
+local function keeps(route)
+  if string.sub(route, 1, #meta_prefix) ~= meta_prefix or redis.call('PTTL', route) < 0 then return false end
+  local meta = redis.call('HMGET', route, 'wait', 'kept', 'scope')
+  return kept_for(meta[1], meta[2]) and meta[3] ~= ''
+end
+
 for _, route in ipairs(KEYS) do
   if dropped == tonumber(ARGV[3]) then break end
   local key = target(route)
   if not key then
     if redis.call('EXISTS', route) == 1 then skipped[#skipped + 1] = route end
-  elseif redis.call('EXISTS', session_key(key)) == 0 then
+  elseif redis.call('EXISTS', session_key(key)) == 0 and not keeps(route) then
     dropped = dropped + redis.call('DEL', route)
   end
 end

@@ -13,11 +13,12 @@
 -- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
 -- ARGV[9]  the scope as JSON
 -- ARGV[10] 1 to register only if no live wait is at the scope
+-- ARGV[11] for how many milliseconds the wait is kept for a worker after its deadline, or nothing
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
 local key, owner, scope, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local ttl, place, session_name, meta_name, set_name = ARGV[8], ARGV[9], KEYS[1], KEYS[3], KEYS[4]
-local detached = false
+local expired_ttl, detached = ARGV[11], false
 
 -- include deadline.lua
 

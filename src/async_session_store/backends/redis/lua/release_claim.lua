@@ -2,13 +2,26 @@
 --
 -- KEYS[1]  the claim key
 -- KEYS[2]  the queue key
+-- KEYS[3]  if the claim is on an expired wait: the key of its token (see claim_expired.lua)
 -- ARGV[3]  the token of the claim
+-- ARGV[4]  if the claim is on an expired wait: the key of its session
+-- ARGV[5]  and: the owner
+-- ARGV[6]  and: 1 if it is never due again, as its copy cannot be read
 -- returns  DONE or LOST
 
 local token = ARGV[3]
 local claim = redis.pcall('GET', KEYS[1])
 local is_held = type(claim) == 'string' and string.sub(claim, 1, #token) == token
 if is_held then redis.call('DEL', KEYS[1]) end
+if is_held and KEYS[3] then
+  -- include sessions.lua
+  -- include expiring.lua
+  local key, owner = ARGV[4], ARGV[5]
+  redis.call('DEL', KEYS[3])
+  if known(key).wait == string.sub(claim, #token + 1, 2 * #token) then
+    give_back(key, owner, ARGV[6] == '1' and expiry(meta_key(key)) or now())
+  end
+end
 if redis.call('EXISTS', KEYS[2]) == 0 then return is_held and 'DONE' or 'LOST' end
 
 -- include queues.lua

@@ -19,6 +19,7 @@ if as_we_wrote and viewer == '' and known_owner == owner and not adopted
   and redis.call('STRLEN', KEYS[1]) <= ARGV[2] + #last_stamp then
   redis.call('SET', KEYS[1], document, 'KEEPTTL')
   redis.call('HSET', meta_name, 'stamp', stamp)
+  if kept then redis.call('HSET', meta_name, 'copy', document) end -- see expiring.lua
   return 'DONE'
 end
 
@@ -41,6 +42,11 @@ if expected ~= '' and not is_etag(session, expected) then return 'CHANGED' end
 local deadline = wait_end(key, session, sure_route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if session.ours then redis.call('HSET', meta_key(key), 'stamp', stamp) end
+if session.ours and session.kept then
+  redis.call('HSET', meta_key(key), 'copy', document)
+else
+  forget_kept(key, session)
+end
 if deadline >= 0 and redis.call('PTTL', session_key(key)) == -1 then
   -- A Rust process dropped the deadline; we are the last writer now, so it holds again (T3, T4).
   set_deadline(session_key(key), string.format('%.0f', deadline))

@@ -15,6 +15,7 @@
 --   stamp      the blanks that the document ended in
 --   place      the scope where it waits, as JSON
 --   adopted    for a document of a Rust process: what stamped it, 'claim' or 'touch'
+--   kept       for how many milliseconds the wait is kept for a worker after its deadline
 --
 -- The document decides whose a session is, and where it waits:
 --   ours, not adopted  at the scope in our meta key, and nowhere else
@@ -32,16 +33,23 @@ local function scope_key(owner, scope) return namespace .. ':waits:scope:' .. ow
 local function claim_key(owner, scope) return namespace .. ':claim:' .. owner .. ':' .. scope end
 local function delivery_key(owner, digest) return namespace .. ':delivery:' .. owner .. ':' .. digest end
 
+-- For how many milliseconds a wait is kept after its deadline, or nil. An older version of this library
+-- may have registered the next wait and left the field of the one before.
+local function kept_for(wait, kept)
+  if not wait or not kept or string.sub(kept, 1, #wait) ~= wait then return nil end
+  return tonumber(string.sub(kept, #wait + 1))
+end
+
 -- What our meta key knows of a session: also of one that a Rust process removed. A meta key of the wrong
 -- type knows nothing.
 local function known(key)
   local meta = redis.pcall(
-    'HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted'
+    'HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted', 'kept'
   )
   if meta.err and not string.find(meta.err, 'WRONGTYPE') then error(meta.err) end
   return {
     known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], place = meta[5],
-    adopted = meta[6],
+    adopted = meta[6], kept = kept_for(meta[3], meta[7]),
   }
 end
 

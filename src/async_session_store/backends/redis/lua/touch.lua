@@ -19,9 +19,16 @@ if session.ours then
   if session.adopted then redis.call('HSET', meta_key(key), 'adopted', 'touch') end
 elseif session.readable and redis.pcall('SISMEMBER', user_key(session.owner), key) == 1 then
   -- There may be a scope key that we do not know. The next claim sets its deadline.
-  adopt(key, session.owner, route and session.scope or '', 'touch', fresh)
+  adopt(key, session, session.owner, route and session.scope or '', 'touch', fresh)
 end
 set_deadline(session_key(key), deadline)
-set_deadline(meta_key(key), deadline)
+if not session.ours then forget_kept(key, session) end
+if session.ours and session.kept and deadline then
+  keep_after(deadline, session.kept, key, session.known)
+else
+  set_deadline(meta_key(key), deadline)
+  -- A wait that is kept keeps its copy, as a later touch may give it a deadline again.
+  if session.kept then delist(key, session.known) end
+end
 if route then set_deadline(route, deadline) end
 return 'DONE'

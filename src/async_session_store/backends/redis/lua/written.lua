@@ -5,6 +5,6 @@
 -- ARGV[1]  the namespace
 
 local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
-local meta = redis.pcall('HMGET', meta_name, 'owner', 'scope', 'stamp', 'adopted')
-local known_owner, known_scope, last_stamp, adopted = meta[1], meta[2], meta[3], meta[4]
+local meta = redis.pcall('HMGET', meta_name, 'owner', 'scope', 'stamp', 'adopted', 'kept')
+local known_owner, known_scope, last_stamp, adopted, kept = meta[1], meta[2], meta[3], meta[4], meta[5]
 local as_we_wrote = last_stamp and redis.pcall('GETRANGE', session_name, '-32', '-1') == last_stamp

@@ -1,0 +1,196 @@
+-- Claim expired waits, the longest overdue first.
+--
+-- KEYS[1]  what says when the waits of the fence are due: see expiring.lua
+-- ARGV[3]  the fence: the owner, as much of the owner as is known (env:tenant:team), or nothing
+-- ARGV[4]  the lease in milliseconds
+-- ARGV[5]  and so on: the tokens, each for one claim
+-- returns  {1 if it stopped before the end, as it dropped enough of what does not exist any more,
+--          {claimed, ...}}; each of them {the token, the owner, the hash of the scope, when the lease ends,
+--          the items of a record (see sessions.lua)}
+
+local fence, lease = ARGV[3], ARGV[4]
+local is_one_owner = string.find(fence, '^[^:]*:[^:]*:[^:]*:')
+
+-- Common case: nothing is due.
+local time = redis.call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000)
+local latest = string.format('%.0f', time)
+if is_one_owner then
+  if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
+elseif #redis.call('ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', '0', '1') == 0 then
+  return {0, {}}
+end
+
+-- include mending.lua
+-- include queues.lua
+
+local MOST_DROPPED = 1000 -- the server answers no one meanwhile
+local BATCH = 64
+
+local claimed, dropped = {}, 0
+
+local function queue_key(owner, scope) return namespace .. ':queue:' .. owner .. ':' .. scope end
+
+local function is_within_fence(owner)
+  return fence == '' or owner == fence or string.sub(owner, 1, #fence + 1) == fence .. ':'
+end
+
+local function add(token, key, kept)
+  local document = redis.call('HMGET', meta_key(key), 'copy')[1]
+  claimed[#claimed + 1] = {
+    token, kept.known, kept.scope, expiry(claim_key(kept.known, kept.scope)),
+    key, document, expiry(meta_key(key)) - kept.kept, kept.known, kept.place,
+  }
+end
+
+-- The tokens that are still to be had. A caller that was cancelled asks again with the same ones, and gets
+-- what it claimed with them.
+local function unused_tokens()
+  local tokens = {}
+  for index = 5, #ARGV do
+    local token = ARGV[index]
+    local key = redis.call('GET', token_key(token))
+    local kept = key and kept_wait(key)
+    local claim = kept and redis.pcall('GET', claim_key(kept.known, kept.scope))
+    if kept and is_within_fence(kept.known) and type(claim) == 'string'
+      and string.sub(claim, 1, #token + STAMP_LENGTH) == token .. kept.wait then
+      add(token, key, kept)
+    else
+      tokens[#tokens + 1] = token
+    end
+  end
+  return tokens
+end
+
+local tokens = unused_tokens()
+
+local function drop(key, owner)
+  remove_entry(key, owner) -- the directory is corrected in the end
+  dropped = dropped + 1
+  return false
+end
+
+-- Claim a wait that is due by the index, if it may be. Return whether it stays where it is in the index.
+local function consider(key, owner, due)
+  local kept = known(key)
+  if kept.known ~= owner or not kept.kept or not kept.scope or kept.scope == '' then
+    return drop(key, owner)
+  end
+  if redis.call('EXISTS', session_key(key)) == 1 then
+    local ends = expiry(session_key(key))
+    -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
+    if ends >= 0 and ends <= due then return true end
+    if ends < 0 or stamp_of(key) ~= kept.stamp then return drop(key, owner) end -- a Rust process wrote it
+    -- An older version of this library moved the deadline, of our meta key too.
+    keep_after(ends, kept.kept, key, owner)
+    return false
+  end
+  local claim = claim_key(owner, kept.scope)
+  if redis.call('EXISTS', claim) == 1 or first_in(queue_key(owner, kept.scope)) then return true end
+  local token = table.remove(tokens, 1)
+  redis.call('SET', claim, token .. kept.wait .. KEPT, 'PX', lease)
+  redis.call('SET', token_key(token), key, 'PX', lease)
+  add(token, key, kept)
+  return true
+end
+
+-- A source of entries that are due, the earliest first: {owner, key, due}.
+local function owners_entries(owner)
+  local tenancy, user = tenancy_and_user(owner)
+  local entries = {}
+  for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    local due = tonumber(redis.call('ZSCORE', expiring_key(tenancy), user .. ':' .. key) or nil)
+    if not due then
+      drop(key, owner)
+    elseif due <= time then
+      entries[#entries + 1] = {owner, key, due}
+    end
+  end
+  table.sort(entries, function(one, other) return one[3] < other[3] end)
+  return {entries = entries, at = 1, tenancy = tenancy}
+end
+
+local function tenancys_entries(tenancy) return {entries = {}, at = 1, tenancy = tenancy, passed = 0} end
+
+-- The next entry of a source, or nil.
+local function head(source)
+  if source.at > #source.entries and source.passed then
+    local found = redis.pcall(
+      'ZRANGE', expiring_key(source.tenancy), '-inf', latest, 'BYSCORE', 'LIMIT', source.passed, BATCH,
+      'WITHSCORES'
+    )
+    source.entries, source.at = {}, 1
+    for index = 1, #found, 2 do
+      local user, key = string.match(found[index], '^(.-):(.*)$')
+      source.entries[#source.entries + 1] = {
+        source.tenancy .. ':' .. user, key, tonumber(found[index + 1]),
+      }
+    end
+    if #found == 0 then source.passed = nil end
+  end
+  return source.entries[source.at]
+end
+
+local function advance(source, stays)
+  source.at = source.at + 1
+  if stays and source.passed then source.passed = source.passed + 1 end
+end
+
+-- The sources in use, and the tenancies that were looked at. The directory is read in the order of its lower
+-- bounds, and corrected in the end, so that its order stays the same meanwhile.
+local sources, opened = {}, {}
+local directory, directory_at = {}, 1
+
+local function next_tenancy()
+  if fence ~= '' then return nil end
+  if directory_at > #directory then
+    directory, directory_at = redis.call(
+      'ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', #opened, BATCH, 'WITHSCORES'
+    ), 1
+  end
+  return directory[directory_at], tonumber(directory[directory_at + 1] or nil)
+end
+
+-- The source whose head is the longest overdue of all, or nil.
+local function longest_overdue()
+  while true do
+    local first
+    for _, source in ipairs(sources) do
+      local entry = head(source)
+      if entry and (not first or entry[3] < head(first)[3]) then first = source end
+    end
+    local tenancy, bound = next_tenancy()
+    if not tenancy or first and head(first)[3] <= bound then return first end
+    directory_at = directory_at + 2
+    opened[#opened + 1] = tenancy
+    local source = tenancys_entries(tenancy)
+    if head(source) then
+      sources[#sources + 1] = source
+    else
+      dropped = dropped + 1 -- the bound was too low
+      if dropped >= MOST_DROPPED then return nil end
+    end
+  end
+end
+
+if fence ~= '' then
+  sources[1] = is_one_owner and owners_entries(fence) or tenancys_entries(fence)
+  opened[1] = sources[1].tenancy
+end
+
+while #tokens > 0 and dropped < MOST_DROPPED do
+  local source = longest_overdue()
+  if not source then break end
+  local owner, key, due = unpack(head(source))
+  advance(source, consider(key, owner, due))
+end
+
+for _, tenancy in ipairs(opened) do
+  local first = redis.pcall('ZRANGE', expiring_key(tenancy), '0', '0', 'WITHSCORES')
+  if first[2] then
+    redis.call('ZADD', expiring_key('all'), 'XX', first[2], tenancy)
+  else
+    redis.call('ZREM', expiring_key('all'), tenancy)
+  end
+end
+return {#tokens > 0 and dropped >= MOST_DROPPED and 1 or 0, claimed}
