@@ -28,6 +28,7 @@ from async_session_store import (
     ClaimLostError,
     DuplicateDeliveryError,
     ExpiredWaits,
+    SessionKey,
     SessionRecord,
     StoreTimeoutError,
     StoreUnavailableError,
@@ -38,8 +39,8 @@ from async_session_store import (
 )
 from async_session_store.channels import Inbound, Place, place
 
-TIME_TO_ANSWER = timedelta(seconds=float(os.environ.get("SESSION_WAIT_TTL_SECS", "1800")))
-TIME_TO_REMIND = timedelta(days=1)  # as long as no bot may run, and still remind when it does
+TIME_TO_ANSWER = timedelta(seconds=float(os.environ.get("SESSION_WAIT_TTL_SECS") or 1800))
+REMIND_WITHIN = timedelta(days=1)  # so the bot may be down that long, and reminds when it is back
 
 HELP = "I book tables. Write anything to begin."
 TRY_AGAIN = "I could not take that in. Please write it again in a minute."
@@ -50,7 +51,7 @@ NOT_NOW = (WaitClaimedError, ClaimLostError, StoreUnavailableError, StoreTimeout
 Send = Callable[[str], Awaitable[object]]
 SendTo = Callable[[Place, str], Awaitable[object]]
 
-held: set[tuple[str, str]] = set()  # stands for the restaurant's own list of tables
+held: set[SessionKey] = set()  # which flows hold a table: stands for the restaurant's own system
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,6 @@ class Booking:
     name: str = ""
     day: str = ""
     is_reminded: bool = False  # of the question that was asked last
-
-    @property
-    def table(self) -> tuple[str, str]:
-        return self.name, self.day
 
 
 def ctx_of(provider: str) -> TenantCtx:
@@ -99,6 +96,8 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
         ctx_of(inbound.provider), inbound, flow="booking", memory=Booking, ttl=TIME_TO_ANSWER
     ) as turn:
         answer, node = step(turn.node, turn.memory, turn.text or "")
+        if turn.record is not None:
+            hold_table(turn.record.key, node)
         await send(answer)
         if node is None:
             turn.end()
@@ -106,7 +105,7 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
             turn.keep()  # the same question, and the time to answer it runs on
         else:
             turn.memory.is_reminded = False
-            turn.ask(node, expired_ttl=TIME_TO_REMIND)
+            turn.ask(node, expired_ttl=REMIND_WITHIN)
 
 
 def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]:
@@ -139,7 +138,6 @@ def take_date(memory: Booking, text: str) -> tuple[str, str | None]:
         memory.day = date.fromisoformat(text).isoformat()
     except ValueError:
         return "That is no date. Write it like 2030-12-31.", "take_date"
-    held.add(memory.table)  # a message may be handled again after a crash: that holds no second one
     return question("confirm", memory), "confirm"
 
 
@@ -147,12 +145,23 @@ def confirm(memory: Booking, text: str) -> tuple[str, str | None]:
     if text.lower() == "yes":
         return f"Booked for {memory.name} on {memory.day}.", None
     if text.lower() == "no":
-        held.discard(memory.table)
         return "Nothing is booked.", None
     return "Please write yes or no.", "confirm"
 
 
 NODES = {node.__name__: node for node in (take_name, take_date, confirm)}
+
+
+def hold_table(flow: SessionKey, node: str | None) -> None:
+    """Hold a table while a flow waits for a yes, and no longer.
+
+    A turn that fails is taken again, and this with it. So it names the flow: there is one table to
+    hold or to free, however often.
+    """
+    if node == "confirm":
+        held.add(flow)
+    else:
+        held.discard(flow)
 
 
 # --- Nobody answers ---------------------------------------------------------------------------
@@ -181,12 +190,13 @@ async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim, send: Se
     """Remind the user, or let go; of a user who has begun anew, let go without a word."""
     async with store.expired_turn(claim, memory=Booking, ttl=TIME_TO_ANSWER) as turn:
         if await has_begun_anew(store, turn.record):
-            held.discard(turn.memory.table)
+            hold_table(turn.record.key, None)
             return
         said, node = nobody_answered(turn.node, turn.memory)
+        hold_table(turn.record.key, node)
         await send(place(turn.record.scope), said)
         if node is not None:
-            turn.ask(node, expired_ttl=TIME_TO_REMIND)
+            turn.ask(node, expired_ttl=REMIND_WITHIN)
 
 
 async def has_begun_anew(store: AsyncSessionStore, expired: SessionRecord) -> bool:
@@ -198,7 +208,6 @@ async def has_begun_anew(store: AsyncSessionStore, expired: SessionRecord) -> bo
 def nobody_answered(node: str, memory: Booking) -> tuple[str, str | None]:
     """Return what to say, and the question that is asked again, or None if the flow ends."""
     if memory.is_reminded:
-        held.discard(memory.table)
         return LET_GO, None
     memory.is_reminded = True
     return f"Are you still there? {question(node, memory)}", node

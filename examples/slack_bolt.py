@@ -26,7 +26,6 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
-from async_session_store.channels import Place
 
 
 def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
@@ -51,7 +50,7 @@ def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
 
 
 def new_server(app: AsyncApp, store: AsyncSessionStore) -> web.Application:
-    async def remind(place: Place, text: str) -> None:
+    async def remind(place: channels.Place, text: str) -> None:
         await app.client.chat_postMessage(
             channel=place.conversation, thread_ts=place.thread, text=text
         )

@@ -19,7 +19,6 @@ from aiogram.types import Message, Update
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
-from async_session_store.channels import Place
 
 
 async def on_message(
@@ -42,7 +41,7 @@ def new_dispatcher(store: AsyncSessionStore) -> Dispatcher:
 async def serve(
     dispatcher: Dispatcher, bot: Bot, store: AsyncSessionStore, **options: object
 ) -> None:
-    async def remind(place: Place, text: str) -> None:
+    async def remind(place: channels.Place, text: str) -> None:
         await bot.send_message(place.conversation, text, message_thread_id=place.thread)
 
     # SIGTERM and Ctrl-C end the polling, and then the reminders. They need the bot until then.

@@ -104,6 +104,8 @@ async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tupl
     ) as turn:
         node = None if turn.node in (OVER, LET_GO) else turn.node
         said, node = booking.step(node, turn.memory, turn.text or "")
+        if turn.record is not None:
+            booking.hold_table(turn.record.key, node)
         turn.memory.answered, turn.memory.said = inbound.delivery_id, said
         turn.memory.is_reminded = False
         ask(turn, node or OVER)
@@ -122,14 +124,15 @@ async def remind(store: AsyncSessionStore) -> None:
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim) -> None:
     async with store.expired_turn(claim, memory=Memory) as turn:
         if await booking.has_begun_anew(store, turn.record):
-            booking.held.discard(turn.memory.table)
+            booking.hold_table(turn.record.key, None)
             return
         turn.memory.said, node = booking.nobody_answered(turn.node, turn.memory)
+        booking.hold_table(turn.record.key, node)
         ask(turn, node or LET_GO)
 
 
 def ask(turn: Turn[channels.Inbound | None, Memory], node: str) -> None:
-    turn.ask(node, expired_ttl=booking.TIME_TO_REMIND if node in WAITS_FOR else None)
+    turn.ask(node, expired_ttl=booking.REMIND_WITHIN if node in WAITS_FOR else None)
 
 
 SITE = TenantCtx(env="demo", tenant_id="webchat")
