@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, until
+from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, be_late, until
 
 import booking
 from async_session_store import AsyncSessionStore, StoreUnavailableError, UserId
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.channels import Inbound, Place
-from booking import HELP, LET_GO, TIME_TO_ANSWER, TRY_AGAIN
+from booking import HELP, LET_GO, TRY_AGAIN
 from clock import Clock
 
 
@@ -110,8 +110,8 @@ class Late:
             self._number += 1
             await self.bot.receive(self.store, text, self._number)
 
-    def be_late(self) -> None:
-        self._clock.advance(TIME_TO_ANSWER.total_seconds())
+    async def be_late(self) -> None:
+        await be_late(self.store, "test", "alice", self._clock)
 
     def reminders(self) -> AbstractAsyncContextManager[None]:
         return booking.reminders(self.store, "test", self.bot.remind)
@@ -139,11 +139,11 @@ async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None
     await late.hear(*TO_CONFIRM)
     said = list(TO_CONFIRM.values())
     async with late.reminders():
-        late.be_late()
+        await late.be_late()
         said.append(f"Are you still there? {CONFIRM}")
         await late.has_said(*said)
         assert len(booking.held) == 1
-        late.be_late()
+        await late.be_late()
         await late.has_said(*said, LET_GO)
     assert booking.held == set()
     await late.hear("hi")
@@ -156,10 +156,10 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 ) -> None:
     await late.hear("hi")
     async with late.reminders():
-        late.be_late()
+        await late.be_late()
         await late.has_said(ASK_NAME, REMINDER)
         await late.hear("help", "Ann")
-        late.be_late()
+        await late.be_late()
         ask_date_again = "Are you still there? For which date? Write it like 2030-12-31."
         await late.has_said(ASK_NAME, REMINDER, HELP, ASK_DATE, ask_date_again)
         await late.hear("2030-05-01", "yes")
@@ -170,7 +170,7 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 @pytest.mark.anyio
 async def test_who_has_begun_anew_is_not_reminded_of_what_was_before(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
-    late.be_late()
+    await late.be_late()
     await late.hear(*TO_CONFIRM)
     assert len(booking.held) == 2
     async with late.reminders():
@@ -191,7 +191,7 @@ async def test_a_reminder_that_could_not_be_sent_is_sent_later(
         await late.bot.remind(place, text)
 
     await late.hear("hi")
-    late.be_late()
+    await late.be_late()
     async with booking.reminders(late.store, "test", fail_once):
         await late.has_said(ASK_NAME, REMINDER)
     assert [record.message for record in caplog.records] == [

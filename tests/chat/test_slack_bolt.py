@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from platform_server import Call, Platform
-from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, until
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, be_late, until
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
@@ -16,7 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from async_session_store import AsyncSessionStore, StoreUnavailableError
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO, TIME_TO_ANSWER
+from booking import LET_GO
 from clock import Clock
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "slack_bolt.py"))
@@ -157,9 +157,11 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
     await server.setup()
     thread = message_event(2, text="hi", thread_ts="1767225600.000001")
     await app.async_dispatch(signed_request(thread))
-    for said in ([ASK_NAME], [ASK_NAME, REMINDER], [ASK_NAME, REMINDER, LET_GO]):
-        await until(lambda said=said: bot.sent() == said)
-        clock.advance(TIME_TO_ANSWER.total_seconds())
+    await until(lambda: bot.sent() == [ASK_NAME])
+    await be_late(store, "slack", "U0ANN", clock)
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
+    await be_late(store, "slack", "U0ANN", clock)
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
     await server.cleanup()
     places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]
     assert places == [("D0ANN", "1767225600.000001")] * 3

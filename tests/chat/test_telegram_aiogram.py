@@ -9,7 +9,7 @@ from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from platform_server import Platform
-from scenarios import ASK_DATE, ASK_NAME, REMINDER, until
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, be_late, until
 from telegram_platform import TOKEN, TOPIC, TelegramPlatform, message_update
 from telegram_scenarios import TelegramScenarios
 from typing_extensions import override
@@ -17,7 +17,7 @@ from typing_extensions import override
 import telegram_aiogram
 from async_session_store import AsyncSessionStore
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO, TIME_TO_ANSWER
+from booking import LET_GO
 from clock import Clock
 
 
@@ -55,9 +55,11 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: AiogramBot) -> None:
     clock = Clock()
     bot.keep(message_update(1, text="hi", **TOPIC))
     async with AsyncSessionStore(MemoryBackend(clock=clock)) as store, polling(bot, store):
-        for said in ([ASK_NAME], [ASK_NAME, REMINDER], [ASK_NAME, REMINDER, LET_GO]):
-            await until(lambda said=said: bot.sent() == said)
-            clock.advance(TIME_TO_ANSWER.total_seconds())
+        await until(lambda: bot.sent() == [ASK_NAME])
+        await be_late(store, "telegram", "5551", clock)
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
+        await be_late(store, "telegram", "5551", clock)
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
     places = [(call.fields["chat_id"], call.fields["message_thread_id"]) for call in bot.messages()]
     assert places == [("-1001234", "77")] * 3
 
