@@ -213,6 +213,27 @@ async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Pa
             assert await context_of(store, "k") == seen
 
 
+# --- Syncing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("synchronous", "durable"), [("FULL", 2), ("NORMAL", 1)])
+def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
+    path: Path, synchronous: str, durable: int
+) -> None:
+    def level(_: Tables) -> object:
+        return database._connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    claims, saves = Operation(level, writes=True, durable=False), Operation(level, writes=True)
+    database = Database(Settings(str(path), synchronous, 1, time.time, 1_000_000))
+    assert database.run_batch([saves]) == [durable]
+    assert database.run_batch([claims]) == [1]
+    assert database.run_batch([claims, claims]) == [1, 1]
+    assert database.run_batch([claims, saves]) == [durable, durable]
+    assert database.run_batch([claims]) == [1]
+    assert database.run_batch([saves]) == [durable]
+    database.close()
+
+
 # --- Interruptions ----------------------------------------------------------------------------
 
 
