@@ -259,7 +259,7 @@ scope_lists = st.lists(hashes, min_size=1, max_size=3, unique=True)
 
 
 def waits(of: st.SearchStrategy[Owner | None]) -> st.SearchStrategy[Wait]:
-    return st.builds(Wait, of, hashes, keys, st.sampled_from(["x", "y"]), ttls)
+    return st.builds(Wait, of, hashes, keys, st.sampled_from(["x", "y"]), ttls, st.none())
 
 
 @st.composite
