@@ -42,6 +42,7 @@ BENCHMARKS = (
     "crossing",
     "listing",
     "purge",
+    "expired",
     "deliveries",
     "import_time",
     "report",

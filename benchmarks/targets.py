@@ -38,6 +38,7 @@ MILLION = 1_000_000  # what is smaller is tried, not saved
 MANY = f"among {MILLION:,}"
 FEW = "among 1,000"
 PURGE = f"while {MILLION // 100:,} are purged"
+AT_THE_LATEST, USUALLY = "at most", "the median"
 NOTHING = "while nothing happens"
 IMPORT = "import async_session_store"
 PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
@@ -118,6 +119,12 @@ TARGETS = (
     Target(
         "purge-redis", PURGE, None, 10, "beside such a server, an idle loop pauses for half of it"
     ),
+    Target("expired-look-memory", MANY, FEW, 1.5),
+    Target("expired-look-sqlite", MANY, FEW, 1.5),
+    Target("expired-look-redis", MANY, FEW, 1.5),
+    Target("expired-late-memory", AT_THE_LATEST, None, 1000),
+    Target("expired-late-sqlite", AT_THE_LATEST, None, 1000),
+    Target("expired-late-redis", AT_THE_LATEST, None, 1000),
     Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
     Target("crossing-redis-1", BRIDGED, NATIVE, 2.5, "a call crosses to a thread and back"),
     Target("crossing-redis-1", FACADE, THREADSAFE, 1.3),

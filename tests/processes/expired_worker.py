@@ -57,7 +57,7 @@ async def reply(store: AsyncSessionStore, start: float, count: int) -> list[int]
     async def answer(number: int) -> None:
         chance = random.Random(number)
         at = deadline(start, number, count) + chance.uniform(-JITTER, JITTER)
-        await anyio.sleep(at - time.time())
+        await anyio.sleep(max(0.0, at - time.time()))
         claim = await store.claim_wait(ctx(number), f"user-{number}", ASKED, wait=10)
         if claim is not None:
             await anyio.sleep(chance.choice([0, 0, JITTER]))

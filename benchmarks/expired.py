@@ -1,0 +1,164 @@
+"""Waits that nobody answers: how late they are handed out, what looking costs, and keeping them.
+
+1,000,000 kept waits are stored. 1,000 more fall due in one second, and one task hands them out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from cycle import DISK
+from deliveries import resident
+from harness import Step, Table, compare, on_asyncio
+from redis import Redis
+from report import with_targets
+from results import save
+from targets import AT_THE_LATEST, FEW, MANY, MILLION, USUALLY
+from workload import KIBIBYTE, session, user_ctx
+
+from async_session_store import AsyncSessionStore, ReplyScope, WaitClaim
+from async_session_store.abc import Backend
+from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.sqlite import SqliteBackend
+from redis_server import RedisServer
+
+WORKERS = 64
+DUE = 1000
+IN_SECONDS = 1.0
+SOON = 5.0  # seconds, in which those that will be due are registered
+A_DAY = 24 * 60 * 60
+A_WEEK = 7 * A_DAY
+SCOPE = ReplyScope(conversation="chat")
+MEASURED = 100_000  # waits, for what one takes
+
+
+async def register(
+    store: AsyncSessionStore, number: int, ttl: float, expired_ttl: float, size: int = 64
+) -> None:
+    user = f"user-{number}"
+    ctx = user_ctx(user)
+    data = session(ctx, size)
+    await store.register_wait(ctx, user, SCOPE, f"k-{number}", data, ttl, expired_ttl=expired_ttl)
+
+
+async def register_all(
+    store: AsyncSessionStore, numbers: range, *, expired_ttl: float = A_WEEK, size: int = 64
+) -> None:
+    async def work(own: range) -> None:
+        for number in own:
+            await register(store, number, A_DAY, expired_ttl, size)
+
+    async with asyncio.TaskGroup() as tasks:
+        for worker in range(WORKERS):
+            tasks.create_task(work(numbers[worker::WORKERS]))
+
+
+@asynccontextmanager
+async def looking(backend: Callable[[], Backend], waits: int) -> AsyncIterator[Step[None]]:
+    async def look(_: None) -> bool:
+        return await store.claim_expired() == []
+
+    async with AsyncSessionStore(backend()) as store:
+        await register_all(store, range(waits))
+        yield look
+
+
+def measure_looking(
+    storage: str, backend: Callable[[str], Backend], many: int, **versions: str
+) -> None:
+    arms = [
+        on_asyncio(name, partial(looking, partial(backend, name), waits), [None])
+        for name, waits in ((MANY, many), (FEW, 1_000))
+    ]
+    title = f"{storage}, look for waits that are due, none is"
+    show(compare(f"expired-look-{storage.lower()}", title, arms), many, **versions)
+
+
+async def lateness(backend: Backend, many: int) -> list[float]:
+    """Return by how many seconds each wait is handed out late."""
+    late: list[float] = []
+
+    async def handle(claim: WaitClaim) -> None:
+        await claim.complete()
+
+    async with AsyncSessionStore(backend) as store, asyncio.TaskGroup() as tasks:
+        await register_all(store, range(DUE, DUE + many))
+        first = time.time() + SOON
+        for number in range(DUE):
+            due = first + IN_SECONDS * number / DUE
+            await register(store, number, due - time.time(), A_WEEK)
+        async for claim in store.expired_waits():
+            assert claim.record is not None
+            assert claim.record.expires_at is not None
+            late.append(time.time() - claim.record.expires_at.timestamp())
+            tasks.create_task(handle(claim))
+            if len(late) == DUE:
+                break
+    return late
+
+
+def measure_lateness(storage: str, backend: Backend, many: int, **versions: str) -> None:
+    late = [seconds * 1000 for seconds in asyncio.run(lateness(backend, many))]
+    values = {AT_THE_LATEST: [max(late)], USUALLY: [statistics.median(late)]}
+    title = f"{storage}, {DUE:,} waits fall due in a second: handed out late"
+    show(Table(f"expired-late-{storage.lower()}", title, "milliseconds", values), many, **versions)
+
+
+async def bytes_each(backend: Backend, size: Callable[[], int], expired_ttl: float) -> float:
+    """Return how many bytes one more wait of 1 KiB takes, of a user of its own."""
+    async with AsyncSessionStore(backend) as store:
+        await register_all(store, range(1000), expired_ttl=expired_ttl, size=KIBIBYTE)
+        before = size()
+        numbers = range(1000, 1000 + MEASURED)
+        await register_all(store, numbers, expired_ttl=expired_ttl, size=KIBIBYTE)
+        return (size() - before) / MEASURED
+
+
+def measure_bytes(
+    storage: str, backend: Callable[[str], Backend], size: Callable[[str], int]
+) -> None:
+    plain, kept = (
+        asyncio.run(bytes_each(backend(name), partial(size, name), expired_ttl))
+        for name, expired_ttl in (("plain", 0), ("kept", A_WEEK))
+    )
+    print(f"{storage}: {plain:,.0f} bytes a wait of 1 KiB, {kept - plain:,.0f} more if it is kept")
+
+
+def show(table: Table, many: int, **versions: str) -> None:
+    if many == MILLION:
+        save(table, **versions)
+    print(with_targets(table), end="\n\n", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--waits", type=int, default=MILLION)
+    many = parser.parse_args().waits
+    DISK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
+        file = lambda name: Path(folder, f"{name}.db")  # noqa: E731
+        sqlite = lambda name: SqliteBackend(file(name))  # noqa: E731
+        redis = lambda name: RedisBackend.from_url(server.url, namespace=name)  # noqa: E731
+        used = Redis.from_url(server.url).info
+        measure_bytes("Memory", lambda _: MemoryBackend(), lambda _: resident())
+        measure_bytes("SQLite", sqlite, lambda name: file(name).stat().st_size)
+        measure_bytes("Redis", redis, lambda _: used("memory")["used_memory"])
+        measure_looking("Memory", lambda _: MemoryBackend(), many)
+        measure_looking("SQLite", sqlite, many)
+        measure_looking("Redis", redis, many, Redis=server.version)
+        measure_lateness("Memory", MemoryBackend(), many)
+        measure_lateness("SQLite", sqlite("late"), many)
+        measure_lateness("Redis", redis("late"), many, Redis=server.version)
+
+
+if __name__ == "__main__":
+    main()
