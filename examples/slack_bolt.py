@@ -9,10 +9,12 @@ repository:
     python examples/slack_bolt.py
 
 Write to the app: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. "help" is answered at any time.
+messages, start it again, and answer: it goes on. "help" is answered at any time. If you do not
+answer for 30 minutes, it reminds you once; export SESSION_WAIT_TTL_SECS=10 to see it sooner.
 """
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 # This file has the name of the framework, which would be looked for here first.
@@ -47,12 +49,24 @@ def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
     return app
 
 
+def new_server(app: AsyncApp, store: AsyncSessionStore) -> web.Application:
+    async def remind(place: channels.Place, text: str) -> None:
+        await app.client.chat_postMessage(
+            channel=place.conversation, thread_ts=place.thread, text=text
+        )
+
+    async def with_store(_server: web.Application) -> AsyncIterator[None]:
+        async with store, booking.reminders(store, "slack", remind):
+            yield
+
+    server = app.web_app()
+    server.cleanup_ctx.append(with_store)  # until SIGTERM or Ctrl-C
+    return server
+
+
 def main() -> None:
     store = AsyncSessionStore.from_env()
-    server = new_app(store).web_app()  # Bolt reads the token and the secret
-    server.on_startup.append(lambda _: store.open())
-    server.on_cleanup.append(lambda _: store.aclose())
-    web.run_app(server, port=3000)
+    web.run_app(new_server(new_app(store), store), port=3000)  # Bolt reads the token and the secret
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ BotFather gives you a token. From the root of the repository:
     python examples/telegram_aiogram.py
 
 Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. /help is answered at any time.
+messages, start it again, and answer: it goes on. /help is answered at any time. If you do not
+answer for 30 minutes, it reminds you once; export SESSION_WAIT_TTL_SECS=10 to see it sooner.
 """
 
 import asyncio
@@ -37,11 +38,23 @@ def new_dispatcher(store: AsyncSessionStore) -> Dispatcher:
     return dispatcher
 
 
-async def main() -> None:
-    bot = Bot(os.environ["TELEGRAM_TOKEN"])
-    async with AsyncSessionStore.from_env() as store:
+async def serve(
+    dispatcher: Dispatcher, bot: Bot, store: AsyncSessionStore, **options: object
+) -> None:
+    async def remind(place: channels.Place, text: str) -> None:
+        await bot.send_message(place.conversation, text, message_thread_id=place.thread)
+
+    # SIGTERM and Ctrl-C end the polling, and then the reminders. They need the bot until then.
+    async with bot, booking.reminders(store, "telegram", remind):
         # One message after the other: Telegram hears that it was handled when it was.
-        await new_dispatcher(store).start_polling(bot, handle_as_tasks=False)
+        await dispatcher.start_polling(
+            bot, handle_as_tasks=False, close_bot_session=False, **options
+        )
+
+
+async def main() -> None:
+    async with AsyncSessionStore.from_env() as store:
+        await serve(new_dispatcher(store), Bot(os.environ["TELEGRAM_TOKEN"]), store)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,16 @@ MAY_IMPORT = {
     "sync_claims": TYPES
     | {"abc", "claims", "expired_waits", "_blocks", "_crossing", "_ending", "_new_waits"},
     "sync": TYPES
-    | {"abc", "explanations", "sync_claims", "_backoff", "_crossing", "_loop_thread", "_rules"}
+    | {
+        "abc",
+        "claims",
+        "explanations",
+        "sync_claims",
+        "_backoff",
+        "_crossing",
+        "_loop_thread",
+        "_rules",
+    }
     | {"_store", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},

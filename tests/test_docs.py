@@ -26,6 +26,7 @@ import pytest
 import async_session_store
 from async_session_store import (
     AsyncSessionStore,
+    ExpiredWaits,
     ResumedWait,
     SessionRecord,
     SessionStore,
@@ -202,7 +203,7 @@ def test_the_reference_has_each_method_with_its_parameters() -> None:
     public += [("RedisBackend.from_url", RedisBackend.from_url)]
     functions = inspect.getmembers(channels, inspect.isfunction)
     public += [(name, made) for name, made in functions if name in channels.__all__]
-    public += [("expecting", channels.Inbound.expecting)]
+    public += [("expecting", channels.Inbound.expecting), ("stop", ExpiredWaits.stop)]
     envelope = greentic.IngressEnvelope
     public += [("scopes", envelope.scopes), ("session_data", envelope.session_data)]
     public += [("is_welcome_mark", greentic.is_welcome_mark)]

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 import async_session_store
 from async_session_store import (
     AsyncSessionStore,
+    ExpiredWaits,
     ResumedWait,
     SessionStore,
+    SyncExpiredWaits,
     SyncWaitClaim,
     Turn,
     WaitClaim,
@@ -36,6 +38,7 @@ def test_the_public_names() -> None:
         "DuplicateDeliveryError",
         "EnvId",
         "ErrorCode",
+        "ExpiredWaits",
         "Explanation",
         "FlowId",
         "FlowMemoryError",
@@ -59,6 +62,7 @@ def test_the_public_names() -> None:
         "SessionStoreError",
         "StoreTimeoutError",
         "StoreUnavailableError",
+        "SyncExpiredWaits",
         "SyncWaitClaim",
         "TeamId",
         "TenantCtx",
@@ -118,15 +122,19 @@ def test_the_methods_of_a_store() -> None:
         *("touch_session", "register_wait", "register_wait_if_absent", "find_wait_by_scope"),
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
-        *("explain", "turn"),
+        *("explain", "turn", "claim_expired", "expired_waits", "expired_turn"),
     }
 
 
 def test_the_methods_of_a_claim() -> None:
     assert {name for name in vars(WaitClaim) if not name.startswith("_")} == {
         *("record", "token", "lease", "lease_ends_at", "complete", "release", "renew"),
-        *("lost", "seconds_left", "is_new", "check"),
+        *("lost", "seconds_left", "is_new", "is_expired", "check"),
     }
+
+
+def in_async(annotation: str) -> str:
+    return annotation.replace("SyncWaitClaim", "WaitClaim")
 
 
 def parameters_of(owner: type, name: str) -> list[inspect.Parameter]:
@@ -144,6 +152,8 @@ def test_the_sync_store_has_the_methods_of_the_async_one() -> None:
         given = parameters_of(SessionStore, in_sync.get(name, name))
         if name in ("__init__", "from_url", "from_env"):
             assert given.pop().name == "portal"
+        if name == "expired_turn":
+            given[1] = given[1].replace(annotation=in_async(given[1].annotation))
         assert given == asked, name
     assert len(public_names(SessionStore)) == len(public_names(AsyncSessionStore))
 
@@ -152,6 +162,11 @@ def test_the_sync_claim_has_the_methods_of_the_async_one() -> None:
     assert sorted(public_names(SyncWaitClaim)) == sorted(public_names(WaitClaim))
     for name in ("complete", "check", "release", "renew"):
         assert parameters_of(SyncWaitClaim, name) == parameters_of(WaitClaim, name)
+
+
+def test_the_loops_over_expired_waits_have_the_same_methods() -> None:
+    assert public_names(ExpiredWaits) == public_names(SyncExpiredWaits) == ["stop"]
+    assert parameters_of(SyncExpiredWaits, "stop") == parameters_of(ExpiredWaits, "stop")
 
 
 @pytest.mark.parametrize("module", [memory, sqlite, redis], ids=lambda module: module.__name__)
@@ -177,6 +192,7 @@ def test_every_public_name_is_there_and_documented(module: object) -> None:
     "owner",
     [
         *(AsyncSessionStore, WaitClaim, SessionStore, SyncWaitClaim, ResumedWait, Turn),
+        *(ExpiredWaits, SyncExpiredWaits),
         *(abc.Backend, channels.Inbound, greentic.IngressEnvelope, greentic.RunnerSettings),
     ],
     ids=lambda owner: owner.__name__,

@@ -6,7 +6,8 @@ Run it from the root of the repository, and open http://127.0.0.1:8000 in a brow
     python examples/webchat/app.py
 
 Let the bot ask, kill the server, start it again, and answer: the flow goes on. The waits are in
-webchat.db, or where SESSION_STORE_URL says, for 30 minutes or SESSION_WAIT_TTL_SECS.
+webchat.db, or where SESSION_STORE_URL says, for 30 minutes or SESSION_WAIT_TTL_SECS. If you do not
+answer in time, the bot reminds you once, and then lets the table go.
 
 Who writes is told by a cookie that the server hands out, never by a message. The page keeps what
 was said so far; the store keeps where each flow paused, and the bot's last words.
@@ -41,7 +42,9 @@ from async_session_store import (
     SessionRecord,
     SessionStoreError,
     TenantCtx,
+    Turn,
     UserId,
+    WaitClaim,
     channels,
 )
 
@@ -51,6 +54,7 @@ import booking
 HERE = Path(__file__).parent
 LEASE = 3  # seconds: after a crash, a message that comes again waits as long for its turn
 OVER = "over"  # the flow has ended; its session waits with the last answer
+LET_GO = "let_go"  # the same, but nobody answered; it waits with what the bot said then
 WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
 CHOICES = {"confirm": ["yes", "no"]}
 
@@ -84,7 +88,7 @@ async def answer(store: AsyncSessionStore, inbound: channels.Inbound) -> Frame:
         record = await store.get_wait(ctx_of(inbound.user_id), inbound.user_id, inbound.scope)
         if record is None:
             return reply(inbound, "I have taken that in before.", OVER)
-        said, node = last_words(record), record.data.cursor.node_pointer
+        said, node = memory_of(record).said, record.data.cursor.node_pointer
     return reply(inbound, said, node)
 
 
@@ -98,15 +102,44 @@ async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tupl
         lease=LEASE,
         wait=3 * LEASE,
     ) as turn:
-        node = None if turn.node == OVER else turn.node
+        node = None if turn.node in (OVER, LET_GO) else turn.node
         said, node = booking.step(node, turn.memory, turn.text or "")
+        if turn.record is not None:
+            booking.hold_table(turn.record.key, node)
         turn.memory.answered, turn.memory.said = inbound.delivery_id, said
-        turn.ask(node or OVER)
+        turn.memory.is_reminded = False
+        ask(turn, node or OVER)
         return said, node or OVER
 
 
+async def remind(store: AsyncSessionStore) -> None:
+    """Remind the users who do not answer, or let go. A page hears of it when it asks what waits."""
+    async for claim in store.expired_waits(SITE):
+        try:
+            await take_expired_turn(store, claim)
+        except Exception:
+            logger.exception("a wait that expired will be handed out again")
+
+
+async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim) -> None:
+    async with store.expired_turn(claim, memory=Memory) as turn:
+        if await booking.has_begun_anew(store, turn.record):
+            booking.hold_table(turn.record.key, None)
+            return
+        turn.memory.said, node = booking.nobody_answered(turn.node, turn.memory)
+        booking.hold_table(turn.record.key, node)
+        ask(turn, node or LET_GO)
+
+
+def ask(turn: Turn[channels.Inbound | None, Memory], node: str) -> None:
+    turn.ask(node, expired_ttl=booking.REMIND_WITHIN if node in WAITS_FOR else None)
+
+
+SITE = TenantCtx(env="demo", tenant_id="webchat")
+
+
 def ctx_of(user: UserId) -> TenantCtx:
-    return TenantCtx(env="demo", tenant_id="webchat", user_id=user)
+    return SITE.model_copy(update={"user_id": user})
 
 
 # --- What the page is told --------------------------------------------------------------------
@@ -131,23 +164,37 @@ def reply(inbound: channels.Inbound, said: str, node: str) -> Frame:
 
 
 async def waits(store: AsyncSessionStore, user: UserId) -> Frame:
-    records = await store.list_wait_records(ctx_of(user), user)
-    shown = [record for record in records if record.data.cursor.node_pointer in WAITS_FOR]
-    return {"type": "waits", "waits": [wait_of(record) for record in shown]}
+    """What waits for the user, and what the bot has let go, with its last words."""
+    asked, let_go = [], []
+    for record in await store.list_wait_records(ctx_of(user), user):
+        node = record.data.cursor.node_pointer
+        if node in WAITS_FOR:
+            asked.append({**last_words(record), **wait_of(record, node)})
+        elif node == LET_GO:
+            let_go.append(last_words(record))
+    return {"type": "waits", "waits": asked, "letGo": let_go}
 
 
-def wait_of(record: SessionRecord) -> Frame:
+def last_words(record: SessionRecord) -> Frame:
+    memory = memory_of(record)
     return {
         "conversation": {"id": channels.place(record.scope).conversation},
-        "question": last_words(record),
-        "replyToId": json.loads(record.data.context_json)["answered"],
-        "waitsFor": WAITS_FOR[record.data.cursor.node_pointer],
+        "text": memory.said,
+        "replyToId": memory.answered,
+        "isReminder": memory.is_reminded,
+    }
+
+
+def wait_of(record: SessionRecord, node: str) -> Frame:
+    return {
+        "choices": CHOICES.get(node, []),
+        "waitsFor": WAITS_FOR[node],
         "secondsLeft": (record.expires_at - datetime.now(timezone.utc)).total_seconds(),
     }
 
 
-def last_words(record: SessionRecord) -> str:
-    return json.loads(record.data.context_json)["said"]
+def memory_of(record: SessionRecord) -> Memory:
+    return Memory(**json.loads(record.data.context_json))
 
 
 # --- The server -------------------------------------------------------------------------------
@@ -232,9 +279,11 @@ def comes_from_our_page(websocket: WebSocket) -> bool:
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
-    async with AsyncSessionStore.from_env() as store:
+    async with AsyncSessionStore.from_env() as store, anyio.create_task_group() as tasks:
         await store.purge_expired()
+        tasks.start_soon(remind, store)
         yield {"store": store}
+        tasks.cancel_scope.cancel()  # a turn that is not finished is given back
 
 
 app = Starlette(

@@ -3,6 +3,7 @@
 
 const STORED = "booking:";
 const FIRST_PAUSE = 250, LONGEST_PAUSE = 4000; // milliseconds between attempts to connect
+const PATIENCE = 5000; // milliseconds: the bot reminds within half a second, if its server runs
 
 const find = (selector, within = document) => within.querySelector(selector);
 const copy = (id) => find(`#${id}`).content.firstElementChild.cloneNode(true);
@@ -124,22 +125,41 @@ function hearWaits(frame) {
     booking: bookings.get(wait.conversation.id) ?? restore(wait),
     endsAt: now + wait.secondsLeft * 1000,
   }));
+  waits.forEach(hearReminder);
+  frame.letGo.forEach(hearEnd);
   bookings.forEach(noteEnd);
   showWaits();
 }
 
-function restore({ conversation, question, replyToId }) {
-  const asked = { id: `answer:${replyToId}`, from: "bot", text: question, asks: true };
-  const booking = openBooking(conversation.id, newTitle(), [asked]);
+function restore(wait) {
+  const booking = openBooking(wait.conversation.id, newTitle(), [questionOf(wait)]);
   save(booking);
   return booking;
 }
 
-function noteEnd(booking) {
-  const last = booking.messages.at(-1);
-  if (!last?.asks || isAwaited(booking)) return;
-  add(booking, { id: `end:${last.id}`, from: "note", text: "The time to answer is over. Write anything to begin again." });
+function hearReminder(wait) {
+  if (wait.isReminder) add(wait.booking, questionOf(wait));
 }
+
+function hearEnd({ conversation, text, replyToId }) {
+  const booking = bookings.get(conversation.id);
+  if (booking) add(booking, { id: `end:${replyToId}`, from: "bot", text });
+}
+
+function questionOf({ isReminder, replyToId, text, choices }) {
+  return { id: `${isReminder ? "reminder" : "answer"}:${replyToId}`, from: "bot", text, asks: true, choices };
+}
+
+// Nothing waits from a question's deadline until the bot reminds or lets go.
+function noteEnd(booking) {
+  const now = performance.now();
+  booking.forgottenAt = isForgotten(booking) ? booking.forgottenAt ?? now : undefined;
+  if (now - booking.forgottenAt < PATIENCE || !isForgotten(booking)) return;
+  const id = `end:${booking.messages.at(-1).id}`;
+  add(booking, { id, from: "note", text: "The time to answer is over. Write anything to begin again." });
+}
+
+const isForgotten = (booking) => booking.messages.at(-1)?.asks && !isAwaited(booking);
 
 const isAwaited = (booking) => waits.some((wait) => wait.booking === booking);
 
@@ -148,8 +168,8 @@ function askForWaits() {
 }
 
 function tick() {
-  const over = waits.filter(({ endsAt }) => endsAt <= performance.now());
-  if (over.length) askForWaits();
+  const isOver = ({ endsAt }) => endsAt <= performance.now();
+  if (waits.some(isOver) || [...bookings.values()].some(isForgotten)) askForWaits();
   showTimes();
 }
 
@@ -207,9 +227,10 @@ function showWaits() {
   showTimes();
 }
 
-function showWait({ booking, waitsFor }) {
+function showWait({ booking, waitsFor, isReminder }) {
+  const once = isReminder ? ", reminded once" : "";
   find(".what", booking.waitElement).textContent = `The bot waits for ${waitsFor}`;
-  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}`;
+  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}${once}`;
 }
 
 // An element that is moved loses the focus, so what is in its place stays there.

@@ -22,7 +22,7 @@ from async_session_store import (
     TenantCtx,
 )
 from async_session_store.abc import Claimed, ClaimKey, Outcome, Owner, Unreadable
-from async_session_store.backends.sqlite import SqliteBackend, _expired, _table
+from async_session_store.backends.sqlite import SqliteBackend, _expired, _kept, _table
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -160,7 +160,9 @@ def plan_of(statement: str) -> str:
             )
         ),
         (_expired._FIND_HELD, "claims_on_expired_waits (token=?)"),
-        (_table._TO_CLEAR, "sessions_by_scope (env=? AND tenant=? AND team=? AND user=?"),
+        (_kept._ARE_ANY, "sessions_by_due"),
+        (_kept._FIND_AT_SCOPE, "sessions_by_scope (env=? AND tenant=? AND team=? AND user=?"),
+        (_kept._FIND_OF_OWNER, "sessions_by_scope (env=? AND tenant=? AND team=? AND user=?"),
     ],
 )
 def test_9_what_is_due_and_what_may_be_deleted_is_found_by_an_index(
@@ -360,7 +362,7 @@ async def test_q3_a_reply_that_began_before_the_deadline_ends_what_was_moved_asi
 # --- Damage -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["soon", b"\x00", "", 1e300, 0.5, -7, 0, -(2**63)])
+@pytest.mark.parametrize("value", ["soon", b"\x00", "", 0.5, -7, 0, -(2**63)])
 @pytest.mark.parametrize("column", ["expired_ttl", "due"])
 async def test_r2_a_damaged_column_lets_no_live_row_go_and_spoils_nothing_else(
     path: Path, store: AsyncSessionStore, clock: Clock, column: str, value: object

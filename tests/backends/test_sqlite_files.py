@@ -539,8 +539,8 @@ async def test_a_checkpoint_whose_process_was_killed_is_no_overwriting(path: Pat
             database.execute("PRAGMA wal_autocheckpoint = 0")
             database.execute("BEGIN")
             database.executemany(
-                "INSERT INTO sessions"
-                " VALUES (?, 'e', 't', '', 'u', NULL, NULL, '{}', ?, NULL, NULL)",
+                "INSERT INTO sessions (key, env, tenant, team, user, document, context_json)"
+                " VALUES (?, 'e', 't', '', 'u', '{}', ?)",
                 ((f"x{number}", "z" * 3500) for number in range(12_000)),
             )
             database.execute("COMMIT")

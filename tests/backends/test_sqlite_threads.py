@@ -44,7 +44,10 @@ pytestmark = pytest.mark.anyio
 UNBOUNDED = {
     *("list_waits_for_user", "list_wait_records", "clear_waits_for_user", "find_by_user"),
 }
-BRIEF_READS = {"get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"}
+BRIEF_READS = {
+    *("get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"),
+    "claim_expired",  # as nothing is due
+}
 
 
 class CountingQueue(queue.SimpleQueue[object]):
@@ -122,8 +125,9 @@ async def test_t4_a_read_that_comes_alone_is_one_statement_and_a_write_a_transac
             (lambda: context_of(store, "k"), 0),
             (lambda: store.get_wait(CTX, "u1", A), 0),
             (lambda: listed(store), 0),
-            (lambda: clear(store, A, "k"), 2),  # it supersedes a claim
-            (lambda: clear(store, B), 2),
+            # It supersedes a claim, and asks whether the file keeps any expired wait.
+            (lambda: clear(store, A, "k"), 3),
+            (lambda: clear(store, B), 3),
         ):
             statements.clear()
             assert await call() is not False
@@ -211,6 +215,27 @@ async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Pa
             seen = await context_of(store, "k")
             await asyncio.sleep(0.001)
             assert await context_of(store, "k") == seen
+
+
+# --- Syncing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("synchronous", "durable"), [("FULL", 2), ("NORMAL", 1)])
+def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
+    path: Path, synchronous: str, durable: int
+) -> None:
+    def level(_: Tables) -> object:
+        return database._connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    claims, saves = Operation(level, writes=True, durable=False), Operation(level, writes=True)
+    database = Database(Settings(str(path), synchronous, 1, time.time, 1_000_000))
+    assert database.run_batch([saves]) == [durable]
+    assert database.run_batch([claims]) == [1]
+    assert database.run_batch([claims, claims]) == [1, 1]
+    assert database.run_batch([claims, saves]) == [durable, durable]
+    assert database.run_batch([claims]) == [1]
+    assert database.run_batch([saves]) == [durable]
+    database.close()
 
 
 # --- Interruptions ----------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Protocol
 import pytest
 
 from async_session_store import AsyncSessionStore
-from booking import HELP, TIME_TO_ANSWER
+from booking import HELP, TIME_TO_ANSWER, ctx_of
+from clock import Clock
 
 ASK_NAME = "Which name is the table for?"
 ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
@@ -22,7 +23,27 @@ ASK_DATE_AGAIN = "That is no date. Write it like 2030-12-31."
 CONFIRM = "A table for Ann on 2030-05-01: yes or no?"
 BOOKED = "Booked for Ann on 2030-05-01."
 
+REMINDER = f"Are you still there? {ASK_NAME}"
+
 FLOW = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM, "yes": BOOKED}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError
+
+
+async def be_late(store: AsyncSessionStore, provider: str, user: str, clock: Clock) -> None:
+    """Let the time to answer pass, once the bot's question waits: it is sent before that."""
+    for _ in range(1000):
+        if await store.list_waits_for_user(ctx_of(provider), user):
+            clock.advance(TIME_TO_ANSWER.total_seconds())
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError
 
 
 class Bot(Protocol):

@@ -6,14 +6,18 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from platform_server import Call, Platform
-from scenarios import ASK_DATE, ASK_NAME, Scenarios
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, be_late, until
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
-from async_session_store import AsyncSessionStore
+from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store.backends.memory import MemoryBackend
+from booking import LET_GO
+from clock import Clock
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "slack_bolt.py"))
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -142,3 +146,24 @@ async def test_a_request_that_slack_did_not_sign_is_refused(bot: SlackBot) -> No
     async with AsyncSessionStore.from_url("memory://") as store:
         response = await bot.app(store).async_dispatch(request)
     assert (response.status, bot.sent()) == (401, [])
+
+
+@pytest.mark.anyio
+async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
+    clock = Clock()
+    store = AsyncSessionStore(MemoryBackend(clock=clock))
+    app = bot.app(store)
+    server = web.AppRunner(EXAMPLE["new_server"](app, store))
+    await server.setup()
+    thread = message_event(2, text="hi", thread_ts="1767225600.000001")
+    await app.async_dispatch(signed_request(thread))
+    await until(lambda: bot.sent() == [ASK_NAME])
+    await be_late(store, "slack", "U0ANN", clock)
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
+    await be_late(store, "slack", "U0ANN", clock)
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+    await server.cleanup()
+    places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]
+    assert places == [("D0ANN", "1767225600.000001")] * 3
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await store.ping()

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from platform_server import Platform
-from scenarios import ASK_DATE, ASK_NAME
-from telegram_platform import TOKEN, TelegramPlatform, message_update
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, be_late, until
+from telegram_platform import TOKEN, TOPIC, TelegramPlatform, message_update
 from telegram_scenarios import TelegramScenarios
 from typing_extensions import override
 
 import telegram_aiogram
 from async_session_store import AsyncSessionStore
+from async_session_store.backends.memory import MemoryBackend
+from booking import LET_GO
+from clock import Clock
 
 
 class AiogramBot(TelegramPlatform):
@@ -40,13 +45,30 @@ class TestTelegramAiogram(TelegramScenarios):
 @pytest.mark.anyio
 async def test_it_polls(bot: AiogramBot) -> None:
     acknowledged = bot.keep(message_update(1, text="hi"), message_update(2, text="Ann"))
-    async with AsyncSessionStore.from_url("memory://") as store:
-        dispatcher = telegram_aiogram.new_dispatcher(store)
-        polling = dispatcher.start_polling(
-            bot.client(), handle_as_tasks=False, handle_signals=False
-        )
-        task = asyncio.create_task(polling)
+    async with AsyncSessionStore.from_url("memory://") as store, polling(bot, store):
         await acknowledged.wait()
-        await dispatcher.stop_polling()
-        await task
     assert bot.sent() == [ASK_NAME, ASK_DATE]
+
+
+@pytest.mark.anyio
+async def test_it_reminds_where_it_asked_and_lets_go(bot: AiogramBot) -> None:
+    clock = Clock()
+    bot.keep(message_update(1, text="hi", **TOPIC))
+    async with AsyncSessionStore(MemoryBackend(clock=clock)) as store, polling(bot, store):
+        await until(lambda: bot.sent() == [ASK_NAME])
+        await be_late(store, "telegram", "5551", clock)
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
+        await be_late(store, "telegram", "5551", clock)
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+    places = [(call.fields["chat_id"], call.fields["message_thread_id"]) for call in bot.messages()]
+    assert places == [("-1001234", "77")] * 3
+
+
+@asynccontextmanager
+async def polling(bot: AiogramBot, store: AsyncSessionStore) -> AsyncIterator[None]:
+    dispatcher, client = telegram_aiogram.new_dispatcher(store), bot.client()
+    serve = telegram_aiogram.serve(dispatcher, client, store, handle_signals=False)
+    task = asyncio.create_task(serve)
+    yield
+    await dispatcher.stop_polling()
+    await task

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ ASK_NAME = "Which name is the table for?"
 ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
 CONFIRM = "A table for Ann on 2030-05-17: yes or no?"
 BOOKED = "Booked for Ann on 2030-05-17."
+REMINDER = f"Are you still there? {ASK_NAME}"
+LET_GO = "I did not hear from you, so I let the table go."
 
 expect.set_options(timeout=20_000)
 
@@ -396,14 +399,67 @@ def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
     expect(ann.page.get_by_role("region")).to_have_count(0)
 
 
-def test_a_question_that_was_not_answered_in_time_is_over(server: Server, ann: Visitor) -> None:
-    server.kill()
-    server.settings["SESSION_WAIT_TTL_SECS"] = "2"
-    server.start()
+@pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
+def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
+    server: Server, ann: Visitor
+) -> None:
+    restart(server, SESSION_WAIT_TTL_SECS="4")
     booking = ann.open()
+    ann.sees_waits("a name")
+    booking.shows(BEGIN, ASK_NAME, REMINDER)
+    ann.sees_waits("in Booking 1, reminded once")
+    booking.shows(BEGIN, ASK_NAME, REMINDER, LET_GO)
+    ann.sees_waits()
+    booking.tell("Ann", ASK_NAME)
+    booking.tell("Ann", ASK_DATE)
+
+
+def test_a_reminder_has_the_buttons_and_its_answer_counts(server: Server, ann: Visitor) -> None:
+    restart(server, SESSION_WAIT_TTL_SECS="4")
+    booking = ann.open()
+    booking.tell("Ann", ASK_DATE)
+    booking.tell("2030-05-17", CONFIRM)
+    booking.has_heard(f"Are you still there? {CONFIRM}")
+    booking.region.get_by_role("button", name="yes").click()
+    booking.has_heard(BOOKED)
+    ann.sees_waits()
+
+
+def test_a_page_that_was_away_shows_the_reminder_and_that_the_table_was_let_go(
+    server: Server, ann: Visitor
+) -> None:
+    restart(server, SESSION_WAIT_TTL_SECS="4")
+    ann.open()
+    address = ann.page.url
+    ann.page.goto("about:blank")
+    time.sleep(5)
+    ann.page.goto(address)
+    ann.booking(1).shows(BEGIN, ASK_NAME, REMINDER)
+    ann.page.goto("about:blank")
+    time.sleep(5)
+    ann.page.goto(address)
+    ann.booking(1).shows(BEGIN, ASK_NAME, REMINDER, LET_GO)
+    ann.page.evaluate("localStorage.clear()")
+    ann.page.reload()
+    ann.sees_waits()
+    expect(ann.page.get_by_role("region")).to_have_count(0)
+
+
+def test_a_page_says_so_when_the_store_has_forgotten_its_question(
+    server: Server, ann: Visitor
+) -> None:
+    restart(server, SESSION_STORE_URL="memory://")
+    booking = ann.open()
+    restart(server)
     booking.shows(BEGIN, ASK_NAME, "The time to answer is over.")
     ann.sees_waits()
     booking.tell("Ann", ASK_NAME)
+
+
+def restart(server: Server, **settings: str) -> None:
+    server.kill()
+    server.settings.update(settings)
+    server.start()
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
@@ -424,7 +480,7 @@ def test_a_socket_needs_the_cookie_and_our_page(server: Server) -> None:
     address = f"ws://127.0.0.1:{server.port}/chat"
     cookie = {"Cookie": f"webchat_user={'a' * 43}"}
     with connect(address, origin=server.url, additional_headers=cookie) as line:
-        assert json.loads(line.recv()) == {"type": "waits", "waits": []}
+        assert json.loads(line.recv()) == {"type": "waits", "waits": [], "letGo": []}
     with pytest.raises(InvalidStatus, match="403"):
         connect(address, origin=server.url)
     with pytest.raises(InvalidStatus, match="403"):

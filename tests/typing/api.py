@@ -20,6 +20,7 @@ from async_session_store import (
     DuplicateDeliveryError,
     EnvId,
     ErrorCode,
+    ExpiredWaits,
     Explanation,
     FlowId,
     Impersonation,
@@ -37,6 +38,8 @@ from async_session_store import (
     SessionRecord,
     SessionStore,
     SessionStoreError,
+    SyncExpiredWaits,
+    SyncWaitClaim,
     TenantCtx,
     TenantId,
     TimeToLive,
@@ -217,6 +220,7 @@ async def claims(store: AsyncSessionStore) -> None:
     if claim is not None:
         assert_type(claim.record, SessionRecord | None)
         assert_type(claim.is_new, bool)
+        assert_type(claim.is_expired, bool)
         assert_type(claim.token, str)
         assert_type(claim.lease, timedelta)
         assert_type(claim.lease_ends_at, datetime)
@@ -255,7 +259,10 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         assert_type(turn.node, str | None)
         turn.memory.pizza = turn.text
         ask_again(turn)
+        assert_type(turn.is_expired, bool)
         turn.ask("take_size", at=inbound.expecting(reply_to=7), ttl=NEVER)
+        turn.ask("take_size", ttl=1800, expired_ttl=timedelta(days=1))
+        turn.ask("take_size", expired_ttl=NEVER)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         turn.keep()
         turn.end()
         turn.ask(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -275,6 +282,37 @@ def sync_turns(store: SessionStore, inbound: Inbound) -> None:
         assert_type(turn, Turn[Inbound, Order])
     with store.turn(ctx, inbound, flow=None, memory=Order) as maybe:
         assert_type(maybe, Turn[Inbound, Order] | None)
+
+
+async def expired_waits(store: AsyncSessionStore, inbound: Inbound) -> None:
+    await store.register_wait(ctx, "u1", scope, "key", data, 60, expired_ttl=3600)
+    await store.register_wait_if_absent(ctx, "u1", scope, "key", data, expired_ttl=0)
+    assert_type(await store.claim_expired(), list[WaitClaim])
+    assert_type(await store.claim_expired(ctx, limit=10, lease=60), list[WaitClaim])
+    waits = store.expired_waits(ctx, lease=timedelta(minutes=1), poll=0.1)
+    assert_type(waits, ExpiredWaits)
+    async for claim in waits:
+        assert_type(claim, WaitClaim)
+        async with store.expired_turn(claim, memory=Order, ttl=1800) as turn:
+            assert_type(turn, Turn[None, Order])
+            assert_type(turn.memory, Order)
+            assert_type(turn.inbound, None)
+            turn.ask("take_size", at=scope, expired_ttl=3600)
+        await claim.complete(NewWait(scope, data, 60, expired_ttl=3600))
+        waits.stop()
+    await store.claim_expired("u1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    store.expired_turn(inbound, memory=Order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def sync_expired_waits(store: SessionStore) -> None:
+    assert_type(store.claim_expired(ctx, limit=10), list[SyncWaitClaim])
+    waits = store.expired_waits()
+    assert_type(waits, SyncExpiredWaits)
+    for claim in waits:
+        assert_type(claim.is_expired, bool)
+        with store.expired_turn(claim, memory=Order) as turn:
+            assert_type(turn, Turn[None, Order])
+        waits.stop()
 
 
 async def conditional_writes(store: AsyncSessionStore) -> None:
@@ -301,7 +339,10 @@ async def records(store: AsyncSessionStore) -> None:
 
 async def opening() -> None:
     async with AsyncSessionStore.from_url(
-        "sqlite:///bot.db", default_wait_ttl=86400, default_session_ttl=NEVER
+        "sqlite:///bot.db",
+        default_wait_ttl=86400,
+        default_session_ttl=NEVER,
+        default_expired_ttl=timedelta(days=1),
     ) as store:
         assert_type(store, AsyncSessionStore)
     AsyncSessionStore.from_url("redis://host", namespace="mine", max_document_bytes=1000)

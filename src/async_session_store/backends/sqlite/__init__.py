@@ -61,8 +61,9 @@ class SqliteBackend(Backend):
     Args:
         path: The database file; its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
-        synchronous: ``FULL`` keeps every answered write through a power loss; ``NORMAL`` can lose
-            the last ones then, but none when only the process dies.
+        synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
+            their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
+            writes then, but none when only the process dies.
         busy_timeout: How long to wait for another process's transaction, in seconds.
         clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
     """
@@ -229,6 +230,7 @@ class SqliteBackend(Backend):
                 queue=queue,
             ),
             brief=len(scope_hashes) <= _FEW,
+            durable=False,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
             # If the caller gave up a place, it may be someone else's turn.
@@ -247,7 +249,9 @@ class SqliteBackend(Backend):
         found: tuple[Claimed | Unreadable, ...] | None = None if is_due else ()
         while found is None:
             found = await self._writing(
-                lambda tables: tables.expired.claim(fence, tokens, lease), brief=brief
+                lambda tables: tables.expired.claim(fence, tokens, lease),
+                brief=brief,
+                durable=False,
             )
         return found
 
@@ -271,13 +275,13 @@ class SqliteBackend(Backend):
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
-        outcome = await self._writing(lambda tables: tables.claims.release(claim))
+        outcome = await self._writing(lambda tables: tables.claims.release(claim), durable=False)
         self._is_turn_of_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        return await self._writing(lambda tables: tables.claims.renew(claim, lease))
+        return await self._writing(lambda tables: tables.claims.renew(claim, lease), durable=False)
 
     @override
     async def purge(self, limit: int) -> int:
@@ -313,9 +317,10 @@ class SqliteBackend(Backend):
         *,
         size: int = 0,
         brief: bool = True,
+        durable: bool = True,
     ) -> Awaitable[_T]:
         brief = brief and size <= _LARGEST_BRIEF
-        operation = Operation(run, writes=True, brief=brief)
+        operation = Operation(run, writes=True, brief=brief, durable=durable)
         return cast("Awaitable[_T]", self._submit(operation, size))
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:

@@ -56,13 +56,15 @@ class Operation(NamedTuple):
 
     A ``brief`` operation touches few rows, and takes microseconds if they are small and it need not
     wait for a lock or the disk. A ``single`` statement that only reads needs no transaction. Writes
-    get one, so that they read the clock when they have the lock (T4).
+    get one, so that they read the clock when they have the lock (T4). What is not ``durable`` may
+    be lost with the power, but never with the process.
     """
 
     run: Callable[[Tables], object]
     writes: bool
     brief: bool = True
     single: bool = False
+    durable: bool = True
 
 
 class _OperationFailedError(Exception):
@@ -82,6 +84,8 @@ class Database:
         self._waits = True
         self._patience: _Patience | None = None
         self._commits_wait = settings.synchronous == "FULL" and settings.path != IN_MEMORY
+        self._syncs = settings.synchronous == "FULL"
+        self._is_syncing: bool | None = self._syncs
         self._writes_that_waited = 0  # in a row
         self._written_at_once = 0
         execute, clock = self._connection.execute, Clock(settings.clock)
@@ -174,6 +178,7 @@ class Database:
         try:
             self._set_patience(writes=writes)
             if writes:
+                self._set_durability(any(one.writes and one.durable for one in operations))
                 self._begin_to_write()
             else:
                 self._connection.execute("BEGIN")
@@ -183,6 +188,15 @@ class Database:
             return self._finish(operations)
         except _OperationFailedError as failure:
             return self._run_each(operations, failure)
+
+    def _set_durability(self, durable: bool) -> None:  # noqa: FBT001
+        """Let the next commit sync, unless all of it may be lost with the power."""
+        sync = self._syncs and durable
+        if sync == self._is_syncing:
+            return
+        self._is_syncing = None  # as a signal handler may raise between the two
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}").close()
+        self._is_syncing = sync
 
     def _begin_to_write(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -143,7 +144,7 @@ class ExpiredWaits:
         """Claim what is due. Return None if that took too long, so that it must be called again."""
         self._claims.sweep_a_few()
         found: list[Claimed | Unreadable] = []
-        free: list[str] = []
+        free = deque[str]()
         for token in tokens:
             held = self._held(token)
             if held is None:
@@ -183,7 +184,7 @@ class ExpiredWaits:
         return now, now, *self._queues.live()
 
     def _hand_out(
-        self, due: Sequence[_Found], free: list[str], lease: int
+        self, due: Sequence[_Found], free: deque[str], lease: int
     ) -> list[Claimed | Unreadable]:
         """Claim what can be claimed, one wait at each scope, with tokens that this takes away."""
         handed_out: list[Claimed | Unreadable] = []
@@ -193,12 +194,12 @@ class ExpiredWaits:
                 # It is over, or a process with an older version of the library moved its deadline.
                 self._execute(_CORRECT_DUE, (self._clock.now(), one.rowid))
             elif one.place not in claimed:
-                item = self._handed_out(one, free[-1], lease)
+                item = self._handed_out(one, free[0], lease)
                 if isinstance(item, Claimed):
                     claimed.add(one.place)
                 if item is not None:
                     handed_out.append(item)
-                    free.pop()
+                    free.popleft()
         return handed_out
 
     def _handed_out(self, one: _Found, token: str, lease: int) -> Claimed | Unreadable | None:

@@ -15,34 +15,41 @@ from async_session_store.models import Owner, SessionKey
 
 # The expression of the index sessions_by_end.
 END: Final = (
-    "CASE WHEN expired_ttl IS NULL THEN sessions.deadline"
-    " WHEN typeof(expired_ttl) = 'integer' AND expired_ttl > 0"
-    " AND typeof(sessions.deadline) = 'integer' THEN sessions.deadline + expired_ttl"
-    " ELSE sessions.deadline END"
+    "CASE WHEN sessions.deadline + expired_ttl > sessions.deadline"
+    " THEN sessions.deadline + expired_ttl ELSE sessions.deadline END"
 )
 IS_KEPT: Final = f"(sessions.deadline <= ? AND {END} > ? AND sessions.scope_hash IS NOT NULL)"
 # Where a row waited, also if it was moved aside.
 SCOPE_HASH: Final = (
     "substr(sessions.scope_hash, 1, instr(sessions.scope_hash || ':', ':') - 1)"  # without ":key"
 )
-WAITED_AT_SCOPE: Final = f"{OWNER} AND scope_hash >= ? AND scope_hash < ? || ';'"  # ":" + 1
 
 _AT_KEY: Final = f"key = ? AND {IS_KEPT}"
-_AT_SCOPE: Final = f"{WAITED_AT_SCOPE} AND {IS_KEPT}"
-_KEY_AT_SCOPE: Final = f"{_AT_SCOPE} AND key = ?"
+_WAITED_AT_SCOPE: Final = f"{OWNER} AND scope_hash >= ? AND scope_hash < ? || ';'"  # ":" + 1
+_AT_SCOPE: Final = f"{_WAITED_AT_SCOPE} AND {IS_KEPT}"
+_KEY_AT_SCOPE: Final = f"key = ? AND {_AT_SCOPE}"
 _OF_OWNER: Final = f"{OWNER} AND {IS_KEPT}"
 _CLAIMED: Final = (
     f"{_AT_KEY} AND wait_id = (SELECT wait_id FROM claims"
     f" WHERE {OWNER} AND scope_hash = ? AND deadline > ? AND token = ?)"
 )
+_ROW: Final = "rowid = ?"
 _SUPERSEDE: Final = (
     "UPDATE claims SET superseded = 1"
-    " WHERE (env, tenant, team, user, scope_hash, wait_id) IN"
+    " WHERE (env, tenant, team, user, scope_hash, wait_id) ="
     f" (SELECT env, tenant, team, user, {SCOPE_HASH}, wait_id FROM sessions WHERE {{}})"
 )
-_DELETE: Final = "DELETE FROM sessions WHERE {}"
-_OWNER_AT_KEY: Final = f"SELECT env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
 _SUPERSEDE_AT_KEY: Final = _SUPERSEDE.format(_AT_KEY)
+_SUPERSEDE_ROW: Final = _SUPERSEDE.format(_ROW)
+# Answered by an index, without a look at any row, if nobody has asked to keep a wait.
+_ARE_ANY: Final = "SELECT 1 FROM sessions WHERE due IS NOT NULL LIMIT 1"
+_FIND: Final = "SELECT rowid FROM sessions WHERE {}"
+_FIND_AT_SCOPE: Final = _FIND.format(_AT_SCOPE)
+_FIND_KEY_AT_SCOPE: Final = _FIND.format(_KEY_AT_SCOPE)
+_FIND_OF_OWNER: Final = _FIND.format(_OF_OWNER)
+_FIND_AT_KEY: Final = f"SELECT rowid, env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
+_DELETE: Final = "DELETE FROM sessions WHERE {}"
+_DELETE_ROW: Final = _DELETE.format(_ROW)
 _MOVE_ASIDE: Final = (
     "UPDATE sessions SET scope_hash = scope_hash || ':' || key"
     f" WHERE {OWNER} AND scope_hash = ? AND {IS_KEPT}"
@@ -88,28 +95,32 @@ class KeptRows:
 
     def end_at_key(self, key: SessionKey, viewer: Owner | None) -> None:
         """End the expired wait that has a key, if the viewer sees it."""
-        columns = self._at_key(key)
-        found = self._execute(_OWNER_AT_KEY, columns).fetchone()
-        if found is not None and (viewer is None or viewer.sees(stored_owner(found))):
-            self._end(_AT_KEY, columns)
+        found = self._execute(_FIND_AT_KEY, self._at_key(key)).fetchone()
+        if found is not None and (viewer is None or viewer.sees(stored_owner(found[1:]))):
+            self._end(found[0])
 
     def end_at_scope(self, owner: Owner, scope_hash: str, key: SessionKey | None) -> None:
         """End all expired waits that were at a scope, or the one with the key."""
-        now = self._clock.now()
-        columns = (*owner_columns(owner), scope_hash, scope_hash, now, now)
+        place = (*owner_columns(owner), scope_hash, scope_hash)
         if key is None:
-            self._end(_AT_SCOPE, columns)
+            self._end_all(_FIND_AT_SCOPE, place)
         else:
-            self._end(_KEY_AT_SCOPE, (*columns, str(key)))
+            self._end_all(_FIND_KEY_AT_SCOPE, (str(key), *place))
 
     def end_all(self, owner: Owner) -> None:
         """End all expired waits of an owner."""
-        now = self._clock.now()
-        self._end(_OF_OWNER, (*owner_columns(owner), now, now))
+        self._end_all(_FIND_OF_OWNER, owner_columns(owner))
 
-    def _end(self, condition: str, columns: tuple[object, ...]) -> None:
-        self._execute(_SUPERSEDE.format(condition), columns)
-        self._execute(_DELETE.format(condition), columns)
+    def _end_all(self, statement: str, columns: tuple[object, ...]) -> None:
+        if self._execute(_ARE_ANY, ()).fetchone() is None:
+            return
+        now = self._clock.now()
+        for (row,) in self._execute(statement, (*columns, now, now)).fetchall():
+            self._end(row)
+
+    def _end(self, row: int) -> None:
+        self._execute(_SUPERSEDE_ROW, (row,))
+        self._execute(_DELETE_ROW, (row,))
 
     def supersede(self, key: SessionKey) -> None:
         """Supersede the claim on the expired wait whose key is about to be registered anew."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from async_session_store import _codec, _random
 from async_session_store.abc import Found, Outcome, Registration, Unreadable
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
-from async_session_store.backends.sqlite._kept import END, WAITED_AT_SCOPE, KeptRows
+from async_session_store.backends.sqlite._kept import END, KeptRows
 from async_session_store.backends.sqlite._sql import (
     OWNER,
     Execute,
@@ -70,22 +70,12 @@ _DETACH: Final = (
     "UPDATE sessions SET scope_hash = NULL, scope = NULL, expired_ttl = NULL, due = NULL"
     " WHERE key = ?"
 )
-# What registering a wait may have to move out of its way. One statement costs less than several. It
-# has a row even if nothing is at the scope.
 _IN_THE_WAY: Final = (
-    "SELECT (SELECT expired_ttl IS NOT NULL FROM sessions WHERE key = ?),"
-    f" {KEY}, {_LIVE}, expired_ttl IS NOT NULL FROM (SELECT 1) LEFT JOIN sessions"
-    f" ON {OWNER} AND scope_hash = ?"
+    f"SELECT {KEY}, {_LIVE}, expired_ttl IS NOT NULL FROM sessions WHERE {OWNER} AND scope_hash = ?"
 )
 _DELETE_AT_KEY: Final = f"DELETE FROM sessions WHERE {_AT_KEY}"
-_NAMED_AT_SCOPE: Final = f"{_AT_SCOPE} AND key = ifnull(?, key)"
-_DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_NAMED_AT_SCOPE}"
-# What a call that clears a scope has to do: mostly one thing of three.
-_TO_CLEAR: Final = (
-    f"SELECT EXISTS (SELECT 1 FROM sessions WHERE {_NAMED_AT_SCOPE}),"
-    f" EXISTS (SELECT 1 FROM claims WHERE {OWNER} AND scope_hash = ?),"
-    f" EXISTS (SELECT 1 FROM sessions WHERE {WAITED_AT_SCOPE} AND expired_ttl IS NOT NULL)"
-)
+_DELETE_AT_SCOPE: Final = f"DELETE FROM sessions WHERE {_AT_SCOPE}"
+_DELETE_KEY_AT_SCOPE: Final = f"{_DELETE_AT_SCOPE} AND key = ?"
 _DELETE_WAITING: Final = f"DELETE FROM sessions WHERE {_WAITING}"
 _DELETE_EXPIRED: Final = (
     "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions"
@@ -228,21 +218,23 @@ class SessionTable:
             if before.scope_hash == wait.scope_hash.encode():
                 self.replace_wait(wait)
                 return Registration(Outcome.DONE)
-        detached = self._make_room(wait)
+        detached = self._make_room(wait.document.owner, wait.scope_hash)
+        if before is None and self._write_wait(_INSERT_IF_FREE, wait).rowcount:
+            return Registration(Outcome.DONE, detached)
+        if before is None:
+            self._kept.supersede(wait.key)
         # Also in place of an expired session at the scope. A trigger supersedes a claim there.
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
-    def _make_room(self, wait: Wait) -> SessionKey | None:
-        """Keep what must outlast the registration of a wait. Return the session it detaches."""
-        owner, scope_hash = wait.document.owner, wait.scope_hash
-        columns = (str(wait.key), self._clock.now(), *owner_columns(owner), scope_hash)
-        key_is_kept, stored, is_live, is_kept = self._execute(_IN_THE_WAY, columns).fetchone()
-        if key_is_kept:
-            self._kept.supersede(wait.key)
-        holder = session_key(stored)
-        if holder is None or holder == wait.key:
+    def _make_room(self, owner: Owner, scope_hash: str) -> SessionKey | None:
+        """Keep a session that must outlast another's registration. Return it if it is detached."""
+        columns = (self._clock.now(), *owner_columns(owner), scope_hash)
+        found = self._execute(_IN_THE_WAY, columns).fetchone()
+        holder = None if found is None else session_key(found[0])
+        if holder is None:
             return None
+        _, is_live, is_kept = found
         if is_live:
             self._execute(_DETACH, (str(holder),))
             return holder
@@ -285,17 +277,16 @@ class SessionTable:
         )
 
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
-        place = (*owner_columns(owner), scope_hash)
-        named = (*place, self._clock.now(), None if session_key is None else str(session_key))
-        looked_at = (*named, *place, *place, scope_hash)
-        is_live, is_claimed, is_kept = self._execute(_TO_CLEAR, looked_at).fetchone()
-        if is_live:
-            self._execute(_DELETE_AT_SCOPE, named)
-        if is_live and is_claimed:
-            self._execute(_SUPERSEDE, place)
-        if is_kept:
-            self._kept.end_at_scope(owner, scope_hash, session_key)
-        return bool(is_live)
+        columns = (*owner_columns(owner), scope_hash, self._clock.now())
+        if session_key is None:
+            deleted = self._execute(_DELETE_AT_SCOPE, columns).rowcount > 0
+        else:
+            with_key = (*columns, str(session_key))
+            deleted = self._execute(_DELETE_KEY_AT_SCOPE, with_key).rowcount > 0
+        if deleted:
+            self._execute(_SUPERSEDE, columns[:5])
+        self._kept.end_at_scope(owner, scope_hash, session_key)
+        return deleted
 
     def delete_waits(self, owner: Owner) -> int:
         place = owner_columns(owner)
