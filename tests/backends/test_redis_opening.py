@@ -27,6 +27,8 @@ pytestmark = pytest.mark.anyio
 
 NS = "opening"
 ALL = "+@read +@write +@connection +eval +evalsha +info +time"
+KINDS = ("session", "meta", "waits", "claim", "queue", "delivery", "expiring")
+ALL_BUT_EXPIRING = " ".join(f"~{NS}:{kind}:*" for kind in KINDS[:-1])
 
 
 @pytest.fixture
@@ -208,7 +210,9 @@ async def test_r5_a_user_who_may_not_ask_can_open(
         (f"~* {ALL} -time", r"grant it \+time$"),
         (f"~other:* {ALL}", rf"grant it ~{NS}:\*"),
         (f"~{NS}:session:* {ALL}", rf"grant it ~{NS}:\*"),
+        (f"~* {ALL} -zadd -hdel", r"grant it \+hdel \+zadd$"),
         (f"~{NS}:session:* ~{NS}:waits:* ~{NS}:meta:* ~{NS}:claim:* {ALL}", rf"~{NS}:\*"),
+        (f"{ALL_BUT_EXPIRING} {ALL}", rf"~{NS}:\*"),
     ],
 )
 async def test_r5_a_user_who_may_not_is_refused(rights: str, advice: str) -> None:

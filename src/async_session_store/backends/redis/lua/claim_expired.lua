@@ -15,9 +15,16 @@ local is_one_owner = string.find(fence, '^[^:]*:[^:]*:[^:]*:')
 local time = redis.call('TIME')
 time = time[1] * 1000 + math.floor(time[2] / 1000)
 local latest = string.format('%.0f', time)
+local entries = {} -- of the one owner: {the owner, the key of the session, when it is due or nil}
 if is_one_owner then
-  if redis.call('EXISTS', KEYS[1]) == 0 then return {0, {}} end
-elseif #redis.call('ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', '0', '1') == 0 then
+  local tenancy, user = string.match(fence, '^(.*):(.-)$')
+  for _, key in ipairs(redis.pcall('SMEMBERS', KEYS[1])) do
+    local score = redis.pcall('ZSCORE', ARGV[1] .. ':expiring:' .. tenancy, user .. ':' .. key)
+    local due = type(score) == 'string' and tonumber(score)
+    if not due or due <= time then entries[#entries + 1] = {fence, key, due} end
+  end
+  if #entries == 0 then return {0, {}} end
+elseif #redis.pcall('ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', '0', '1') == 0 then
   return {0, {}}
 end
 
@@ -76,6 +83,8 @@ local function consider(key, owner, due)
   if kept.known ~= owner or not kept.kept or not kept.scope or kept.scope == '' then
     return drop(key, owner)
   end
+  local claim = claim_key(owner, kept.scope)
+  if redis.call('EXISTS', claim) == 1 then return true end -- the common case while workers are busy
   if redis.call('EXISTS', session_key(key)) == 1 then
     local ends = expiry(session_key(key))
     -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
@@ -85,8 +94,7 @@ local function consider(key, owner, due)
     keep_after(ends, kept.kept, key, owner)
     return false
   end
-  local claim = claim_key(owner, kept.scope)
-  if redis.call('EXISTS', claim) == 1 or first_in(queue_key(owner, kept.scope)) then return true end
+  if first_in(queue_key(owner, kept.scope)) then return true end
   local token = table.remove(tokens, 1)
   redis.call('SET', claim, token .. kept.wait .. KEPT, 'PX', lease)
   redis.call('SET', token_key(token), key, 'PX', lease)
@@ -96,25 +104,19 @@ end
 
 -- A source of entries that are due, the earliest first: {owner, key, due}.
 local function owners_entries(owner)
-  local tenancy, user = tenancy_and_user(owner)
-  local entries = {}
-  for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    local due = tonumber(redis.call('ZSCORE', expiring_key(tenancy), user .. ':' .. key) or nil)
-    if not due then
-      drop(key, owner)
-    elseif due <= time then
-      entries[#entries + 1] = {owner, key, due}
-    end
+  local due = {}
+  for _, entry in ipairs(entries) do
+    if entry[3] then due[#due + 1] = entry else drop(entry[2], owner) end
   end
-  table.sort(entries, function(one, other) return one[3] < other[3] end)
-  return {entries = entries, at = 1, tenancy = tenancy}
+  table.sort(due, function(one, other) return one[3] < other[3] end)
+  return {entries = due, at = 1, tenancy = tenancy_and_user(owner)}
 end
 
 local function tenancys_entries(tenancy) return {entries = {}, at = 1, tenancy = tenancy, passed = 0} end
 
 -- The next entry of a source, or nil.
 local function head(source)
-  if source.at > #source.entries and source.passed then
+  while source.at > #source.entries and source.passed do
     local found = redis.pcall(
       'ZRANGE', expiring_key(source.tenancy), '-inf', latest, 'BYSCORE', 'LIMIT', source.passed, BATCH,
       'WITHSCORES'
@@ -122,9 +124,13 @@ local function head(source)
     source.entries, source.at = {}, 1
     for index = 1, #found, 2 do
       local user, key = string.match(found[index], '^(.-):(.*)$')
-      source.entries[#source.entries + 1] = {
-        source.tenancy .. ':' .. user, key, tonumber(found[index + 1]),
-      }
+      if user then
+        source.entries[#source.entries + 1] = {
+          source.tenancy .. ':' .. user, key, tonumber(found[index + 1]),
+        }
+      else
+        redis.call('ZREM', expiring_key(source.tenancy), found[index]) -- it is none of ours
+      end
     end
     if #found == 0 then source.passed = nil end
   end
@@ -188,9 +194,9 @@ end
 for _, tenancy in ipairs(opened) do
   local first = redis.pcall('ZRANGE', expiring_key(tenancy), '0', '0', 'WITHSCORES')
   if first[2] then
-    redis.call('ZADD', expiring_key('all'), 'XX', first[2], tenancy)
+    redis.pcall('ZADD', expiring_key('all'), 'XX', first[2], tenancy)
   else
-    redis.call('ZREM', expiring_key('all'), tenancy)
+    redis.pcall('ZREM', expiring_key('all'), tenancy)
   end
 end
 return {#tokens > 0 and dropped >= MOST_DROPPED and 1 or 0, claimed}
