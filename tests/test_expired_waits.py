@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -98,11 +98,11 @@ async def test_q5_r4_the_loop_lasts_through_an_outage(
 def test_q5_another_loop_than_the_stores_is_refused() -> None:
     with RedisServer.start() as server:
         store = AsyncSessionStore.from_url(server.url)
-        with asyncio.Runner() as own, asyncio.Runner() as other:
-            own.run(store.open())
+        with closing(asyncio.new_event_loop()) as own, closing(asyncio.new_event_loop()) as other:
+            own.run_until_complete(store.open())
             with pytest.raises(StoreUnavailableError, match="another event loop"):
-                other.run(anext(store.expired_waits(poll=POLL)))
-            own.run(store.aclose())
+                other.run_until_complete(anext(store.expired_waits(poll=POLL)))
+            own.run_until_complete(store.aclose())
 
 
 def test_q5_a_signal_handler_may_stop_the_loop() -> None:

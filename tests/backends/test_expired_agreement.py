@@ -88,6 +88,7 @@ histories = st.lists(
         *[claiming_expired] * 4,
         *[completing] * 3,
         st.tuples(st.just("claim"), claims()),
+        call("claim_expired_again"),
         call("release", which=which),
         call("renew", which=which),
         call("replace", key=keys, of=owners),
@@ -97,7 +98,8 @@ histories = st.lists(
         call("delete_waits", owner=owners),
         call("purge"),
     ),
-    max_size=25,
+    min_size=8,
+    max_size=40,
 )
 
 

@@ -80,6 +80,7 @@ class Caller:
         self.rust = rust
         self.claims: list[ClaimKey] = []
         self.places: list[tuple[str, dict[str, Any]]] = []
+        self.asked: tuple[Owner | None, list[str]] | None = None
         self._kept_for: dict[str, float] = {}
 
     def pass_time(self, seconds: float) -> None:
@@ -122,10 +123,15 @@ class Caller:
         return found
 
     async def claim_expired(self, fence: Owner | None, tokens: list[str]) -> object:
+        self.asked = fence, tokens
         found = await self.backend.claim_expired(fence, tokens, 20_000)
         claimed = [one for one in found if isinstance(one, Claimed)]
         self.claims += [one.claim for one in claimed]
         return [(one.claim, told(one.record), one.is_overtaken) for one in claimed], len(found)
+
+    async def claim_expired_again(self) -> object:
+        """Ask as a caller does that was cancelled."""
+        return None if self.asked is None else await self.claim_expired(*self.asked)
 
     async def look(self, which: int) -> object:
         """Keep a place, or get the claim."""

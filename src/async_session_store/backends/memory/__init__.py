@@ -255,12 +255,14 @@ class MemoryBackend(Backend):
         now = self._clock()
         while self._kept.take_due(now, _PURGE_SLICE):
             await checkpoint()
-        claimed: list[Claimed] = []
+        claimed = self._claimed_with(tokens, now)
+        used = {found.claim.token for found in claimed}
+        free = [token for token in tokens if token not in used]
         for session in self._kept.due(fence):
-            if len(claimed) == len(tokens):
+            if not free:
                 break
-            if self._may_claim(session, tokens, now):
-                claimed.append(self._claim_expired(session, tokens[len(claimed)], lease, now))
+            if self._may_claim(session, now):
+                claimed.append(self._claim_expired(session, free.pop(0), lease, now))
         return tuple(claimed)
 
     @override
@@ -363,15 +365,23 @@ class MemoryBackend(Backend):
         kept = self._kept.of_owner(owner)
         return [session for session in kept if session.is_expired_wait(now)]
 
-    def _may_claim(self, session: Session, tokens: Sequence[str], now: float) -> bool:
-        """Return whether an expired wait can be claimed, or is claimed by one of the tokens."""
+    def _may_claim(self, session: Session, now: float) -> bool:
         if session.scope_hash is None or not session.is_expired_wait(now):
             return False
         place = session.owner, session.scope_hash
-        held = self._claims.get(place, now)
-        if held is not None:
-            return held.token in tokens and held.wait_id == session.wait_id
+        if self._claims.get(place, now) is not None:
+            return False
         return not (self._queues and self._queues.is_behind("", place))
+
+    def _claimed_with(self, tokens: Sequence[str], now: float) -> list[Claimed]:
+        """Return the expired waits that some tokens have claimed before."""
+        return [
+            self._claimed_expired(session, held.token, deadline, now)
+            for (owner, _), (held, deadline) in self._claims.entries.items()
+            if held.token in tokens and deadline > now
+            for session in self._all_expired(owner, now)
+            if session.wait_id == held.wait_id
+        ]
 
     def _record(self, session: Session) -> SessionRecord:
         if session.expires_at is None and session.deadline < math.inf:
@@ -452,10 +462,18 @@ class MemoryBackend(Backend):
         return Claimed(ClaimKey(*place, token, key), record, self._wall_time(deadline))
 
     def _claim_expired(self, session: Session, token: str, lease: int, now: float) -> Claimed:
+        deadline = now + lease / 1000
         place = session.owner, cast("str", session.scope_hash)
-        claim, record, lease_ends_at, _ = self._claim(place, session, token, lease, now)
+        self._claims.set(place, Claim(token, session.wait_id), deadline, now)
+        return self._claimed_expired(session, token, deadline, now)
+
+    def _claimed_expired(
+        self, session: Session, token: str, deadline: float, now: float
+    ) -> Claimed:
+        place = session.owner, cast("str", session.scope_hash)
+        claim = ClaimKey(*place, token, session.key, is_expired=True)
         is_overtaken = self._waiting(*place, now) is not None
-        return Claimed(claim._replace(is_expired=True), record, lease_ends_at, is_overtaken)
+        return Claimed(claim, self._record(session), self._wall_time(deadline), is_overtaken)
 
     def _give_back(self, claim: ClaimKey, now: float) -> None:
         """Put the wait behind all others that are due, if it was claimed as an expired one."""
