@@ -79,12 +79,14 @@ end
 
 -- Claim a wait that is due by the index, if it may be. Return whether it stays where it is in the index.
 local function consider(key, owner, due)
+  -- Common case while workers are busy: it is claimed.
+  local scope = redis.pcall('HMGET', meta_key(key), 'scope')[1]
+  local claim = claim_key(owner, scope or '')
+  if redis.call('EXISTS', claim) == 1 then return true end
   local kept = known(key)
   if kept.known ~= owner or not kept.kept or not kept.scope or kept.scope == '' then
     return drop(key, owner)
   end
-  local claim = claim_key(owner, kept.scope)
-  if redis.call('EXISTS', claim) == 1 then return true end -- the common case while workers are busy
   if redis.call('EXISTS', session_key(key)) == 1 then
     local ends = expiry(session_key(key))
     -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
