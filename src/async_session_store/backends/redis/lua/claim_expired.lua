@@ -28,7 +28,7 @@ elseif #redis.pcall('ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', '0', 
   return {0, {}}
 end
 
--- include mending.lua
+-- include kept_waits.lua
 -- include queues.lua
 
 local MOST_DROPPED = 1000 -- the server answers no one meanwhile
