@@ -799,8 +799,8 @@ class AsyncSessionStore:
         Use it with ``async with`` on a claim of :meth:`claim_expired` or :meth:`expired_waits`. The
         block gets a :class:`Turn` whose ``is_expired`` is True, and which has no message. The claim
         is renewed while the block runs. If the block says nothing, or ``end()``, the flow ends.
-        ``ask`` asks again; see the turn's ``superseded`` for whether that came too late, because
-        the user has begun something else. If the block raises, the wait is handed out again.
+        ``ask`` asks again, unless ``is_overtaken``: then the user has begun another flow there. If
+        the block raises, the wait is handed out again.
 
         Args:
             claim: The claim. The block ends it.

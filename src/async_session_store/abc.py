@@ -126,11 +126,13 @@ class Claimed(NamedTuple):
     """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC.
 
     ``record`` is None if an empty scope was claimed, so that a flow begins there.
+    ``is_overtaken`` is whether another session waits at the scope of an expired wait by now.
     """
 
     claim: ClaimKey
     record: SessionRecord | None
     lease_ends_at: datetime
+    is_overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class WaitClaim:
         self._record = claimed.record
         self._lease = lease
         self._lease_ends_at = claimed.lease_ends_at
+        self._is_overtaken = claimed.is_overtaken
         self._delivery = delivery
         self._held_until = asked_at + lease / 1000
 
@@ -67,6 +68,14 @@ class WaitClaim:
     def is_expired(self) -> bool:
         """Whether this is a claim on an expired wait, from ``claim_expired``."""
         return self._claim.is_expired
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether another session waited at the scope of the expired wait when it was claimed.
+
+        The user has begun another flow there, so ``complete(NewWait(...))`` would have no effect.
+        """
+        return self._is_overtaken
 
     @property
     def token(self) -> str:

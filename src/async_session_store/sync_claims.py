@@ -58,6 +58,11 @@ class SyncWaitClaim:
         return self._claim.is_expired
 
     @property
+    def is_overtaken(self) -> bool:
+        """Whether another session waited at the scope of the expired wait when it was claimed."""
+        return self._claim.is_overtaken
+
+    @property
     def token(self) -> str:
         """The unique token of this claim."""
         return self._claim.token

@@ -163,6 +163,14 @@ class Turn(Generic[_I_co, _M]):
         """
         return self._plan.superseded
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the user has begun another flow where the expired one waited.
+
+        Then :meth:`ask` has no effect, and the block should let go without a word.
+        """
+        return self._claim.is_overtaken
+
     def ask(
         self,
         node: str,

@@ -125,7 +125,7 @@ class Caller:
         found = await self.backend.claim_expired(fence, tokens, 20_000)
         claimed = [one for one in found if isinstance(one, Claimed)]
         self.claims += [one.claim for one in claimed]
-        return [(one.claim, told(one.record)) for one in claimed], len(found)
+        return [(one.claim, told(one.record), one.is_overtaken) for one in claimed], len(found)
 
     async def look(self, which: int) -> object:
         """Keep a place, or get the claim."""

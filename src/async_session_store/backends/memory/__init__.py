@@ -453,8 +453,9 @@ class MemoryBackend(Backend):
 
     def _claim_expired(self, session: Session, token: str, lease: int, now: float) -> Claimed:
         place = session.owner, cast("str", session.scope_hash)
-        found = self._claim(place, session, token, lease, now)
-        return found._replace(claim=found.claim._replace(is_expired=True))
+        claim, record, lease_ends_at, _ = self._claim(place, session, token, lease, now)
+        is_overtaken = self._waiting(*place, now) is not None
+        return Claimed(claim._replace(is_expired=True), record, lease_ends_at, is_overtaken)
 
     def _give_back(self, claim: ClaimKey, now: float) -> None:
         """Put the wait behind all others that are due, if it was claimed as an expired one."""

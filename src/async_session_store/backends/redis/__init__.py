@@ -441,7 +441,7 @@ class RedisBackend(Backend):
 
     async def _handed_out(self, found: _replies.Expired) -> Claimed | Unreadable:
         if isinstance(found.record, SessionRecord):
-            return Claimed(found.claim, found.record, found.lease_end)
+            return Claimed(found.claim, found.record, found.lease_end, found.is_overtaken)
         await self._release_expired(found.claim, is_due=False)
         return found.record
 

@@ -84,6 +84,7 @@ class Expired(NamedTuple):
     claim: ClaimKey
     record: SessionRecord | Unreadable
     lease_end: datetime
+    is_overtaken: bool
 
 
 def expired(reply: object, maximum: int) -> tuple[bool, list[Expired]]:
@@ -93,11 +94,11 @@ def expired(reply: object, maximum: int) -> tuple[bool, list[Expired]]:
 
 
 def _expired(reply: list[object], maximum: int) -> Expired:
-    token, owner, scope_hash, lease_end, *item = reply
+    token, owner, scope_hash, lease_end, is_overtaken, *item = reply
     texts = [cast("bytes", text).decode() for text in (token, owner, scope_hash)]
     key = _key(item[0])
     claim = ClaimKey(parsed_owner(texts[1]), texts[2], texts[0], key, is_expired=True)
-    return Expired(claim, _record(item, maximum), moment(lease_end))
+    return Expired(claim, _record(item, maximum), moment(lease_end), is_overtaken == 1)
 
 
 def state(reply: object) -> WaitState:

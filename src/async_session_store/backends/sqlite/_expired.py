@@ -208,7 +208,8 @@ class ExpiredWaits:
             self._execute(_NEVER_DUE, (one.rowid,))
             return claimable
         claim, record, wait_id = claimable
-        return Claimed(claim, record, self._claims.hold(claim, wait_id, lease))
+        is_overtaken = self._sessions.find_wait(claim.owner, [claim.scope_hash]) is not None
+        return Claimed(claim, record, self._claims.hold(claim, wait_id, lease), is_overtaken)
 
     def _examined(self, found: _Found, token: str) -> _Claimable | Unreadable | None:
         """Return what is to be claimed, or None if the row is no session."""

@@ -230,11 +230,11 @@ class SessionTable:
     def _make_room(self, owner: Owner, scope_hash: str) -> SessionKey | None:
         """Keep a session that must outlast another's registration. Return it if it is detached."""
         columns = (self._clock.now(), *owner_columns(owner), scope_hash)
-        found = self._execute(_IN_THE_WAY, columns).fetchone()
-        holder = None if found is None else session_key(found[0])
+        found: tuple[Any, ...] | None = self._execute(_IN_THE_WAY, columns).fetchone()
+        stored, is_live, is_kept = found or (None, False, False)
+        holder = session_key(stored)
         if holder is None:
             return None
-        _, is_live, is_kept = found
         if is_live:
             self._execute(_DETACH, (str(holder),))
             return holder

@@ -171,6 +171,7 @@ class ExpiredWaits(Hooks):
         off = found.expires_at - (record.expires_at)
         assert abs(off) < timedelta(seconds=62)  # a storage's deadlines may have been shortened
         assert held.is_expired
+        assert not held.is_overtaken
         assert not held.is_new
         assert held.lease_ends_at > datetime.now(timezone.utc)
 
@@ -362,6 +363,7 @@ class ExpiredWaits(Hooks):
         if when == "before":
             await register(store, "k2", A, "theirs")
         held = await claim_one(store)
+        assert held.is_overtaken is (when == "before")
         if when == "after":
             await register(store, "k2", A, "theirs")
         assert await held.complete(NewWait(A, data("again"))) is False

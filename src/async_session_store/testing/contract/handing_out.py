@@ -290,6 +290,7 @@ class HandingOut(Hooks):
         await self.advance(backend, 61)
         await register(store, "hello", A)
         async with store.expired_turn(await claim_one(store), memory=Order) as turn:
+            assert turn.is_overtaken is True
             turn.ask("again", ttl=60)
         assert turn.superseded is True
         assert await find(store, A) == "hello"

@@ -6,7 +6,7 @@
 -- ARGV[5]  and so on: the tokens, each for one claim
 -- returns  {1 if it stopped before the end, as it dropped enough of what does not exist any more,
 --          {claimed, ...}}; each of them {the token, the owner, the hash of the scope, when the lease ends,
---          the items of a record (see sessions.lua)}
+--          1 if another session waits at the scope, the items of a record (see sessions.lua)}
 
 local fence, lease = ARGV[3], ARGV[4]
 local is_one_owner = string.find(fence, '^[^:]*:[^:]*:[^:]*:')
@@ -46,6 +46,7 @@ local function add(token, key, kept)
   local document = redis.call('HMGET', meta_key(key), 'copy')[1]
   claimed[#claimed + 1] = {
     token, kept.known, kept.scope, expiry(claim_key(kept.known, kept.scope)),
+    waiting(kept.known, kept.scope) and 1 or 0,
     key, document, expiry(meta_key(key)) - kept.kept, kept.known, kept.place,
   }
 end
