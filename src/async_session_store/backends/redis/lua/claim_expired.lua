@@ -42,6 +42,10 @@ local function is_within_fence(owner)
   return fence == '' or owner == fence or string.sub(owner, 1, #fence + 1) == fence .. ':'
 end
 
+local function is_owner(text)
+  return string.find(text, '^[%w._-]+:[%w._-]+:[%w._-]+:[%w._-]+$') ~= nil
+end
+
 local function add(token, key, kept)
   local document = redis.call('HMGET', meta_key(key), 'copy')[1]
   claimed[#claimed + 1] = {
@@ -60,7 +64,7 @@ local function unused_tokens()
     local key = redis.call('GET', token_key(token))
     local kept = key and kept_wait(key)
     local claim = kept and redis.pcall('GET', claim_key(kept.known, kept.scope))
-    if kept and is_within_fence(kept.known) and type(claim) == 'string'
+    if kept and is_within_fence(kept.known) and is_owner(kept.known) and type(claim) == 'string'
       and string.sub(claim, 1, #token + STAMP_LENGTH) == token .. kept.wait then
       add(token, key, kept)
     else
@@ -85,7 +89,7 @@ local function consider(key, owner, due)
   local claim = claim_key(owner, scope or '')
   if redis.call('EXISTS', claim) == 1 then return true end
   local kept = known(key)
-  if kept.known ~= owner or not kept.kept or not kept.scope or kept.scope == '' then
+  if kept.known ~= owner or not is_owner(owner) or not kept.kept or not kept.scope or kept.scope == '' then
     return drop(key, owner)
   end
   if redis.call('EXISTS', session_key(key)) == 1 then
