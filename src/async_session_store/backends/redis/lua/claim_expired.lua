@@ -149,8 +149,9 @@ local function advance(source, stays)
   if stays and source.passed then source.passed = source.passed + 1 end
 end
 
--- The sources in use, and the tenancies that were looked at. The directory is read in the order of its lower
--- bounds, and corrected in the end, so that its order stays the same meanwhile.
+-- The sources that have entries, the longest overdue last, and the tenancies that were looked at. The
+-- directory is read in the order of its lower bounds, and corrected in the end, so that its order stays the
+-- same meanwhile.
 local sources, opened = {}, {}
 local directory, directory_at = {}, 1
 
@@ -164,22 +165,28 @@ local function next_tenancy()
   return directory[directory_at], tonumber(directory[directory_at + 1] or nil)
 end
 
--- The source whose head is the longest overdue of all, or nil.
+-- Put a source in its place, if it has an entry left. Return whether it has.
+local function insert(source)
+  local entry = head(source)
+  if not entry then return false end
+  local low, high = 1, #sources + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if head(sources[middle])[3] > entry[3] then low = middle + 1 else high = middle end
+  end
+  table.insert(sources, low, source)
+  return true
+end
+
+-- Take the source whose head is the longest overdue of all, or nil.
 local function longest_overdue()
   while true do
-    local first
-    for _, source in ipairs(sources) do
-      local entry = head(source)
-      if entry and (not first or entry[3] < head(first)[3]) then first = source end
-    end
+    local first = sources[#sources]
     local tenancy, bound = next_tenancy()
-    if not tenancy or first and head(first)[3] <= bound then return first end
+    if not tenancy or first and head(first)[3] <= bound then return table.remove(sources) end
     directory_at = directory_at + 2
     opened[#opened + 1] = tenancy
-    local source = tenancys_entries(tenancy)
-    if head(source) then
-      sources[#sources + 1] = source
-    else
+    if not insert(tenancys_entries(tenancy)) then
       dropped = dropped + 1 -- the bound was too low
       if dropped >= MOST_DROPPED then return nil end
     end
@@ -187,8 +194,9 @@ local function longest_overdue()
 end
 
 if fence ~= '' then
-  sources[1] = is_one_owner and owners_entries(fence) or tenancys_entries(fence)
-  opened[1] = sources[1].tenancy
+  local source = is_one_owner and owners_entries(fence) or tenancys_entries(fence)
+  opened[1] = source.tenancy
+  insert(source)
 end
 
 while #tokens > 0 and dropped < MOST_DROPPED do
@@ -196,6 +204,7 @@ while #tokens > 0 and dropped < MOST_DROPPED do
   if not source then break end
   local owner, key, due = unpack(head(source))
   advance(source, consider(key, owner, due))
+  insert(source)
 end
 
 for _, tenancy in ipairs(opened) do
