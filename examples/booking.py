@@ -29,7 +29,6 @@ from async_session_store import (
     DuplicateDeliveryError,
     ExpiredWaits,
     SessionKey,
-    SessionRecord,
     StoreTimeoutError,
     StoreUnavailableError,
     TenantCtx,
@@ -189,7 +188,7 @@ async def remind(store: AsyncSessionStore, waits: ExpiredWaits, send: SendTo) ->
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim, send: SendTo) -> None:
     """Remind the user, or let go; of a user who has begun anew, let go without a word."""
     async with store.expired_turn(claim, memory=Booking, ttl=TIME_TO_ANSWER) as turn:
-        if await has_begun_anew(store, turn.record):
+        if turn.is_overtaken:
             hold_table(turn.record.key, None)
             return
         said, node = nobody_answered(turn.node, turn.memory)
@@ -197,12 +196,6 @@ async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim, send: Se
         await send(place(turn.record.scope), said)
         if node is not None:
             turn.ask(node, expired_ttl=REMIND_WITHIN)
-
-
-async def has_begun_anew(store: AsyncSessionStore, expired: SessionRecord) -> bool:
-    """Return whether another flow waits where this one did. None can begin during its turn."""
-    ctx = expired.data.tenant_ctx
-    return await store.find_wait_by_scope(ctx, ctx.user_id, expired.scope) is not None
 
 
 def nobody_answered(node: str, memory: Booking) -> tuple[str, str | None]:

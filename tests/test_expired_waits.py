@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,13 +95,14 @@ async def test_q5_r4_the_loop_lasts_through_an_outage(
     ]
 
 
-@pytest.mark.anyio
-async def test_q5_a_first_look_that_fails_raises() -> None:
-    with RedisServer.start(port=free_port()) as server:
-        store = await AsyncSessionStore.from_url(server.url).open()
-    with pytest.raises(StoreUnavailableError):
-        await anext(store.expired_waits(poll=POLL))
-    await store.aclose()
+def test_q5_another_loop_than_the_stores_is_refused() -> None:
+    with RedisServer.start() as server:
+        store = AsyncSessionStore.from_url(server.url)
+        with asyncio.Runner() as own, asyncio.Runner() as other:
+            own.run(store.open())
+            with pytest.raises(StoreUnavailableError, match="another event loop"):
+                other.run(anext(store.expired_waits(poll=POLL)))
+            own.run(store.aclose())
 
 
 def test_q5_a_signal_handler_may_stop_the_loop() -> None:
@@ -175,6 +178,29 @@ async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     with pytest.raises(StoreUnavailableError, match="event loop"):
         next(waits)
     await anyio.to_thread.run_sync(store.close)
+
+
+def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
+    hand_outs, errors = HandOuts(0.001), list[BaseException]()
+
+    def ask(thread: int) -> None:
+        try:
+            for number in range(20_000):
+                hand_outs.comes_too_soon(SessionKey(f"{thread}-{number}"))
+        except BaseException as error:  # noqa: BLE001  # of any kind
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask, args=[number]) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
 
 
 def test_q5_what_was_handed_out_is_remembered_for_a_while_only() -> None:

@@ -123,7 +123,7 @@ async def remind(store: AsyncSessionStore) -> None:
 
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim) -> None:
     async with store.expired_turn(claim, memory=Memory) as turn:
-        if await booking.has_begun_anew(store, turn.record):
+        if turn.is_overtaken:  # the user has begun anew
             booking.hold_table(turn.record.key, None)
             return
         turn.memory.said, node = booking.nobody_answered(turn.node, turn.memory)

@@ -14,7 +14,7 @@ import anyio
 from typing_extensions import Self, deprecated
 
 from async_session_store import _random, _rules, _urls
-from async_session_store._background import runs_asyncio
+from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, ExpiredRequest, claim, claim_expired
@@ -140,6 +140,7 @@ class AsyncSessionStore:
         self._state = _State.NEW
         self._backend = cast("Backend", _NEW_STORE)
         self._renewer = Renewer()
+        self._loop: Background | None = None
 
     @classmethod
     def from_url(
@@ -206,6 +207,7 @@ class AsyncSessionStore:
             await self._close_storage()
             raise StoreUnavailableError("this store was closed while it was opened")
         self._state = _State.OPEN
+        self._loop = background()
         self._backend = self._storage
         return self
 
@@ -789,7 +791,7 @@ class AsyncSessionStore:
         """
         request = ExpiredRequest(_rules.fence(ctx), 1, _rules.duration("lease", lease))
         claim_one = partial(claim_expired, self._current_backend, request, self._defaults)
-        return ExpiredWaits(claim_one, self._is_open, _rules.poll(poll))
+        return ExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))
 
     def expired_turn(
         self, claim: WaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
@@ -832,8 +834,8 @@ class AsyncSessionStore:
     def _current_backend(self) -> Backend:
         return self._backend
 
-    def _is_open(self) -> bool:
-        return self._state is _State.OPEN
+    def _is_usable(self) -> bool:
+        return self._state is _State.OPEN and self._loop is not None and self._loop.is_current
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -26,26 +27,33 @@ class HandOuts:
     A wait that a worker gives back is due again at once. If the worker fails each time, it would
     do nothing else, as fast as it can.
 
+    Threads may share it: each step on the mapping is one call in C, so that no lock is needed,
+    which a signal handler could leave locked.
+
     Args:
         seconds: How long to remember a wait.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._handed_out: dict[SessionKey, float] = {}  # the oldest first
+        self._handed_out: dict[SessionKey, float] = {}
+        self._forget_at = 0.0
 
     def comes_too_soon(self, key: SessionKey) -> bool:
         """Return whether a wait was handed out a moment ago. If not, it is handed out now."""
         now = time.monotonic()
-        while self._handed_out:
-            oldest = next(iter(self._handed_out))
-            if self._handed_out[oldest] + self._seconds > now:
-                break
-            del self._handed_out[oldest]
-        if key in self._handed_out:
+        if now >= self._forget_at:
+            self._forget_at = now + self._seconds
+            self._forget(now - self._seconds)
+        if self._handed_out.get(key, -math.inf) > now - self._seconds:
             return True
         self._handed_out[key] = now
         return False
+
+    def _forget(self, before: float) -> None:
+        for key, handed_out_at in list(self._handed_out.items()):
+            if handed_out_at <= before:
+                self._handed_out.pop(key, None)
 
 
 class Outage:
@@ -57,15 +65,11 @@ class Outage:
 
     def __init__(self, is_usable: Callable[[], bool]) -> None:
         self._is_usable = is_usable
-        self._was_answered = False
         self._lasts = False
 
     def may_pass(self, error: Exception) -> bool:
-        """Return whether to go on after an error.
-
-        A first call that fails is not repeated: it may be a mistake that no patience mends.
-        """
-        if not self._was_answered or not self._is_usable():
+        """Return whether to go on after an error."""
+        if not self._is_usable():
             return False
         if not self._lasts:
             _logger.warning("expired waits cannot be claimed; trying again", exc_info=error)
@@ -77,7 +81,6 @@ class Outage:
         if self._lasts:
             _logger.warning("expired waits can be claimed again")
         self._lasts = False
-        self._was_answered = True
 
 
 class ExpiredWaits:
@@ -85,8 +88,8 @@ class ExpiredWaits:
 
     Each item is a claim, which the loop's body completes or releases; ``expired_turn`` does so by
     itself. No claim is held that was not handed out, so the loop may be left or cancelled at any
-    time. Once the loop has begun, it lasts through an outage of the storage, until the store is
-    closed: then it raises ``StoreUnavailableError``.
+    time. The loop lasts through an outage of the storage, until the store is closed: then it raises
+    ``StoreUnavailableError``.
 
     Several tasks may iterate over one object, and share what falls due.
     """

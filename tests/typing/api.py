@@ -221,6 +221,7 @@ async def claims(store: AsyncSessionStore) -> None:
         assert_type(claim.record, SessionRecord | None)
         assert_type(claim.is_new, bool)
         assert_type(claim.is_expired, bool)
+        assert_type(claim.is_overtaken, bool)
         assert_type(claim.token, str)
         assert_type(claim.lease, timedelta)
         assert_type(claim.lease_ends_at, datetime)
@@ -260,6 +261,7 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         turn.memory.pizza = turn.text
         ask_again(turn)
         assert_type(turn.is_expired, bool)
+        assert_type(turn.is_overtaken, bool)
         turn.ask("take_size", at=inbound.expecting(reply_to=7), ttl=NEVER)
         turn.ask("take_size", ttl=1800, expired_ttl=timedelta(days=1))
         turn.ask("take_size", expired_ttl=NEVER)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -310,6 +312,7 @@ def sync_expired_waits(store: SessionStore) -> None:
     assert_type(waits, SyncExpiredWaits)
     for claim in waits:
         assert_type(claim.is_expired, bool)
+        assert_type(claim.is_overtaken, bool)
         with store.expired_turn(claim, memory=Order) as turn:
             assert_type(turn, Turn[None, Order])
         waits.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from async_session_store.abc import Claimed, ClaimKey, Unreadable
@@ -171,7 +172,7 @@ class ExpiredWaits:
         claimable = self._examined(held, token) if held.is_kept else None
         if not isinstance(claimable, _Claimable):
             return ()  # it was ended meanwhile, or damaged
-        return (Claimed(claimable.claim, claimable.record, self._clock.utc(deadline)),)
+        return (self._claimed(claimable, self._clock.utc(deadline)),)
 
     def _due(self, fence: Owner | None, limit: int) -> list[_Found]:
         within, fenced = _within(fence)
@@ -207,9 +208,13 @@ class ExpiredWaits:
         if not isinstance(claimable, _Claimable):
             self._execute(_NEVER_DUE, (one.rowid,))
             return claimable
-        claim, record, wait_id = claimable
+        lease_ends_at = self._claims.hold(claimable.claim, claimable.wait_id, lease)
+        return self._claimed(claimable, lease_ends_at)
+
+    def _claimed(self, claimable: _Claimable, lease_ends_at: datetime) -> Claimed:
+        claim, record, _ = claimable
         is_overtaken = self._sessions.find_wait(claim.owner, [claim.scope_hash]) is not None
-        return Claimed(claim, record, self._claims.hold(claim, wait_id, lease), is_overtaken)
+        return Claimed(claim, record, lease_ends_at, is_overtaken)
 
     def _examined(self, found: _Found, token: str) -> _Claimable | Unreadable | None:
         """Return what is to be claimed, or None if the row is no session."""
