@@ -16,6 +16,7 @@ from async_session_store import (
     AsyncSessionStore,
     NewWait,
     ReplyScope,
+    StoreUnavailableError,
     WaitClaim,
 )
 from async_session_store.abc import Claimed, Outcome, Unreadable
@@ -589,6 +590,39 @@ async def test_q2_a_worker_that_died_leaves_no_key_of_its_token(
     assert not [name for name in behind.stored() if name.startswith("claim:")]
     assert await try_claim(store, A) is None
     assert await expired(store) == ["k"]
+
+
+async def test_r1_a_server_that_is_out_of_memory_lets_go() -> None:
+    with RedisServer.start() as server, redis.Redis.from_url(server.url) as client:
+        async with AsyncSessionStore.from_url(server.url) as store:
+            for key, at in (("k", A), ("k2", B), ("k3", C)):
+                await keep(store, key, at, ttl=0.05)
+            await anyio.sleep(0.1)
+            done, kept, released = await claim_all(store)
+            client.config_set("maxmemory", 1)
+            with pytest.raises(StoreUnavailableError, match="out of memory"):
+                await done.complete(NewWait(A, data()))
+            assert await done.complete() is True
+            assert await kept.complete(KEEP) is True
+            await released.release()
+            with pytest.raises(StoreUnavailableError, match="out of memory"):
+                await store.claim_expired()
+            client.config_set("maxmemory", 0)
+            assert sorted(await expired(store)) == ["k2", "k3"]
+
+
+@pytest.mark.parametrize("name", ["expiring:x", "expiring:a b:c:-"])
+async def test_f7_an_index_that_is_no_owners_is_emptied(
+    store: AsyncSessionStore, behind: Behind, name: str
+) -> None:
+    await keep(store, "k", A)
+    tenancy = name.removeprefix("expiring:")
+    behind.client.hset(behind.name("meta", "k"), "owner", f"{tenancy}:u1")
+    behind.client.zadd(behind.name(name), {"u1:k": 100_000})
+    behind.client.zadd(behind.name("expiring:all"), {tenancy: 0})
+    behind.advance(61)
+    assert await claim_all(store) == []
+    assert not behind.client.exists(behind.name(name))
 
 
 # --- Restarts ---------------------------------------------------------------------------------

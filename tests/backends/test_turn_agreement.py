@@ -227,6 +227,7 @@ SHORT_WAYS: Final = {
     ],
     "put_wait": ["if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[5]) == 0 then"],
     "delete_wait": ["if as_we_wrote and known_owner == owner and known_scope == scope\n"],
+    "delete_waits": ["if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then"],
     "find_wait": ["if #KEYS == 1 then"],
     "replace": ["if as_we_wrote and viewer == ''"],
     "release_claim": ["if redis.call('EXISTS', KEYS[2]) == 0 then"],

@@ -270,7 +270,8 @@ class RedisBackend(Backend):
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        reply = await self._run("delete_waits", [self._keys.user(owner)], owner_text(owner))
+        keys = [self._keys.user(owner), self._keys.expiring(owner)]
+        reply = await self._run("delete_waits", keys, owner_text(owner))
         return cast("int", reply)
 
     @override

@@ -28,7 +28,7 @@ elseif #redis.pcall('ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', '0', 
   return {0, {}}
 end
 
--- include mending.lua
+-- include kept_waits.lua
 -- include queues.lua
 
 local MOST_DROPPED = 1000 -- the server answers no one meanwhile
@@ -40,6 +40,10 @@ local function queue_key(owner, scope) return namespace .. ':queue:' .. owner ..
 
 local function is_within_fence(owner)
   return fence == '' or owner == fence or string.sub(owner, 1, #fence + 1) == fence .. ':'
+end
+
+local function is_owner(text)
+  return string.find(text, '^[%w._-]+:[%w._-]+:[%w._-]+:[%w._-]+$') ~= nil
 end
 
 local function add(token, key, kept)
@@ -60,7 +64,7 @@ local function unused_tokens()
     local key = redis.call('GET', token_key(token))
     local kept = key and kept_wait(key)
     local claim = kept and redis.pcall('GET', claim_key(kept.known, kept.scope))
-    if kept and is_within_fence(kept.known) and type(claim) == 'string'
+    if kept and is_within_fence(kept.known) and is_owner(kept.known) and type(claim) == 'string'
       and string.sub(claim, 1, #token + STAMP_LENGTH) == token .. kept.wait then
       add(token, key, kept)
     else
@@ -80,12 +84,14 @@ end
 
 -- Claim a wait that is due by the index, if it may be. Return whether it stays where it is in the index.
 local function consider(key, owner, due)
+  -- Common case while workers are busy: it is claimed.
+  local scope = redis.pcall('HMGET', meta_key(key), 'scope')[1]
+  local claim = claim_key(owner, scope or '')
+  if redis.call('EXISTS', claim) == 1 then return true end
   local kept = known(key)
-  if kept.known ~= owner or not kept.kept or not kept.scope or kept.scope == '' then
+  if kept.known ~= owner or not is_owner(owner) or not kept.kept or not kept.scope or kept.scope == '' then
     return drop(key, owner)
   end
-  local claim = claim_key(owner, kept.scope)
-  if redis.call('EXISTS', claim) == 1 then return true end -- the common case while workers are busy
   if redis.call('EXISTS', session_key(key)) == 1 then
     local ends = expiry(session_key(key))
     -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
@@ -143,8 +149,9 @@ local function advance(source, stays)
   if stays and source.passed then source.passed = source.passed + 1 end
 end
 
--- The sources in use, and the tenancies that were looked at. The directory is read in the order of its lower
--- bounds, and corrected in the end, so that its order stays the same meanwhile.
+-- The sources that have entries, the longest overdue last, and the tenancies that were looked at. The
+-- directory is read in the order of its lower bounds, and corrected in the end, so that its order stays the
+-- same meanwhile.
 local sources, opened = {}, {}
 local directory, directory_at = {}, 1
 
@@ -158,22 +165,28 @@ local function next_tenancy()
   return directory[directory_at], tonumber(directory[directory_at + 1] or nil)
 end
 
--- The source whose head is the longest overdue of all, or nil.
+-- Put a source in its place, if it has an entry left. Return whether it has.
+local function insert(source)
+  local entry = head(source)
+  if not entry then return false end
+  local low, high = 1, #sources + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if head(sources[middle])[3] > entry[3] then low = middle + 1 else high = middle end
+  end
+  table.insert(sources, low, source)
+  return true
+end
+
+-- Take the source whose head is the longest overdue of all, or nil.
 local function longest_overdue()
   while true do
-    local first
-    for _, source in ipairs(sources) do
-      local entry = head(source)
-      if entry and (not first or entry[3] < head(first)[3]) then first = source end
-    end
+    local first = sources[#sources]
     local tenancy, bound = next_tenancy()
-    if not tenancy or first and head(first)[3] <= bound then return first end
+    if not tenancy or first and head(first)[3] <= bound then return table.remove(sources) end
     directory_at = directory_at + 2
     opened[#opened + 1] = tenancy
-    local source = tenancys_entries(tenancy)
-    if head(source) then
-      sources[#sources + 1] = source
-    else
+    if not insert(tenancys_entries(tenancy)) then
       dropped = dropped + 1 -- the bound was too low
       if dropped >= MOST_DROPPED then return nil end
     end
@@ -181,8 +194,9 @@ local function longest_overdue()
 end
 
 if fence ~= '' then
-  sources[1] = is_one_owner and owners_entries(fence) or tenancys_entries(fence)
-  opened[1] = sources[1].tenancy
+  local source = is_one_owner and owners_entries(fence) or tenancys_entries(fence)
+  opened[1] = source.tenancy
+  insert(source)
 end
 
 while #tokens > 0 and dropped < MOST_DROPPED do
@@ -190,6 +204,7 @@ while #tokens > 0 and dropped < MOST_DROPPED do
   if not source then break end
   local owner, key, due = unpack(head(source))
   advance(source, consider(key, owner, due))
+  insert(source)
 end
 
 for _, tenancy in ipairs(opened) do

@@ -95,6 +95,7 @@ if not outcome then
     local session
     key, session = waiting(owner, scope)
     local is_superseded = string.find(wait, SUPERSEDED, 1, true)
+    local is_kept = string.sub(wait, STAMP_LENGTH + 1, STAMP_LENGTH + #KEPT) == KEPT
     wait = string.sub(wait, 1, STAMP_LENGTH)
     local is_as_claimed, has_expired
     if key then
@@ -104,8 +105,12 @@ if not outcome then
       has_expired = not is_superseded and (wait == '' or not read(ARGV[7]))
     end
     outcome = (is_as_claimed or follows == 'NEXT' and has_expired) and 'DONE' or 'MISSING'
-    local expired = expired_wait(ARGV[7], wait, owner, scope)
-    if expired and follows ~= 'NEXT' then outcome = 'DONE' end
+    local expired
+    if is_kept then
+      -- include kept_waits.lua
+      expired = expired_wait(ARGV[7], wait, owner, scope)
+      if expired and follows ~= 'NEXT' then outcome = 'DONE' end
+    end
 
     if follows == 'NEXT' then
       local before = read(next_key)
@@ -125,6 +130,7 @@ if not outcome then
     end
     -- What a server that is out of memory refuses comes first, such as the delivery.
     if expired then
+      -- include kept_waits.lua
       local is_registered_anew = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
       remove = function()
         redis.call('DEL', token_key(token))

@@ -10,6 +10,7 @@
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)
 if not session then
+  -- include kept_waits.lua
   local old = kept_wait(key)
   if old and sees(viewer, old.known) then unroute(key, old) end
   return 'MISSING'

@@ -27,7 +27,7 @@ elseif redis.call('EXISTS', KEYS[4]) == 0 then
   return 0
 end
 
--- include mending.lua
+-- include kept_waits.lua
 
 if expected then end_kept(expected, owner, scope) else end_all_kept(owner, scope) end
 local session

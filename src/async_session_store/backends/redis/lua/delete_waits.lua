@@ -2,10 +2,14 @@
 -- else is in the set of waits.
 --
 -- KEYS[1]  the owner's set of waits
+-- KEYS[2]  the set of the owner's waits that are kept (see expiring.lua)
 -- ARGV[3]  the owner
 -- returns  how many there were
 
--- include mending.lua
+-- Common case: there is none.
+if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return 0 end
+
+-- include kept_waits.lua
 
 local owner = ARGV[3]
 local waits = all_waiting(owner)

@@ -15,9 +15,6 @@
 
 local function expiring_key(whose) return namespace .. ':expiring:' .. whose end
 
--- The key of a claim's token: which session was claimed with it as an expired wait.
-local function token_key(token) return namespace .. ':claim:' .. token end
-
 local function tenancy_and_user(owner) return string.match(owner, '^(.*):(.-)$') end
 
 -- Let an index key live until a time. It gets a minute more, so that it seldom has to be set.
@@ -50,12 +47,6 @@ local function delist(key, owner)
   if redis.call('EXISTS', expiring_key(tenancy)) == 0 then
     redis.pcall('ZREM', expiring_key('all'), tenancy)
   end
-end
-
--- Let a wait that was handed out be due since `due`, behind all that were due before.
-local function give_back(key, owner, due)
-  local tenancy, user = tenancy_and_user(owner)
-  redis.pcall('ZADD', expiring_key(tenancy), 'XX', due, user .. ':' .. key)
 end
 
 -- Let a wait be due at its deadline, and keep it for `ttl` milliseconds more.

@@ -6,7 +6,6 @@
 
 -- include sessions.lua
 -- include claims.lua
--- include expiring.lua
 
 -- Let a key expire at a time in milliseconds since the epoch, or never if there is none.
 local function set_deadline(key, deadline)
@@ -23,11 +22,18 @@ local function follow_deadline(name, key)
   set_deadline(name, own >= 0 and string.format('%.0f', own) or nil)
 end
 
+-- Drop the index entries of a wait that is kept for a worker.
+local function delist_kept(key, session)
+  if not session.kept then return end
+  -- include expiring.lua
+  delist(key, session.known)
+end
+
 -- Keep a wait no longer than its session.
 local function forget_kept(key, session)
   if not session.kept then return end
   redis.call('HDEL', meta_key(key), 'kept', 'copy')
-  delist(key, session.known)
+  delist_kept(key, session)
   follow_deadline(meta_key(key), key)
 end
 
@@ -36,12 +42,11 @@ end
 local function unroute(key, session)
   local route = route_to(key, session)
   redis.call('DEL', meta_key(key), route or meta_key(key))
-  if route and session.lives then
-    supersede(claim_key(session.known, session.scope))
-  elseif session.kept and is_held_on(claim_key(session.known, session.scope), session.wait) then
+  if route and session.lives
+    or session.kept and is_held_on(claim_key(session.known, session.scope), session.wait) then
     supersede(claim_key(session.known, session.scope))
   end
-  if session.kept then delist(key, session.known) end
+  delist_kept(key, session)
   if session.known then redis.pcall('SREM', user_key(session.known), key) end
   if session.owner then redis.pcall('SREM', user_key(session.owner), key) end
 end
@@ -74,36 +79,9 @@ local function adopt(key, session, owner, scope, by, fresh)
     stamp = fresh
   end
   redis.call('DEL', meta_key(key)) -- it may be of the wrong type
-  if session.kept then delist(key, session.known) end
+  delist_kept(key, session)
   redis.call(
     'HSET', meta_key(key), 'owner', owner, 'scope', scope, 'wait', fresh, 'stamp', stamp, 'adopted', by
   )
   follow_deadline(meta_key(key), key)
-end
-
--- What our meta key knows of a wait whose session is gone, if it is kept for a worker; else nil.
-local function kept_wait(key)
-  local old = known(key)
-  if not old.kept or not old.scope or old.scope == '' then return nil end
-  return redis.call('EXISTS', session_key(key)) == 0 and old or nil
-end
-
--- The wait of an identity that is kept under a key, if its deadline has passed; else nil.
-local function expired_wait(key, wait, owner, scope)
-  local old = #wait == STAMP_LENGTH and kept_wait(key)
-  if not old or old.wait ~= wait or old.known ~= owner or old.scope ~= scope then return nil end
-  local ends = expiry(meta_key(key))
-  return ends >= 0 and ends - old.kept <= now() and old or nil
-end
-
--- End the wait that is kept under a key, if it is an owner's, at one scope or anywhere.
-local function end_kept(key, owner, scope)
-  local old = kept_wait(key)
-  if old and old.known == owner and (not scope or old.scope == scope) then unroute(key, old) end
-end
-
--- End the waits that are kept of an owner, at one scope or anywhere.
-local function end_all_kept(owner, scope)
-  local keys = redis.pcall('SMEMBERS', expiring_key(owner))
-  for _, key in ipairs(keys) do end_kept(key, owner, scope) end
 end

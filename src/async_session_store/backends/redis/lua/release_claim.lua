@@ -14,8 +14,7 @@ local claim = redis.pcall('GET', KEYS[1])
 local is_held = type(claim) == 'string' and string.sub(claim, 1, #token) == token
 if is_held then redis.call('DEL', KEYS[1]) end
 if is_held and KEYS[3] then
-  -- include sessions.lua
-  -- include expiring.lua
+  -- include kept_waits.lua
   local key, owner = ARGV[4], ARGV[5]
   redis.call('DEL', KEYS[3])
   if known(key).wait == string.sub(claim, #token + 1, 2 * #token) then

@@ -24,11 +24,12 @@ end
 set_deadline(session_key(key), deadline)
 if not session.ours then forget_kept(key, session) end
 if session.ours and session.kept and deadline then
+  -- include expiring.lua
   keep_after(deadline, session.kept, key, session.known)
 else
   set_deadline(meta_key(key), deadline)
   -- A wait that is kept keeps its copy, as a later touch may give it a deadline again.
-  if session.kept then delist(key, session.known) end
+  delist_kept(key, session)
 end
 if route then set_deadline(route, deadline) end
 return 'DONE'
