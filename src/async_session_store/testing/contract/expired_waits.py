@@ -223,6 +223,15 @@ class ExpiredWaits(Hooks):
         assert await claim_all(store) == []
         assert await find(store, A) == "k2"
 
+    async def test_q1_t5_a_detached_session_is_reclaimed_at_its_deadline(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k", A)
+        assert await register(store, "k2", A, ttl=30) == "k"
+        await self.advance(backend, 61)
+        await store.purge_expired()
+        assert await self.leftovers(backend) == []
+
     async def test_q1_w2_a_moved_wait_expires_where_it_is(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -408,6 +417,26 @@ class ExpiredWaits(Hooks):
         else:
             await first.complete(KEEP)
         assert keys_of(await claim_all(store)) == ["k2", "k3", "k1"]
+
+    async def test_q2_given_back_it_comes_after_what_fell_due_meanwhile(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k1", A, ttl=10)
+        await keep(store, "k2", B, ttl=20)
+        await self.advance(backend, 15)
+        first = await claim_one(store)
+        await self.advance(backend, 10)
+        await first.release()
+        assert keys_of(await claim_all(store)) == ["k2", "k1"]
+
+    async def test_q2_t3_touched_it_falls_due_later(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 40)):
+            await keep(store, key, at, ttl=ttl)
+        await store.touch_session("k1", 30)
+        await self.advance(backend, 61)
+        assert keys_of(await claim_all(store)) == ["k2", "k1", "k3"]
 
     async def test_q2_k2_a_worker_that_dies_gives_it_back(
         self, backend: Backend, store: AsyncSessionStore
