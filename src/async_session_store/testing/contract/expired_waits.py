@@ -175,6 +175,23 @@ class ExpiredWaits(Hooks):
         assert not held.is_new
         assert held.lease_ends_at > datetime.now(timezone.utc)
 
+    async def test_q1_however_short_its_time_to_live_it_is_kept(
+        self, store: AsyncSessionStore
+    ) -> None:
+        keys = [f"k{number}" for number in range(90)]
+        for number, key in enumerate(keys):
+            at = ReplyScope(conversation=str(number))
+            if number % 3:
+                await keep(store, key, at, ttl=60 if number % 3 == 1 else 0.001)
+            if number % 3 == 1:
+                await store.touch_session(key, 0.001)
+            elif number % 3 == 0:
+                held = await store.claim_wait(CTX, "u1", at, begin_at=at)
+                assert held is not None
+                assert await held.complete(NewWait(at, data(), 0.001, key, expired_ttl=600))
+        await anyio.sleep(0.01)
+        assert sorted(keys_of(await claim_all(store))) == sorted(keys)
+
     async def test_q1_what_was_updated_since_is_handed_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
