@@ -538,7 +538,7 @@ class MemoryBackend(Backend):
     def _detach(self, session: Session) -> None:
         session.scope_hash = session.scope = None
         if session.kept:
-            session.kept, session.due = 0.0, math.inf
+            session.kept = 0.0
             self._kept.remove(session)
             self._deadlines.add(session.key, session.deadline)  # it is reclaimed earlier now
 
@@ -554,7 +554,7 @@ class MemoryBackend(Backend):
         self._writes += 1
         session = self._sessions[key] = Session(key, data, self._writes, deadline)
         if expired_ttl is not None:
-            session.kept, session.due = expired_ttl / 1000, deadline
+            session.kept = expired_ttl / 1000
             self._kept.add(session)
         if ttl is not None:
             self._deadlines.add(key, deadline + session.kept)
