@@ -180,12 +180,24 @@ async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     await anyio.to_thread.run_sync(store.close)
 
 
+class Garbage:
+    """Only the garbage collector frees it. Its finalizer takes long enough to switch threads."""
+
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        for _ in range(20):
+            pass
+
+
 def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
-    hand_outs, errors = HandOuts(0.001), list[BaseException]()
+    hand_outs, errors = HandOuts(0.03), list[BaseException]()
 
     def ask(thread: int) -> None:
         try:
-            for number in range(20_000):
+            for number in range(50_000):
+                Garbage()
                 hand_outs.comes_too_soon(SessionKey(f"{thread}-{number}"))
         except BaseException as error:  # noqa: BLE001  # of any kind
             errors.append(error)
