@@ -189,6 +189,18 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert turns >= 1
         assert await store.purge_expired() == 100
 
+    async def test_q2_looking_through_a_backlog_lets_other_tasks_run_and_may_be_cancelled(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for number in range(1000):
+            await keep(store, f"k{number}", ReplyScope(conversation=str(number)), ttl=10)
+        await self.advance(backend, 60)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.claim_expired()
+        assert scope.cancelled_caught
+        assert len(await store.claim_expired(limit=1000)) == 1000
+
     async def test_n4_a_handler_that_blocks_the_loop_swaps_nobody(
         self, store: AsyncSessionStore
     ) -> None:
