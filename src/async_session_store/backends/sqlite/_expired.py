@@ -147,6 +147,8 @@ class ExpiredWaits:
             else:
                 found += held
         passed_by = 0
+        # This ends: each pass uses up tokens, or takes what it passes by off the list of what is
+        # due. A wait at the scope of one that it has just claimed is left out of the next pass.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
