@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 import statistics
 import tempfile
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
 from cycle import DISK
-from deliveries import resident
 from harness import Step, Table, compare, on_asyncio
 from redis import Redis
 from report import with_targets
@@ -113,24 +114,41 @@ def measure_lateness(storage: str, backend: Backend, many: int, **versions: str)
     show(Table(f"expired-late-{storage.lower()}", title, "milliseconds", values), many, **versions)
 
 
-async def bytes_each(backend: Backend, size: Callable[[], int], expired_ttl: float) -> float:
-    """Return how many bytes one more wait of 1 KiB takes, of a user of its own."""
+async def bytes_each(
+    backend: Backend, used: Callable[[], int], expired_ttl: float, size: int
+) -> float:
+    """Return how many bytes one more wait takes, of a user of its own."""
     async with AsyncSessionStore(backend) as store:
-        await register_all(store, range(1000), expired_ttl=expired_ttl, size=KIBIBYTE)
-        before = size()
+        await register_all(store, range(1000), expired_ttl=expired_ttl, size=size)
+        before = used()
         numbers = range(1000, 1000 + MEASURED)
-        await register_all(store, numbers, expired_ttl=expired_ttl, size=KIBIBYTE)
-        return (size() - before) / MEASURED
+        await register_all(store, numbers, expired_ttl=expired_ttl, size=size)
+        return (used() - before) / MEASURED
 
 
 def measure_bytes(
-    storage: str, backend: Callable[[str], Backend], size: Callable[[str], int]
+    storage: str, backend: Callable[[str], Backend], used: Callable[[str], int]
 ) -> None:
-    plain, kept = (
-        asyncio.run(bytes_each(backend(name), partial(size, name), expired_ttl))
-        for name, expired_ttl in (("plain", 0), ("kept", A_WEEK))
-    )
-    print(f"{storage}: {plain:,.0f} bytes a wait of 1 KiB, {kept - plain:,.0f} more if it is kept")
+    for size in (64, KIBIBYTE):
+        plain, kept = (
+            asyncio.run(bytes_each(backend(name), partial(used, name), expired_ttl, size))
+            for name, expired_ttl in ((f"plain-{size}", 0), (f"kept-{size}", A_WEEK))
+        )
+        more = f"{kept - plain:,.0f} more if it is kept"
+        print(
+            f"{storage}, a context of {size} bytes: {plain:,.0f} bytes a wait, {more}", flush=True
+        )
+
+
+def traced(_: str) -> int:
+    return tracemalloc.get_traced_memory()[0]
+
+
+def size_of(file: Path) -> int:
+    """Return the size of a database file, once its log is in it."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA wal_checkpoint").close()
+    return file.stat().st_size
 
 
 def show(table: Table, many: int, **versions: str) -> None:
@@ -149,8 +167,10 @@ def main() -> None:
         sqlite = lambda name: SqliteBackend(file(name))  # noqa: E731
         redis = lambda name: RedisBackend.from_url(server.url, namespace=name)  # noqa: E731
         used = Redis.from_url(server.url).info
-        measure_bytes("Memory", lambda _: MemoryBackend(), lambda _: resident())
-        measure_bytes("SQLite", sqlite, lambda name: file(name).stat().st_size)
+        tracemalloc.start()
+        measure_bytes("Memory", lambda _: MemoryBackend(), traced)
+        tracemalloc.stop()
+        measure_bytes("SQLite", sqlite, lambda name: size_of(file(name)))
         measure_bytes("Redis", redis, lambda _: used("memory")["used_memory"])
         measure_looking("Memory", lambda _: MemoryBackend(), many)
         measure_looking("SQLite", sqlite, many)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 
-from async_session_store import NEVER, AsyncSessionStore, InvalidInputError
+from async_session_store import NEVER, AsyncSessionStore, InvalidInputError, SessionStore
 from async_session_store.abc import Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
@@ -18,6 +18,7 @@ VARIABLES = (
     "SESSION_REDIS_URL",
     "SESSION_NAMESPACE",
     "SESSION_WAIT_TTL_SECS",
+    "SESSION_EXPIRED_TTL_SECS",
 )
 
 
@@ -322,9 +323,23 @@ class TestFromEnv:
         env(WAIT_TTL_SECS=text)
         assert AsyncSessionStore.from_env()._defaults.ttl == seconds * 1000
 
-    @pytest.mark.parametrize("text", ["soon", "1h", "0", "-1", "nan", "inf", "1e12"])
-    def test_a_bad_ttl_names_the_variable(self, env: Any, text: str) -> None:
-        env(WAIT_TTL_SECS=text)
+    @pytest.mark.parametrize(("text", "kept"), [("86400", 86_400_000), ("0.5", 500), ("0", None)])
+    def test_q1_how_long_expired_waits_are_kept(
+        self, env: Any, text: str, kept: int | None
+    ) -> None:
+        env(EXPIRED_TTL_SECS=text)
+        assert AsyncSessionStore.from_env()._defaults.expired_ttl == kept
+        assert SessionStore.from_env()._store._defaults.expired_ttl == kept
+
+    @pytest.mark.parametrize("text", ["soon", "1h", "-1", "nan", "inf", "1e12"])
+    @pytest.mark.parametrize("name", ["WAIT_TTL_SECS", "EXPIRED_TTL_SECS"])
+    def test_a_bad_ttl_names_the_variable(self, env: Any, name: str, text: str) -> None:
+        env(**{name: text})
+        with pytest.raises(InvalidInputError, match=f"SESSION_{name}"):
+            AsyncSessionStore.from_env()
+
+    def test_t1_a_wait_ttl_of_nothing_is_none(self, env: Any) -> None:
+        env(WAIT_TTL_SECS="0")
         with pytest.raises(InvalidInputError, match="SESSION_WAIT_TTL_SECS"):
             AsyncSessionStore.from_env()
 

@@ -176,14 +176,16 @@ class AsyncSessionStore:
         """A store configured by the environment.
 
         ``SESSION_STORE_URL``, else ``SESSION_REDIS_URL``, else ``memory://``;
-        ``SESSION_NAMESPACE``; and ``SESSION_WAIT_TTL_SECS``, the default time to live of a wait.
-        Raises like :meth:`from_url`.
+        ``SESSION_NAMESPACE``; ``SESSION_WAIT_TTL_SECS``, the default time to live of a wait; and
+        ``SESSION_EXPIRED_TTL_SECS``, how long a wait is kept after that by default. Raises like
+        :meth:`from_url`.
         """
         settings = _urls.settings_from_env()
         return cls.from_url(
             settings.url,
             namespace=settings.namespace,
             default_wait_ttl=settings.wait_ttl_seconds,
+            default_expired_ttl=settings.expired_ttl_seconds,
         )
 
     # --- Opening and closing ------------------------------------------------------------------

@@ -21,6 +21,7 @@ class Settings:
     url: str
     namespace: str | None
     wait_ttl_seconds: float | None
+    expired_ttl_seconds: float | None
 
 
 def settings_from_env() -> Settings:
@@ -29,7 +30,8 @@ def settings_from_env() -> Settings:
     return Settings(
         url=url or "memory://",
         namespace=os.environ.get("SESSION_NAMESPACE") or None,
-        wait_ttl_seconds=_seconds("SESSION_WAIT_TTL_SECS"),
+        wait_ttl_seconds=_seconds("SESSION_WAIT_TTL_SECS", _rules.milliseconds),
+        expired_ttl_seconds=_seconds("SESSION_EXPIRED_TTL_SECS", _rules.expired_ttl),
     )
 
 
@@ -83,7 +85,7 @@ def _redis(url: str, namespace: str | None) -> Backend:
     return RedisBackend.from_url(url, namespace=namespace or DEFAULT_NAMESPACE)
 
 
-def _seconds(variable: str) -> float | None:
+def _seconds(variable: str, check: Callable[[str, float], object]) -> float | None:
     text = os.environ.get(variable)
     if not text:
         return None
@@ -91,7 +93,7 @@ def _seconds(variable: str) -> float | None:
         seconds = float(text)
     except ValueError as error:
         raise InvalidInputError(f"{variable}: must be a number of seconds") from error
-    _rules.milliseconds(variable, seconds)
+    check(variable, seconds)
     return seconds
 
 

@@ -143,6 +143,7 @@ class SessionStore:
             settings.url,
             namespace=settings.namespace,
             default_wait_ttl=settings.wait_ttl_seconds,
+            default_expired_ttl=settings.expired_ttl_seconds,
             portal=portal,
         )
 
