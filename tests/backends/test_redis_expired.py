@@ -137,6 +137,14 @@ async def test_q6_a_wait_that_does_not_ask_takes_nothing(
     assert near(behind.left("meta", "k"), 60)
 
 
+async def test_q1_a_wait_may_expire_while_it_is_registered(store: AsyncSessionStore) -> None:
+    keys = [f"k{number}" for number in range(400)]
+    for key in keys:
+        await keep(store, key, ReplyScope(conversation=key), ttl=0.001)
+    await anyio.sleep(0.01)
+    assert sorted(keys_of(await store.claim_expired(limit=1000))) == sorted(keys)
+
+
 async def test_q1_an_update_is_copied(store: AsyncSessionStore, behind: Behind) -> None:
     await keep(store, "k", A)
     await store.update_session("k", data("new"))

@@ -46,7 +46,7 @@ if key == ARGV[7] and not ARGV[14] then
       else
         redis.call('SET', session_name, document, 'PX', ttl)
         redis.call('PEXPIRE', KEYS[2], ttl)
-        redis.call('PEXPIRE', meta_name, ttl)
+        if expired_ttl == '' then redis.call('PEXPIRE', meta_name, ttl) end
       end
     end
     if outcome and (follows == 'NEXT' and expired_ttl ~= '' or word == 'kept' and follows ~= 'KEEP') then

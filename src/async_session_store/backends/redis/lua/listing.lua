@@ -8,10 +8,12 @@
 redis.call(
   'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
 )
-if deadline then redis.call('PEXPIREAT', meta_name, deadline) end
 if expired_ttl ~= '' then
   -- include expiring.lua
   keep(key, owner, stamp, document, deadline, expired_ttl)
+elseif deadline then
+  -- If the deadline has passed by now, this deletes the key.
+  redis.call('PEXPIREAT', meta_name, deadline)
 end
 
 local names = {}
