@@ -68,10 +68,11 @@ JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 # Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
 # module also loads the Lua and SQL files that the backends read.
 IMPORT_ALL = """
-import importlib, pathlib, pkgutil, sys
+import importlib.metadata, pathlib, pkgutil, sys
 package = importlib.import_module("async_session_store")
 heavy = sorted({"aiosqlite", "pytest", "redis", "trio"} & set(sys.modules))
 assert not heavy, f"import async_session_store imports {heavy}"
+assert package.__version__ == importlib.metadata.version("async-session-store")
 assert pathlib.Path(sys.prefix) in pathlib.Path(package.__file__).parents, package.__file__
 for module in pkgutil.walk_packages(package.__path__, "async_session_store."):
     importlib.import_module(module.name)
