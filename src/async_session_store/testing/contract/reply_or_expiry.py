@@ -230,6 +230,26 @@ class ReplyOrExpiry(Hooks):
             await held.complete()
         assert await worker.complete() is True
 
+    async def test_q3_q2_given_back_by_a_reply_it_has_been_due_since_its_deadline(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k1", A, ttl=10)
+        await keep(store, "k2", B, ttl=20)
+        held = await claim(store, A, lease=3600)
+        await self.advance(backend, 25)
+        await held.release()
+        assert keys_of(await claim_all(store)) == ["k1", "k2"]
+
+    async def test_q3_k3_registered_anew_meanwhile_it_is_another_wait(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k", A, "old")
+        held = await claim(store, A, lease=3600)
+        await keep(store, "k", A, "new", ttl=10)
+        await self.advance(backend, 15)
+        assert await held.complete() is False
+        assert record_of(await claim_one(store)).data == data("new")
+
     async def test_q3_n1_kept_before_the_deadline_it_still_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
