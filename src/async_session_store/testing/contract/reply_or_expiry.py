@@ -309,6 +309,17 @@ class ReplyOrExpiry(Hooks):
             assert await one.complete() is True
         assert set(await expired(store)) == set(OWNERS) - seen
 
+    @pytest.mark.parametrize("by", [CTX, SERVICE, None], ids=["a user", "a tenant", "none"])
+    async def test_q4_q2_whatever_the_fence_the_longest_overdue_come_first(
+        self, backend: Backend, store: AsyncSessionStore, by: TenantCtx | None
+    ) -> None:
+        for key, at, ttl in (("k1", A, 20), ("k2", B, 10), ("k3", C, 30)):
+            await keep(store, key, at, ttl=ttl)
+        await self.advance(backend, 61)
+        (first,) = await store.claim_expired(by)
+        await first.release()
+        assert keys_of(await claim_all(store, by)) == ["k1", "k3", "k2"]
+
     @pytest.mark.parametrize("by", [42, "acme", data()], ids=["number", "text", "data"])
     async def test_q4_what_is_no_ctx_is_refused(self, store: AsyncSessionStore, by: Any) -> None:
         with pytest.raises(InvalidInputError, match="ctx"):
