@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -32,7 +34,8 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 
 SDIST_TOP_LEVEL = {
     *(".gitignore", "PKG-INFO", "pyproject.toml"),  # hatchling adds these
-    *("CHANGELOG.md", "LICENSE", "README.md"),
+    *("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+    *("SECURITY.md", "noxfile.py"),
     *("benchmarks", "docs", "examples", "src", "tests"),
 }
 BENCHMARKS = (
@@ -53,15 +56,23 @@ ONCE = "not uvloop and not trio and not sync_form"  # of the forms of the confor
 ANY_PYTHON = ("-m", "not interop and not runner and not crowded and not soak and not one_python")
 ANY_PYTHON_BETWEEN = (*ANY_PYTHON, "-k", ONCE)
 ANY_SERVER = ("tests/backends", "-k", f"redis and {ONCE}")
+GITHUB_FILES = {  # by the schema that each must fit
+    "dependabot": "dependabot.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+    "github-workflows": "workflows/*.yml",
+}
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
 # Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
 # module also loads the Lua and SQL files that the backends read.
 IMPORT_ALL = """
-import importlib, pathlib, pkgutil, sys
+import importlib.metadata, pathlib, pkgutil, sys
 package = importlib.import_module("async_session_store")
 heavy = sorted({"aiosqlite", "pytest", "redis", "trio"} & set(sys.modules))
 assert not heavy, f"import async_session_store imports {heavy}"
+assert package.__version__ == importlib.metadata.version("async-session-store")
 assert pathlib.Path(sys.prefix) in pathlib.Path(package.__file__).parents, package.__file__
 for module in pkgutil.walk_packages(package.__path__, "async_session_store."):
     importlib.import_module(module.name)
@@ -171,19 +182,28 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the source's types, the API's as a user meets them, and that none is missing."""
+    """Check the source's types, the API's as a user meets them, and those of the first program."""
     session.install(".[all]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "async_session_store", "--ignoreexternal")
+    first_program = Path(session.create_tmp(), "first_program.py")
+    first_program.write_text("\n".join(PYTHON_BLOCK.findall((ROOT / "README.md").read_text())))
+    session.run("mypy", "--strict", str(first_program))
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format."""
+    """Check style and format, and the YAML that GitHub and pre-commit read."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    for schema, paths in GITHUB_FILES.items():
+        files = [str(path) for path in sorted((ROOT / ".github").glob(paths))]
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("pre-commit", "validate-config")
+    matrix = f"python: {json.dumps(PYTHONS)}\n"
+    assert matrix in (ROOT / ".github/workflows/ci.yml").read_text(), f"ci.yml lacks {matrix}"
 
 
 @nox.session(default=False, python="3.13")
@@ -211,19 +231,21 @@ def measurable(session: nox.Session) -> list[str]:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build wheel and sdist, look inside, install each where nothing else is, import all."""
-    session.install("build")
+    session.install(*group("package"))
     with tempfile.TemporaryDirectory() as directory:
         session.run("python", "-m", "build", "--outdir", directory)
         (wheel,) = Path(directory).glob("*.whl")
         (sdist,) = Path(directory).glob("*.tar.gz")
         check_wheel(session, wheel)
         check_sdist(session, sdist)
+        session.run("twine", "check", "--strict", str(wheel), str(sdist))
 
         for archive in (wheel, sdist):
             venv = Path(directory, f"venv-{archive.suffix[1:]}")
             session.run("python", "-m", "venv", str(venv))
             python = str(venv / "bin" / "python")
-            session.run(python, "-m", "pip", "install", "-q", f"{archive}[all]", external=True)
+            packages = f"{archive}[all,testing]"
+            session.run(python, "-m", "pip", "install", "-q", packages, external=True)
             with session.chdir(directory):
                 session.run(python, "-I", "-c", IMPORT_ALL, external=True, log=False)
                 run_packed(session, python, python, "-I", str(PACKED / "program.py"))
@@ -253,9 +275,14 @@ def source_files() -> set[str]:
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:
-    """Check that the wheel holds the package, file by file, and nothing else."""
+    """Check that the wheel holds the package, file by file, and a README whose links work."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        readme = archive.read(metadata).decode()
+    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    if relative := [link for link in links if not link.startswith(("https://", "#"))]:
+        session.error(f"these links of the README would lead nowhere on PyPI: {relative}")
     if differ := names ^ source_files():
         session.error(f"{wheel.name} and src differ in {sorted(differ)}")
 

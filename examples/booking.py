@@ -3,6 +3,7 @@
 It knows no platform: a bot hands it what came in, and a function that sends a text back. Talk to it
 in a terminal; end it with Ctrl-C between any two lines, start it again, and it goes on:
 
+    pip install .
     SESSION_STORE_URL=sqlite:///booking.db python examples/booking.py
 
 You will see it ask for a name, for a date, and for a yes. /help is answered at any time.
@@ -70,6 +71,13 @@ def ctx_of(provider: str) -> TenantCtx:
     Each platform is a team: if several bots share a store, each reminds its own users.
     """
     return TenantCtx(env="demo", tenant_id="trattoria", team_id=provider)
+
+
+def setting(name: str) -> str:
+    """Read what the platform gave you; end the program if you have not set it."""
+    if value := os.environ.get(name):
+        return value
+    sys.exit(f"{name} is not set: the first lines of this example say where to get it")
 
 
 # --- A user writes ----------------------------------------------------------------------------

@@ -14,9 +14,12 @@ time.
 
 import asyncio
 import json
-import os
+import sys
 
-import discord
+try:
+    import discord
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . discord.py")
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -45,7 +48,7 @@ class BookingBot(discord.Client):
 async def main() -> None:
     discord.utils.setup_logging()
     async with AsyncSessionStore.from_env() as store, BookingBot(store) as bot:
-        await bot.start(os.environ["DISCORD_TOKEN"])
+        await bot.start(booking.setting("DISCORD_TOKEN"))
 
 
 if __name__ == "__main__":

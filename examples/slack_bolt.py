@@ -20,9 +20,12 @@ from pathlib import Path
 # This file has the name of the framework, which would be looked for here first.
 sys.path.sort(key=str(Path(__file__).parent).__eq__)
 
-from aiohttp import web
-from slack_bolt.async_app import AsyncApp
-from slack_sdk.web.async_client import AsyncWebClient
+try:
+    from aiohttp import web
+    from slack_bolt.async_app import AsyncApp
+    from slack_sdk.web.async_client import AsyncWebClient
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . slack-bolt aiohttp")
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -66,7 +69,12 @@ def new_server(app: AsyncApp, store: AsyncSessionStore) -> web.Application:
 
 def main() -> None:
     store = AsyncSessionStore.from_env()
-    web.run_app(new_server(new_app(store), store), port=3000)  # Bolt reads the token and the secret
+    app = new_app(
+        store,
+        token=booking.setting("SLACK_BOT_TOKEN"),
+        signing_secret=booking.setting("SLACK_SIGNING_SECRET"),
+    )
+    web.run_app(new_server(app, store), port=3000)
 
 
 if __name__ == "__main__":

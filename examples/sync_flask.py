@@ -1,7 +1,8 @@
 """A Flask webhook with a store that its worker threads share: not a line of it is async.
 
-Run it from the root of the repository, in an environment with Flask, and write to it:
+Run it from the root of the repository, and write to it:
 
+    pip install . flask
     python examples/sync_flask.py
     curl localhost:5000/messages --json '{"event": "1", "chat": "42", "user": "al", "text": "hi"}'
 
@@ -17,9 +18,9 @@ storage is away.
 
 import argparse
 import os
+import sys
 from datetime import timedelta
 
-from flask import Flask, request
 from pydantic import BaseModel, Field, ValidationError
 
 from async_session_store import (
@@ -34,6 +35,11 @@ from async_session_store import (
     UserId,
     WaitClaimedError,
 )
+
+try:
+    from flask import Flask, request
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . flask")
 
 app = Flask(__name__)
 

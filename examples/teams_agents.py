@@ -16,16 +16,28 @@ messages, start it again, and answer: it goes on. /help is answered at any time.
 """
 
 import os
+import sys
 
-from aiohttp import web
-from microsoft_agents.activity import load_configuration_from_env
-from microsoft_agents.authentication.msal import MsalConnectionManager
-from microsoft_agents.hosting.aiohttp import (
-    CloudAdapter,
-    jwt_authorization_middleware,
-    start_agent_process,
-)
-from microsoft_agents.hosting.core import AgentApplication, MemoryStorage, TurnContext, TurnState
+try:
+    from aiohttp import web
+    from microsoft_agents.activity import load_configuration_from_env
+    from microsoft_agents.authentication.msal import MsalConnectionManager
+    from microsoft_agents.hosting.aiohttp import (
+        CloudAdapter,
+        jwt_authorization_middleware,
+        start_agent_process,
+    )
+    from microsoft_agents.hosting.core import (
+        AgentApplication,
+        MemoryStorage,
+        TurnContext,
+        TurnState,
+    )
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"{missing.name} is missing: pip install . "
+        "microsoft-agents-hosting-aiohttp microsoft-agents-authentication-msal"
+    )
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -57,6 +69,8 @@ def new_app(store: AsyncSessionStore) -> web.Application:
 
 
 def main() -> None:
+    if not any(name.startswith("CONNECTIONS__") for name in os.environ):
+        sys.exit("CONNECTIONS__... is not set: the first lines of this example say what it holds")
     app = new_app(store := AsyncSessionStore.from_env())
     app.on_startup.append(lambda _: store.open())
     app.on_cleanup.append(lambda _: store.aclose())

@@ -12,10 +12,13 @@ answer for 30 minutes, it reminds you once; export SESSION_WAIT_TTL_SECS=10 to s
 """
 
 import asyncio
-import os
+import sys
 
-from aiogram import Bot, Dispatcher
-from aiogram.types import Message, Update
+try:
+    from aiogram import Bot, Dispatcher
+    from aiogram.types import Message, Update
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . aiogram")
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -54,7 +57,7 @@ async def serve(
 
 async def main() -> None:
     async with AsyncSessionStore.from_env() as store:
-        await serve(new_dispatcher(store), Bot(os.environ["TELEGRAM_TOKEN"]), store)
+        await serve(new_dispatcher(store), Bot(booking.setting("TELEGRAM_TOKEN")), store)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctr
 messages, start it again, and answer: it goes on. /help is answered at any time.
 """
 
-import os
+import sys
 
-from telegram import Update
-from telegram.ext import Application, ApplicationBuilder, ContextTypes, MessageHandler, filters
+try:
+    from telegram import Update
+    from telegram.ext import Application, ApplicationBuilder, ContextTypes, MessageHandler, filters
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . python-telegram-bot")
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -36,7 +39,7 @@ def new_application(builder: ApplicationBuilder, store: AsyncSessionStore) -> Ap
 
 def main() -> None:
     store = AsyncSessionStore.from_env()
-    builder = ApplicationBuilder().token(os.environ["TELEGRAM_TOKEN"])
+    builder = ApplicationBuilder().token(booking.setting("TELEGRAM_TOKEN"))
     builder.post_init(lambda _: store.open()).post_shutdown(lambda _: store.aclose())
     new_application(builder, store).run_polling()
 

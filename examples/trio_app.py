@@ -2,10 +2,11 @@
 
 Run it from the root of the repository, as it is or with a Redis server of yours:
 
+    pip install ".[trio,redis]"
     python examples/trio_app.py
     python examples/trio_app.py --url redis://localhost
 
-It needs trio, which the extra "trio" brings. The store is opened as it would be under asyncio.
+The store is opened as it would be under asyncio.
 
 Each person is a task: it writes, reads the bot's answer, thinks, and writes again. The bot handles
 each message in a task of its own, which ends when it has asked its next question. So no task of
@@ -24,7 +25,10 @@ from datetime import timedelta
 from urllib.parse import quote
 from uuid import uuid4
 
-import trio
+try:
+    import trio
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install '.[trio]'")
 
 from async_session_store import AsyncSessionStore, TenantCtx, Turn, UserId
 from async_session_store.channels import Inbound

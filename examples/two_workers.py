@@ -2,6 +2,7 @@
 
 Run it from the root of the repository, as it is or with a Redis server of yours:
 
+    pip install ".[redis]"
     python examples/two_workers.py
     python examples/two_workers.py --url redis://localhost
 

@@ -13,12 +13,15 @@ Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctr
 messages, start it again, and answer: it goes on. /help is answered at any time.
 """
 
-import os
+import sys
 from functools import partial
 
-from aiohttp import web
-from pywa_async import WhatsApp, utils
-from pywa_async.types import RawUpdate
+try:
+    from aiohttp import web
+    from pywa_async import WhatsApp, utils
+    from pywa_async.types import RawUpdate
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . pywa aiohttp")
 
 import booking
 from async_session_store import AsyncSessionStore, InvalidInputError, channels
@@ -26,9 +29,9 @@ from async_session_store import AsyncSessionStore, InvalidInputError, channels
 
 def new_client(store: AsyncSessionStore) -> WhatsApp:
     client = WhatsApp(
-        token=os.environ["WHATSAPP_TOKEN"],
-        app_secret=os.environ["WHATSAPP_APP_SECRET"],
-        verify_token=os.environ["WHATSAPP_VERIFY_TOKEN"],
+        token=booking.setting("WHATSAPP_TOKEN"),
+        app_secret=booking.setting("WHATSAPP_APP_SECRET"),
+        verify_token=booking.setting("WHATSAPP_VERIFY_TOKEN"),
         skip_duplicate_updates=False,  # the store knows them, also those of another process
     )
 

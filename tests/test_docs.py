@@ -49,9 +49,16 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in [
-        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "examples/README.md")),
+        *sorted(ROOT.glob("*.md")),
+        ROOT / "examples/README.md",
         *sorted((ROOT / "docs").rglob("*.md")),
     ]
+}
+ALL_MARKDOWN = PAGES | {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for folder in (".github", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*.md")
+    if "target" not in path.parts  # where cargo builds
 }
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
@@ -65,7 +72,7 @@ COMMANDS = {
     ),
     "command: test": (
         "python3 -m venv .venv && .venv/bin/pip install -q -U pip "
-        '&& .venv/bin/pip install -q -e ".[all]" --group dev && .venv/bin/pytest\n'
+        '&& .venv/bin/pip install -q -e ".[all]" --group test && .venv/bin/pytest\n'
     ),
 }
 
@@ -126,15 +133,6 @@ def test_python_blocks_run(
     assert capsys.readouterr().out.splitlines() == expected
 
 
-@pytest.mark.one_python
-def test_the_first_program_type_checks(tmp_path: Path) -> None:
-    text = "\n".join(block.text for block in programs("README.md"))
-    (tmp_path / "first.py").write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "first.py"]
-    done = subprocess.run(command, check=False, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stdout
-
-
 def run_pytest(block: Block, folder: Path) -> None:
     file = folder / f"test_line_{block.line}.py"
     file.write_text(block.text)
@@ -168,15 +166,15 @@ def test_the_only_shell_blocks_are_the_two_commands() -> None:
     assert found == COMMANDS
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL_MARKDOWN)
 def test_links_lead_somewhere(page: str) -> None:
-    for match in LINK.finditer(BLOCK.sub("", PAGES[page])):
+    for match in LINK.finditer(BLOCK.sub("", ALL_MARKDOWN[page])):
         if "://" in match["path"]:
             continue
         target = (ROOT / page).parent / match["path"] if match["path"] else ROOT / page
         assert target.exists(), match[0]
         if match["anchor"]:
-            headings = PAGES[target.resolve().relative_to(ROOT).as_posix()]
+            headings = ALL_MARKDOWN[target.resolve().relative_to(ROOT).as_posix()]
             assert match["anchor"] in map(slug, re.findall(r"^#+ (.*)$", headings, re.MULTILINE))
 
 
@@ -324,8 +322,26 @@ def test_the_oldest_versions_are_those_that_opening_checks() -> None:
         ("docs/how-to/sqlite.md", f"SQLite {sqlite} or newer"),
         ("README.md", f"Redis {redis} or newer"),
         ("docs/how-to/redis.md", f"Redis {redis} or newer"),
+        ("docs/reference/support.md", f"Redis {redis} or newer"),
+        ("docs/reference/support.md", f"SQLite {sqlite} or newer"),
     ):
         assert text in PAGES[page]
+
+
+def test_the_pythons_that_are_supported_are_those_that_the_package_names() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    pythons = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    page = PAGES["docs/reference/support.md"]
+    assert f"| Python | CPython {pythons[0]} to {pythons[-1]} |" in page
+    assert f"Python {pythons[0]} or newer" in PAGES["README.md"]
+    assert f'requires-python = ">={pythons[0]}"' in project
+
+
+def test_the_release_that_drops_a_deprecated_name_is_named_everywhere() -> None:
+    for page in ("docs/reference/support.md", "docs/reference/api.md", "CHANGELOG.md"):
+        assert any("find_by_user" in line and "1.0" in line for line in PAGES[page].splitlines()), (
+            page
+        )
 
 
 def test_the_page_on_greentic_lists_each_difference_and_the_versions() -> None:

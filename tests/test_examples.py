@@ -142,9 +142,55 @@ def test_trio_app_resumes_each_flow_on_redis(redis_server: RedisServer) -> None:
     assert_each_flow_was_resumed(done, "redis")
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_each_example_says_how_to_run_it(example: Path) -> None:
-    assert f"python examples/{example.name}" in example.read_text().split('"""')[1]
+ALL = [*sorted(EXAMPLES.glob("*.py")), EXAMPLES / "webchat" / "app.py"]
+
+# Runs an example where its framework is not installed, whether or not it is here.
+WITHOUT_FRAMEWORK = """
+import runpy, sys
+example, *missing = sys.argv[1:]
+sys.modules.update(dict.fromkeys(missing))
+sys.path.insert(0, ".")
+runpy.run_path(example, run_name="__main__")
+"""
+FRAMEWORKS = {
+    "discord_bot.py": ("discord", "discord.py"),
+    "slack_bolt.py": ("aiohttp", "slack-bolt aiohttp"),
+    "sync_flask.py": ("flask", "flask"),
+    "teams_agents.py": (
+        "aiohttp",
+        "microsoft-agents-hosting-aiohttp microsoft-agents-authentication-msal",
+    ),
+    "telegram_aiogram.py": ("aiogram", "aiogram"),
+    "telegram_ptb.py": ("telegram", "python-telegram-bot"),
+    "webchat/app.py": ("uvicorn", "starlette uvicorn websockets"),
+    "whatsapp_pywa.py": ("aiohttp", "pywa aiohttp"),
+}
+
+
+def name_of(example: Path) -> str:
+    return example.relative_to(EXAMPLES).as_posix()
+
+
+@pytest.mark.parametrize("example", ALL, ids=name_of)
+def test_each_example_says_how_to_run_it_and_what_to_install(example: Path) -> None:
+    first_lines = example.read_text().split('"""')[1]
+    _, install, commands = first_lines.partition("\n    pip install ")
+    assert install
+    assert f" examples/{name_of(example)}\n" in commands
+
+
+@pytest.mark.parametrize("example", FRAMEWORKS)
+def test_an_example_without_its_framework_says_so_in_one_line(example: str) -> None:
+    module, packages = FRAMEWORKS[example]
+    done = run("-c", WITHOUT_FRAMEWORK, example, module)
+    assert done.returncode == 1
+    assert done.stderr == f"{module} is missing: pip install . {packages}\n"
+    assert f"    pip install . {packages}\n" in (EXAMPLES / example).read_text()
+
+
+def test_without_trio_the_trio_app_says_so_in_one_line() -> None:
+    done = run("-c", WITHOUT_FRAMEWORK, "trio_app.py", "trio")
+    assert (done.returncode, done.stderr) == (1, "trio is missing: pip install '.[trio]'\n")
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

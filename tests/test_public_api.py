@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,10 @@ from async_session_store import (
     testing,
 )
 from async_session_store.backends import memory, redis, sqlite
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", async_session_store.__version__)
 
 
 def test_the_public_names() -> None:

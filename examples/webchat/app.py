@@ -2,7 +2,7 @@
 
 Run it from the root of the repository, and open http://127.0.0.1:8000 in a browser:
 
-    pip install starlette uvicorn websockets
+    pip install . starlette uvicorn websockets
     python examples/webchat/app.py
 
 Let the bot ask, kill the server, start it again, and answer: the flow goes on. The waits are in
@@ -28,12 +28,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from async_session_store import (
     AsyncSessionStore,
@@ -47,6 +41,16 @@ from async_session_store import (
     WaitClaim,
     channels,
 )
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import FileResponse, Response
+    from starlette.routing import Route, WebSocketRoute
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is missing: pip install . starlette uvicorn websockets")
 
 sys.path.append(str(Path(__file__).parents[1]))
 import booking

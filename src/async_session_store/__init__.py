@@ -70,6 +70,8 @@ else:
         return sorted({*globals(), *__all__})
 
 
+__version__ = "0.1.0"  # the build reads it here: a zipped or frozen program has no metadata
+
 __all__ = [
     "KEEP",
     "NEVER",
