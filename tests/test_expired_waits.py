@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 from typing_extensions import override
 
 from async_session_store import (
@@ -203,6 +204,14 @@ def test_q5_r5_a_closed_store_ends_the_loop() -> None:
         list(waits)
 
 
+def test_q5_r5_a_closed_store_ends_the_loop_though_its_portal_runs_on() -> None:
+    with start_blocking_portal() as portal:
+        with SessionStore.from_url("memory://", portal=portal) as store:
+            waits = store.expired_waits(poll=POLL)
+        with pytest.raises(StoreUnavailableError):
+            next(waits)
+
+
 @pytest.mark.anyio
 async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     store = await anyio.to_thread.run_sync(SessionStore.from_url("memory://").open)
@@ -221,6 +230,15 @@ class Garbage:
     def __del__(self) -> None:
         for _ in range(20):
             pass
+
+
+def test_q5_r7_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SessionStore.from_url("memory://") as store:
+        waits = store.expired_waits(poll=POLL)
+        with monkeypatch.context() as forked:
+            forked.setattr(os, "getpid", lambda: 0)
+            with pytest.raises(StoreUnavailableError, match="fork"):
+                next(waits)
 
 
 def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:

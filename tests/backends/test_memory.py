@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from async_session_store import AsyncSessionStore, ReplyScope
-from async_session_store.abc import PLACE_TTL, Backend
+from async_session_store.abc import PLACE_TTL, Backend, Claimed
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.memory._deadlines import Deadlines
 from async_session_store.testing import BackendSuite
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
+    B,
+    C,
     clear,
     data,
     find,
@@ -100,6 +102,26 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert await claim_all(store) == []
         assert len(backend._kept._due) == len(backend._kept._due_by_tenancy) == 0
         assert await store.purge_expired() == 499
+
+    async def test_q2_r3_who_asks_again_gets_the_claims_that_its_tokens_hold(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 30)):
+            await keep(store, key, at, ttl=ttl)
+        await self.advance(backend, 61)
+        await backend.claim_expired(None, ["t1"], 30_000)
+        again = await backend.claim_expired(None, ["t2", "t1"], 30_000)
+        assert [isinstance(one, Claimed) and one.claim[2:4] for one in again] == [
+            ("t1", "k1"),
+            ("t2", "k2"),
+        ]
+        await self.advance(backend, 31)
+        lost = await backend.claim_expired(None, ["t3", "t4"], 30_000)
+        assert [isinstance(one, Claimed) and one.claim.session_key for one in lost] == ["k1", "k2"]
+        # A token of a lost claim may claim another wait.
+        moved = await backend.claim_expired(None, ["t1"], 30_000)
+        assert [isinstance(one, Claimed) and one.claim.session_key for one in moved] == ["k3"]
+        assert len(await backend.claim_expired(None, ["t1"], 30_000)) == 1
 
     async def test_q2_t5_waits_that_are_kept_for_a_worker_do_not_make_it_grow(
         self, backend: Backend, store: AsyncSessionStore

@@ -425,7 +425,7 @@ class MemoryBackend(Backend):
     ) -> Session | None:
         """Return the wait that was claimed: the live one at the scope, or as an expired wait."""
         if session is not None and session.wait_id == held.wait_id:
-            return None if held.is_superseded else session
+            return session  # what supersedes a claim takes the wait away from the scope
         expired = self._expired(claim.session_key, now)
         return expired if expired is not None and expired.wait_id == held.wait_id else None
 

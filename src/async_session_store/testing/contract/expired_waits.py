@@ -518,6 +518,29 @@ class ExpiredWaits(Hooks):
         assert sorted(await expired(store)) == ["k", "k2"]
         assert await find(store, A) == "k3"
 
+    async def test_q2_n4_where_callers_wait_for_their_turn_it_is_left_out(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k", A)
+        await self.advance(backend, 61)
+        hello = await store.claim_wait(CTX, "u1", A, begin_at=A)
+        assert hello is not None
+        looked = anyio.Event()
+
+        async def reply() -> None:
+            held = await store.claim_wait(CTX, "u1", A, wait=20, begin_at=A)
+            assert held is not None
+            await looked.wait()
+            await held.release()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reply)
+            await anyio.sleep(0.1)
+            await hello.release()
+            assert await claim_all(store) == []
+            looked.set()
+        assert await expired(store) == ["k"]
+
     async def test_q2_several_at_one_scope_are_handed_out_one_after_the_other(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:

@@ -230,6 +230,26 @@ class ReplyOrExpiry(Hooks):
             await held.complete()
         assert await worker.complete() is True
 
+    async def test_q3_q2_given_back_by_a_reply_it_has_been_due_since_its_deadline(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k1", A, ttl=10)
+        await keep(store, "k2", B, ttl=20)
+        held = await claim(store, A, lease=3600)
+        await self.advance(backend, 25)
+        await held.release()
+        assert keys_of(await claim_all(store)) == ["k1", "k2"]
+
+    async def test_q3_k3_registered_anew_meanwhile_it_is_another_wait(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k", A, "old")
+        held = await claim(store, A, lease=3600)
+        await keep(store, "k", A, "new", ttl=10)
+        await self.advance(backend, 15)
+        assert await held.complete() is False
+        assert record_of(await claim_one(store)).data == data("new")
+
     async def test_q3_n1_kept_before_the_deadline_it_still_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -288,6 +308,17 @@ class ReplyOrExpiry(Hooks):
             assert record_of(one).data.tenant_ctx == OWNERS[str(record_of(one).key)]
             assert await one.complete() is True
         assert set(await expired(store)) == set(OWNERS) - seen
+
+    @pytest.mark.parametrize("by", [CTX, SERVICE, None], ids=["a user", "a tenant", "none"])
+    async def test_q4_q2_whatever_the_fence_the_longest_overdue_come_first(
+        self, backend: Backend, store: AsyncSessionStore, by: TenantCtx | None
+    ) -> None:
+        for key, at, ttl in (("k1", A, 20), ("k2", B, 10), ("k3", C, 30)):
+            await keep(store, key, at, ttl=ttl)
+        await self.advance(backend, 61)
+        (first,) = await store.claim_expired(by)
+        await first.release()
+        assert keys_of(await claim_all(store, by)) == ["k1", "k3", "k2"]
 
     @pytest.mark.parametrize("by", [42, "acme", data()], ids=["number", "text", "data"])
     async def test_q4_what_is_no_ctx_is_refused(self, store: AsyncSessionStore, by: Any) -> None:
