@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import anyio
@@ -26,6 +27,8 @@ from async_session_store.abc import (
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
 from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.expired_waits import claim_one, expired, keep
+from async_session_store.testing.contract.taking_turns import Order
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +127,22 @@ async def test_r3_a_cancellation_is_not_lost_when_the_storage_is_away(
     with anyio.move_on_after(0.05) as scope:
         await claim(store, A)
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("fault", ["failing", "hanging"])
+async def test_q5_r3_a_turn_that_does_not_begin_gives_the_wait_back(
+    backend: Faulty, store: AsyncSessionStore, fault: str
+) -> None:
+    await keep(store, "k", A, ttl=0.001)
+    await anyio.sleep(0.01)
+    held = await claim_one(store, lease=1)
+    await anyio.sleep(0.3)  # so that it is renewed first
+    setattr(backend, fault, {"renew"})
+    with anyio.move_on_after(0.05), suppress(StoreUnavailableError):
+        async with store.expired_turn(held, memory=Order):
+            pytest.fail("it did not begin")
+    assert backend.calls == ["renew", "release"]
+    assert await expired(store) == ["k"]
 
 
 async def test_k4_a_renewal_that_fails_is_tried_again(

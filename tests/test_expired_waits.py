@@ -15,8 +15,18 @@ from pathlib import Path
 
 import anyio
 import pytest
+from typing_extensions import override
 
-from async_session_store import AsyncSessionStore, SessionStore, StoreUnavailableError
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionStore,
+    StoreUnavailableError,
+    _ending,
+    sync_claims,
+)
+from async_session_store.abc import ClaimKey, Outcome
+from async_session_store.backends.memory import MemoryBackend
 from async_session_store.expired_waits import HandOuts
 from async_session_store.models import SessionKey
 from async_session_store.testing.contract.builders import CTX, A, B, data
@@ -137,6 +147,28 @@ def test_q5_a_handler_that_raises_leaves_no_claim() -> None:
             assert claims[0].complete()
 
 
+def test_r3_q2_an_interrupted_call_gives_back_all_its_claims_in_the_time_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(MemoryBackend):
+        @override
+        async def release_claim(self, claim: ClaimKey) -> Outcome:
+            await anyio.sleep(1)
+            return await super().release_claim(claim)
+
+    monkeypatch.setattr(_ending, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(sync_claims, "SyncWaitClaim", lambda *_: 1 / 0)  # after they were granted
+    with SessionStore(Slow()) as store:
+        for number in range(10):
+            at = ReplyScope(conversation=str(number))
+            store.register_wait(CTX, "u1", at, f"k{number}", data(), 0.001, expired_ttl=600)
+        time.sleep(0.01)
+        began = time.monotonic()
+        with pytest.raises(ZeroDivisionError):
+            store.claim_expired(limit=10)
+        assert time.monotonic() - began < 4
+
+
 def test_q5_threads_share_what_falls_due_and_all_of_them_stop() -> None:
     handed_out: list[str] = []
 
@@ -180,12 +212,24 @@ async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     await anyio.to_thread.run_sync(store.close)
 
 
+class Garbage:
+    """Only the garbage collector frees it. Its finalizer takes long enough to switch threads."""
+
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        for _ in range(20):
+            pass
+
+
 def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
-    hand_outs, errors = HandOuts(0.001), list[BaseException]()
+    hand_outs, errors = HandOuts(0.03), list[BaseException]()
 
     def ask(thread: int) -> None:
         try:
-            for number in range(20_000):
+            for number in range(50_000):
+                Garbage()
                 hand_outs.comes_too_soon(SessionKey(f"{thread}-{number}"))
         except BaseException as error:  # noqa: BLE001  # of any kind
             errors.append(error)

@@ -14,7 +14,13 @@ from types import FrameType
 import pytest
 
 import async_session_store
-from async_session_store import ReplyScope, SessionStore, WaitClaimedError
+from async_session_store import (
+    ClaimLostError,
+    ReplyScope,
+    SessionStore,
+    SyncWaitClaim,
+    WaitClaimedError,
+)
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
 from async_session_store.testing.contract.taking_turns import Message, Order
@@ -127,3 +133,61 @@ def assert_not_claimed(store: SessionStore, number: int) -> None:
         pytest.fail(f"interrupted at opcode {number}, it is still claimed")
     assert held is not None
     held.release()
+
+
+def give_back_expired(store: SessionStore) -> None:
+    for held in store.claim_expired(lease=LEASE, limit=2):
+        held.release()
+
+
+def take_expired_turn(store: SessionStore) -> None:
+    for held in store.claim_expired(lease=LEASE):
+        with store.expired_turn(held, memory=Order) as turn:
+            turn.memory.toppings.append("olives")
+            turn.ask("take_size")
+
+
+def take_late_turn(store: SessionStore) -> None:
+    for held in store.claim_expired(lease=0.02):
+        time.sleep(0.01)  # so that the block renews it first
+        with store.expired_turn(held, memory=Order):
+            pass
+
+
+def iterate(store: SessionStore) -> None:
+    waits = store.expired_waits(lease=LEASE, poll=0.001)
+    for held in waits:
+        held.complete()
+        waits.stop()
+
+
+@pytest.mark.parametrize("use", [give_back_expired, take_expired_turn, take_late_turn, iterate])
+def test_r3_q2_no_expired_wait_is_held_by_nobody_wherever_its_thread_was_interrupted(
+    use: Callable[[SessionStore], None],
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(interrupt_everywhere_in_a_worker, use).result()
+
+
+def interrupt_everywhere_in_a_worker(use: Callable[[SessionStore], None]) -> None:
+    errors: list[BaseException] = []  # kept, and with them all that their tracebacks hold
+    backend = MemoryBackend()
+    with SessionStore(backend) as store:
+        number = 0
+        tracer = Tracer(0)
+        while tracer.left <= 0:
+            number += 1
+            at, key = scope(number), f"k{number}"
+            store.register_wait(CTX, "u1", at, key, data(), 0.001, expired_ttl=600)
+            time.sleep(0.002)
+            tracer = Tracer(number)
+            try:
+                tracer.run(partial(use, store))
+            except (Interrupt, ClaimLostError) as error:
+                errors.append(error)
+        assert number > 100
+        time.sleep(1.2 * LEASE)
+        claims: list[SyncWaitClaim] = []
+        while more := store.claim_expired(limit=1000):
+            claims += more
+        assert {one.record.key for one in claims if one.record} == set(backend._kept._kept)

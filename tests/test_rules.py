@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -301,3 +302,23 @@ class TestWhoMayWrite:
             assert "env=prod, tenant=acme, team=-, user present" in str(caught.value)
             assert "secret" not in str(caught.value)
         assert "user missing" in str(_rules.owner_change(data(SERVICE)))
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (lambda: _rules.milliseconds("ttl", -1), "ttl: must be positive and finite, or NEVER (T1)"),
+        (lambda: _rules.duration("lease", -1), "lease: must be positive and finite (T1)"),
+        (lambda: _rules.duration("lease", 1e10), "lease: must be at most 100 years (T1)"),
+        (
+            lambda: _rules.expired_ttl("expired_ttl", -1),
+            "expired_ttl: must be positive and finite, or 0 (T1)",
+        ),
+    ],
+)
+def test_t1_q1_a_refusal_names_only_what_may_be_given(
+    check: Callable[[], object], text: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        check()
+    assert str(refused.value) == text

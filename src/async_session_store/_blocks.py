@@ -22,7 +22,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class WaitBlock(Holder, Generic[_T_co]):
-    """The context manager of ``resume_wait`` and ``turn``.
+    """The context manager of ``resume_wait``, ``turn`` and ``expired_turn``.
 
     A block may begin, take its steps and end in different tasks.
 

@@ -208,26 +208,28 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
     if ttl is None or ttl is NEVER:
         return None
     seconds = _seconds(argument, ttl, "a timedelta, seconds, or NEVER")
-    if 0 < seconds <= _MAX_SECONDS:
-        return round(seconds * 1000) or 1
-    if _MAX_SECONDS < seconds < math.inf:
-        raise InvalidInputError(f"{argument}: must be at most 100 years, or NEVER (T1)")
-    raise InvalidInputError(f"{argument}: must be positive and finite, or NEVER (T1)")
+    return _in_bounds(argument, seconds, ", or NEVER")
 
 
 def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
     """Whole milliseconds for which an expired wait is kept; None if it is not (Q1)."""
-    if value is None or value == timedelta(0) or (type(value) in (int, float) and value == 0):
+    if value is None:
         return None
-    return duration(argument, value)
+    seconds = _seconds(argument, value, "a timedelta or seconds")
+    return None if seconds == 0 else _in_bounds(argument, seconds, ", or 0")
 
 
 def duration(argument: str, value: timedelta | float) -> int:
     """Whole milliseconds of what must end."""
-    span = milliseconds(argument, value)
-    if span is None:
-        raise InvalidInputError(f"{argument}: give a timedelta or seconds")
-    return span
+    return _in_bounds(argument, _seconds(argument, value, "a timedelta or seconds"), "")
+
+
+def _in_bounds(argument: str, seconds: float, otherwise: str) -> int:
+    if 0 < seconds <= _MAX_SECONDS:
+        return round(seconds * 1000) or 1
+    if _MAX_SECONDS < seconds < math.inf:
+        raise InvalidInputError(f"{argument}: must be at most 100 years{otherwise} (T1)")
+    raise InvalidInputError(f"{argument}: must be positive and finite{otherwise} (T1)")
 
 
 def begin_at(

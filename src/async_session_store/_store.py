@@ -18,6 +18,7 @@ from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, ExpiredRequest, claim, claim_expired
+from async_session_store._ending import end_quietly
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -873,9 +874,16 @@ def _for_this_loop(backend: Backend) -> Backend:
 
 
 async def _held_on(claim: WaitClaim) -> WaitClaim:
-    """Return a claim that holds until the first of its renewals in a block."""
+    """Return a claim that holds until the first of its renewals in a block.
+
+    If it cannot be renewed, give the wait back: the block ends the claim, also if it never begins.
+    """
     if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
-        await claim.renew()
+        try:
+            await claim.renew()
+        except BaseException:
+            await end_quietly(claim.release)
+            raise
     return claim
 
 

@@ -51,8 +51,10 @@ class HandOuts:
         return False
 
     def _forget(self, before: float) -> None:
-        for key, handed_out_at in list(self._handed_out.items()):
-            if handed_out_at <= before:
+        # Not the items: each is a new tuple, at which Python may collect garbage, run a finalizer
+        # and switch threads, amid the iteration.
+        for key in list(self._handed_out):
+            if self._handed_out.get(key, math.inf) <= before:
                 self._handed_out.pop(key, None)
 
 

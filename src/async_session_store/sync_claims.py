@@ -20,6 +20,7 @@ from async_session_store._new_waits import NewWait
 from async_session_store.abc import Keep
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
+    ClaimLostError,
     InvalidInputError,
     SessionStoreError,
     StoreTimeoutError,
@@ -135,7 +136,7 @@ class _Exit:
 
 
 class SyncWaitBlock(Generic[_T_co]):
-    """The context manager of ``SessionStore.resume_wait`` and ``SessionStore.turn``.
+    """The context manager of ``resume_wait``, ``turn`` and ``expired_turn`` of a ``SessionStore``.
 
     A signal handler may raise in it at any bytecode. So the claim is renewed only from the last
     step of entering to the first of leaving, where the ``with`` statement is sure to end it, and
@@ -214,10 +215,15 @@ def claim_in_loop(
         crossing.call(claim)
         return [SyncWaitClaim(one, crossing) for one in granted]
     except BaseException:
-        for one in granted:
-            with suppress(SessionStoreError):  # what was raised before matters more
-                crossing.call(end_quietly, one.release)
+        with suppress(SessionStoreError):  # what was raised before matters more
+            crossing.call(end_quietly, partial(_release_all, granted))
         raise
+
+
+async def _release_all(claims: list[WaitClaim]) -> None:
+    for claim in claims:
+        with suppress(ClaimLostError):
+            await claim.release()
 
 
 def claim_of(claim: SyncWaitClaim) -> WaitClaim:

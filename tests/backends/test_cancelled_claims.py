@@ -22,10 +22,12 @@ from async_session_store import (
     WaitClaim,
     WaitClaimedError,
     _renewing,
+    _store,
 )
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
+    B,
     context_of,
     data,
     find,
@@ -298,6 +300,95 @@ async def test_r3_waiting_for_a_turn(
             await other.claim_wait(CTX, "u1", A)
         await held.release()
     await assert_not_stuck(other)
+
+
+@each_way
+@each_moment
+async def test_r3_q2_a_cancelled_call_leaves_no_claim_on_an_expired_wait(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
+) -> None:
+    store, other = stores
+    claims: list[WaitClaim] = []
+
+    async def claim() -> None:
+        claims.extend(await store.claim_expired(limit=5, lease=LONG))
+
+    await keep_two(other)
+    points = itertools.count()
+    happened = True
+    while happened:
+        happened = await cancelled(claim(), next(points), moment)
+        while claims:
+            await claims.pop().release()
+        again = await other.claim_expired(limit=5)
+        assert len(again) == 2
+        for one in again:
+            await one.release()
+
+
+async def keep_two(store: AsyncSessionStore) -> None:
+    """Register two waits that nobody answers in time."""
+    for key, at in (("k", A), ("k2", B)):
+        await store.register_wait(CTX, "u1", at, key, data(), 0.001, expired_ttl=LONG)
+    await asyncio.sleep(0.005)
+
+
+async def let_go(store: AsyncSessionStore) -> None:
+    async for claim in store.expired_waits(lease=LONG, poll=0.01):
+        async with store.expired_turn(claim, memory=dict[str, str]):
+            await store.ping()
+        break
+
+
+async def ask_again(store: AsyncSessionStore) -> None:
+    async for claim in store.expired_waits(lease=LONG, poll=0.01):
+        async with store.expired_turn(claim, memory=dict[str, str]) as turn:
+            turn.ask("again", ttl=LONG)
+        break
+
+
+async def too_soon(store: AsyncSessionStore) -> None:
+    waits = store.expired_waits(lease=LONG, poll=0.02)
+    for _ in range(3):
+        async with store.expired_turn(await anext(waits), memory=dict[str, str]) as turn:
+            turn.keep()
+
+
+EXPIRED: dict[str, Call] = {
+    "let go": let_go,
+    "ask again": ask_again,
+    "too soon": too_soon,
+}
+
+
+@each_way
+@each_moment
+@pytest.mark.parametrize("call", EXPIRED.values(), ids=EXPIRED)
+async def test_r3_q2_expired_waits_are_not_stuck(
+    stores: tuple[AsyncSessionStore, AsyncSessionStore],
+    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+    moment: Moment,
+    cancelled: Way,
+) -> None:
+    monkeypatch.setattr(_store, "_FRESH", 2)  # so that each turn begins by renewing its claim
+    store, other = stores
+    tasks = asyncio.all_tasks()
+    points = itertools.count()
+    happened = True
+    while happened:
+        await keep_two(other)
+        happened = await cancelled(call(store), next(points), moment)
+        await turn_loop(1)  # as after an edit
+        assert asyncio.all_tasks() == tasks
+        claims = await other.claim_expired(limit=5)
+        live = await other.list_waits_for_user(CTX, "u1")
+        keys = [claim.record.key for claim in claims if claim.record is not None]
+        assert len(keys) + len(live) == len({*keys, *live}) >= (1 if call is let_go else 2)
+        for claim in claims:
+            assert await claim.complete() is True
+        await other.clear_waits_for_user(CTX, "u1")
+    assert next(points) > 2
 
 
 @each_way

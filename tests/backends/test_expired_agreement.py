@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -81,26 +83,52 @@ claiming_expired = call("claim_expired", fence=st.sampled_from(FENCES), tokens=t
 completing = call(
     "complete", which=which, then=st.none() | st.just(KEEP) | followers, digest=st.none()
 )
-histories = st.lists(
-    st.one_of(
-        *[putting] * 4,
-        *[advancing] * 4,
-        *[claiming_expired] * 4,
-        *[completing] * 3,
-        st.tuples(st.just("claim"), claims()),
-        call("claim_expired_again"),
-        call("release", which=which),
-        call("renew", which=which),
-        call("replace", key=keys, of=owners),
-        call("delete", key=keys),
-        call("touch", key=keys, ttl=st.sampled_from([10_000, 30_000, None])),
-        call("delete_wait", owner=owners, at=hashes, key=st.none() | keys),
-        call("delete_waits", owner=owners),
-        call("purge"),
-    ),
-    min_size=8,
-    max_size=40,
-)
+steps = [
+    *[putting] * 4,
+    *[advancing] * 4,
+    *[claiming_expired] * 4,
+    *[completing] * 3,
+    st.tuples(st.just("claim"), claims()),
+    call("claim_expired_again"),
+    call("release", which=which),
+    call("renew", which=which),
+    call("replace", key=keys, of=owners),
+    call("delete", key=keys),
+    call("touch", key=keys, ttl=st.sampled_from([10_000, 30_000, None])),
+    call("delete_wait", owner=owners, at=hashes, key=st.none() | keys),
+    call("delete_waits", owner=owners),
+    call("purge"),
+]
+rust_steps = [
+    *[call("rust_register", wait=waits)] * 3,
+    *[call("rust_update", key=keys, of=owners)] * 2,
+    *[call("rust_remove", key=keys, of=owners)] * 2,
+    *[call("rust_clear", at=hashes, of=owners)] * 2,
+]
+histories = st.lists(st.one_of(steps), min_size=8, max_size=40)
+rust_histories = st.lists(st.one_of(steps + rust_steps), min_size=8, max_size=40)
+
+
+async def act_alike(
+    history: list[tuple[str, dict[str, Any]]],
+    callers: list[Caller],
+    advance: Callable[[float], None],
+) -> None:
+    """Let all do the same, and check that they get the same, and leave what can be removed."""
+    async with AsyncExitStack() as stack:
+        for caller in callers:
+            await caller.backend.open(max_document_bytes=MAX_BYTES)
+            stack.push_async_callback(caller.backend.aclose)
+        for name, arguments in history:
+            await anyio.sleep(TICK)
+            if name == "advance":
+                advance(arguments["seconds"])
+                continue
+            found = [await caller.act(name, arguments) for caller in callers]
+            assert found == [found[0]] * len(found), name
+        states = [await state_of(caller.backend) for caller in callers]
+        assert states == [states[0]] * len(states)
+        await check_nothing_is_left(callers, advance)
 
 
 @given(history=histories)
@@ -129,20 +157,25 @@ def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
                 wall.advance(seconds)
                 shorten_deadlines(redis_client, place, seconds)
 
-            async with AsyncExitStack() as stack:
-                for caller in callers:
-                    await caller.backend.open(max_document_bytes=MAX_BYTES)
-                    stack.push_async_callback(caller.backend.aclose)
-                for name, arguments in history:
-                    await anyio.sleep(TICK)
-                    if name == "advance":
-                        advance(arguments["seconds"])
-                        continue
-                    found = [await caller.act(name, arguments) for caller in callers]
-                    assert found == [found[0]] * len(found), name
-                states = [await state_of(caller.backend) for caller in callers]
-                assert states == [states[0]] * len(states)
-                await check_nothing_is_left(callers, advance)
+            await act_alike(history, callers, advance)
+
+    anyio.run(replay)
+
+
+@given(history=rust_histories)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_q6_the_short_ways_hand_out_like_the_long_ways_beside_rust_too(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    namespace: str,
+    history: list[tuple[str, dict[str, Any]]],
+) -> None:
+    async def replay() -> None:
+        place = f"{namespace}:{uuid.uuid4().hex}"
+        callers = redis_callers(redis_server.unix_url, redis_client, place)
+        await act_alike(history, callers, partial(shorten_deadlines, redis_client, place))
 
     anyio.run(replay)
 

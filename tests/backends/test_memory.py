@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 import weakref
 
@@ -11,7 +12,7 @@ from backend_hooks import MemoryHooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_session_store import AsyncSessionStore
+from async_session_store import AsyncSessionStore, ReplyScope
 from async_session_store.abc import PLACE_TTL, Backend
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.memory._deadlines import Deadlines
@@ -26,6 +27,7 @@ from async_session_store.testing.contract.builders import (
     register,
 )
 from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.expired_waits import claim_all, claim_one, keep, keys_of
 from clock import Clock
 
 
@@ -68,6 +70,60 @@ class TestMemory(MemoryHooks, BackendSuite):
             await register(store, f"k{number}", A, ttl=600)
             await clear(store, A)
         assert len(backend._deadlines) < 2000
+
+    @pytest.mark.parametrize("number", [300, 1030, 3000])
+    async def test_q2_however_many_fall_due_at_once_the_longest_overdue_come_first(
+        self, number: int
+    ) -> None:
+        clock = Clock(lambda: 0.0)
+        async with AsyncSessionStore(MemoryBackend(clock=clock)) as store:
+            ttls = random.Random(number).sample(range(10, number + 10), number)
+            for ttl in ttls:
+                await keep(store, f"k{ttl}", ReplyScope(conversation=str(ttl)), ttl=ttl)
+            await store.touch_session("k10", 250.5)
+            clock.advance(600)
+            claims = keys_of(await store.claim_expired(limit=1000))
+        overdue = [ttl for ttl in range(11, number + 10) if ttl <= 600]
+        overdue.insert(250 - 10, 10)
+        assert claims == [f"k{ttl}" for ttl in overdue]
+
+    async def test_q2_looking_for_what_is_due_takes_no_longer_with_what_no_worker_gets(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        for number in range(500):
+            at = ReplyScope(conversation=str(number))
+            await keep(store, f"k{number}", at, ttl=10, expired_ttl=10)
+        await self.advance(backend, 11)
+        assert await (await claim_one(store)).complete() is True
+        await self.advance(backend, 10)
+        assert await claim_all(store) == []
+        assert len(backend._kept._due) == len(backend._kept._due_by_tenancy) == 0
+        assert await store.purge_expired() == 499
+
+    async def test_q2_t5_waits_that_are_kept_for_a_worker_do_not_make_it_grow(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        assert isinstance(backend, MemoryBackend)
+        kept = backend._kept
+        for number in range(5000):
+            await keep(store, f"k{number}", A, ttl=600)
+            await store.touch_session(f"k{number}", 900)
+            await clear(store, A)
+        assert len(kept._pending) < 2000
+        await keep(store, "k", A, ttl=1)
+        await self.advance(backend, 2)
+        for _ in range(5000):
+            await (await claim_one(store)).release()
+        assert len(kept._pending) < 2000
+        lost = await claim_one(store, lease=1)
+        await self.advance(backend, 2)
+        held = await claim_one(store)
+        assert len(kept._claimed) == len(kept._tokens) == 1
+        assert lost.token not in kept._claimed
+        assert await held.complete() is True
+        groups = (kept._kept, kept._by_owner, kept._due, kept._due_by_tenancy)
+        assert not any([*groups, kept._claimed, kept._tokens])
 
     async def test_9_what_is_removed_is_let_go(self, store: AsyncSessionStore) -> None:
         paused = data()
@@ -132,6 +188,18 @@ class TestMemory(MemoryHooks, BackendSuite):
             tasks.cancel_scope.cancel()
         assert turns >= 1
         assert await store.purge_expired() == 100
+
+    async def test_q2_looking_through_a_backlog_lets_other_tasks_run_and_may_be_cancelled(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for number in range(1000):
+            await keep(store, f"k{number}", ReplyScope(conversation=str(number)), ttl=10)
+        await self.advance(backend, 60)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.claim_expired()
+        assert scope.cancelled_caught
+        assert len(await store.claim_expired(limit=1000)) == 1000
 
     async def test_n4_a_handler_that_blocks_the_loop_swaps_nobody(
         self, store: AsyncSessionStore

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from async_session_store import (
     KEEP,
     NEVER,
     AsyncSessionStore,
+    CorruptSessionError,
     NewWait,
     ReplyScope,
     StoreUnavailableError,
+    TenantCtx,
+    TenantMismatchError,
     WaitClaim,
 )
 from async_session_store.abc import Claimed, Outcome, Unreadable
@@ -133,6 +137,14 @@ async def test_q6_a_wait_that_does_not_ask_takes_nothing(
     assert near(behind.left("meta", "k"), 60)
 
 
+async def test_q1_a_wait_may_expire_while_it_is_registered(store: AsyncSessionStore) -> None:
+    keys = [f"k{number}" for number in range(400)]
+    for key in keys:
+        await keep(store, key, ReplyScope(conversation=key), ttl=0.001)
+    await anyio.sleep(0.01)
+    assert sorted(keys_of(await store.claim_expired(limit=1000))) == sorted(keys)
+
+
 async def test_q1_an_update_is_copied(store: AsyncSessionStore, behind: Behind) -> None:
     await keep(store, "k", A)
     await store.update_session("k", data("new"))
@@ -206,7 +218,7 @@ async def test_q1_a_touch_moves_the_deadline_of_what_is_kept(
 
 
 async def test_t5_purge_keeps_what_is_kept_and_drops_the_rest(
-    store: AsyncSessionStore, behind: Behind
+    store: AsyncSessionStore, behind: Behind, caplog: pytest.LogCaptureFixture
 ) -> None:
     await keep(store, "k", A, ttl=60, expired_ttl=600)
     await keep(store, "soon gone", B, ttl=60, expired_ttl=10)
@@ -221,6 +233,7 @@ async def test_t5_purge_keeps_what_is_kept_and_drops_the_rest(
     behind.advance(600)
     await store.purge_expired()
     assert behind.stored() == {}
+    assert caplog.records == []
 
 
 # --- Which are due ----------------------------------------------------------------------------
@@ -312,6 +325,64 @@ async def test_r2_an_index_key_of_the_wrong_type_hinders_no_call(
     assert await clear(store, A) is False
     assert await store.clear_waits_for_user(CTX, "u1") == 0
     await store.purge_expired()
+
+
+async def test_r2_an_index_key_of_the_wrong_type_is_left_alone(
+    store: AsyncSessionStore, behind: Behind
+) -> None:
+    for name in INDEX:
+        behind.client.set(behind.name(name), "x")
+    await keep(store, "k", A)
+    assert {behind.left(name) for name in INDEX} == {-1}
+
+
+@pytest.mark.parametrize("by", [None, ctx(None), CTX], ids=["all", "tenancy", "user"])
+@pytest.mark.parametrize(
+    "name",
+    ["session:k", "meta:k", f"waits:scope:{OWNER}:{A.scope_hash()}"],
+    ids=["session", "meta", "scope"],
+)
+async def test_r2_a_key_of_the_wrong_type_hinders_no_other_wait(
+    store: AsyncSessionStore, behind: Behind, name: str, by: TenantCtx | None
+) -> None:
+    await keep(store, "k", A)
+    await keep(store, "k2", B, ttl=61)
+    behind.advance(62)
+    behind.client.delete(behind.name(name))
+    behind.client.rpush(behind.name(name), "x")
+    behind.client.expire(behind.name(name), 1000)
+    assert await expired(store, by) == ["k2"]
+    assert not [name for name in behind.stored() if name.startswith("claim:")]
+
+
+USES: dict[str, Any] = {
+    "remove": lambda store: store.remove_session("k"),
+    "register": lambda store: register(store, "k", B),
+    "detach": lambda store: register(store, "k2", A),
+    "touch": lambda store: store.touch_session("k", 60),
+    "update": lambda store: store.update_session("k", data("new")),
+    "claim": lambda store: try_claim(store, A),
+    "clear": lambda store: clear(store, A),
+    "clear all": lambda store: store.clear_waits_for_user(CTX, "u1"),
+    "purge": lambda store: store.purge_expired(),
+}
+
+
+@pytest.mark.parametrize("owner", ["x", "", None])
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+async def test_r2_a_meta_key_that_names_no_owner_keeps_nothing(
+    store: AsyncSessionStore, behind: Behind, owner: str | None, use: Any
+) -> None:
+    await keep(store, "k", A)
+    if owner is None:
+        behind.client.hdel(behind.name("meta", "k"), "owner")
+    else:
+        behind.client.hset(behind.name("meta", "k"), "owner", owner)
+    with suppress(CorruptSessionError, TenantMismatchError):
+        await use(store)
+    behind.advance(61)
+    assert await claim_all(store) == []
+    assert not [name for name in behind.stored() if name.startswith("expiring:")]
 
 
 @pytest.mark.parametrize("text", [b"no JSON", data(of=OTHER).model_dump_json().encode()])
@@ -408,6 +479,85 @@ async def test_q6_k3_a_claim_on_what_a_rust_process_removed_completes_as_before(
     held = await claim(store, A)
     rust.clear(A)
     assert await held.complete() is False
+
+
+FOLLOWING: dict[str, NewWait | None] = {
+    "nothing": None,
+    "next": NewWait(A, data("next")),
+    "next elsewhere": NewWait(B, data("next"), 60, "k9"),
+}
+
+
+@pytest.mark.parametrize("then", FOLLOWING.values(), ids=FOLLOWING)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rust: rust.clear(A),
+        lambda rust: rust.register("k", A),
+        lambda rust: rust.register("k", B),
+    ],
+    ids=["cleared", "registered", "moved"],
+)
+@pytest.mark.parametrize("by", ["reply", "worker"])
+async def test_q3_q6_what_was_completed_is_never_handed_out_again(
+    store: AsyncSessionStore,
+    rust: RustPeer,
+    behind: Behind,
+    by: str,
+    change: Callable[[RustPeer], None],
+    then: NewWait | None,
+) -> None:
+    await keep(store, "k", A)
+    if by == "worker":
+        behind.advance(61)
+    held = await (claim_one(store, lease=200) if by == "worker" else claim(store, A, lease=200))
+    change(rust)
+    await held.complete(then)
+    if await context_of(store, "k") == "rust":
+        rust.remove("k")
+    behind.advance(61)
+    assert await claim_all(store) == []
+
+
+@pytest.mark.parametrize("is_expired", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [lambda store: clear(store, A), lambda store: store.clear_waits_for_user(CTX, "u1")],
+    ids=["scope", "user"],
+)
+async def test_q4_q6_what_was_cleared_is_never_handed_out(
+    store: AsyncSessionStore, rust: RustPeer, behind: Behind, end: Any, *, is_expired: bool
+) -> None:
+    await keep(store, "k", A)
+    await keep(store, "k2", B)
+    behind.advance(61 if is_expired else 30)
+    rust.register("k", C, of=OTHER)
+    behind.advance(1 if is_expired else 31)
+    await end(store)
+    rust.remove("k", of=OTHER)
+    assert "k" not in await expired(store)
+
+
+async def test_n2_q6_a_claim_on_what_was_cleared_is_superseded(
+    store: AsyncSessionStore, rust: RustPeer, behind: Behind
+) -> None:
+    await keep(store, "k", A)
+    behind.advance(61)
+    held = await claim_one(store)
+    rust.register("k", B)
+    await clear(store, A)
+    rust.remove("k")
+    assert await held.complete(NewWait(A, data("next"))) is False
+
+
+async def test_w3_q6_what_a_registration_displaced_is_not_kept(
+    store: AsyncSessionStore, rust: RustPeer, behind: Behind
+) -> None:
+    await keep(store, "k", A)
+    rust.register("k", A, ttl=60)
+    assert await register(store, "k2", A) == "k"
+    behind.advance(61)
+    assert await claim_all(store) == []
 
 
 async def test_q6_another_owners_session_is_never_handed_out(
@@ -609,6 +759,22 @@ async def test_r1_a_server_that_is_out_of_memory_lets_go() -> None:
                 await store.claim_expired()
             client.config_set("maxmemory", 0)
             assert sorted(await expired(store)) == ["k2", "k3"]
+
+
+@pytest.mark.parametrize("stale", ["expiring:all", f"expiring:{TENANCY}", f"expiring:{OWNER}"])
+async def test_r4_a_replica_refuses_to_drop_stale_entries(stale: str) -> None:
+    with RedisServer.start() as server, redis.Redis.from_url(server.url) as client:
+        async with AsyncSessionStore.from_url(server.url) as store:
+            behind = Behind(client, "greentic:session")
+            names = [f"prod:t{number}:-" for number in range(1500)]
+            if stale == f"expiring:{OWNER}":
+                client.sadd(behind.name(stale), *names)
+            else:
+                client.zadd(behind.name("expiring:all"), {TENANCY: 0})
+                client.zadd(behind.name(stale), {f"{name}:": 0 for name in names})
+            client.replicaof("127.0.0.1", 1)
+            with anyio.fail_after(10), pytest.raises(StoreUnavailableError, match="read-only"):
+                await store.claim_expired(CTX if stale == f"expiring:{OWNER}" else None)
 
 
 @pytest.mark.parametrize("name", ["expiring:x", "expiring:a b:c:-"])

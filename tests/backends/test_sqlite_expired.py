@@ -359,6 +359,62 @@ async def test_q3_a_reply_that_began_before_the_deadline_ends_what_was_moved_asi
     assert rows(path) == [("live",)]
 
 
+# --- Deadlines that pass in the middle of an operation ----------------------------------------
+
+
+class TickingClock(Clock):
+    """Moves on by a millisecond with each look at it, once that is wanted."""
+
+    ticks = False
+
+    @override
+    def __call__(self) -> float:
+        if self.ticks:
+            self.advance(0.001)
+        return super().__call__()
+
+
+READINGS: Final = 25
+"""More than an operation takes of the clock."""
+
+
+@pytest.mark.parametrize(
+    "then", [None, NewWait(A, data("next")), NewWait(A, data("next"), session_key="other")]
+)
+async def test_q3_a_reply_that_is_completed_at_its_deadline_is_not_handed_out_too(
+    path: Path, then: NewWait | None
+) -> None:
+    clock = TickingClock(lambda: 1_700_000_000.0)
+    async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
+        for reading in range(READINGS):
+            await ask(store, "k", A)
+            claim = await store.claim_wait(CTX, "u1", A, lease=600)
+            assert claim is not None
+            clock.advance(TTL - reading / 1000)
+            clock.ticks = True
+            assert await claim.complete(then)
+            clock.ticks = False
+            clock.advance(1)
+            assert await store.claim_expired() == []
+            await store.clear_waits_for_user(CTX, "u1")
+
+
+async def test_9_a_deadline_that_an_older_process_moved_passes_while_it_is_corrected(
+    path: Path,
+) -> None:
+    clock = TickingClock(lambda: 1_700_000_000.0)
+    async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
+        for reading in range(READINGS):
+            await ask(store, "k", A)
+            change(path, "UPDATE sessions SET deadline = deadline + 1000")
+            clock.advance(TTL + 1 - reading / 1000)
+            clock.ticks = True
+            found = await handed_out(store)
+            clock.ticks = False
+            clock.advance(1)
+            assert found or await handed_out(store) == ["k"]
+
+
 # --- Damage -----------------------------------------------------------------------------------
 
 
@@ -457,6 +513,22 @@ async def test_r2_an_unreadable_document_is_reported_once_and_kept(
         assert rows(path) == [("k",), ("live",)]
         clock.advance(KEPT)
         assert await store.purge_expired() == 1
+
+
+@pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "x'ff'", "CAST(env AS BLOB)"])
+@pytest.mark.parametrize("column", ["env", "tenant", "team", "user"])
+async def test_r2_removing_an_expired_wait_copes_with_a_damaged_owner(
+    path: Path, store: AsyncSessionStore, clock: Clock, column: str, value: str
+) -> None:
+    await ask(store, "k", A)
+    change(path, f"UPDATE sessions SET {column} = {value}")
+    clock.advance(60)
+    with pytest.raises(SessionNotFoundError):
+        await store.remove_session("k", ctx=CTX)
+    assert rows(path) == [("k",)]
+    with pytest.raises(SessionNotFoundError):
+        await store.remove_session("k")
+    assert rows(path) == []
 
 
 async def test_f7_a_row_whose_owner_is_not_that_of_its_document_is_not_handed_out(

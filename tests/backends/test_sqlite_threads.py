@@ -238,7 +238,60 @@ def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
     database.close()
 
 
+def test_9_in_memory_no_commit_switches_the_syncing_which_would_cost_it_time() -> None:
+    database = Database(Settings(":memory:", "FULL", 1, time.time, 1_000_000))
+    statements: list[str] = []
+    database._connection.set_trace_callback(statements.append)
+    for durable in (True, False, True):
+        database.run_batch([Operation(lambda _: None, writes=True, durable=durable)])
+    assert not any("synchronous" in statement for statement in statements)
+    database.close()
+
+
 # --- Interruptions ----------------------------------------------------------------------------
+
+
+class InterruptedConnection:
+    """Is interrupted before or after it has executed a statement."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str, *, before: bool) -> None:
+        self._connection = connection
+        self._statement: str | None = statement
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+        is_it = statement == self._statement
+        if is_it:
+            self._statement = None
+            if self._before:
+                raise KeyboardInterrupt
+        cursor = self._connection.execute(statement, *arguments)
+        if is_it:
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("statement", ["PRAGMA synchronous = NORMAL", "BEGIN IMMEDIATE"])
+def test_r3_a_write_syncs_after_an_interrupted_claim(
+    path: Path, statement: str, *, before: bool
+) -> None:
+    def level(_: Tables) -> object:
+        return database._connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    claims, saves = Operation(level, writes=True, durable=False), Operation(level, writes=True)
+    database = Database(Settings(str(path), "FULL", 1, time.time, 1_000_000))
+    interrupted: Any = InterruptedConnection(database._connection, statement, before=before)
+    database._connection = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        database.run_batch([claims])
+    assert database.run_batch([saves]) == [2]
+    assert database.run_batch([claims]) == [1]
+    assert database.run_batch([saves]) == [2]
+    database.close()
 
 
 @pytest.mark.parametrize("run", [Database.run_at_once, lambda one, two: one.run_batch([two])])

@@ -1,7 +1,8 @@
 """A process that handles waits: it replies at their deadlines, or reports those that expired.
 
-``python expired_worker.py TASK URL NAMESPACE START``; START is when the first wait expires, in
-milliseconds since the epoch. It says "ready", waits for a line to begin, and prints what it did.
+``python expired_worker.py TASK URL NAMESPACE``. It says "ready", waits for a line to begin, and
+prints what it did. To reply, the line must say when the first wait expires, in milliseconds since
+the epoch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from async_session_store import (
+    KEEP,
     AsyncSessionStore,
     NewWait,
     ReplyScope,
@@ -33,6 +35,8 @@ TASKS = 8
 """How many waits a process reports at once."""
 JITTER = 0.004
 """Seconds before or after the deadline at which a reply comes."""
+GIVEN_BACK = 0.1
+"""How often a process releases an expired wait at first, and how often it keeps it."""
 
 
 def ctx(number: int) -> TenantCtx:
@@ -74,9 +78,17 @@ async def report(store: AsyncSessionStore, lease: float) -> list[int]:
     """Report the waits that expire, until a line comes. Return those that were reported."""
     waits = store.expired_waits(lease=lease, poll=0.2)
     reported: list[int] = []
+    chance = random.Random()
 
     async def handle(claim: WaitClaim) -> None:
         assert claim.record is not None
+        drawn = chance.random()
+        if drawn < GIVEN_BACK:
+            await claim.release()
+            return
+        if drawn < 2 * GIVEN_BACK:
+            await claim.complete(KEEP)
+            return
         number = int(claim.record.data.context_json)
         if await claim.complete(NewWait(REPORTED, data(number))):
             reported.append(number)
@@ -93,17 +105,17 @@ async def report(store: AsyncSessionStore, lease: float) -> list[int]:
     return reported
 
 
-async def main(task: str, url: str, namespace: str, start: str) -> None:
+async def main(task: str, url: str, namespace: str) -> None:
     name, _, argument = task.partition(":")
     async with AsyncSessionStore.from_url(url, namespace=namespace or None) as store:
         print("ready", flush=True)
-        await anyio.to_thread.run_sync(sys.stdin.readline)
+        line = await anyio.to_thread.run_sync(sys.stdin.readline)
         if name == "reply":
-            done = await reply(store, int(start) / 1000, int(argument))
+            done = await reply(store, int(line) / 1000, int(argument))
         else:
             done = await report(store, float(argument))
     print(json.dumps(done))
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(main, *sys.argv[1:4])

@@ -113,6 +113,7 @@ class Actions:
             *(self.register, self.read, self.edit, self.claim),
             *(self.resume, self.resume, self.resume_and_fail, self.resume_and_ask),
             *(self.take_turn, self.take_turn),
+            *(self.keep, self.claim_expired, self.remind, self.let_go),
         )
 
     def next(self) -> None:
@@ -151,6 +152,31 @@ class Actions:
         ) as turn:
             turn.memory["edited"] = True
             turn.ask("wait")
+
+    def keep(self) -> None:
+        """Register a wait that nobody answers in time."""
+        place = scope(self._place)
+        self._store.register_wait(CTX, "u1", place, self._key, data("{}"), 0.001, expired_ttl=HANG)
+
+    def claim_expired(self) -> None:
+        for claim in self._store.claim_expired(CTX, limit=3, lease=LEASE):
+            claim.release()
+
+    def remind(self) -> None:
+        """Take the turn of a user who did not answer. There is one, at the latest after a lease."""
+        self.keep()
+        for claim in self._store.expired_waits(CTX, lease=LEASE, poll=0.001):
+            with self._store.expired_turn(claim, memory=dict[str, bool]) as turn:
+                turn.memory["edited"] = True
+                turn.ask("wait", ttl=HANG)
+            break
+
+    def let_go(self) -> None:
+        self.keep()
+        waits = self._store.expired_waits(CTX, lease=LEASE, poll=0.001)
+        for claim in waits:
+            claim.complete()
+            waits.stop()
 
     def resume_and_fail(self) -> None:
         with (

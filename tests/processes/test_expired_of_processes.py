@@ -78,8 +78,8 @@ def numbers_of(worker: WorkerProcess) -> list[int]:
     return cast("list[int]", worker.result())
 
 
-def run(stack: ExitStack, storage: Storage, task: str, start: float) -> WorkerProcess:
-    worker = stack.enter_context(worker_process(WORKER, task, storage, round(start * 1000)))
+def run(stack: ExitStack, storage: Storage, task: str) -> WorkerProcess:
+    worker = stack.enter_context(worker_process(WORKER, task, storage))
     worker.expect("ready")
     return worker
 
@@ -98,12 +98,12 @@ def register_in_time(storage: Storage, start: float, count: int) -> None:
 @pytest.mark.parametrize(("count", "seconds"), COUNTS)
 def test_q3_each_wait_is_answered_or_reported(storage: Storage, count: int, seconds: float) -> None:
     with ExitStack() as stack:
+        reporters = [run(stack, storage, "report:30") for _ in range(REPORTERS)]
+        replier = run(stack, storage, f"reply:{count}")
         start = round(time.time() + seconds, 3)
-        reporters = [run(stack, storage, "report:30", start) for _ in range(REPORTERS)]
-        replier = run(stack, storage, f"reply:{count}", start)
         register_in_time(storage, start, count)
         for worker in (*reporters, replier):
-            worker.proceed()
+            worker.proceed(str(round(start * 1000)))
         found = anyio.run(all_outcomes, storage, count)
         for worker in reporters:
             worker.proceed()
@@ -122,18 +122,18 @@ def test_q2_what_a_killed_process_held_is_reported_by_another(
 ) -> None:
     chance = random.Random(2)
     with ExitStack() as stack:
-        start = round(time.time() + seconds, 3)
         task = f"report:{LEASE}"
-        reporters = [run(stack, storage, task, start) for _ in range(REPORTERS)]
-        replier = run(stack, storage, f"reply:{count}", start)
+        reporters = [run(stack, storage, task) for _ in range(REPORTERS)]
+        replier = run(stack, storage, f"reply:{count}")
+        start = round(time.time() + seconds, 3)
         register_in_time(storage, start, count)
         for worker in (*reporters, replier):
-            worker.proceed()
+            worker.proceed(str(round(start * 1000)))
         while time.time() < start + SPREAD:
             time.sleep(chance.uniform(0, 0.5))
             number = chance.randrange(REPORTERS)
             reporters[number].kill()
-            reporters[number] = run(stack, storage, task, start)
+            reporters[number] = run(stack, storage, task)
             reporters[number].proceed()
         found = anyio.run(all_outcomes, storage, count)
         for worker in reporters:

@@ -40,9 +40,9 @@ class WorkerProcess:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == f"{line}\n"
 
-    def proceed(self) -> None:
+    def proceed(self, line: str = "go") -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:

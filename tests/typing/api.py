@@ -260,6 +260,7 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         assert_type(turn.node, str | None)
         turn.memory.pizza = turn.text
         ask_again(turn)
+        answer_or_remind(turn)
         assert_type(turn.is_expired, bool)
         assert_type(turn.is_overtaken, bool)
         turn.ask("take_size", at=inbound.expecting(reply_to=7), ttl=NEVER)
@@ -286,6 +287,15 @@ def sync_turns(store: SessionStore, inbound: Inbound) -> None:
         assert_type(maybe, Turn[Inbound, Order] | None)
 
 
+def answer_or_remind(turn: Turn[Inbound | None, Order]) -> None:
+    """Handle a question for messages and for users who did not answer."""
+    if turn.inbound is None:
+        turn.ask("take_size", ttl=60)
+    else:
+        assert_type(turn.inbound, Inbound)
+        turn.memory.pizza = turn.text
+
+
 async def expired_waits(store: AsyncSessionStore, inbound: Inbound) -> None:
     await store.register_wait(ctx, "u1", scope, "key", data, 60, expired_ttl=3600)
     await store.register_wait_if_absent(ctx, "u1", scope, "key", data, expired_ttl=0)
@@ -299,6 +309,7 @@ async def expired_waits(store: AsyncSessionStore, inbound: Inbound) -> None:
             assert_type(turn, Turn[None, Order])
             assert_type(turn.memory, Order)
             assert_type(turn.inbound, None)
+            answer_or_remind(turn)
             turn.ask("take_size", at=scope, expired_ttl=3600)
         await claim.complete(NewWait(scope, data, 60, expired_ttl=3600))
         waits.stop()

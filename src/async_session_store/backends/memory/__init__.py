@@ -252,17 +252,14 @@ class MemoryBackend(Backend):
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        now = self._clock()
-        while self._kept.take_due(now, _PURGE_SLICE):
+        while self._kept.take_due(self._clock(), _PURGE_SLICE):
             await checkpoint()
+        now = self._clock()
         claimed = self._claimed_with(tokens, now)
         used = {found.claim.token for found in claimed}
-        free = [token for token in tokens if token not in used]
-        for session in self._kept.due(fence):
-            if not free:
-                break
-            if self._may_claim(session, now):
-                claimed.append(self._claim_expired(session, free.pop(0), lease, now))
+        free = iter([token for token in tokens if token not in used])
+        for session in self._claimable(fence, len(tokens) - len(used), now):
+            claimed.append(self._claim_expired(session, next(free), lease, now))
         return tuple(claimed)
 
     @override
@@ -365,23 +362,39 @@ class MemoryBackend(Backend):
         kept = self._kept.of_owner(owner)
         return [session for session in kept if session.is_expired_wait(now)]
 
-    def _may_claim(self, session: Session, now: float) -> bool:
-        if session.scope_hash is None or not session.is_expired_wait(now):
-            return False
-        place = session.owner, session.scope_hash
+    def _claimable(self, fence: Owner | None, most: int, now: float) -> list[Session]:
+        """Return expired waits that may be claimed together, the longest overdue first."""
+        found: dict[tuple[Owner, str], Session] = {}
+        over: list[Session] = []
+        for session in self._kept.due(fence):
+            if len(found) >= most:
+                break
+            place = _place(session)
+            if not session.is_expired_wait(now):
+                over.append(session)
+            elif place not in found and self._is_free_place(place, now):
+                found[place] = session
+        for session in over:  # or each look would find them again, until they are purged
+            self._kept.drop_due(session)
+        return list(found.values())
+
+    def _is_free_place(self, place: tuple[Owner, str], now: float) -> bool:
+        """Return whether no claim is held at a scope, and nobody waits in its queue."""
         if self._claims.get(place, now) is not None:
             return False
         return not (self._queues and self._queues.is_behind("", place))
 
     def _claimed_with(self, tokens: Sequence[str], now: float) -> list[Claimed]:
-        """Return the expired waits that some tokens have claimed before."""
-        return [
-            self._claimed_expired(session, held.token, deadline, now)
-            for (owner, _), (held, deadline) in self._claims.entries.items()
-            if held.token in tokens and deadline > now
-            for session in self._all_expired(owner, now)
-            if session.wait_id == held.wait_id
-        ]
+        """Return the expired waits that some tokens have claimed before, and still hold."""
+        claimed: list[Claimed] = []
+        for token in tokens:
+            session = self._kept.claimed_with(token)
+            if session is None or not session.is_expired_wait(now):
+                continue
+            entry = self._claims.entries.get(_place(session))
+            if entry is not None and entry[0].token == token and entry[1] > now:
+                claimed.append(self._claimed_expired(session, token, entry[1], now))
+        return claimed
 
     def _record(self, session: Session) -> SessionRecord:
         if session.expires_at is None and session.deadline < math.inf:
@@ -463,14 +476,14 @@ class MemoryBackend(Backend):
 
     def _claim_expired(self, session: Session, token: str, lease: int, now: float) -> Claimed:
         deadline = now + lease / 1000
-        place = session.owner, cast("str", session.scope_hash)
-        self._claims.set(place, Claim(token, session.wait_id), deadline, now)
+        self._claims.set(_place(session), Claim(token, session.wait_id), deadline, now)
+        self._kept.claim(session, token)
         return self._claimed_expired(session, token, deadline, now)
 
     def _claimed_expired(
         self, session: Session, token: str, deadline: float, now: float
     ) -> Claimed:
-        place = session.owner, cast("str", session.scope_hash)
+        place = _place(session)
         claim = ClaimKey(*place, token, session.key, is_expired=True)
         is_overtaken = self._waiting(*place, now) is not None
         return Claimed(claim, self._record(session), self._wall_time(deadline), is_overtaken)
@@ -525,8 +538,9 @@ class MemoryBackend(Backend):
     def _detach(self, session: Session) -> None:
         session.scope_hash = session.scope = None
         if session.kept:
-            session.kept, session.due = 0.0, math.inf
+            session.kept = 0.0
             self._kept.remove(session)
+            self._deadlines.add(session.key, session.deadline)  # it is reclaimed earlier now
 
     def _store(
         self,
@@ -540,7 +554,7 @@ class MemoryBackend(Backend):
         self._writes += 1
         session = self._sessions[key] = Session(key, data, self._writes, deadline)
         if expired_ttl is not None:
-            session.kept, session.due = expired_ttl / 1000, deadline
+            session.kept = expired_ttl / 1000
             self._kept.add(session)
         if ttl is not None:
             self._deadlines.add(key, deadline + session.kept)
@@ -579,3 +593,8 @@ class MemoryBackend(Backend):
             self._remove(self._sessions[key])
             removed += 1
         return removed
+
+
+def _place(session: Session) -> tuple[Owner, str]:
+    """Return where an expired wait waited, which it always knows."""
+    return session.owner, cast("str", session.scope_hash)

@@ -49,21 +49,25 @@ class Deadlines(Generic[_K]):
             self._outgrown, self._heap = self._heap, []
 
     def due(self, now: float, most: int) -> Iterator[_K]:
-        """Take out at most so many entries whose time has come: the keys that have expired."""
-        for heap in (self._heap, self._outgrown):
-            while most and heap and heap[0][0] <= now:
-                most -= 1
-                look_at, _, key = heapq.heappop(heap)
-                if self._look_at.get(key) != look_at:
-                    continue
-                del self._look_at[key]
-                deadline = self._deadline_of(key)
-                if deadline <= now:
-                    yield key
-                elif deadline < math.inf:
-                    self._push(key, deadline)
-        heads = (heap[0][0] for heap in (self._heap, self._outgrown) if heap)
-        self.next_look = min(heads, default=math.inf)
+        """Take out at most so many entries whose time has come: the keys that have expired.
+
+        They come in the order of their deadlines, also if several calls take them out.
+        """
+        for _ in range(most):
+            heap = self._earliest()
+            if not heap or heap[0][0] > now:
+                break
+            look_at, _, key = heapq.heappop(heap)
+            if self._look_at.get(key) != look_at:
+                continue
+            del self._look_at[key]
+            deadline = self._deadline_of(key)
+            if deadline <= look_at:
+                yield key
+            elif deadline < math.inf:
+                self._push(key, deadline)
+        heap = self._earliest()
+        self.next_look = heap[0][0] if heap else math.inf
 
     def clear(self) -> None:
         self._look_at.clear()
@@ -73,6 +77,12 @@ class Deadlines(Generic[_K]):
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._outgrown)
+
+    def _earliest(self) -> list[tuple[float, int, _K]]:
+        """Return the heap that has the earliest entry, or an empty one."""
+        if self._outgrown and (not self._heap or self._outgrown[0] < self._heap[0]):
+            return self._outgrown
+        return self._heap
 
     def _push(self, key: _K, deadline: float) -> None:
         self._pushed += 1

@@ -15,7 +15,11 @@ _DUE_TIME: Final = attrgetter("due")
 
 
 class KeptWaits:
-    """Sessions that are kept, and in the order in which they fell due, those that did."""
+    """Sessions that are kept, and in the order in which they fell due, those that did.
+
+    A session is *pending* until :meth:`take_due` finds it due. What is due stays so while it is
+    claimed. Sessions are only ever found due in order, so the dicts of them are in that order too.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[SessionKey, Session] = {}
@@ -23,6 +27,9 @@ class KeptWaits:
         self._pending: Deadlines[SessionKey] = Deadlines(self._due_time)
         self._due: dict[SessionKey, Session] = {}
         self._due_by_tenancy: dict[Owner, dict[SessionKey, Session]] = {}
+        # The last claim on each session that is due. It may have been lost since.
+        self._tokens: dict[SessionKey, str] = {}
+        self._claimed: dict[str, Session] = {}
 
     def __bool__(self) -> bool:
         return bool(self._kept)
@@ -37,13 +44,24 @@ class KeptWaits:
         """Keep a session no longer."""
         del self._kept[session.key]
         _discard(self._by_owner, session.owner, session.key)
-        self._remove_due(session)
+        self.drop_due(session)
 
     def give_back(self, session: Session, now: float) -> None:
         """Put a session behind all others that are due."""
-        self._remove_due(session)
+        self.drop_due(session)
         session.due = now
-        self._add_due(session)
+        # Others may have fallen due before it that no one has looked at.
+        self._pending.add(session.key, now)
+
+    def claim(self, session: Session, token: str) -> None:
+        """Note that a token has claimed a session that is due."""
+        self._forget_claim(session)
+        self._tokens[session.key] = token
+        self._claimed[token] = session
+
+    def claimed_with(self, token: str) -> Session | None:
+        """Return the session that a token has claimed, if no other has since."""
+        return self._claimed.get(token)
 
     def of_owner(self, owner: Owner) -> list[Session]:
         """Return an owner's sessions that are kept, due or not."""
@@ -51,9 +69,9 @@ class KeptWaits:
 
     def take_due(self, now: float, most: int) -> bool:
         """Look at ``most`` sessions at most that may have fallen due. Return whether more may."""
-        fell_due = [self._kept[key] for key in self._pending.due(now, most)]
-        for session in sorted(fell_due, key=_DUE_TIME):
-            self._add_due(session)
+        for key in self._pending.due(now, most):
+            session = self._due[key] = self._kept[key]
+            self._due_by_tenancy.setdefault(_tenancy(session), {})[key] = session
         return self._pending.next_look <= now
 
     def due(self, fence: Owner | None) -> Iterable[Session]:
@@ -65,24 +83,29 @@ class KeptWaits:
         due = [session for session in self.of_owner(fence) if session.key in self._due]
         return sorted(due, key=_DUE_TIME)
 
+    def drop_due(self, session: Session) -> None:
+        """Hand a session out no longer, if it is due."""
+        if self._due.pop(session.key, None) is not None:
+            _discard(self._due_by_tenancy, _tenancy(session), session.key)
+            self._forget_claim(session)
+
     def clear(self) -> None:
         self._kept.clear()
         self._by_owner.clear()
         self._pending.clear()
         self._due.clear()
         self._due_by_tenancy.clear()
+        self._tokens.clear()
+        self._claimed.clear()
 
     def _due_time(self, key: SessionKey) -> float:
         session = self._kept.get(key)
         return math.inf if session is None else session.due
 
-    def _add_due(self, session: Session) -> None:
-        self._due[session.key] = session
-        self._due_by_tenancy.setdefault(_tenancy(session), {})[session.key] = session
-
-    def _remove_due(self, session: Session) -> None:
-        if self._due.pop(session.key, None) is not None:
-            _discard(self._due_by_tenancy, _tenancy(session), session.key)
+    def _forget_claim(self, session: Session) -> None:
+        token = self._tokens.pop(session.key, "")
+        if self._claimed.get(token) is session:  # a token may have claimed another one since
+            del self._claimed[token]
 
 
 def _tenancy(session: Session) -> Owner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 
 from async_session_store.models import ReplyScope, SessionData, SessionKey
@@ -27,7 +26,7 @@ class Session:
         self.scope: ReplyScope | None = None
         self.kept = 0.0
         """For how many seconds after its deadline it is an expired wait."""
-        self.due = math.inf
+        self.due = deadline
         """When a worker should get it: at its deadline, or since it was given back."""
 
     def is_expired_wait(self, now: float) -> bool:

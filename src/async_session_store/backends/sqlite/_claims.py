@@ -227,7 +227,10 @@ class ClaimTable:
         return Outcome.DONE
 
     def _leave(self, claim: ClaimKey, then: Keep | None) -> bool:
-        """Remove or keep the claimed wait. Return whether it is an expired wait."""
+        """Remove or keep the claimed wait. Return whether it is an expired wait.
+
+        Only a claim that is still held knows which wait was claimed.
+        """
         if then is None:
             return self._kept.remove(claim)
         return self._kept.give_back(claim) if claim.is_expired else self._kept.is_claimed(claim)
@@ -245,7 +248,7 @@ class ClaimTable:
             return refusal
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
         if not held.is_as_claimed:
-            self._kept.remove(claim)
+            self._kept.remove(claim)  # by the claim, so before it ends
         self._end(claim, delivery)
         if not is_replaceable:
             return Outcome.MISSING

@@ -12,7 +12,10 @@ _SWEEP_PAUSE: Final = 100  # milliseconds after a sweep that left nothing expire
 
 
 class Clock:
-    """Milliseconds since the Unix epoch.
+    """Milliseconds since the Unix epoch, which stand still while an operation runs.
+
+    Its statements must agree on what is live: a wait that the first one found live, and that the
+    next one can no longer delete, would be handed out as expired although a reply was completed.
 
     Args:
         seconds: Seconds since the Unix epoch.
@@ -20,9 +23,14 @@ class Clock:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
+        self._now = 0
+
+    def begin_operation(self) -> None:
+        """Read the time at which the next operation happens."""
+        self._now = int(self._seconds() * 1000)
 
     def now(self) -> int:
-        return int(self._seconds() * 1000)
+        return self._now
 
     def after(self, span: int) -> int:
         """The deadline in so many milliseconds from now."""

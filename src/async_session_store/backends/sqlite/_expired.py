@@ -13,28 +13,22 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
 from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
 from async_session_store.backends.sqlite._queues import QueueTable
-from async_session_store.backends.sqlite._sql import Execute, owner_columns
+from async_session_store.backends.sqlite._sql import (
+    OWNER_TEXTS,
+    Execute,
+    decoded,
+    owner_columns,
+    text,
+)
 from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
 from async_session_store.models import Owner, SessionRecord
 
 _MOST_PASSED_BY: Final = 256  # rows in one transaction
 
 
-def _text(value: str, column: str) -> str:
-    """Select a text as a blob, and what is no text as NULL.
-
-    For a text that is not UTF-8 the driver raises, and then one row would stop all workers. No
-    claim can be on what is no text.
-    """
-    return f"CASE typeof(sessions.{column}) WHEN 'text' THEN CAST({value} AS BLOB) END"
-
-
-_COLUMNS: Final = ", ".join(
-    (
-        f"sessions.rowid, {_text(SCOPE_HASH, 'scope_hash')}, {KEY}",
-        *(_text(f"sessions.{column}", column) for column in ("env", "tenant", "team", "user")),
-        CONTENT,
-    )
+# No claim can be on an owner or a scope that is no text: a blob is not equal to the same text.
+_COLUMNS: Final = (
+    f"sessions.rowid, {text(SCOPE_HASH, 'scope_hash')}, {KEY}, {OWNER_TEXTS}, {CONTENT}"
 )
 _SAME_OWNER: Final = (
     "{0}.env = sessions.env AND {0}.tenant = sessions.tenant"
@@ -88,8 +82,8 @@ class _Found(NamedTuple):
     @classmethod
     def of(cls, columns: Sequence[Any]) -> _Found:
         is_kept, rowid, scope_hash, key, *others = columns
-        owner = tuple(map(_decoded, others[:4]))
-        return cls(bool(is_kept), rowid, _decoded(scope_hash), key, owner, tuple(others[4:]))
+        owner = tuple(map(decoded, others[:4]))
+        return cls(bool(is_kept), rowid, decoded(scope_hash), key, owner, tuple(others[4:]))
 
     @property
     def place(self) -> tuple[str | None, ...]:
@@ -153,6 +147,8 @@ class ExpiredWaits:
             else:
                 found += held
         passed_by = 0
+        # This ends: each pass uses up tokens, or takes what it passes by off the list of what is
+        # due. A wait at the scope of one that it has just claimed is left out of the next pass.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
@@ -242,10 +238,3 @@ def _within(fence: Owner | None) -> tuple[str, tuple[str, ...]]:
         return _OF_ALL, ()
     columns = owner_columns(fence)
     return (_OF_TEAM, columns[:3]) if fence.user is None else (_OF_USER, columns)
-
-
-def _decoded(stored: bytes | None) -> str | None:
-    try:
-        return None if stored is None else stored.decode()
-    except UnicodeDecodeError:
-        return None

@@ -6,11 +6,19 @@ scope, it was moved aside: its ``scope_hash`` is that of the scope, a colon and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from async_session_store.abc import ClaimKey
 from async_session_store.backends.sqlite._clock import Clock
-from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns, stored_owner
+from async_session_store.backends.sqlite._sql import (
+    OWNER,
+    OWNER_TEXTS,
+    Execute,
+    decoded,
+    owner_columns,
+    stored_owner,
+)
 from async_session_store.models import Owner, SessionKey
 
 # The expression of the index sessions_by_end.
@@ -47,7 +55,7 @@ _FIND: Final = "SELECT rowid FROM sessions WHERE {}"
 _FIND_AT_SCOPE: Final = _FIND.format(_AT_SCOPE)
 _FIND_KEY_AT_SCOPE: Final = _FIND.format(_KEY_AT_SCOPE)
 _FIND_OF_OWNER: Final = _FIND.format(_OF_OWNER)
-_FIND_AT_KEY: Final = f"SELECT rowid, env, tenant, team, user FROM sessions WHERE {_AT_KEY}"
+_FIND_AT_KEY: Final = f"SELECT rowid, {OWNER_TEXTS} FROM sessions WHERE {_AT_KEY}"
 _DELETE: Final = "DELETE FROM sessions WHERE {}"
 _DELETE_ROW: Final = _DELETE.format(_ROW)
 _MOVE_ASIDE: Final = (
@@ -96,7 +104,7 @@ class KeptRows:
     def end_at_key(self, key: SessionKey, viewer: Owner | None) -> None:
         """End the expired wait that has a key, if the viewer sees it."""
         found = self._execute(_FIND_AT_KEY, self._at_key(key)).fetchone()
-        if found is not None and (viewer is None or viewer.sees(stored_owner(found[1:]))):
+        if found is not None and (viewer is None or _sees(viewer, found[1:])):
             self._end(found[0])
 
     def end_at_scope(self, owner: Owner, scope_hash: str, key: SessionKey | None) -> None:
@@ -134,3 +142,11 @@ class KeptRows:
     def _at_key(self, key: SessionKey) -> tuple[object, ...]:
         now = self._clock.now()
         return str(key), now, now
+
+
+def _sees(viewer: Owner, owner_texts: Sequence[bytes | None]) -> bool:
+    """Return whether a viewer sees a row. Nobody does if its owner is not valid."""
+    env, tenant, team, user = map(decoded, owner_texts)
+    if env is None or tenant is None or team is None or user is None:
+        return False
+    return viewer.sees(stored_owner((env, tenant, team, user)))

@@ -23,6 +23,27 @@ def owner_columns(owner: Owner) -> OwnerColumns:
     return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
 
 
+def text(value: str, column: str) -> str:
+    """Select a text as a blob, and what is no text as NULL.
+
+    For a text that is not UTF-8 the driver raises, and then one row would spoil the whole call.
+    """
+    return f"CASE typeof(sessions.{column}) WHEN 'text' THEN CAST({value} AS BLOB) END"
+
+
+def decoded(stored: bytes | None) -> str | None:
+    """Return a selected text, or None if it is not valid."""
+    try:
+        return None if stored is None else stored.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+OWNER_TEXTS: Final = ", ".join(
+    text(f"sessions.{column}", column) for column in ("env", "tenant", "team", "user")
+)
+
+
 def stored_owner(columns: OwnerColumns) -> Owner:
     env, tenant, team, user = columns
     # Compared, and never given away: so not validated.

@@ -175,6 +175,23 @@ class ExpiredWaits(Hooks):
         assert not held.is_new
         assert held.lease_ends_at > datetime.now(timezone.utc)
 
+    async def test_q1_however_short_its_time_to_live_it_is_kept(
+        self, store: AsyncSessionStore
+    ) -> None:
+        keys = [f"k{number}" for number in range(90)]
+        for number, key in enumerate(keys):
+            at = ReplyScope(conversation=str(number))
+            if number % 3:
+                await keep(store, key, at, ttl=60 if number % 3 == 1 else 0.001)
+            if number % 3 == 1:
+                await store.touch_session(key, 0.001)
+            elif number % 3 == 0:
+                held = await store.claim_wait(CTX, "u1", at, begin_at=at)
+                assert held is not None
+                assert await held.complete(NewWait(at, data(), 0.001, key, expired_ttl=600))
+        await anyio.sleep(0.01)
+        assert sorted(keys_of(await claim_all(store))) == sorted(keys)
+
     async def test_q1_what_was_updated_since_is_handed_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -222,6 +239,15 @@ class ExpiredWaits(Hooks):
         await self.advance(backend, 61)
         assert await claim_all(store) == []
         assert await find(store, A) == "k2"
+
+    async def test_q1_t5_a_detached_session_is_reclaimed_at_its_deadline(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k", A)
+        assert await register(store, "k2", A, ttl=30) == "k"
+        await self.advance(backend, 61)
+        await store.purge_expired()
+        assert await self.leftovers(backend) == []
 
     async def test_q1_w2_a_moved_wait_expires_where_it_is(
         self, backend: Backend, store: AsyncSessionStore
@@ -408,6 +434,26 @@ class ExpiredWaits(Hooks):
         else:
             await first.complete(KEEP)
         assert keys_of(await claim_all(store)) == ["k2", "k3", "k1"]
+
+    async def test_q2_given_back_it_comes_after_what_fell_due_meanwhile(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        await keep(store, "k1", A, ttl=10)
+        await keep(store, "k2", B, ttl=20)
+        await self.advance(backend, 15)
+        first = await claim_one(store)
+        await self.advance(backend, 10)
+        await first.release()
+        assert keys_of(await claim_all(store)) == ["k2", "k1"]
+
+    async def test_q2_t3_touched_it_falls_due_later(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
+        for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 40)):
+            await keep(store, key, at, ttl=ttl)
+        await store.touch_session("k1", 30)
+        await self.advance(backend, 61)
+        assert keys_of(await claim_all(store)) == ["k2", "k1", "k3"]
 
     async def test_q2_k2_a_worker_that_dies_gives_it_back(
         self, backend: Backend, store: AsyncSessionStore

@@ -46,6 +46,11 @@ local function is_owner(text)
   return string.find(text, '^[%w._-]+:[%w._-]+:[%w._-]+:[%w._-]+$') ~= nil
 end
 
+-- Whether a wait is kept where one can be claimed. An older version of this library left what it detached.
+local function can_be_claimed(kept)
+  return kept.kept and is_owner(kept.known) and kept.scope and kept.scope ~= ''
+end
+
 local function add(token, key, kept)
   local document = redis.call('HMGET', meta_key(key), 'copy')[1]
   claimed[#claimed + 1] = {
@@ -62,9 +67,9 @@ local function unused_tokens()
   for index = 5, #ARGV do
     local token = ARGV[index]
     local key = redis.call('GET', token_key(token))
-    local kept = key and kept_wait(key)
-    local claim = kept and redis.pcall('GET', claim_key(kept.known, kept.scope))
-    if kept and is_within_fence(kept.known) and is_owner(kept.known) and type(claim) == 'string'
+    local kept = key and known(key)
+    local claim = kept and can_be_claimed(kept) and redis.pcall('GET', claim_key(kept.known, kept.scope))
+    if type(claim) == 'string' and is_gone(key) and is_within_fence(kept.known)
       and string.sub(claim, 1, #token + STAMP_LENGTH) == token .. kept.wait then
       add(token, key, kept)
     else
@@ -76,8 +81,16 @@ end
 
 local tokens = unused_tokens()
 
+-- Drop an entry of the index. A server that takes no writes has to refuse this, else the caller would go on
+-- asking. The directory is corrected in the end.
 local function drop(key, owner)
-  remove_entry(key, owner) -- the directory is corrected in the end
+  if is_one_owner then
+    redis.call('SREM', KEYS[1], key)
+  else
+    local tenancy, user = tenancy_and_user(owner)
+    redis.call('ZREM', expiring_key(tenancy), user .. ':' .. key)
+  end
+  remove_entry(key, owner)
   dropped = dropped + 1
   return false
 end
@@ -89,19 +102,19 @@ local function consider(key, owner, due)
   local claim = claim_key(owner, scope or '')
   if redis.call('EXISTS', claim) == 1 then return true end
   local kept = known(key)
-  if kept.known ~= owner or not is_owner(owner) or not kept.kept or not kept.scope or kept.scope == '' then
-    return drop(key, owner)
-  end
-  if redis.call('EXISTS', session_key(key)) == 1 then
+  if kept.known ~= owner or not can_be_claimed(kept) then return drop(key, owner) end
+  if not is_gone(key) then
     local ends = expiry(session_key(key))
     -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
     if ends >= 0 and ends <= due then return true end
-    if ends < 0 or stamp_of(key) ~= kept.stamp then return drop(key, owner) end -- a Rust process wrote it
+    if ends < 0 or not is_ours(key, kept) then return drop(key, owner) end -- a Rust process wrote it
     -- An older version of this library moved the deadline, of our meta key too.
     keep_after(ends, kept.kept, key, owner)
     return false
   end
   if first_in(queue_key(owner, kept.scope)) then return true end
+  -- A scope key of the wrong type is left alone. The claim could not be completed.
+  if type(redis.pcall('GET', scope_key(owner, kept.scope))) == 'table' then return true end
   local token = table.remove(tokens, 1)
   redis.call('SET', claim, token .. kept.wait .. KEPT, 'PX', lease)
   redis.call('SET', token_key(token), key, 'PX', lease)
@@ -123,7 +136,7 @@ local function tenancys_entries(tenancy) return {entries = {}, at = 1, tenancy =
 
 -- The next entry of a source, or nil.
 local function head(source)
-  while source.at > #source.entries and source.passed do
+  while source.at > #source.entries and source.passed and dropped < MOST_DROPPED do
     local found = redis.pcall(
       'ZRANGE', expiring_key(source.tenancy), '-inf', latest, 'BYSCORE', 'LIMIT', source.passed, BATCH,
       'WITHSCORES'
@@ -137,6 +150,7 @@ local function head(source)
         }
       else
         redis.call('ZREM', expiring_key(source.tenancy), found[index]) -- it is none of ours
+        dropped = dropped + 1
       end
     end
     if #found == 0 then source.passed = nil end
@@ -162,7 +176,7 @@ local function next_tenancy()
       'ZRANGE', KEYS[1], '-inf', latest, 'BYSCORE', 'LIMIT', #opened, BATCH, 'WITHSCORES'
     ), 1
   end
-  return directory[directory_at], tonumber(directory[directory_at + 1] or nil)
+  return directory[directory_at], tonumber(directory[directory_at + 1])
 end
 
 -- Put a source in its place, if it has an entry left. Return whether it has.
@@ -207,12 +221,13 @@ while #tokens > 0 and dropped < MOST_DROPPED do
   insert(source)
 end
 
+local correct = fence == '' and redis.call or redis.pcall -- else the directory may be of the wrong type
 for _, tenancy in ipairs(opened) do
   local first = redis.pcall('ZRANGE', expiring_key(tenancy), '0', '0', 'WITHSCORES')
   if first[2] then
-    redis.pcall('ZADD', expiring_key('all'), 'XX', first[2], tenancy)
+    correct('ZADD', expiring_key('all'), 'XX', first[2], tenancy)
   else
-    redis.pcall('ZREM', expiring_key('all'), tenancy)
+    correct('ZREM', expiring_key('all'), tenancy)
   end
 end
 return {#tokens > 0 and dropped >= MOST_DROPPED and 1 or 0, claimed}

@@ -46,7 +46,7 @@ if key == ARGV[7] and not ARGV[14] then
       else
         redis.call('SET', session_name, document, 'PX', ttl)
         redis.call('PEXPIRE', KEYS[2], ttl)
-        redis.call('PEXPIRE', meta_name, ttl)
+        if expired_ttl == '' then redis.call('PEXPIRE', meta_name, ttl) end -- see listing.lua
       end
     end
     if outcome and (follows == 'NEXT' and expired_ttl ~= '' or word == 'kept' and follows ~= 'KEEP') then
@@ -105,11 +105,13 @@ if not outcome then
       has_expired = not is_superseded and (wait == '' or not read(ARGV[7]))
     end
     outcome = (is_as_claimed or follows == 'NEXT' and has_expired) and 'DONE' or 'MISSING'
-    local expired
+    local kept, is_expired -- what was claimed, if it is kept for a worker, and whether it is an expired wait
     if is_kept then
       -- include kept_waits.lua
-      expired = expired_wait(ARGV[7], wait, owner, scope)
-      if expired and follows ~= 'NEXT' then outcome = 'DONE' end
+      kept = kept_of(ARGV[7], owner, scope)
+      if kept and kept.wait ~= wait then kept = nil end
+      is_expired = kept and has_passed(ARGV[7], kept)
+      if is_expired and follows ~= 'NEXT' then outcome = 'DONE' end
     end
 
     if follows == 'NEXT' then
@@ -129,21 +131,22 @@ if not outcome then
       end
     end
     -- What a server that is out of memory refuses comes first, such as the delivery.
-    if expired then
+    if follows == 'END' and key and is_as_claimed then
+      remove = function()
+        clear(key, session, owner)
+        redis.call('DEL', KEYS[2])
+      end
+    elseif kept then
       -- include kept_waits.lua
       local is_registered_anew = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
       remove = function()
         redis.call('DEL', token_key(token))
-        if ARGV[9] == 'EXPIRED' then
+        if is_expired and ARGV[9] == 'EXPIRED' then
           give_back(ARGV[7], owner, now())
         elseif follows ~= 'KEEP' and not is_registered_anew then
-          unroute(ARGV[7], expired)
+          -- Also if a Rust process removed or wrote the session meanwhile: the reply was handled.
+          end_kept(ARGV[7], kept)
         end
-      end
-    elseif follows == 'END' and key and is_as_claimed then
-      remove = function()
-        clear(key, session, owner)
-        redis.call('DEL', KEYS[2])
       end
     end
   end

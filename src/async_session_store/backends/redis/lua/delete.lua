@@ -10,9 +10,11 @@
 local key, viewer = ARGV[3], ARGV[4]
 local session = read(key)
 if not session then
-  -- include kept_waits.lua
-  local old = kept_wait(key)
-  if old and sees(viewer, old.known) then unroute(key, old) end
+  local old = known(key)
+  if old.kept and sees(viewer, old.known) then
+    -- include kept_waits.lua
+    end_kept(key, old)
+  end
   return 'MISSING'
 end
 if not sees(viewer, session.owner or session.known) then return 'MISSING' end

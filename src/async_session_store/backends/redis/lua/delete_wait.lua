@@ -29,7 +29,7 @@ end
 
 -- include kept_waits.lua
 
-if expected then end_kept(expected, owner, scope) else end_all_kept(owner, scope) end
+end_all_kept(owner, scope, expected and {expected})
 local session
 key, session = waiting(owner, scope)
 if not is_wanted or not key then return 0 end

@@ -8,7 +8,8 @@
 --   expiring:all                           a sorted set: {env}:{tenant}:{team} by a time that is not later
 --                                          than when its first wait is due
 --
--- A key of the wrong type is left alone: its waits are not handed out.
+-- A key of the wrong type is left alone: its waits are not handed out. No script writes with these commands
+-- alone, so a server that takes no writes refuses another one.
 
 -- include names.lua
 -- include deadlines.lua
@@ -17,22 +18,21 @@ local function expiring_key(whose) return namespace .. ':expiring:' .. whose end
 
 local function tenancy_and_user(owner) return string.match(owner, '^(.*):(.-)$') end
 
--- Let an index key live until a time. It gets a minute more, so that it seldom has to be set.
-local function outlive(name, ends)
-  if now() + redis.call('PTTL', name) < ends then
-    redis.call('PEXPIREAT', name, string.format('%.0f', ends + 60000))
-  end
-end
-
 local function enlist(key, owner, due, ends)
   local tenancy, user = tenancy_and_user(owner)
-  local all, index, keys = expiring_key('all'), expiring_key(tenancy), expiring_key(owner)
-  redis.pcall('ZADD', index, due, user .. ':' .. key)
-  redis.pcall('ZADD', all, 'LT', due, tenancy)
-  redis.pcall('SADD', keys, key)
-  outlive(index, ends)
-  outlive(all, ends)
-  outlive(keys, ends)
+
+  -- Add an entry to an index key, and let the key live until the wait is gone. It gets a minute more, so
+  -- that it seldom has to be set.
+  local function add(command, name, ...)
+    if type(redis.pcall(command, name, ...)) ~= 'number' then return end
+    if now() + redis.call('PTTL', name) < ends then
+      redis.call('PEXPIREAT', name, string.format('%.0f', ends + 60000))
+    end
+  end
+
+  add('ZADD', expiring_key(tenancy), due, user .. ':' .. key)
+  add('ZADD', expiring_key('all'), 'LT', due, tenancy)
+  add('SADD', expiring_key(owner), key)
 end
 
 local function remove_entry(key, owner)

@@ -1,4 +1,4 @@
--- Waits that are kept for a worker, once their session is gone.
+-- Waits that are kept for a worker, once their session is gone, or a Rust process wrote it.
 
 -- include mending.lua
 -- include expiring.lua
@@ -12,29 +12,41 @@ local function give_back(key, owner, due)
   redis.pcall('ZADD', expiring_key(tenancy), 'XX', due, user .. ':' .. key)
 end
 
--- What our meta key knows of a wait whose session is gone, if it is kept for a worker; else nil.
-local function kept_wait(key)
+-- What our meta key knows of the wait that is kept under a key, be it live or not, if it is an owner's, at
+-- one scope or anywhere; else nil.
+local function kept_of(key, owner, scope)
   local old = known(key)
-  if not old.kept or not old.scope or old.scope == '' then return nil end
-  return redis.call('EXISTS', session_key(key)) == 0 and old or nil
+  return old.kept and old.known == owner and (not scope or old.scope == scope) and old or nil
 end
 
--- The wait of an identity that is kept under a key, if its deadline has passed; else nil.
-local function expired_wait(key, wait, owner, scope)
-  local old = #wait == STAMP_LENGTH and kept_wait(key)
-  if not old or old.wait ~= wait or old.known ~= owner or old.scope ~= scope then return nil end
+local function is_gone(key) return redis.call('EXISTS', session_key(key)) == 0 end
+
+-- Whether no one but us has written the session of a wait that is kept.
+local function is_ours(key, old)
+  return redis.pcall('GETRANGE', session_key(key), -STAMP_LENGTH, -1) == old.stamp
+end
+
+-- Whether the deadline of a wait that is kept has passed.
+local function has_passed(key, old)
   local ends = expiry(meta_key(key))
-  return ends >= 0 and ends - old.kept <= now() and old or nil
+  return ends >= 0 and ends - old.kept <= now() and is_gone(key)
 end
 
--- End the wait that is kept under a key, if it is an owner's, at one scope or anywhere.
-local function end_kept(key, owner, scope)
-  local old = kept_wait(key)
-  if old and old.known == owner and (not scope or old.scope == scope) then unroute(key, old) end
+-- End a wait that is kept, unless it is live. What a Rust process wrote under its key stays, but once that
+-- is gone, nothing is handed out any more.
+local function end_kept(key, old)
+  if is_gone(key) then
+    unroute(key, old)
+  elseif not is_ours(key, old) then
+    forget_kept(key, old)
+    supersede_its_claim(old)
+  end
 end
 
--- End the waits that are kept of an owner, at one scope or anywhere.
-local function end_all_kept(owner, scope)
-  local keys = redis.pcall('SMEMBERS', expiring_key(owner))
-  for _, key in ipairs(keys) do end_kept(key, owner, scope) end
+-- End the waits that are kept of an owner, at one scope or anywhere: all of them, or those among `keys`.
+local function end_all_kept(owner, scope, keys)
+  for _, key in ipairs(keys or redis.pcall('SMEMBERS', expiring_key(owner))) do
+    local old = kept_of(key, owner, scope)
+    if old then end_kept(key, old) end
+  end
 end

@@ -8,10 +8,13 @@
 redis.call(
   'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
 )
-if deadline then redis.call('PEXPIREAT', meta_name, deadline) end
 if expired_ttl ~= '' then
+  -- Redis deletes a key at once whose deadline has passed on its running clock, though that stands still
+  -- for the script. So the meta key only ever gets the later one.
   -- include expiring.lua
   keep(key, owner, stamp, document, deadline, expired_ttl)
+elseif deadline then
+  redis.call('PEXPIREAT', meta_name, deadline)
 end
 
 local names = {}

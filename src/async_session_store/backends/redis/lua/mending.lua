@@ -37,14 +37,22 @@ local function forget_kept(key, session)
   follow_deadline(meta_key(key), key)
 end
 
+-- Mark the claim that is held on a wait that is kept, if there is one. The claim that is held on its scope
+-- may be on another wait, if it has expired.
+local function supersede_its_claim(session)
+  local name = claim_key(session.known, session.scope)
+  if is_held_on(name, session.wait) then supersede(name) end
+end
+
 -- Stop all routing to a session, as far as our meta key and its owner reveal it, or end the wait that is
 -- kept of it. A claim that is held where it waits is superseded; if it has expired, only its own.
 local function unroute(key, session)
   local route = route_to(key, session)
   redis.call('DEL', meta_key(key), route or meta_key(key))
-  if route and session.lives
-    or session.kept and is_held_on(claim_key(session.known, session.scope), session.wait) then
+  if route and session.lives then
     supersede(claim_key(session.known, session.scope))
+  elseif session.kept then
+    supersede_its_claim(session)
   end
   delist_kept(key, session)
   if session.known then redis.pcall('SREM', user_key(session.known), key) end
@@ -63,10 +71,10 @@ end
 local function detach(key, session, owner)
   if is_only_at_its_scope(session) then
     redis.call('HSET', meta_key(key), 'scope', '')
-    forget_kept(key, session)
   elseif route_to(key, session) then
     return
   end
+  forget_kept(key, session)
   redis.pcall('SREM', user_key(owner), key)
 end
 

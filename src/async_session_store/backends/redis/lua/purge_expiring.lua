@@ -12,6 +12,7 @@
 local whose = string.sub(KEYS[1], #expiring_key('') + 1)
 local kind = redis.call('TYPE', KEYS[1]).ok
 local is_set = string.find(whose, '^[^:]*:[^:]*:[^:]*:') ~= nil
+if kind == 'none' then return {'0', 0} end -- it is gone since it was found
 if kind ~= (is_set and 'set' or 'zset') then return false end
 
 -- Whether a wait of an owner is kept, live or expired.

@@ -7,7 +7,9 @@
 -- ARGV[5]  how many members to look at, roughly
 -- returns  {the next cursor, how many were dropped}, or nothing if it is no set
 
-if redis.call('TYPE', KEYS[1]).ok ~= 'set' then return false end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return {'0', 0} end -- it is gone since it was found
+if kind ~= 'set' then return false end
 local owner = string.sub(KEYS[1], #(ARGV[1] .. ':waits:user:') + 1)
 local reply = redis.call('SSCAN', KEYS[1], ARGV[4], 'COUNT', ARGV[5])
 local dropped = 0

@@ -20,8 +20,8 @@ end
 -- Whether a key is a meta key that keeps an expired wait, of which see expiring.lua. It has a deadline.
 local function keeps(route)
   if string.sub(route, 1, #meta_prefix) ~= meta_prefix or redis.call('PTTL', route) < 0 then return false end
-  local meta = redis.call('HMGET', route, 'wait', 'kept', 'scope')
-  return kept_for(meta[1], meta[2]) and meta[3] ~= ''
+  local meta = redis.call('HMGET', route, 'owner', 'wait', 'kept', 'scope')
+  return kept_for(meta[1], meta[2], meta[3]) and meta[4] ~= ''
 end
 
 for _, route in ipairs(KEYS) do

@@ -35,9 +35,10 @@ local function delivery_key(owner, digest) return namespace .. ':delivery:' .. o
 
 -- For how many milliseconds a wait is kept after its deadline, or nil. An older version of this library
 -- may have registered the next wait and left the field of the one before.
-local function kept_for(wait, kept)
+local function kept_for(owner, wait, kept)
   if not wait or not kept or string.sub(kept, 1, #wait) ~= wait then return nil end
-  return tonumber(string.sub(kept, #wait + 1))
+  local is_owned = owner and string.find(owner, ':', 1, true) -- else the meta key is damaged
+  return is_owned and tonumber(string.sub(kept, #wait + 1)) or nil
 end
 
 -- What our meta key knows of a session: also of one that a Rust process removed. A meta key of the wrong
@@ -49,7 +50,7 @@ local function known(key)
   if meta.err and not string.find(meta.err, 'WRONGTYPE') then error(meta.err) end
   return {
     known = meta[1], scope = meta[2], wait = meta[3], stamp = meta[4], place = meta[5],
-    adopted = meta[6], kept = kept_for(meta[3], meta[7]),
+    adopted = meta[6], kept = kept_for(meta[1], meta[3], meta[7]),
   }
 end
 
@@ -113,7 +114,7 @@ end
 
 -- The scope key that leads to a session, as far as our meta key knows, or nil.
 local function route_to(key, session)
-  local route = session.scope and may_be_of(session.known, session)
+  local route = session.known and session.scope and may_be_of(session.known, session)
     and scope_key(session.known, session.scope)
   return route and redis.pcall('GET', route) == key and route or nil
 end
