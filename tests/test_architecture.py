@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "turns": TYPES | {"abc", "claims", "_codec", "_memory", "_new_waits", "_plans", "_rules"},
     "_ending": {"errors"},
     "_claiming": TYPES | {"abc", "claims", "_ending", "_new_waits", "_random"},
+    "_claiming_expired": TYPES | {"abc", "claims", "_ending", "_new_waits", "_random"},
     "_background": set(),
     "_waking": {"_background"},
     "expired_waits": {"claims", "errors", "models", "_ending", "_waking"},
@@ -67,6 +68,7 @@ MAY_IMPORT = {
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
+    | {"_claiming_expired"}
     | {"_memory", "_new_waits", "_random", "_renewing", "_rules", "_urls"}
     | {"expired_waits", "resumed_waits", "turns"},
     "sync_claims": TYPES

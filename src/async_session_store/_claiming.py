@@ -1,11 +1,9 @@
-"""Claiming waits: by a reply, in turn, and once they have expired."""
+"""Waiting for a turn to claim a wait."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
@@ -35,8 +33,6 @@ from async_session_store.models import Owner
 # PLACE_TTL, it loses the place; if it dies, it holds the others up for PLACE_TTL.
 _LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
 _CLOCK_TICK: Final = 0.001  # seconds, to be sure that the lease has ended on the storage's clock
-
-_logger = logging.getLogger("async_session_store")
 
 
 class ClaimRequest(NamedTuple):
@@ -125,48 +121,3 @@ async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
             await backend.release_claim(ClaimKey(request.owner, scope_hash, token))
 
     await end_quietly(release)
-
-
-class ExpiredRequest(NamedTuple):
-    """Which expired waits to claim: at most ``limit``, for ``lease`` milliseconds."""
-
-    fence: Owner | None
-    limit: int
-    lease: int
-
-
-async def claim_expired(
-    storage: Callable[[], Backend], request: ExpiredRequest, defaults: WaitDefaults
-) -> list[WaitClaim]:
-    """Claim expired waits, and warn of those that cannot be read."""
-    tokens = [_random.token() for _ in range(request.limit)]
-    backend, asked_at = storage(), time.monotonic()
-    try:
-        found = await backend.claim_expired(request.fence, tokens, request.lease)
-    except anyio.get_cancelled_exc_class():
-        # Claims may have been granted, and then no one would hold them until their leases end.
-        await end_quietly(partial(_give_back, backend, request, tokens))
-        raise
-    _warn_unreadable(found)
-    return [
-        WaitClaim(storage, one, request.lease, None, asked_at, defaults)
-        for one in found
-        if isinstance(one, Claimed)
-    ]
-
-
-async def _give_back(backend: Backend, request: ExpiredRequest, tokens: Sequence[str]) -> None:
-    """Release what the tokens hold: asked again, the storage tells, and may grant more."""
-    found = await backend.claim_expired(request.fence, tokens, request.lease)
-    _warn_unreadable(found)
-    for one in found:
-        if isinstance(one, Claimed):
-            await backend.release_claim(one.claim)
-
-
-def _warn_unreadable(found: Sequence[Claimed | Unreadable]) -> None:
-    for one in found:
-        if isinstance(one, Unreadable):
-            _logger.warning(
-                "session %r expired, and no worker gets it: it cannot be read", str(one.key)
-            )
