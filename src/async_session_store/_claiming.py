@@ -35,6 +35,7 @@ from async_session_store.models import Owner
 # PLACE_TTL, it loses the place; if it dies, it holds the others up for PLACE_TTL.
 _LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
 _CLOCK_TICK: Final = 0.001  # seconds, to be sure that the lease has ended on the storage's clock
+_FRESH: Final = 0.75  # of a lease: a block renews its claim when it has run for a third of it
 
 _logger = logging.getLogger("async_session_store")
 
@@ -162,6 +163,20 @@ async def _give_back(backend: Backend, request: ExpiredRequest, tokens: Sequence
     for one in found:
         if isinstance(one, Claimed):
             await backend.release_claim(one.claim)
+
+
+async def held_on(claim: WaitClaim) -> WaitClaim:
+    """Return a claim that holds until the first of its renewals in a block.
+
+    If it cannot be renewed, give the wait back: the block ends the claim, also if it never begins.
+    """
+    if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
+        try:
+            await claim.renew()
+        except BaseException:
+            await end_quietly(claim.release)
+            raise
+    return claim
 
 
 def _warn_unreadable(found: Sequence[Claimed | Unreadable]) -> None:

@@ -17,8 +17,13 @@ from async_session_store import _random, _rules, _urls
 from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
-from async_session_store._claiming import ClaimRequest, ExpiredRequest, claim, claim_expired
-from async_session_store._ending import end_quietly
+from async_session_store._claiming import (
+    ClaimRequest,
+    ExpiredRequest,
+    claim,
+    claim_expired,
+    held_on,
+)
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -66,8 +71,6 @@ DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10  # seconds
 DEFAULT_POLL: Final = 0.5  # seconds
-
-_FRESH: Final = 0.75  # of a lease: a block renews its claim when it has run for a third of it
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
@@ -819,7 +822,7 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(_held_on, claim), give, self._renewer)
+        return WaitBlock(partial(held_on, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -871,20 +874,6 @@ def _for_this_loop(backend: Backend) -> Backend:
     from async_session_store.bridge import AsyncioBridge
 
     return AsyncioBridge(backend)
-
-
-async def _held_on(claim: WaitClaim) -> WaitClaim:
-    """Return a claim that holds until the first of its renewals in a block.
-
-    If it cannot be renewed, give the wait back: the block ends the claim, also if it never begins.
-    """
-    if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
-        try:
-            await claim.renew()
-        except BaseException:
-            await end_quietly(claim.release)
-            raise
-    return claim
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
