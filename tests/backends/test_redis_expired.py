@@ -495,8 +495,9 @@ FOLLOWING: dict[str, NewWait | None] = {
         lambda rust: rust.clear(A),
         lambda rust: rust.register("k", A),
         lambda rust: rust.register("k", B),
+        lambda rust: rust.register("k2", A),
     ],
-    ids=["cleared", "registered", "moved"],
+    ids=["cleared", "registered", "moved", "displaced"],
 )
 @pytest.mark.parametrize("by", ["reply", "worker"])
 async def test_q3_q6_what_was_completed_is_never_handed_out_again(

@@ -81,6 +81,11 @@ end
 
 local tokens = unused_tokens()
 
+-- Whether no one but us has written the session of a wait that is kept.
+local function is_ours(key, old)
+  return redis.pcall('GETRANGE', session_key(key), -STAMP_LENGTH, -1) == old.stamp
+end
+
 -- Drop an entry of the index. A server that takes no writes has to refuse this, else the caller would go on
 -- asking. The directory is corrected in the end.
 local function drop(key, owner)

@@ -144,7 +144,7 @@ if not outcome then
         if is_expired and ARGV[9] == 'EXPIRED' then
           give_back(ARGV[7], owner, now())
         elseif follows ~= 'KEEP' and not is_registered_anew then
-          -- Also if a Rust process removed or wrote the session meanwhile: the reply was handled.
+          -- Also if a Rust process removed, rewrote or displaced the session: the reply was handled.
           end_kept(ARGV[7], kept)
         end
       end

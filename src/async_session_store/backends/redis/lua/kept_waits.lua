@@ -1,4 +1,4 @@
--- Waits that are kept for a worker, once their session is gone, or a Rust process wrote it.
+-- Waits that are kept for a worker, once they are no live waits of ours any more.
 
 -- include mending.lua
 -- include expiring.lua
@@ -21,23 +21,18 @@ end
 
 local function is_gone(key) return redis.call('EXISTS', session_key(key)) == 0 end
 
--- Whether no one but us has written the session of a wait that is kept.
-local function is_ours(key, old)
-  return redis.pcall('GETRANGE', session_key(key), -STAMP_LENGTH, -1) == old.stamp
-end
-
 -- Whether the deadline of a wait that is kept has passed.
 local function has_passed(key, old)
   local ends = expiry(meta_key(key))
   return ends >= 0 and ends - old.kept <= now() and is_gone(key)
 end
 
--- End a wait that is kept, unless it is live. What a Rust process wrote under its key stays, but once that
--- is gone, nothing is handed out any more.
+-- End a wait that is kept, so that it is never handed out. If its session is there because a Rust process
+-- wrote it, or routed its scope to another, that stays.
 local function end_kept(key, old)
   if is_gone(key) then
     unroute(key, old)
-  elseif not is_ours(key, old) then
+  else
     forget_kept(key, old)
     supersede_its_claim(old)
   end
