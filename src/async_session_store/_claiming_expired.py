@@ -50,7 +50,7 @@ async def claim_expired(
     ]
 
 
-async def hold_on(claim: WaitClaim) -> WaitClaim:
+async def held_on(claim: WaitClaim) -> WaitClaim:
     """Return a claim that holds until the first of its renewals in a block.
 
     If it cannot be renewed, give the wait back: the block ends the claim, also if it never begins.

@@ -44,7 +44,7 @@ class MemoryHooks(Hooks):
         waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
         expiring = [*backend._claims.entries, *backend._deliveries._entries]
         queues, kept = backend._queues._queues, backend._kept
-        return [*map(str, [*backend._sessions, *waits, *expiring, *queues, *kept._kept])]
+        return [*map(str, [*backend._sessions, *waits, *expiring, *queues, *kept.sessions])]
 
 
 class SqliteHooks(SharedHooks):

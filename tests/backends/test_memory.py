@@ -144,7 +144,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert len(kept._claimed) == len(kept._tokens) == 1
         assert lost.token not in kept._claimed
         assert await held.complete() is True
-        groups = (kept._kept, kept._by_owner, kept._due, kept._due_by_tenancy)
+        groups = (kept.sessions, kept._by_owner, kept._due, kept._due_by_tenancy)
         assert not any([*groups, kept._claimed, kept._tokens])
 
     async def test_9_what_is_removed_is_let_go(self, store: AsyncSessionStore) -> None:

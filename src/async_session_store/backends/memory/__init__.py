@@ -195,7 +195,7 @@ class MemoryBackend(Backend):
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
         now = self._clock()
-        if self._kept:
+        if self._kept.sessions:
             for expired in self._all_expired(owner, now):
                 if expired.scope_hash == scope_hash and session_key in (None, expired.key):
                     self._end_expired(expired)
@@ -520,15 +520,17 @@ class MemoryBackend(Backend):
             self._supersede(owner, scope_hash)
             if before is not None and before.deadline > now:
                 self._supersede(before.owner, before.scope_hash)
-        if before is not None and before.is_expired_wait(now):
-            self._end_expired(before)
-        elif before is not None:
-            self._remove(before)
+        if before is not None:
+            # Most sessions are not kept, and to look at the attribute takes less than the call.
+            if before.kept and before.is_expired_wait(now):
+                self._end_expired(before)
+            else:
+                self._remove(before)
         waiting = self._waits.setdefault(owner, {})
         holder = waiting.get(scope_hash)
         session = waiting[scope_hash] = self._store(key, data, ttl, now, expired_ttl)
         session.scope_hash, session.scope = scope_hash, scope
-        if holder is None or holder.is_expired_wait(now):
+        if holder is None or (holder.kept and holder.is_expired_wait(now)):
             return _REGISTERED
         self._detach(holder)
         if holder.deadline <= now:
@@ -554,7 +556,7 @@ class MemoryBackend(Backend):
         self._writes += 1
         session = self._sessions[key] = Session(key, data, self._writes, deadline)
         if expired_ttl is not None:
-            session.kept = expired_ttl / 1000
+            session.kept, session.due = expired_ttl / 1000, deadline
             self._kept.add(session)
         if ttl is not None:
             self._deadlines.add(key, deadline + session.kept)

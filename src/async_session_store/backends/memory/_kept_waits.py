@@ -22,7 +22,8 @@ class KeptWaits:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[SessionKey, Session] = {}
+        self.sessions: dict[SessionKey, Session] = {}
+        """All of them."""
         self._by_owner: dict[Owner, dict[SessionKey, Session]] = {}
         self._pending: Deadlines[SessionKey] = Deadlines(self._due_time)
         self._due: dict[SessionKey, Session] = {}
@@ -31,18 +32,15 @@ class KeptWaits:
         self._tokens: dict[SessionKey, str] = {}
         self._claimed: dict[str, Session] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._kept)
-
     def add(self, session: Session) -> None:
         """Keep a session, or note that its due time has moved."""
-        self._kept[session.key] = session
+        self.sessions[session.key] = session
         self._by_owner.setdefault(session.owner, {})[session.key] = session
         self._pending.add(session.key, session.due)
 
     def remove(self, session: Session) -> None:
         """Keep a session no longer."""
-        del self._kept[session.key]
+        del self.sessions[session.key]
         _discard(self._by_owner, session.owner, session.key)
         self.drop_due(session)
 
@@ -70,7 +68,7 @@ class KeptWaits:
     def take_due(self, now: float, most: int) -> bool:
         """Look at ``most`` sessions at most that may have fallen due. Return whether more may."""
         for key in self._pending.due(now, most):
-            session = self._due[key] = self._kept[key]
+            session = self._due[key] = self.sessions[key]
             self._due_by_tenancy.setdefault(_tenancy(session), {})[key] = session
         return self._pending.next_look <= now
 
@@ -90,7 +88,7 @@ class KeptWaits:
             self._forget_claim(session)
 
     def clear(self) -> None:
-        self._kept.clear()
+        self.sessions.clear()
         self._by_owner.clear()
         self._pending.clear()
         self._due.clear()
@@ -99,7 +97,7 @@ class KeptWaits:
         self._claimed.clear()
 
     def _due_time(self, key: SessionKey) -> float:
-        session = self._kept.get(key)
+        session = self.sessions.get(key)
         return math.inf if session is None else session.due
 
     def _forget_claim(self, session: Session) -> None:

@@ -15,6 +15,9 @@ class Session:
         *("version", "wait_id"),
     )
 
+    due: float
+    """When a worker should get it: since its deadline, or since it was given back. Only if kept."""
+
     def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
         self.key = key
         self.owner = data.owner
@@ -26,8 +29,6 @@ class Session:
         self.scope: ReplyScope | None = None
         self.kept = 0.0
         """For how many seconds after its deadline it is an expired wait."""
-        self.due = deadline
-        """When a worker should get it: at its deadline, or since it was given back."""
 
     def is_expired_wait(self, now: float) -> bool:
         return self.deadline <= now < self.deadline + self.kept
