@@ -21,7 +21,7 @@ from async_session_store import (
     SessionData,
     WaitClaim,
     WaitClaimedError,
-    _claiming,
+    _claiming_expired,
     _renewing,
 )
 from async_session_store.testing.contract.builders import (
@@ -371,7 +371,9 @@ async def test_r3_q2_expired_waits_are_not_stuck(
     moment: Moment,
     cancelled: Way,
 ) -> None:
-    monkeypatch.setattr(_claiming, "_FRESH", 2)  # so that each turn begins by renewing its claim
+    monkeypatch.setattr(
+        _claiming_expired, "_FRESH", 2
+    )  # so that each turn begins by renewing its claim
     store, other = stores
     tasks = asyncio.all_tasks()
     points = itertools.count()
