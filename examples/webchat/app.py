@@ -117,7 +117,7 @@ async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tupl
 
 
 async def remind(store: AsyncSessionStore) -> None:
-    """Remind the users who do not answer, or let go. A page hears of it when it asks what waits."""
+    """Remind users who do not answer, or let go. The page finds out when it polls the waits."""
     async for claim in store.expired_waits(SITE):
         try:
             await take_expired_turn(store, claim)

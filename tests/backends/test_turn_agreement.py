@@ -130,7 +130,7 @@ class Caller:
         return [(one.claim, told(one.record), one.is_overtaken) for one in claimed], len(found)
 
     async def claim_expired_again(self) -> object:
-        """Ask as a caller does that was cancelled."""
+        """Ask again with the same tokens, as a cancelled caller does."""
         return None if self.asked is None else await self.claim_expired(*self.asked)
 
     async def look(self, which: int) -> object:

@@ -52,7 +52,7 @@ async def register_all(store: AsyncSessionStore, start: float, count: int) -> No
 
 
 async def outcomes(store: AsyncSessionStore, count: int) -> list[str | None]:
-    """Tell of each wait whether it was answered or reported; None if neither."""
+    """Return for each wait whether it was answered or reported, or None if neither."""
     found: list[str | None] = []
     for number in range(count):
         record = await store.get_record(f"key-{number}")

@@ -82,7 +82,7 @@ class KeptWaits:
         return sorted(due, key=_DUE_TIME)
 
     def drop_due(self, session: Session) -> None:
-        """Hand a session out no longer, if it is due."""
+        """Stop handing out a session, if it is due."""
         if self._due.pop(session.key, None) is not None:
             _discard(self._due_by_tenancy, _tenancy(session), session.key)
             self._forget_claim(session)

@@ -99,7 +99,7 @@ class KeptRows:
         place = (*owner_columns(claim.owner), claim.scope_hash)
         return None if key is None else str(key), now, now, *place, now, claim.token
 
-    # --- Of calls that remove or register sessions --------------------------------------------
+    # --- What ends expired waits --------------------------------------------------------------
 
     def end_at_key(self, key: SessionKey, viewer: Owner | None) -> None:
         """End the expired wait that has a key, if the viewer sees it."""
