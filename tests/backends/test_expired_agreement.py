@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import anyio
@@ -25,15 +20,13 @@ from test_turn_agreement import (
     hashes,
     keys,
     owners,
-    redis_callers,
+    replay,
+    replay_on_redis,
     state_of,
     which,
 )
 
 from async_session_store import KEEP
-from async_session_store.backends.memory import MemoryBackend
-from async_session_store.backends.sqlite import SqliteBackend
-from clock import Clock, shorten_deadlines
 from redis_server import RedisServer
 
 TICK: Final = 0.002
@@ -141,25 +134,7 @@ def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
     namespace: str,
     history: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    async def replay() -> None:
-        monotonic, wall = Clock(), Clock(time.time)
-        place = f"{namespace}:{uuid.uuid4().hex}"  # of this history
-        with TemporaryDirectory() as folder:
-            file = Path(folder, "sessions.db")
-            callers = [
-                Caller(MemoryBackend(clock=monotonic)),
-                Caller(SqliteBackend(file, clock=wall, synchronous="NORMAL")),
-                *redis_callers(redis_server.unix_url, redis_client, place),
-            ]
-
-            def advance(seconds: float) -> None:
-                monotonic.advance(seconds)
-                wall.advance(seconds)
-                shorten_deadlines(redis_client, place, seconds)
-
-            await act_alike(history, callers, advance)
-
-    anyio.run(replay)
+    anyio.run(replay, act_alike, history, redis_server.unix_url, redis_client, namespace)
 
 
 @given(history=rust_histories)
@@ -172,12 +147,7 @@ def test_q6_the_short_ways_hand_out_like_the_long_ways_beside_rust_too(
     namespace: str,
     history: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    async def replay() -> None:
-        place = f"{namespace}:{uuid.uuid4().hex}"
-        callers = redis_callers(redis_server.unix_url, redis_client, place)
-        await act_alike(history, callers, partial(shorten_deadlines, redis_client, place))
-
-    anyio.run(replay)
+    anyio.run(replay_on_redis, act_alike, history, redis_server.unix_url, redis_client, namespace)
 
 
 async def check_nothing_is_left(callers: list[Caller], advance: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from hashlib import sha1
@@ -52,6 +52,10 @@ KEYS: Final = tuple(SessionKey(f"k{number}") for number in range(1, 4))
 # history that took longer than this may have come close to a deadline.
 STEP: Final = 0.6
 MOST_SECONDS: Final = 0.35
+
+
+History = list[tuple[str, dict[str, Any]]]
+Advance = Callable[[float], None]
 
 
 class Wait(NamedTuple):
@@ -217,6 +221,9 @@ async def state_of(backend: Backend) -> list[object]:
     return [records, lists, places]
 
 
+Act = Callable[[History, list[Caller], Advance], Awaitable[None]]
+
+
 # --- The long ways ----------------------------------------------------------------------------
 
 SHORT_WAYS: Final = {
@@ -366,9 +373,8 @@ histories = st.builds(list.__add__, openings, steps)
 rust_histories = st.builds(list.__add__, openings, rust_steps)
 
 
-async def replay(
-    history: list[tuple[str, dict[str, Any]]], url: str, client: redis.Redis, namespace: str
-) -> None:
+async def replay(act: Act, history: History, url: str, client: redis.Redis, namespace: str) -> None:
+    """Let all backends act on a history."""
     monotonic, wall = Clock(), Clock(time.time)
     namespace = f"{namespace}:{uuid.uuid4().hex}"  # of this history
     with TemporaryDirectory() as folder:
@@ -383,7 +389,16 @@ async def replay(
             wall.advance(seconds)
             shorten_deadlines(client, namespace, seconds)
 
-        await act_alike(history, callers, advance)
+        await act(history, callers, advance)
+
+
+async def replay_on_redis(
+    act: Act, history: History, url: str, client: redis.Redis, namespace: str
+) -> None:
+    """Let the scripts act on a history, with their short ways and without."""
+    namespace = f"{namespace}:{uuid.uuid4().hex}"
+    callers = redis_callers(url, client, namespace)
+    await act(history, callers, partial(shorten_deadlines, client, namespace))
 
 
 def redis_callers(url: str, client: redis.Redis, namespace: str) -> list[Caller]:
@@ -479,7 +494,7 @@ def test_n1_n2_n3_n4_all_backends_take_turns_alike(
     namespace: str,
     history: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    anyio.run(replay, history, redis_server.unix_url, redis_client, namespace)
+    anyio.run(replay, act_alike, history, redis_server.unix_url, redis_client, namespace)
 
 
 @given(history=rust_histories)
@@ -492,10 +507,4 @@ def test_n1_n2_the_short_ways_are_the_long_ways_beside_rust_too(
     namespace: str,
     history: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    async def replay() -> None:
-        place = f"{namespace}:{uuid.uuid4().hex}"
-        callers = redis_callers(redis_server.unix_url, redis_client, place)
-        advance = partial(shorten_deadlines, redis_client, place)
-        await act_alike(history, callers, advance)
-
-    anyio.run(replay)
+    anyio.run(replay_on_redis, act_alike, history, redis_server.unix_url, redis_client, namespace)
