@@ -304,7 +304,7 @@ class TestWhoMayWrite:
                 refusal()
             assert "env=prod, tenant=acme, team=-, user present" in str(caught.value)
             assert "secret" not in str(caught.value)
-        assert "user missing" in str(_rules.owner_change(data(SERVICE)))
+        assert "user missing" in str(_rules._owner_change(data(SERVICE)))
 
 
 @pytest.mark.parametrize(
