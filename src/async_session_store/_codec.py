@@ -33,17 +33,17 @@ class UnreadableDocumentError(Exception):
 
 
 def encode(data: SessionData) -> bytes:
-    """The document as JSON. Raises ``InvalidInputError`` for data built around validation."""
+    """The document as JSON. Raises ``InvalidInputError`` for data built bypassing validation."""
     return _encode(data, exclude=None)
 
 
 def encode_head(data: SessionData) -> bytes:
     """The document without its ``context_json``, which a backend may store beside it, unescaped.
 
-    Raises ``InvalidInputError`` for data built around validation.
+    Raises ``InvalidInputError`` for data built bypassing validation.
     """
     if not isinstance(data.context_json, str):
-        raise built_around_validation()
+        raise bypassed_validation()
     ctx, flow_id, cursor = data.tenant_ctx, data.flow_id, data.cursor
     is_usual = type(ctx) is TenantCtx and type(flow_id) is FlowId and type(cursor) is SessionCursor
     if not is_usual or data.pack_id is not None or data.model_extra:
@@ -52,11 +52,11 @@ def encode_head(data: SessionData) -> bytes:
     try:
         parts = (ctx.encoded, flow_id.encode(), cursor.encoded)
     except PydanticSerializationError as error:
-        raise built_around_validation() from error
+        raise bypassed_validation() from error
     return b'{"tenant_ctx":%b,"flow_id":"%b","cursor":%b}' % parts
 
 
-def built_around_validation() -> InvalidInputError:
+def bypassed_validation() -> InvalidInputError:
     """The refusal of data that holds what no field may hold (M7)."""
     return InvalidInputError("data: holds a value of a wrong type (M7)")
 
@@ -171,7 +171,7 @@ def _encode(data: SessionData, exclude: set[str] | None) -> bytes:
     try:
         return _DOCUMENT.dump_json(data, exclude=exclude, warnings="error")
     except PydanticSerializationError as error:
-        raise built_around_validation() from error
+        raise bypassed_validation() from error
 
 
 def _summary(error: ValidationError) -> str:

@@ -60,15 +60,14 @@ class WaitDefaults(NamedTuple):
         kept = self.expired_ttl
         if expired_ttl is not None:
             kept = _rules.expired_ttl("expired_ttl", expired_ttl)
-        if data.size_ceiling > self.max_document_bytes:
-            check_size(data, self.max_document_bytes)
+        check_size(data, self.max_document_bytes)
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds, kept)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
         """Check the wait that follows a claim, and return it as a backend stores it (N1)."""
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
-        owner = _rules.following_wait(claim.owner, wait.data)
+        owner = _rules.check_following_wait(claim.owner, wait.data)
         key = claim.session_key if wait.session_key is None else wait.session_key
         if key is None:
             key = _random.unique_id()
@@ -76,9 +75,7 @@ class WaitDefaults(NamedTuple):
 
 
 def check_size(data: SessionData, maximum: int) -> None:
-    """Raise ``InvalidInputError`` if a document is larger than so many bytes (S6).
-
-    This encodes the document. Ask its cheap ``size_ceiling`` first, which tells for most.
-    """
-    if _codec.exceeds(data, maximum):
-        raise InvalidInputError(f"data: its JSON is over max_document_bytes ({maximum}) (S6)")
+    """Raise ``InvalidInputError`` if the document of ``data`` exceeds ``maximum`` bytes (S6)."""
+    # The ceiling is cheap and enough for the common case; `exceeds` has to encode the document.
+    if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
+        raise InvalidInputError(f"data: its JSON exceeds max_document_bytes ({maximum}) (S6)")

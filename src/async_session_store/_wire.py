@@ -111,7 +111,7 @@ class WireModel(BaseModel, frozen=True):
     """Set on a model that was validated."""
 
     is_constructed: ClassVar[bool] = False
-    """Set on a model that was built around validation."""
+    """Set on a model that was built bypassing validation."""
 
     foreign_part: ClassVar[str | None] = None
     """Path of a part whose type is a subclass, if there is one: the store refuses it."""
@@ -124,8 +124,8 @@ class WireModel(BaseModel, frozen=True):
     def _finish_once(self, info: ValidationInfo) -> Self:
         """Finish a new model; pydantic calls this again for one that another model takes in."""
         if self.is_constructed:
-            rule = "was built around validation; use its constructor"
-            raise PydanticCustomError("built_around_validation", rule)
+            rule = "was built bypassing validation; use its constructor"
+            raise PydanticCustomError("bypassed_validation", rule)
         if not self.is_validated:
             self._finish(from_python=info.mode == "python")
             vars(self)["is_validated"] = True
