@@ -17,7 +17,7 @@ class WaitStatus(str, Enum):
     """What a look-up meets at a scope."""
 
     NOTHING = "nothing"
-    """No live wait: never registered, expired, moved, resumed or cleared."""
+    """No live wait. It was never registered, or it expired, moved, was resumed or was cleared."""
     LIVE = "live"
     """A live wait that nobody has claimed."""
     CLAIMED = "claimed"
@@ -28,19 +28,23 @@ class WaitStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What is at one scope, for one team or for none.
-
-    ``session_key`` is None if nothing waits there, ``expires_at`` if what waits has no deadline,
-    ``claimed_until`` if no claim is held. Both times are in UTC. A claim may be held where nothing
-    waits any more.
-    """
+    """What is at one scope, for one team or for none."""
 
     scope: ReplyScope
+    """The scope."""
     team: TeamId | None
+    """The team, or None for no team."""
     status: WaitStatus
+    """What a look-up meets there."""
     session_key: SessionKey | None
+    """The key of the session that waits there, or None if nothing waits."""
     expires_at: datetime | None
+    """The deadline of the wait, an aware ``datetime`` in UTC, or None if there is none."""
     claimed_until: datetime | None
+    """When the lease of the claim on the scope ends, in UTC, or None if no claim is held.
+
+    A claim may be held where nothing waits any more.
+    """
 
     def __str__(self) -> str:
         """One line without a payload, a user, a conversation or a session key."""
@@ -56,13 +60,19 @@ class ScopeReport:
 class Explanation:
     """What is at each scope that a look-up tries, from ``explain``.
 
-    ``reports`` has all scopes as they were given, for the team of the ``ctx``; and then, if it has
-    one, all of them again without a team. If ``same_user`` is False, the ``ctx`` has another user
-    than the one asked for: such a look-up finds nothing, and nothing was looked at.
+    ``str()`` of it is one line for a log, without a user, conversation, session key or payload.
     """
 
     reports: tuple[ScopeReport, ...]
+    """All scopes as they were given, for the team of the ``ctx``, and then without a team.
+
+    The second half is missing if the ``ctx`` has no team.
+    """
     same_user: bool = True
+    """False if the ``ctx`` has another user than ``user_id``.
+
+    Such a look-up finds nothing, and nothing was looked at (F4).
+    """
 
     def __str__(self) -> str:
         """One line for a log, without a payload, a user, a conversation or a session key."""

@@ -25,19 +25,19 @@ __all__ = [
 def telegram_update_to_session_key(
     bot_id: str | int, chat_id: str | int, user_id: str | int
 ) -> SessionKey:
-    """SHA-256 hex of ``tg:{bot_id}:{chat_id}:{user_id}``, as in ``greentic-session``."""
+    """Return the SHA-256 hex of ``tg:{bot_id}:{chat_id}:{user_id}``, as ``greentic-session``."""
     return _digest(f"tg:{bot_id}:{chat_id}:{user_id}")
 
 
 def webhook_to_session_key(source: str, subject: str, id_hint: str) -> SessionKey:
-    """SHA-256 hex of ``wh:{source}:{subject}:{id_hint}``, as in ``greentic-session``."""
+    """Return the SHA-256 hex of ``wh:{source}:{subject}:{id_hint}``, as ``greentic-session``."""
     return _digest(f"wh:{source}:{subject}:{id_hint}")
 
 
 def canonical_session_key(
     tenant: str, provider: str, anchor: str | None = None, user: str | None = None
 ) -> SessionKey:
-    """``{tenant}:{provider}:{anchor}:{user}``, as in ``greentic-types``.
+    """Return ``{tenant}:{provider}:{anchor}:{user}``, as ``greentic-types`` does.
 
     A missing anchor is ``conversation`` and a missing user is ``user``. Raises pydantic's
     ``ValidationError`` if the key is over 1024 bytes.
@@ -48,7 +48,7 @@ def canonical_session_key(
 
 
 def derive_session_key(ctx: TenantCtx, *parts: str) -> SessionKey:
-    """A key for ``parts`` in the environment, tenant and team of ``ctx``.
+    """Return a key for ``parts`` in the environment, tenant and team of ``ctx`` (M5).
 
     Two different lists of parts, or two tenants, give one key only if SHA-256 collides: the key
     is the SHA-256 hex of a JSON array of environment, tenant, team and the parts. Raises

@@ -14,7 +14,7 @@ _INTERACTIONS: Final = ("2", "3", "5")  # a command, a component, a modal
 
 
 def discord(payload: Mapping[str, object], *, bot_id: str | int) -> Inbound:
-    """A Discord message or interaction.
+    """Read a Discord message or interaction.
 
     The payload is the ``d`` of a ``MESSAGE_CREATE`` or ``INTERACTION_CREATE``, or the body of an
     interaction that came over HTTP. ``bot_id`` is the application id. A thread is a channel of its

@@ -14,7 +14,7 @@ _SUBTYPES: Final = (None, "file_share", "me_message", "thread_broadcast")
 
 
 def slack(payload: Mapping[str, object]) -> Inbound:
-    """A Slack payload: ``event_callback`` with a message or mention, or ``block_actions``.
+    """Read a Slack payload: ``event_callback`` with a message or mention, or ``block_actions``.
 
     The delivery id is the message's ``ts``, which is the same for a retry, and also for the
     ``message`` and the ``app_mention`` that Slack sends for one message. Raises

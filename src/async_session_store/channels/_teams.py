@@ -14,7 +14,7 @@ _THREAD_MARK: Final = ";messageid="
 
 
 def teams(activity: Mapping[str, object]) -> Inbound:
-    """A Bot Framework activity: a message, or the action of an Adaptive Card.
+    """Read a Bot Framework activity: a message, or the action of an Adaptive Card.
 
     The provider is the activity's ``channelId``: ``msteams`` for Teams. Raises
     ``InvalidInputError`` for any other type of activity, for a card that refreshes itself, and for

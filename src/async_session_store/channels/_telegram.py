@@ -20,7 +20,7 @@ _SENT: Final = (
 
 
 def telegram(update: Mapping[str, object], *, bot_id: str | int) -> Inbound:
-    """A Telegram update: a message, a business message, a channel post, or a callback query.
+    """Read a Telegram update: a message, business message, channel post or callback query.
 
     ``bot_id`` is the number before the colon of the bot's token. Raises ``InvalidInputError`` for
     any other kind of update, for what merely happened in a chat, and for a bot's message.

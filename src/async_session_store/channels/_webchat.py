@@ -16,7 +16,7 @@ def webchat(
     conversation_id: str | int | None = None,
     user_id: str | int | None = None,
 ) -> Inbound:
-    """A message of a web chat, as a Direct Line client sends it.
+    """Read a message of a web chat, as a Direct Line client sends it.
 
     ``conversation_id`` is for a host that has it from the URL; else it is ``conversation.id``.
     ``user_id`` is whom the host has authenticated. Without it the user is ``from.id``, which the

@@ -13,7 +13,7 @@ _RESOURCES: Final = ("messages", "attachmentActions")
 
 
 def webex(webhook: Mapping[str, object], fetched: Mapping[str, object] | None = None) -> Inbound:
-    """A Webex webhook for a new message or card action.
+    """Read a Webex webhook for a new message or card action.
 
     The webhook carries ids only. ``fetched`` is what the API gives for ``data.id``: the message
     (``GET /messages/{id}``) with its text and thread, or the action

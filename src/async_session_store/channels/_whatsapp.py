@@ -17,7 +17,7 @@ _WRITTEN: Final = {"text": "body", "document": "caption", "image": "caption", "v
 
 
 def whatsapp(payload: Mapping[str, object]) -> Inbound:
-    """A WhatsApp webhook with one message; :func:`split_whatsapp` makes such ones.
+    """Read a WhatsApp webhook with one message, as :func:`split_whatsapp` returns it.
 
     The user is ``from_user_id``, the id that WhatsApp gives them for this business, and where a
     payload has none yet ``from``, the phone number. Raises ``InvalidInputError`` for a receipt, a
@@ -46,7 +46,7 @@ def whatsapp(payload: Mapping[str, object]) -> Inbound:
 
 
 def split_whatsapp(payload: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
-    """The messages of a WhatsApp webhook, each in a payload of its own for :func:`whatsapp`.
+    """Return the messages of a WhatsApp webhook, each in a payload of its own for :func:`whatsapp`.
 
     WhatsApp puts several in one webhook when it is busy, and after it could not deliver. Receipts
     are left out, so there may be none. Raises ``InvalidInputError`` for what is no such webhook.

@@ -22,36 +22,34 @@ _AS_THEY_ARE: Final = ":;@=+,"  # beside ASCII letters, digits, '_', '.', '-' an
 class Inbound:
     """A user's turn: a message, a button that was pressed, a form that was sent.
 
-    The functions of this package make one from a payload. For a platform that has none, make one
-    yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
-
-    Attributes:
-        provider: The platform, such as ``telegram``.
-        bot_id: The bot that was written to, as the platform names it.
-        account: The account that the bot serves, where it serves several for one ``bot_id``.
-        tenant_hint: What the platform tells of the tenant. A hint: the host decides.
-        user_id: Who wrote, as a valid user id.
-        conversation: Where, as the platform names it: answer there.
-        thread: The thread within the conversation.
-        reply_to: The message that this one replies to, or that the button stands on.
-        correlation: The id that the bot gave to the button or form.
-        message_id: The user's own message; None for a button or form.
-        delivery_id: Names this turn in its conversation; the same when it is delivered again.
-        text: What the user wrote, or the value of what they chose.
+    The functions of this package make one from a payload. For a platform that has no function, make
+    one yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
     """
 
     provider: str
+    """The platform, such as ``telegram``."""
     bot_id: str
+    """The bot that the user wrote to, as the platform names it."""
     user_id: UserId
+    """Who wrote, as a valid user id."""
     conversation: str
+    """The conversation, as the platform names it. Answer there."""
     delivery_id: str
+    """Names this turn in its conversation. It is the same when the turn is delivered again."""
     account: str | None = None
+    """The account that the bot serves, if one ``bot_id`` serves several."""
     tenant_hint: str | None = None
+    """What the platform says about the tenant. It is a hint, and the host decides."""
     thread: str | None = None
+    """The thread within the conversation."""
     reply_to: str | None = None
+    """The message that this one replies to, or that the button belongs to."""
     correlation: str | None = None
+    """The id that the bot gave to the button or form."""
     message_id: str | None = None
+    """The user's own message. None for a button or form."""
     text: str | None = None
+    """What the user wrote, or the value of what they chose."""
 
     def __post_init__(self) -> None:
         for name in ("provider", "bot_id", "conversation", "delivery_id"):
@@ -66,7 +64,7 @@ class Inbound:
 
     @property
     def scope(self) -> ReplyScope:
-        """Where this user's next message is expected: in this thread, else in the conversation."""
+        """Where this user's next message is expected, in this thread or else the conversation."""
         if self.thread is not None:
             return self.expecting(thread=self.thread)
         return ReplyScope(conversation=self._place())
@@ -78,7 +76,7 @@ class Inbound:
         reply_to: str | int | None = None,
         correlation: str | int | None = None,
     ) -> ReplyScope:
-        """Where to register a wait for one particular answer in this conversation.
+        """Return where to register a wait for one particular answer in this conversation.
 
         Give one: the thread that the bot opened or answers in; the message of the bot that must be
         replied to, or whose buttons must be pressed; or the id of a button or form. Without any,
@@ -102,10 +100,10 @@ class Inbound:
         )
 
     def scopes(self) -> tuple[ReplyScope, ...]:
-        """Where the wait that this turn answers may be, most specific first.
+        """Return where the wait that this turn answers may be, most specific first (X3).
 
-        The correlation, the message replied to, the thread, the conversation, as far as there are
-        any: ready for ``resume_wait`` and every other look-up.
+        These are the correlation, the message replied to, the thread and the conversation, if the
+        turn has them. Pass them to ``resume_wait`` or any other look-up.
         """
         return tuple(self._ladder())
 
@@ -129,12 +127,19 @@ class Place:
     """The place that a scope of an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
+    """The platform."""
     bot_id: str
+    """The bot."""
     account: str | None
+    """The account that the bot serves, or None."""
     conversation: str
+    """The conversation. Send there."""
     thread: str | None = None
+    """The thread where the reply is expected, or None."""
     reply_to: str | None = None
+    """The message that the reply has to answer, or None."""
     correlation: str | None = None
+    """The id of the button or form that the reply has to carry, or None."""
 
 
 def place(scope: ReplyScope) -> Place:
