@@ -296,9 +296,9 @@ class Backend(ABC):
 
         Return FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
         document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7).
-        Each changes nothing. Else return DONE, and then: the session waits here and nowhere else (W2);
-        another live session that waited here waits nowhere, keeps its data and deadline, and is
-        returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
+        Each changes nothing. Else return DONE, and then: the session waits here and nowhere else
+        (W2); another live session that waited here waits nowhere, keeps its data and deadline, and
+        is returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
         identity that no wait had before (K3). A claim that is held at the scope, or at the one
         that the session leaves, is superseded (N2).
         """

@@ -483,9 +483,9 @@ class SessionStore:
         """Claim the wait at the scope for the length of a block.
 
         Use it with ``with``. The block gets a :class:`ResumedWait`, or None if no live wait is
-        there. Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
-        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the block
-        ends without an exception.
+        there. Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the
+        lease is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the
+        block ends without an exception.
         """
         block = self._store.resume_wait(
             ctx,
@@ -542,8 +542,8 @@ class SessionStore:
         """Take a user's turn: resume the flow that waits for a message, or begin one.
 
         Use it with ``with``; the block gets a :class:`Turn`, or None if ``flow`` is None and no
-        flow waits. Like :meth:`AsyncSessionStore.turn`, but nothing can cancel a thread: if the lease is lost, the turn's ``lost`` becomes True,
-        and ``ClaimLostError`` is raised when the block ends without an exception.
+        flow waits. Like :meth:`AsyncSessionStore.turn`, but nothing can cancel a thread: see
+        :meth:`resume_wait`.
         """
         block = self._store.turn(
             ctx,
@@ -594,8 +594,8 @@ class SessionStore:
     ) -> SyncWaitBlock[Turn[None, _M]]:
         """Take the turn of a user who did not answer in time: remind, hand over, or end the flow.
 
-        Use it with ``with``. Like :meth:`AsyncSessionStore.expired_turn`, but nothing can cancel a thread: see
-        :meth:`resume_wait`.
+        Use it with ``with``. Like :meth:`AsyncSessionStore.expired_turn`, but nothing can cancel a
+        thread: see :meth:`resume_wait`.
         """
         block = self._store.expired_turn(claim_of(claim), memory=memory, ttl=ttl)
         return SyncWaitBlock(block, self._open_crossing())
