@@ -101,7 +101,7 @@ class Inbound:
         )
 
     def scopes(self) -> tuple[ReplyScope, ...]:
-        """Return the scopes where the wait for this turn may be registered, most specific first (X3).
+        """Return the scopes where this turn's wait may be registered, most specific first (X3).
 
         These are the correlation, the message replied to, the thread and the conversation, as far
         as the turn has them. Pass them to ``resume_wait`` or any look-up.
