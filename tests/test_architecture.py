@@ -182,6 +182,7 @@ def test_nothing_imports_the_tests() -> None:
         )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
