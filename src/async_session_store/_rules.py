@@ -1,6 +1,6 @@
-"""Every rule about tenants, arguments and time: pure functions, no I/O.
+"""Every rule about tenants, arguments and time, as pure functions.
 
-The letters and numbers in parentheses are the ids of the guarantees in the documentation.
+Ids in parentheses, such as (F4), name guarantees in the documentation.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ from async_session_store.models import (
 )
 
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
-_LARGEST: Final = 2**63 - 1  # that drivers can pass on
-_MOST_CLAIMS: Final = 1000  # in one step, so that none takes long
+_MAX_INTEGER: Final = 2**63 - 1  # the largest that the drivers accept
+_MAX_CLAIMS: Final = 1000  # in one step, which must not block other callers for long
 _NO_TEAM_MARK: Final = "-"
-_REMEMBERED: Final = 1024
+_CACHED: Final = 1024
+_OWNED: Final[dict[str, type[WireModel]]] = {"ctx": TenantCtx, "data": SessionData}
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
     SessionData: "context_json",
     SessionCursor: "context_json",
@@ -82,27 +83,27 @@ def user_id(value: UserId | str) -> UserId:
 
 def flow(value: FlowId | str) -> FlowId:
     if type(value) is str:
-        return _remembered_flow(value)
+        return _cached_flow(value)
     return value if type(value) is FlowId else _text(FlowId, "flow", value)
 
 
-@lru_cache(_REMEMBERED)
-def _remembered_flow(value: str) -> FlowId:
-    """Check a flow's id. Cached, because a bot has few and names one in each turn."""
+@lru_cache(_CACHED)
+def _cached_flow(value: str) -> FlowId:
+    """Check a flow id. Cached, because a bot has few flows and names one in each turn."""
     return _text(FlowId, "flow", value)
 
 
 def cursor(node: str) -> SessionCursor:
     """Return the cursor of a flow that pauses at a node."""
     try:
-        return _remembered_cursor(node)
-    except (TypeError, ValidationError) as error:  # an unhashable value is no string either
-        raise InvalidInputError("node: give a string") from error
+        return _cached_cursor(node)
+    except (TypeError, ValidationError) as error:  # TypeError: an unhashable value
+        raise InvalidInputError("node: give a text") from error
 
 
-@lru_cache(_REMEMBERED, typed=True)
-def _remembered_cursor(node: str) -> SessionCursor:
-    """Build a cursor. Cached, because a bot has few nodes, and a look-up takes 1/20 of the time."""
+@lru_cache(_CACHED, typed=True)
+def _cached_cursor(node: str) -> SessionCursor:
+    """Build a cursor. Cached, because a bot has few nodes and building takes 20 times as long."""
     return SessionCursor(node_pointer=node)
 
 
@@ -112,18 +113,18 @@ def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
     try:
         return scope.digest
     except AttributeError:
-        raise _built_around_validation(argument) from None
+        raise _bypassed_validation(argument) from None
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
-    """The hashes of one scope or of a sequence of them, most specific first."""
+    """Return the hashes of one scope, or of a sequence of scopes in the same order."""
     if type(scopes) is ReplyScope:
         try:
             return (scopes.digest,)
         except AttributeError:
-            raise _built_around_validation("scope") from None
+            raise _bypassed_validation("scope") from None
     if isinstance(scopes, tuple) and scopes:
-        return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
+        return tuple([scope_hash(one) for one in scopes])  # the common case: Inbound.scopes()
     if isinstance(scopes, Sequence) and not scopes:
         raise InvalidInputError(
             "scope: give a ReplyScope or a sequence of at least one, not an empty one"
@@ -142,13 +143,13 @@ def limit(value: int) -> int:
 
 
 def claim_limit(value: int) -> int:
-    if _whole_number("limit", value) > _MOST_CLAIMS:
-        raise InvalidInputError(f"limit: at most {_MOST_CLAIMS} waits are claimed at once (Q2)")
+    if _whole_number("limit", value) > _MAX_CLAIMS:
+        raise InvalidInputError(f"limit: must be at most {_MAX_CLAIMS} (Q2)")
     return value
 
 
 def poll(value: timedelta | float) -> float:
-    """Return the seconds between two looks (Q5)."""
+    """Return the seconds between two polls of the storage (Q5)."""
     return duration("poll", value) / 1000
 
 
@@ -157,14 +158,14 @@ def max_document_bytes(value: int) -> int:
 
 
 def _whole_number(argument: str, value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_INTEGER:
         raise InvalidInputError(f"{argument}: give a whole number from 1 to 2**63 - 1")
     return value
 
 
 def _text(kind: type[_T], argument: str, value: object) -> _T:
     try:
-        return kind(value)  # type: ignore[call-arg]  # both kinds are built from one text
+        return kind(value)  # type: ignore[call-arg]  # every kind is built from one text
     except ValidationError as error:
         rule = error.errors(include_input=False, include_url=False)[0]["msg"]
         raise InvalidInputError(f"{argument}: {rule}") from error
@@ -188,8 +189,8 @@ def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError
 def _subclass(argument: str, value: WireModel) -> InvalidInputError:
     wanted = next(kind for kind in _OWN_FIELDS if isinstance(value, kind))
     return InvalidInputError(
-        f"{argument}: give a {wanted.__name__}, not its subclass {type(value).__name__}, whose own "
-        f"fields would be lost; put them into {_OWN_FIELDS[wanted]} (M7)"
+        f"{argument}: give a {wanted.__name__}, not its subclass {type(value).__name__}, whose "
+        f"own fields would be lost; put them into {_OWN_FIELDS[wanted]} (M7)"
     )
 
 
@@ -202,7 +203,7 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 
 
 def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
-    """Whole milliseconds, at least one; or None for no deadline (T1)."""
+    """Return a time to live in whole milliseconds, at least 1; None for no deadline (T1)."""
     if type(ttl) is int and 0 < ttl <= _MAX_SECONDS:
         return ttl * 1000  # the common case
     if ttl is None or ttl is NEVER:
@@ -212,7 +213,7 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
 
 
 def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
-    """Whole milliseconds for which an expired wait is kept; None if it is not (Q1)."""
+    """Return for how many milliseconds an expired wait is kept; None if it is not kept (Q1)."""
     if value is None:
         return None
     seconds = _seconds(argument, value, "a timedelta or seconds")
@@ -220,7 +221,7 @@ def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
 
 
 def duration(argument: str, value: timedelta | float) -> int:
-    """Whole milliseconds of what must end."""
+    """Return whole milliseconds, at least 1, of something that cannot last forever."""
     return _in_bounds(argument, _seconds(argument, value, "a timedelta or seconds"), "")
 
 
@@ -235,7 +236,7 @@ def _in_bounds(argument: str, seconds: float, otherwise: str) -> int:
 def begin_at(
     scope_hashes: tuple[str, ...], scope: ReplyScope | None
 ) -> tuple[tuple[str, ...], str | None]:
-    """Return the hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
+    """Return the hashes of all scopes to look up, and of the one where a flow may begin (N3)."""
     if scope is None:
         return scope_hashes, None
     begin = scope_hash(scope, "begin_at")
@@ -245,7 +246,7 @@ def begin_at(
 def deliveries(
     scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
 ) -> tuple[Delivery, ...]:
-    """Return the delivery to remember at each of the scopes; nothing without an id (K6)."""
+    """Return the delivery to remember at each of the scopes; none without a delivery id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()
@@ -256,7 +257,7 @@ def deliveries(
 
 
 def wait_timeout(wait: timedelta | float) -> float:
-    """Seconds to wait for a turn (K1)."""
+    """Return how many seconds a claim waits for its turn (K1)."""
     seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
         raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
@@ -271,14 +272,14 @@ def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:
-    """Like :func:`milliseconds`, where no default makes sense (T3)."""
+    """Return a new deadline like :func:`milliseconds`, but refuse None: it has no default (T3)."""
     if ttl is None:
         raise InvalidInputError("ttl: give a timedelta, seconds, or NEVER")
     return milliseconds("ttl", ttl)
 
 
 def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData] | None:
-    """The wait of a user who has one at most (W9)."""
+    """Return the key and data of a user's only wait, or None. Refuse several (W9)."""
     if len(records) > 1:
         raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
     return (records[0].key, records[0].data) if records else None
@@ -287,37 +288,31 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 # --- Owners -----------------------------------------------------------------------------------
 
 
-def owner_of(ctx: TenantCtx) -> Owner:
-    """The owner that a context names."""
-    if type(ctx) is not TenantCtx:
-        raise _wrong_model("ctx", TenantCtx, ctx)
+def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] = "ctx") -> Owner:
+    """Return the owner that a context, or a session's data, names."""
+    model = _OWNED[argument]
+    if type(source) is not model:
+        raise _wrong_model(argument, model, source)
     try:
-        owner = ctx.owner
+        owner = source.owner
     except AttributeError:
-        raise _built_around_validation("ctx") from None
-    if owner.team is not None and owner.team == _NO_TEAM_MARK:
-        raise _team_mark("ctx")
+        raise _bypassed_validation(argument) from None
+    if source.foreign_part is not None:
+        part = attrgetter(source.foreign_part)(source)
+        raise _subclass(f"{argument}.{source.foreign_part}", part)
+    if owner.team == _NO_TEAM_MARK:
+        raise _team_mark("ctx" if argument == "ctx" else "data.tenant_ctx")
     return owner
 
 
-def data_owner(data: SessionData) -> Owner:
-    """The owner that a session has once ``data`` is stored."""
-    if type(data) is not SessionData:
-        raise _wrong_model("data", SessionData, data)
-    try:
-        owner = data.owner
-    except AttributeError:
-        raise _built_around_validation("data") from None
-    if data.foreign_part is not None:
-        raise _subclass(f"data.{data.foreign_part}", attrgetter(data.foreign_part)(data))
-    if owner.team is not None and owner.team == _NO_TEAM_MARK:
-        raise _team_mark("data.tenant_ctx")
-    return owner
+def viewer(ctx: TenantCtx | None) -> Owner | None:
+    """Return the owner whose sessions the caller sees; None, for the host itself, sees all."""
+    return None if ctx is None else owner_of(ctx)
 
 
-def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
-    """The owner of a session that the caller may create (F1)."""
-    calling, owner = owner_of(ctx), data_owner(data)
+def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
+    """Return the owner of a new session, if the caller may create it (F1)."""
+    calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling:
         return owner
     if calling[:3] != owner[:3]:
@@ -327,28 +322,28 @@ def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     return owner
 
 
-def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
-    """The owner of a wait that the caller may register (F1, F3)."""
+def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
+    """Return the owner of a new wait, if the caller may register it (F1, F3)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
-    calling, owner = owner_of(ctx), data_owner(data)
+    calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling and owner.user == user:
         return owner  # the common case
-    new_session(ctx, data)
+    check_new_session(ctx, data)
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
     raise _mismatch("user_id must be the user of the data (F3)", owner)
 
 
-def following_wait(claimant: Owner, data: SessionData) -> Owner:
-    """Return the owner of a wait that follows a claim. It must be that of the claim (N1)."""
-    owner = data_owner(data)
+def check_following_wait(claimant: Owner, data: SessionData) -> Owner:
+    """Return the owner of the wait that follows a claim, if it is the claim's owner (N1)."""
+    owner = owner_of(data, "data")
     if owner == claimant:
         return owner
     raise _mismatch("the next wait must belong to the user whose wait was claimed (N1)", owner)
 
 
-def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
-    """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
+def owner_for_read(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
+    """Return the owner whose waits the caller may read; None if it must find nothing (F4)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling = owner_of(ctx)
     if calling.user == user:
@@ -359,38 +354,38 @@ def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
 
 
 def with_and_without_team(owner: Owner) -> tuple[Owner, ...]:
-    """The owner, and if it has a team the one that it is without: both are the caller's to ask."""
+    """Return the owner, and if it has a team, also the same owner without one.
+
+    A caller may read both.
+    """
     return (owner,) if owner.team is None else (owner, owner._replace(team=None))
 
 
-def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
-    """The owner whose waits the caller may change (F4)."""
-    owner = readable(ctx, user_id)
+def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
+    """Return the owner whose waits the caller may change (F4)."""
+    owner = owner_for_read(ctx, user_id)
     if owner is not None:
         return owner
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
 
 
-def fence(ctx: TenantCtx | None) -> Owner | None:
-    """Return whose expired waits the caller may claim; None for those of all tenants (Q4)."""
-    return None if ctx is None else owner_of(ctx)
-
-
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
-    """The error for what became of a write that was not carried out."""
+    """Return the error for a write that was not carried out."""
     if outcome is Outcome.UNREADABLE:
         return CorruptSessionError(key, "its fields cannot be determined")
     if outcome is Outcome.FOREIGN and data is not None:
-        return owner_change(data)
+        return _owner_change(data)
     if outcome is Outcome.CHANGED:
         return ConflictError("the session was changed since it was read; read it and try again")
     return SessionNotFoundError(key)
 
 
-def owner_change(data: SessionData) -> TenantMismatchError:
-    """The refusal of a write that would change a stored session's owner (F2, F8)."""
-    return _mismatch("a session of another owner is stored under this key (F2)", data_owner(data))
+def _owner_change(data: SessionData) -> TenantMismatchError:
+    """Return the error for a write that would change a stored session's owner (F2, F8)."""
+    return _mismatch(
+        "a session of another owner is stored under this key (F2)", owner_of(data, "data")
+    )
 
 
 def _team_mark(argument: str) -> InvalidInputError:
@@ -398,8 +393,10 @@ def _team_mark(argument: str) -> InvalidInputError:
     return InvalidInputError(f"{argument}: {rule}")
 
 
-def _built_around_validation(argument: str) -> InvalidInputError:
-    return InvalidInputError(f"{argument}: was built around validation; use its constructor (M7)")
+def _bypassed_validation(argument: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{argument}: was built bypassing validation; use its constructor (M7)"
+    )
 
 
 def _mismatch(rule: str, owner: Owner) -> TenantMismatchError:

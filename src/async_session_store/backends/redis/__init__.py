@@ -18,8 +18,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -56,6 +56,7 @@ from async_session_store.backends.redis._url import client_from_url
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
+"""The namespace of a backend, and of a Rust process, for which none is chosen."""
 TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
 _MOST_UNDER_WAY: Final = 128  # calls
@@ -78,7 +79,7 @@ class RedisBackend(Backend):
     Args:
         client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
             ``socket_timeout`` bounds every call; without one, 5 seconds do.
-        namespace: Stands before every key, with a colon after it.
+        namespace: The prefix of every key. A colon follows it.
     """
 
     asyncio_only = True
@@ -101,7 +102,7 @@ class RedisBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
-        """A backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
+        """Make a backend with a client of its own, by ``redis.asyncio.Redis.from_url``.
 
         Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
@@ -237,18 +238,18 @@ class RedisBackend(Backend):
         return tuple(map(_replies.state, cast("list[object]", reply)))
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         reply = await self._run("list_waits", [self._keys.user(owner)], owner_text(owner))
         found, unreadable = cast("list[list[object]]", reply)
-        return Found(_replies.sorted_keys(found), _replies.sorted_keys(unreadable))
+        return Listing(_replies.sorted_keys(found), _replies.sorted_keys(unreadable))
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         reply = await self._run("list_wait_records", [self._keys.user(owner)], owner_text(owner))
         records = list(map(self._record, cast("list[object]", reply)))
         found = [record for record in records if isinstance(record, SessionRecord)]
         unreadable = [record.key for record in records if isinstance(record, Unreadable)]
-        return Found(tuple(sorted(found, key=lambda record: record.key)), tuple(unreadable))
+        return Listing(tuple(sorted(found, key=lambda record: record.key)), tuple(unreadable))
 
     @override
     async def delete_wait(

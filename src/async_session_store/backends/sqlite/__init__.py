@@ -18,8 +18,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -59,13 +59,13 @@ class SqliteBackend(Backend):
     A file that is created gets the mode 0600.
 
     Args:
-        path: The database file; its folder must exist. ``:memory:`` is a private database that
+        path: The database file. Its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
         synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
             their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
             writes then, but none when only the process dies.
         busy_timeout: How long to wait for another process's transaction, in seconds.
-        clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
+        clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
 
     asyncio_only = True
@@ -184,13 +184,13 @@ class SqliteBackend(Backend):
         )
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         return await self._reading(
             lambda tables: tables.sessions.list_waits(owner), brief=False, single=True
         )
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         return await self._reading(
             lambda tables: tables.sessions.list_wait_records(owner), brief=False, single=True
         )
