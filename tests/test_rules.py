@@ -54,7 +54,7 @@ other_owners = pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys
 class TestArguments:
     def test_text_becomes_its_own_type(self) -> None:
         assert type(_rules.session_key("k")) is SessionKey
-        owner = _rules.readable(SERVICE, "u1")
+        owner = _rules.owner_for_read(SERVICE, "u1")
         assert owner is not None
         assert type(owner.user) is UserId
 
@@ -66,9 +66,9 @@ class TestArguments:
     @pytest.mark.parametrize("value", ["", "a:b", "a\n", 7, None], ids=ascii)
     def test_a_user_id_that_is_none_is_named(self, value: Any) -> None:
         for check in (
-            lambda: _rules.readable(CTX, value),
-            lambda: _rules.writable(CTX, value),
-            lambda: _rules.new_wait(CTX, value, data(CTX)),
+            lambda: _rules.owner_for_read(CTX, value),
+            lambda: _rules.owner_for_write(CTX, value),
+            lambda: _rules.check_new_wait(CTX, value, data(CTX)),
         ):
             with pytest.raises(InvalidInputError, match=r"^user_id: "):
                 check()
@@ -212,21 +212,21 @@ class TestTime:
 class TestWhoMayWrite:
     @pytest.mark.parametrize("of", [CTX, SERVICE], ids=["a user's", "no user's"])
     def test_f1_a_session_of_the_callers_own(self, of: TenantCtx) -> None:
-        assert _rules.new_session(CTX, data(of)) == of.owner
+        assert _rules.check_new_session(CTX, data(of)) == of.owner
 
     @other_owners
     def test_f1_a_session_of_another(self, other: TenantCtx) -> None:
         with pytest.raises(TenantMismatchError, match="F1"):
-            _rules.new_session(CTX, data(other))
+            _rules.check_new_session(CTX, data(other))
         with pytest.raises(TenantMismatchError, match="F1"):
-            _rules.new_wait(CTX, UserId("u1"), data(other))
+            _rules.check_new_wait(CTX, UserId("u1"), data(other))
 
     def test_f1_a_session_of_a_user_needs_a_user(self) -> None:
         with pytest.raises(TenantMismatchError, match="F1"):
-            _rules.new_session(SERVICE, data(CTX))
+            _rules.check_new_session(SERVICE, data(CTX))
 
     def test_f3_a_wait_of_the_callers_own(self) -> None:
-        assert _rules.new_wait(CTX, UserId("u1"), data(CTX)) == CTX.owner
+        assert _rules.check_new_wait(CTX, UserId("u1"), data(CTX)) == CTX.owner
 
     @pytest.mark.parametrize(
         ("caller", "user", "of"),
@@ -240,20 +240,23 @@ class TestWhoMayWrite:
     )
     def test_f3_a_wait_of_another(self, caller: TenantCtx, user: str, of: TenantCtx) -> None:
         with pytest.raises(TenantMismatchError):
-            _rules.new_wait(caller, UserId(user), data(of))
+            _rules.check_new_wait(caller, UserId(user), data(of))
 
     @pytest.mark.parametrize("caller", [CTX, SERVICE], ids=["the user", "a service"])
     def test_f4_the_user_and_a_service_may_read_and_clear(self, caller: TenantCtx) -> None:
-        assert _rules.readable(caller, UserId("u1")) == CTX.owner
-        assert _rules.writable(caller, UserId("u1")) == CTX.owner
+        assert _rules.owner_for_read(caller, UserId("u1")) == CTX.owner
+        assert _rules.owner_for_write(caller, UserId("u1")) == CTX.owner
 
     def test_f4_another_user_may_not(self) -> None:
-        assert _rules.readable(ctx("u2"), UserId("u1")) is None
+        assert _rules.owner_for_read(ctx("u2"), UserId("u1")) is None
         with pytest.raises(TenantMismatchError, match="F4"):
-            _rules.writable(ctx("u2"), UserId("u1"))
+            _rules.owner_for_write(ctx("u2"), UserId("u1"))
 
     def test_f4_the_owner_is_of_the_callers_tenant(self) -> None:
-        assert _rules.readable(ctx(None, tenant="other"), UserId("u1")) == ctx(tenant="other").owner
+        assert (
+            _rules.owner_for_read(ctx(None, tenant="other"), UserId("u1"))
+            == ctx(tenant="other").owner
+        )
 
     @other_owners
     def test_f5_who_sees_what(self, other: TenantCtx) -> None:
@@ -270,38 +273,38 @@ class TestWhoMayWrite:
         dashed = ctx(team="-")
         for check in (
             lambda: _rules.owner_of(dashed),
-            lambda: _rules.readable(dashed, UserId("u1")),
-            lambda: _rules.writable(dashed, UserId("u1")),
-            lambda: _rules.new_session(dashed, data(dashed)),
-            lambda: _rules.new_wait(dashed, UserId("u1"), data(dashed)),
+            lambda: _rules.owner_for_read(dashed, UserId("u1")),
+            lambda: _rules.owner_for_write(dashed, UserId("u1")),
+            lambda: _rules.check_new_session(dashed, data(dashed)),
+            lambda: _rules.check_new_wait(dashed, UserId("u1"), data(dashed)),
         ):
             with pytest.raises(InvalidInputError, match=r"^ctx: .*F6"):
                 check()
         with pytest.raises(InvalidInputError, match=r"^data.tenant_ctx: .*F6"):
-            _rules.new_session(CTX, data(dashed))
+            _rules.check_new_session(CTX, data(dashed))
 
     @pytest.mark.parametrize("value", [None, 7, "ctx", {}], ids=repr)
     def test_what_is_no_context_or_data_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^ctx: "):
-            _rules.readable(value, UserId("u1"))
+            _rules.owner_for_read(value, UserId("u1"))
         with pytest.raises(InvalidInputError, match=r"^data: "):
-            _rules.new_session(CTX, value)
+            _rules.check_new_session(CTX, value)
         with pytest.raises(InvalidInputError, match=r"^data: "):
-            _rules.data_owner(value)
+            _rules.owner_of(value, "data")
 
     def test_f8_a_refusal_names_only_the_callers_env_tenant_and_team(self) -> None:
         secret = ctx("secret", env="secret", tenant="secret", team="secret")
         refusals = [
-            lambda: _rules.new_session(ctx("secret"), data(secret)),
-            lambda: _rules.new_wait(ctx("secret"), UserId("secret2"), data(ctx("secret"))),
-            lambda: _rules.writable(ctx("secret"), UserId("secret2")),
+            lambda: _rules.check_new_session(ctx("secret"), data(secret)),
+            lambda: _rules.check_new_wait(ctx("secret"), UserId("secret2"), data(ctx("secret"))),
+            lambda: _rules.owner_for_write(ctx("secret"), UserId("secret2")),
         ]
         for refusal in refusals:
             with pytest.raises(TenantMismatchError) as caught:
                 refusal()
             assert "env=prod, tenant=acme, team=-, user present" in str(caught.value)
             assert "secret" not in str(caught.value)
-        assert "user missing" in str(_rules.owner_change(data(SERVICE)))
+        assert "user missing" in str(_rules._owner_change(data(SERVICE)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How long to leave others the way before trying again."""
+"""The pauses between attempts to edit a session that others edit too."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from async_session_store.errors import ConflictError
 
 _SHORTEST_PAUSE: Final = 0.005  # seconds
 _LONGEST_PAUSE: Final = 0.25  # seconds
-_EDIT_ATTEMPTS: Final = 20
-
-
-def pause(attempt: int) -> float:
-    """How long to wait after an attempt, the first being 0, in seconds."""
-    return _random.between(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(attempt, 10)))
+_ATTEMPTS: Final = 20
 
 
 def edit_pauses() -> Iterator[float]:
-    """The pauses after attempts to edit a session; after the last one, raise ``ConflictError``."""
-    for attempt in range(_EDIT_ATTEMPTS - 1):
-        yield pause(attempt)
-    raise ConflictError(
-        f"others changed the session {_EDIT_ATTEMPTS} times in a row; try again later"
-    )
+    """Yield the pause after each failed attempt, in seconds: random, and longer each time.
+
+    Raises ``ConflictError`` after the last attempt.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        yield _random.between(0, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2**attempt))
+    raise ConflictError(f"others changed the session {_ATTEMPTS} times in a row; try again later")

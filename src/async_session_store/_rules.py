@@ -45,6 +45,7 @@ _LARGEST: Final = 2**63 - 1  # that drivers can pass on
 _MOST_CLAIMS: Final = 1000  # in one step, so that none takes long
 _NO_TEAM_MARK: Final = "-"
 _REMEMBERED: Final = 1024
+_OWNED: Final[dict[str, type[WireModel]]] = {"ctx": TenantCtx, "data": SessionData}
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
     SessionData: "context_json",
     SessionCursor: "context_json",
@@ -112,7 +113,7 @@ def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
     try:
         return scope.digest
     except AttributeError:
-        raise _built_around_validation(argument) from None
+        raise _bypassed_validation(argument) from None
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
         try:
             return (scopes.digest,)
         except AttributeError:
-            raise _built_around_validation("scope") from None
+            raise _bypassed_validation("scope") from None
     if isinstance(scopes, tuple) and scopes:
         return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
     if isinstance(scopes, Sequence) and not scopes:
@@ -287,37 +288,31 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 # --- Owners -----------------------------------------------------------------------------------
 
 
-def owner_of(ctx: TenantCtx) -> Owner:
-    """The owner that a context names."""
-    if type(ctx) is not TenantCtx:
-        raise _wrong_model("ctx", TenantCtx, ctx)
+def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] = "ctx") -> Owner:
+    """Return the owner that a context, or a session's data, names."""
+    model = _OWNED[argument]
+    if type(source) is not model:
+        raise _wrong_model(argument, model, source)
     try:
-        owner = ctx.owner
+        owner = source.owner
     except AttributeError:
-        raise _built_around_validation("ctx") from None
-    if owner.team is not None and owner.team == _NO_TEAM_MARK:
-        raise _team_mark("ctx")
+        raise _bypassed_validation(argument) from None
+    if source.foreign_part is not None:
+        part = attrgetter(source.foreign_part)(source)
+        raise _subclass(f"{argument}.{source.foreign_part}", part)
+    if owner.team == _NO_TEAM_MARK:
+        raise _team_mark("ctx" if argument == "ctx" else "data.tenant_ctx")
     return owner
 
 
-def data_owner(data: SessionData) -> Owner:
-    """The owner that a session has once ``data`` is stored."""
-    if type(data) is not SessionData:
-        raise _wrong_model("data", SessionData, data)
-    try:
-        owner = data.owner
-    except AttributeError:
-        raise _built_around_validation("data") from None
-    if data.foreign_part is not None:
-        raise _subclass(f"data.{data.foreign_part}", attrgetter(data.foreign_part)(data))
-    if owner.team is not None and owner.team == _NO_TEAM_MARK:
-        raise _team_mark("data.tenant_ctx")
-    return owner
+def viewer(ctx: TenantCtx | None) -> Owner | None:
+    """Return whose sessions the caller may see. None, the host's own view, is all of them."""
+    return None if ctx is None else owner_of(ctx)
 
 
-def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
+def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     """The owner of a session that the caller may create (F1)."""
-    calling, owner = owner_of(ctx), data_owner(data)
+    calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling:
         return owner
     if calling[:3] != owner[:3]:
@@ -327,27 +322,27 @@ def new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     return owner
 
 
-def new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
+def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     """The owner of a wait that the caller may register (F1, F3)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
-    calling, owner = owner_of(ctx), data_owner(data)
+    calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling and owner.user == user:
         return owner  # the common case
-    new_session(ctx, data)
+    check_new_session(ctx, data)
     if owner.user is None:
         raise _mismatch("the data of a wait must have a user (F3)", owner)
     raise _mismatch("user_id must be the user of the data (F3)", owner)
 
 
-def following_wait(claimant: Owner, data: SessionData) -> Owner:
+def check_following_wait(claimant: Owner, data: SessionData) -> Owner:
     """Return the owner of a wait that follows a claim. It must be that of the claim (N1)."""
-    owner = data_owner(data)
+    owner = owner_of(data, "data")
     if owner == claimant:
         return owner
     raise _mismatch("the next wait must belong to the user whose wait was claimed (N1)", owner)
 
 
-def readable(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
+def owner_for_read(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
     """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling = owner_of(ctx)
@@ -363,18 +358,13 @@ def with_and_without_team(owner: Owner) -> tuple[Owner, ...]:
     return (owner,) if owner.team is None else (owner, owner._replace(team=None))
 
 
-def writable(ctx: TenantCtx, user_id: UserId | str) -> Owner:
+def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     """The owner whose waits the caller may change (F4)."""
-    owner = readable(ctx, user_id)
+    owner = owner_for_read(ctx, user_id)
     if owner is not None:
         return owner
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
-
-
-def fence(ctx: TenantCtx | None) -> Owner | None:
-    """Return whose expired waits the caller may claim; None for those of all tenants (Q4)."""
-    return None if ctx is None else owner_of(ctx)
 
 
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
@@ -382,15 +372,17 @@ def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> Sess
     if outcome is Outcome.UNREADABLE:
         return CorruptSessionError(key, "its fields cannot be determined")
     if outcome is Outcome.FOREIGN and data is not None:
-        return owner_change(data)
+        return _owner_change(data)
     if outcome is Outcome.CHANGED:
         return ConflictError("the session was changed since it was read; read it and try again")
     return SessionNotFoundError(key)
 
 
-def owner_change(data: SessionData) -> TenantMismatchError:
+def _owner_change(data: SessionData) -> TenantMismatchError:
     """The refusal of a write that would change a stored session's owner (F2, F8)."""
-    return _mismatch("a session of another owner is stored under this key (F2)", data_owner(data))
+    return _mismatch(
+        "a session of another owner is stored under this key (F2)", owner_of(data, "data")
+    )
 
 
 def _team_mark(argument: str) -> InvalidInputError:
@@ -398,8 +390,10 @@ def _team_mark(argument: str) -> InvalidInputError:
     return InvalidInputError(f"{argument}: {rule}")
 
 
-def _built_around_validation(argument: str) -> InvalidInputError:
-    return InvalidInputError(f"{argument}: was built around validation; use its constructor (M7)")
+def _bypassed_validation(argument: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{argument}: was built bypassing validation; use its constructor (M7)"
+    )
 
 
 def _mismatch(rule: str, owner: Owner) -> TenantMismatchError:

@@ -38,7 +38,7 @@ from async_session_store.errors import (
     StoreUnavailableError,
 )
 from async_session_store.expired_waits import ExpiredWaits
-from async_session_store.explanations import Explanation, explained, explained_nothing
+from async_session_store.explanations import Explanation, explain_other_user, explain_states
 from async_session_store.models import (
     FlowId,
     Owner,
@@ -49,7 +49,7 @@ from async_session_store.models import (
     TenantCtx,
     UserId,
 )
-from async_session_store.resumed_waits import ResumedWait, resumed
+from async_session_store.resumed_waits import ResumedWait, resumed_wait
 from async_session_store.turns import (
     Incoming,
     Turn,
@@ -247,10 +247,9 @@ class AsyncSessionStore:
 
         ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
         """
-        _rules.new_session(ctx, data)
+        _rules.check_new_session(ctx, data)
         milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
-        if data.size_ceiling > self._defaults.max_document_bytes:
-            check_size(data, self._defaults.max_document_bytes)
+        check_size(data, self._defaults.max_document_bytes)
         key = SessionKey(_random.unique_id())
         await self._backend.insert(key, data, milliseconds)
         return key
@@ -264,7 +263,7 @@ class AsyncSessionStore:
         another user where both have one. Raises ``CorruptSessionError`` if it cannot be read.
         """
         key = _rules.session_key(key)
-        viewer = None if ctx is None else _rules.owner_of(ctx)
+        viewer = _rules.viewer(ctx)
         found = await self._backend.read(key)
         if isinstance(found, SessionData):
             return found if viewer is None or viewer.sees(found.tenant_ctx.owner) else None
@@ -276,7 +275,7 @@ class AsyncSessionStore:
     ) -> SessionRecord | None:
         """Like :meth:`get_session`, with the etag and the deadline."""
         key = _rules.session_key(key)
-        viewer = None if ctx is None else _rules.owner_of(ctx)
+        viewer = _rules.viewer(ctx)
         found = await self._backend.read_record(key)
         if isinstance(found, SessionRecord):
             return found if viewer is None or viewer.sees(found.data.tenant_ctx.owner) else None
@@ -303,10 +302,9 @@ class AsyncSessionStore:
         was removed is never brought back.
         """
         key = _rules.session_key(key)
-        viewer = None if ctx is None else _rules.owner_of(ctx)
-        _rules.data_owner(data)
-        if data.size_ceiling > self._defaults.max_document_bytes:
-            check_size(data, self._defaults.max_document_bytes)
+        viewer = _rules.viewer(ctx)
+        _rules.owner_of(data, "data")
+        check_size(data, self._defaults.max_document_bytes)
         if if_match is not None:
             if_match = _rules.etag(if_match)
         outcome = await self._backend.replace(key, data, viewer=viewer, if_match=if_match)
@@ -348,7 +346,7 @@ class AsyncSessionStore:
         is cannot be determined.
         """
         key = _rules.session_key(key)
-        viewer = None if ctx is None else _rules.owner_of(ctx)
+        viewer = _rules.viewer(ctx)
         outcome = await self._backend.delete(key, viewer=viewer)
         if outcome is not Outcome.DONE:
             raise _rules.refusal(outcome, key)
@@ -361,7 +359,7 @@ class AsyncSessionStore:
         Raises like :meth:`remove_session`.
         """
         key = _rules.session_key(key)
-        viewer = None if ctx is None else _rules.owner_of(ctx)
+        viewer = _rules.viewer(ctx)
         milliseconds = _rules.deadline_change(ttl)
         outcome = await self._backend.touch(key, milliseconds, viewer=viewer)
         if outcome is not Outcome.DONE:
@@ -437,7 +435,7 @@ class AsyncSessionStore:
         Of a sequence of scopes, most specific first, the first with a live wait wins, in the same
         single step. A ``ctx`` with another user than ``user_id`` finds nothing.
         """
-        owner = _rules.readable(ctx, user_id)
+        owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
         if owner is None:
             return None
@@ -453,7 +451,7 @@ class AsyncSessionStore:
 
         Raises ``CorruptSessionError`` if the document cannot be read.
         """
-        owner = _rules.readable(ctx, user_id)
+        owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
         if owner is None:
             return None
@@ -469,7 +467,7 @@ class AsyncSessionStore:
         A ``ctx`` with another user than ``user_id`` finds nothing. A session whose owner cannot
         be read is left out, with a log warning.
         """
-        owner = _rules.readable(ctx, user_id)
+        owner = _rules.owner_for_read(ctx, user_id)
         if owner is None:
             return []
         found = await self._backend.list_waits(owner)
@@ -482,7 +480,7 @@ class AsyncSessionStore:
         Like :meth:`list_waits_for_user`; a session whose document cannot be read is left out,
         with a log warning.
         """
-        owner = _rules.readable(ctx, user_id)
+        owner = _rules.owner_for_read(ctx, user_id)
         if owner is None:
             return []
         found = await self._backend.list_wait_records(owner)
@@ -501,13 +499,14 @@ class AsyncSessionStore:
         without a team, which is a common mistake. A ``ctx`` with another user than ``user_id`` is
         told nothing. Nothing is changed, and an unreadable document raises no error.
         """
-        owner = _rules.readable(ctx, user_id)
+        owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scopes)
         asked = [scopes] if isinstance(scopes, ReplyScope) else list(scopes)
         if owner is None:
-            return explained_nothing(_rules.owner_of(ctx), asked)
+            return explain_other_user(_rules.owner_of(ctx), asked)
         owners = _rules.with_and_without_team(owner)
-        return explained(owners, asked, await self._backend.inspect_waits(owners, scope_hashes))
+        states = await self._backend.inspect_waits(owners, scope_hashes)
+        return explain_states(owners, asked, states)
 
     async def clear_wait(
         self,
@@ -523,7 +522,7 @@ class AsyncSessionStore:
         clean-up leaves the next wait alone. A ``ctx`` with another user than ``user_id`` raises
         ``TenantMismatchError``.
         """
-        owner = _rules.writable(ctx, user_id)
+        owner = _rules.owner_for_write(ctx, user_id)
         scope_hash = _rules.scope_hash(scope)
         key = None if session_key is None else _rules.session_key(session_key)
         return await self._backend.delete_wait(owner, scope_hash, session_key=key)
@@ -533,7 +532,7 @@ class AsyncSessionStore:
 
         A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``.
         """
-        return await self._backend.delete_waits(_rules.writable(ctx, user_id))
+        return await self._backend.delete_waits(_rules.owner_for_write(ctx, user_id))
 
     @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
     async def find_by_user(
@@ -578,7 +577,7 @@ class AsyncSessionStore:
         A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``, and a wait
         whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
         """
-        owner = _rules.writable(ctx, user_id)
+        owner = _rules.owner_for_write(ctx, user_id)
         scope_hashes, begin = _rules.begin_at(_rules.scope_hashes(scope), begin_at)
         request = ClaimRequest(
             owner=owner,
@@ -656,7 +655,7 @@ class AsyncSessionStore:
             dedupe_ttl=dedupe_ttl,
             begin_at=begin_at,
         )
-        return WaitBlock(ask, resumed, self._renewer)
+        return WaitBlock(ask, resumed_wait, self._renewer)
 
     @overload
     def turn(
@@ -772,7 +771,7 @@ class AsyncSessionStore:
         leaves no claim.
         """
         request = ExpiredRequest(
-            _rules.fence(ctx), _rules.claim_limit(limit), _rules.duration("lease", lease)
+            _rules.viewer(ctx), _rules.claim_limit(limit), _rules.duration("lease", lease)
         )
         return await claim_expired(self._current_backend, request, self._defaults)
 
@@ -790,7 +789,7 @@ class AsyncSessionStore:
         with one command; so a wait is handed out about that late. It goes on while the storage is
         away, until ``stop()`` is called.
         """
-        request = ExpiredRequest(_rules.fence(ctx), 1, _rules.duration("lease", lease))
+        request = ExpiredRequest(_rules.viewer(ctx), 1, _rules.duration("lease", lease))
         claim_one = partial(claim_expired, self._current_backend, request, self._defaults)
         return ExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))
 
@@ -857,7 +856,7 @@ class AsyncSessionStore:
         *,
         only_if_absent: bool,
     ) -> Awaitable[Registration]:
-        owner = _rules.new_wait(ctx, user_id, data)
+        owner = _rules.check_new_wait(ctx, user_id, data)
         wait = self._defaults.checked(owner, scope, session_key, data, ttl, expired_ttl)
         return self._backend.put_wait(wait, only_if_absent=only_if_absent)
 

@@ -22,8 +22,8 @@ __all__ = [
     "ClaimKey",
     "Claimed",
     "Delivery",
-    "Found",
     "Keep",
+    "Listing",
     "Outcome",
     "Owner",
     "Queued",
@@ -173,7 +173,7 @@ class WaitState:
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[_T]):
+class Listing(Generic[_T]):
     """What a listing found, in the order of the session keys, and the keys it left out."""
 
     items: tuple[_T, ...]
@@ -303,14 +303,14 @@ class Backend(ABC):
         """Return what is at each scope of each owner (X4): owner by owner, scope by scope."""
 
     @abstractmethod
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         """The keys of all live waits of the owner (W5).
 
         A session whose owner cannot be determined is left out and named in ``unreadable`` (R2).
         """
 
     @abstractmethod
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         """The records of all live waits of the owner (W8a); unreadable ones are left out (R2)."""
 
     @abstractmethod

@@ -15,8 +15,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -121,11 +121,11 @@ class AsyncioBridge(Backend):
         return await self._call(self._backend.inspect_waits, owners, scope_hashes)
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         return await self._call(self._backend.list_waits, owner)
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         return await self._call(self._backend.list_wait_records, owner)
 
     @override

@@ -554,7 +554,7 @@ class SessionStore:
 
         Like :meth:`AsyncSessionStore.expired_waits`, with ``for``.
         """
-        _rules.fence(ctx)
+        _rules.viewer(ctx)
         _rules.duration("lease", lease)
         claim_one = partial(self.claim_expired, ctx, lease=lease)
         return SyncExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 
-from async_session_store._tasks import begun
 from async_session_store.errors import SessionStoreError, StoreUnavailableError, cut_off
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
@@ -198,7 +198,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
         At once, if the last call came alone; else with all that come in this turn of the loop.
         """
-        begin = begun if self._comes_alone else self._loop.create_task
+        begin = _create_eager_task if self._comes_alone else self._loop.create_task
         burst = begin(self._run_burst(runner))
         self._burst = None if burst.done() else burst
 
@@ -219,6 +219,13 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._burst = None
             self._under_way.clear()  # all settled, and maybe large
             self._bytes_under_way = 0
+
+
+def _create_eager_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Create a task that runs its first step at once; before Python 3.12, in the next turn."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.create_task(coroutine)
 
 
 async def _outlast(task: asyncio.Task[None], seconds: float) -> None:

@@ -16,8 +16,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -183,12 +183,12 @@ class MemoryBackend(Backend):
         return tuple(self._state(owner, one, now) for owner in owners for one in scope_hashes)
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
-        return Found(tuple(session.key for session in self._all_waiting(owner)))
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
+        return Listing(tuple(session.key for session in self._all_waiting(owner)))
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
-        return Found(tuple(map(self._record, self._all_waiting(owner))))
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
+        return Listing(tuple(map(self._record, self._all_waiting(owner))))
 
     @override
     async def delete_wait(

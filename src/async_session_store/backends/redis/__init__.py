@@ -18,8 +18,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -237,18 +237,18 @@ class RedisBackend(Backend):
         return tuple(map(_replies.state, cast("list[object]", reply)))
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         reply = await self._run("list_waits", [self._keys.user(owner)], owner_text(owner))
         found, unreadable = cast("list[list[object]]", reply)
-        return Found(_replies.sorted_keys(found), _replies.sorted_keys(unreadable))
+        return Listing(_replies.sorted_keys(found), _replies.sorted_keys(unreadable))
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         reply = await self._run("list_wait_records", [self._keys.user(owner)], owner_text(owner))
         records = list(map(self._record, cast("list[object]", reply)))
         found = [record for record in records if isinstance(record, SessionRecord)]
         unreadable = [record.key for record in records if isinstance(record, Unreadable)]
-        return Found(tuple(sorted(found, key=lambda record: record.key)), tuple(unreadable))
+        return Listing(tuple(sorted(found, key=lambda record: record.key)), tuple(unreadable))
 
     @override
     async def delete_wait(

@@ -34,12 +34,12 @@ _END: Final = re.compile(rb"\}([\t\n\r ]*)\Z")
 
 
 def encode(data: SessionData, stamp: bytes) -> bytes:
-    """The document. Raises ``InvalidInputError`` for data built around validation."""
+    """The document. Raises ``InvalidInputError`` for data built bypassing validation."""
     head = _codec.encode_head(data)
     try:
         context = orjson.dumps(data.context_json)
     except orjson.JSONEncodeError as error:
-        raise _codec.built_around_validation() from error
+        raise _codec.bypassed_validation() from error
     # An unknown field may hold an object with that name: a blank keeps it from being the first.
     return b"".join((head[:-1].replace(_TEXT, _SPACED_TEXT), _CONTEXT, context, b"}", stamp))
 

@@ -18,8 +18,8 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
-    Found,
     Keep,
+    Listing,
     Outcome,
     Queued,
     Registration,
@@ -184,13 +184,13 @@ class SqliteBackend(Backend):
         )
 
     @override
-    async def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         return await self._reading(
             lambda tables: tables.sessions.list_waits(owner), brief=False, single=True
         )
 
     @override
-    async def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         return await self._reading(
             lambda tables: tables.sessions.list_wait_records(owner), brief=False, single=True
         )

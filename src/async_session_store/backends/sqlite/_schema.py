@@ -51,7 +51,7 @@ def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
     connection.execute("BEGIN")
     version = _check(connection)
     connection.execute("COMMIT")
-    _switch_to_log(connection, settings.busy_timeout)
+    _enable_wal(connection, settings.busy_timeout)
     connection.execute(f"PRAGMA synchronous = {settings.synchronous}")
     if version < _VERSION:
         _migrate(connection)
@@ -105,7 +105,7 @@ def _tables_of(version: int) -> dict[str, list[object]]:
         return _tables(database)
 
 
-def _switch_to_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
+def _enable_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
     """Switch to a write-ahead log, for which SQLite itself does not wait."""
     give_up_at = time.monotonic() + busy_timeout
     while True:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from async_session_store import _codec, _random
-from async_session_store.abc import Found, Outcome, Registration, Unreadable
+from async_session_store.abc import Listing, Outcome, Registration, Unreadable
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import END, KeptRows
 from async_session_store.backends.sqlite._sql import (
@@ -262,16 +262,16 @@ class SessionTable:
         row = self.first_waiting(owner, scope_hashes)
         return None if row is None else self.record(row)
 
-    def list_waits(self, owner: Owner) -> Found[SessionKey]:
+    def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         columns = (*owner_columns(owner), self._clock.now())
         rows = self._execute(_KEYS_WAITING, columns).fetchall()
-        return Found(tuple(key for (stored,) in rows if (key := session_key(stored)) is not None))
+        return Listing(tuple(key for (stored,) in rows if (key := session_key(stored)) is not None))
 
-    def list_wait_records(self, owner: Owner) -> Found[SessionRecord]:
+    def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         columns = (*owner_columns(owner), self._clock.now())
         rows = map(as_row, self._execute(_SELECT_WAITING, columns).fetchall())
         found = [self.record(row) for row in rows if row is not None]
-        return Found(
+        return Listing(
             tuple(item for item in found if isinstance(item, SessionRecord)),
             tuple(item.key for item in found if isinstance(item, Unreadable)),
         )
