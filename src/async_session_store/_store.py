@@ -18,7 +18,7 @@ from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
-from async_session_store._claiming_expired import ExpiredRequest, claim_expired, held_on
+from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -816,7 +816,7 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(held_on, claim), give, self._renewer)
+        return WaitBlock(partial(with_fresh_lease, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
