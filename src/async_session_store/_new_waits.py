@@ -1,4 +1,4 @@
-"""A wait to register, and the checks before it is stored."""
+"""A wait to be registered, and the checks that it has to pass."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ __all__ = ["NewWait"]
 
 @dataclass(frozen=True, slots=True)
 class NewWait:
-    """The wait that follows a claim: the next question.
-
-    Attributes:
-        scope: Where the reply is expected.
-        data: The session. It must belong to the user whose wait was claimed.
-        ttl: As in ``register_wait``: None for the store's default.
-        session_key: The key of the session. The default is the key of the claimed session, or a
-            fresh one if a flow begins.
-        expired_ttl: As in ``register_wait``: None for the store's default, 0 for none.
-    """
+    """The wait that follows a claim: the next question."""
 
     scope: ReplyScope
+    """Where the reply is expected."""
     data: SessionData = field(repr=False)
+    """The session. It must belong to the user whose wait was claimed."""
     ttl: TimeToLive | None = None
+    """How long to wait for the reply, as in ``register_wait``. None for the store's default."""
     session_key: SessionKey | str | None = None
+    """The key of the session.
+
+    The default is the key of the claimed session, or a fresh one if a flow begins.
+    """
     expired_ttl: timedelta | float | None = None
+    """How long to keep the wait for a worker after its deadline, as in ``register_wait``.
+
+    None for the store's default, 0 for not at all.
+    """
 
 
 class WaitDefaults(NamedTuple):
-    """The settings that a store applies to each wait that it registers."""
+    """A store's settings for the waits that it registers."""
 
     ttl: int | None
-    """The time to live of a wait that is registered without one, in milliseconds."""
+    """Default time to live, in milliseconds."""
     expired_ttl: int | None
-    """How long such a wait is kept for a worker after its deadline, in milliseconds."""
+    """Default time for which an expired wait is kept for a worker, in milliseconds."""
     max_document_bytes: int
 
     def checked(
@@ -53,7 +55,7 @@ class WaitDefaults(NamedTuple):
         ttl: TimeToLive | None,
         expired_ttl: timedelta | float | None,
     ) -> StoredWait:
-        """Check a wait, and return it as a backend stores it. The owner is that of the data."""
+        """Check a wait and return it as a backend stores it. ``owner`` is the owner of ``data``."""
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(key)
         milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
@@ -64,7 +66,7 @@ class WaitDefaults(NamedTuple):
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds, kept)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
-        """Check the wait that follows a claim, and return it as a backend stores it (N1)."""
+        """Check the wait that follows a claim and return it as a backend stores it (N1)."""
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
         owner = _rules.check_following_wait(claim.owner, wait.data)

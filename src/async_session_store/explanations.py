@@ -1,4 +1,4 @@
-"""Why a look-up finds what it finds, for logs and support."""
+"""Explanations of what a look-up finds, for logs and support."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Explanation", "ScopeReport", "WaitStatus"]
 
 
 class WaitStatus(str, Enum):
-    """What a look-up meets at a scope."""
+    """What a look-up finds at a scope."""
 
     NOTHING = "nothing"
-    """No live wait: never registered, expired, moved, resumed or cleared."""
+    """No live wait. It was never registered, or it expired, moved, was resumed or was cleared."""
     LIVE = "live"
     """A live wait that nobody has claimed."""
     CLAIMED = "claimed"
@@ -28,23 +28,27 @@ class WaitStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What is at one scope, for one team or for none.
-
-    ``session_key`` is None if nothing waits there, ``expires_at`` if what waits has no deadline,
-    ``claimed_until`` if no claim is held. Both times are in UTC. A claim may be held where nothing
-    waits any more.
-    """
+    """The state of one scope, for one team or without a team."""
 
     scope: ReplyScope
+    """The scope."""
     team: TeamId | None
+    """The team, or None for no team."""
     status: WaitStatus
+    """What a look-up finds there."""
     session_key: SessionKey | None
+    """The key of the session that waits there, or None if no session waits."""
     expires_at: datetime | None
+    """The deadline of the wait, an aware ``datetime`` in UTC, or None if there is none."""
     claimed_until: datetime | None
+    """When the lease of the claim on the scope ends, in UTC, or None if no claim is held.
+
+    A claim may still be held after its wait is gone.
+    """
 
     def __str__(self) -> str:
-        """One line without a payload, a user, a conversation or a session key."""
-        parts = [f"{_named(self.scope)}, team {self.team or '-'}: {self.status.value}"]
+        """Return one line without a payload, a user, a conversation or a session key."""
+        parts = [f"{_field_names(self.scope)}, team {self.team or '-'}: {self.status.value}"]
         if self.claimed_until is not None:
             parts.append(f"claim held until {self.claimed_until.isoformat()}")
         if self.expires_at is not None:
@@ -54,27 +58,33 @@ class ScopeReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is at each scope that a look-up tries, from ``explain``.
+    """The state of each scope that a look-up tries. ``explain`` returns it.
 
-    ``reports`` has all scopes as they were given, for the team of the ``ctx``; and then, if it has
-    one, all of them again without a team. If ``same_user`` is False, the ``ctx`` has another user
-    than the one asked for: such a look-up finds nothing, and nothing was looked at.
+    ``str()`` of it is one line for a log, without a user, conversation, session key or payload.
     """
 
     reports: tuple[ScopeReport, ...]
+    """All scopes in the given order, for the team of the ``ctx``.
+
+    If the ``ctx`` has a team, all scopes follow again, without a team.
+    """
     same_user: bool = True
+    """False if the ``ctx`` names another user than ``user_id``.
+
+    Such a look-up finds nothing, and the storage was not asked (F4).
+    """
 
     def __str__(self) -> str:
-        """One line for a log, without a payload, a user, a conversation or a session key."""
+        """Return one line for a log, without a payload, a user, a conversation or a session key."""
         if not self.same_user:
             return "ctx has another user than user_id, so it finds nothing (F4)"
         return "; ".join(map(str, self.reports))
 
 
-def explained(
+def explain_states(
     owners: Iterable[Owner], scopes: Sequence[ReplyScope], states: Iterable[WaitState]
 ) -> Explanation:
-    """The explanation for states that come owner by owner, scope by scope."""
+    """Explain the states of scopes. They come owner by owner, and for each scope by scope."""
     places = [(owner, scope) for owner in owners for scope in scopes]
     reports = (
         _report(owner, scope, state) for (owner, scope), state in zip(places, states, strict=True)
@@ -82,8 +92,8 @@ def explained(
     return Explanation(tuple(reports))
 
 
-def explained_nothing(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanation:
-    """The explanation for a caller that asks for another user (F4)."""
+def explain_other_user(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanation:
+    """Explain a look-up of another user's waits, which finds nothing (F4)."""
     reports = (_report(calling, scope, WaitState()) for scope in scopes)
     return Explanation(tuple(reports), same_user=False)
 
@@ -102,7 +112,7 @@ def _status(state: WaitState) -> WaitStatus:
     return WaitStatus.LIVE if state.claimed_until is None else WaitStatus.CLAIMED
 
 
-def _named(scope: ReplyScope) -> str:
-    """Which fields a scope has: their values may be private."""
+def _field_names(scope: ReplyScope) -> str:
+    """Name the fields that a scope has, but not their values, which may be private."""
     fields = {"thread": scope.thread, "reply_to": scope.reply_to, "correlation": scope.correlation}
     return " + ".join(["conversation", *(name for name, value in fields.items() if value)])

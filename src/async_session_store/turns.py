@@ -1,4 +1,4 @@
-"""A turn: a message resumes the flow that waits for it, which asks its next question or ends."""
+"""Turns: a message resumes the flow that waits for it, and the flow asks again or ends."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Incoming(Protocol):
 
     @property
     def delivery_id(self) -> str | None:
-        """The id of the delivery: the same if the message is delivered again. None if unknown."""
+        """The id of the delivery, the same if the message is delivered again. None if unknown."""
         ...
 
     @property
     def text(self) -> str | None:
-        """What the user wrote."""
+        """What the user wrote or chose. None if there is neither, as in a photo."""
         ...
 
     def scopes(self) -> Sequence[ReplyScope]:
@@ -66,7 +66,7 @@ _NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
 
 
 def check_incoming(inbound: Incoming, error: AttributeError) -> None:
-    """Raise ``InvalidInputError`` if what was given as a message lacks an attribute."""
+    """Raise ``InvalidInputError`` if ``inbound`` is no message, because it lacks an attribute."""
     if error.obj is inbound and error.name in _NEEDED:
         raise InvalidInputError(
             "inbound: give a message that a function of async_session_store.channels returned, or "
@@ -84,13 +84,19 @@ class Turn(Generic[_I_co, _M]):
     nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
     Once the block has ended, these calls raise ``InvalidInputError``.
 
+    In annotations it is ``Turn[Inbound, Order]``, if ``Order`` is the type of the memory, and for
+    an expired turn ``Turn[None, Order]``.
+
     If nobody answered in time, :attr:`is_expired` is True, and there is no message. Then, without a
     call, the flow ends; and after :meth:`keep` the expired wait is handed out again.
+    """
 
-    Attributes:
-        flow: The flow that is resumed or begins.
-        node: The question that the message answers, or that nobody answered, as it was passed to
-            :meth:`ask`; None if the flow begins.
+    flow: FlowId
+    """The flow that is resumed or begins."""
+    node: str | None
+    """The question that the message answers, or that nobody answered. None if the flow begins.
+
+    It is the ``node`` that was passed to :meth:`ask`.
     """
 
     def __init__(
@@ -98,9 +104,9 @@ class Turn(Generic[_I_co, _M]):
     ) -> None:
         self._inbound = inbound
         self._scope = scope
-        self.flow: FlowId = plan.flow
+        self.flow = plan.flow
         record = claim.record
-        self.node: str | None = None if record is None else record.data.cursor.node_pointer
+        self.node = None if record is None else record.data.cursor.node_pointer
         self._claim = claim
         self._plan = plan
 
@@ -111,7 +117,10 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def text(self) -> str | None:
-        """What the user wrote, or the value of what they chose. None if there is neither."""
+        """What the user wrote, or the value of what they chose.
+
+        None if there is neither, as in a photo.
+        """
         return None if self._inbound is None else self._inbound.text
 
     @property
@@ -152,14 +161,17 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended, so that another worker may have taken over."""
+        """Whether the lease may have ended, so that another worker may have taken over.
+
+        Does not ask the storage, so check it often.
+        """
         return self._claim.lost
 
     @property
     def superseded(self) -> bool:
         """Whether the turn had no effect, because someone else cleared or replaced the wait.
 
-        Set when the block ends.
+        Set when the block ends (N2).
         """
         return self._plan.superseded
 
@@ -167,7 +179,7 @@ class Turn(Generic[_I_co, _M]):
     def is_overtaken(self) -> bool:
         """Whether the user has begun another flow where the expired one waited.
 
-        Then :meth:`ask` has no effect, and the block should let go without a word.
+        Then :meth:`ask` has no effect, and the block should send nothing (Q2).
         """
         return self._claim.is_overtaken
 
@@ -198,17 +210,17 @@ class Turn(Generic[_I_co, _M]):
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         _rules.expired_ttl("expired_ttl", expired_ttl)
-        self._plan.said = _Question(_rules.cursor(node), scope, ttl, expired_ttl)
+        self._plan.requested = _Question(_rules.cursor(node), scope, ttl, expired_ttl)
 
     def end(self) -> None:
         """End the flow, and remove its session."""
         self._plan.check_unsettled()
-        self._plan.said = None
+        self._plan.requested = None
 
     def keep(self) -> None:
         """Leave the question as it is, for the user to answer again. Do not save the memory."""
         self._plan.check_unsettled()
-        self._plan.said = KEEP
+        self._plan.requested = KEEP
 
 
 class _Question(NamedTuple):
@@ -231,9 +243,9 @@ class TurnSetting(NamedTuple, Generic[_M]):
 
 
 class TurnPlan(Plan, Generic[_M]):
-    """What a turn asked for, and the memory to save with its question."""
+    """The plan of a turn: whatever it requested last, and the memory to save with a question."""
 
-    __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "said")
+    __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "requested")
 
     def __init__(
         self, setting: TurnSetting[_M], user: UserId, record: SessionRecord | None
@@ -245,7 +257,7 @@ class TurnPlan(Plan, Generic[_M]):
         self._memory: object = None
         self._read_as: MemoryType[object] | None = None
         self.flow: FlowId = record.data.flow_id if record else cast("FlowId", setting.flow)
-        self.said: _Question | Keep | None = None
+        self.requested: _Question | Keep | None = None
 
     def own_memory(self) -> _M:
         """Return the memory of the flow that the turn was opened for."""
@@ -282,9 +294,9 @@ class TurnPlan(Plan, Generic[_M]):
 
     @override
     def then(self) -> NewWait | Keep | None:
-        if not isinstance(self.said, _Question):
-            return self.said
-        cursor, at, ttl, expired_ttl = self.said
+        if not isinstance(self.requested, _Question):
+            return self.requested
+        cursor, at, ttl, expired_ttl = self.requested
         ttl = self._setting.ttl if ttl is None else ttl
         return NewWait(at, self._data(cursor), ttl, expired_ttl=expired_ttl)
 
@@ -302,7 +314,7 @@ class TurnPlan(Plan, Generic[_M]):
         # Keep the fields that a newer peer wrote and we do not know.
         data = self._record.data
         context = data.context_json if self._read_as is None else self._written()
-        return _codec.moved_on(data, cursor, context)
+        return _codec.advanced(data, cursor, context)
 
     def _written(self) -> str:
         kind = cast("MemoryType[object]", self._read_as)
@@ -312,17 +324,17 @@ class TurnPlan(Plan, Generic[_M]):
 def begin_turn(
     setting: TurnSetting[_M], inbound: _I, user: UserId, scope: ReplyScope, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
-    """Return a block's turn for a claim, and the plan that it shares with the block."""
+    """Return a block's turn for a claim, and the plan that the two share."""
     plan = TurnPlan(setting, user, claim.record)
     if claim.record is not None:
-        plan.said = KEEP
+        plan.requested = KEEP
     return Turn(inbound, scope, claim, plan), plan
 
 
 def begin_expired_turn(
     ttl: TimeToLive | None, memory: MemoryType[_M], claim: WaitClaim
 ) -> tuple[Turn[None, _M], TurnPlan[_M]]:
-    """Return a block's turn for a claim on an expired wait, and the plan that it shares."""
+    """Return a block's turn for a claim on an expired wait, and the plan that the two share."""
     record = cast("SessionRecord", claim.record)
     ctx = record.data.tenant_ctx
     setting = TurnSetting(ctx, None, memory, ttl)

@@ -57,6 +57,7 @@ from async_session_store.backends.redis._url import client_from_url
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
+"""The namespace of a backend, and of a Rust process, for which none is chosen."""
 TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
 _MAX_IN_FLIGHT: Final = 128  # calls
@@ -79,7 +80,7 @@ class RedisBackend(Backend):
     Args:
         client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
             ``socket_timeout`` bounds every call; without one, 5 seconds do.
-        namespace: Stands before every key, with a colon after it.
+        namespace: The prefix of every key. A colon follows it.
     """
 
     asyncio_only = True
@@ -102,7 +103,7 @@ class RedisBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
-        """A backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
+        """Make a backend with a client of its own, by ``redis.asyncio.Redis.from_url``.
 
         Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.

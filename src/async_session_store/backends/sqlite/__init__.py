@@ -60,13 +60,13 @@ class SqliteBackend(Backend):
     A file that is created gets the mode 0600.
 
     Args:
-        path: The database file; its folder must exist. ``:memory:`` is a private database that
+        path: The database file. Its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
         synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
             their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
             writes then, but none when only the process dies.
         busy_timeout: How long to wait for another process's transaction, in seconds.
-        clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
+        clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
 
     asyncio_only = True
