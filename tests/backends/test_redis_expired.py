@@ -37,8 +37,8 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim, record_of, try_claim
-from async_session_store.testing.contract.expired_waits import (
+from async_session_store.testing.contract.claim_builders import claim, record_of, try_claim
+from async_session_store.testing.contract.expiry_builders import (
     claim_all,
     claim_one,
     expired,

@@ -51,7 +51,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import CALLS, GROWING, MORE_REGISTRATIONS, SHRINKING, Call
 from calls import claim as claim_if_free
 from clock import shorten_deadlines

@@ -38,7 +38,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import READS, Call
 from redis_server import RedisServer
 from rust_peers import RustPeer

@@ -27,7 +27,7 @@ from async_session_store import (
 )
 from async_session_store.backends.redis import RedisBackend, _turns
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, listed, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from loops import eventually
 from redis_server import RedisServer
 from rust_peers import RustPeer

@@ -35,7 +35,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from clock import Clock
 
 

@@ -24,7 +24,7 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]

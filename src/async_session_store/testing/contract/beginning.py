@@ -1,4 +1,4 @@
-"""Section 7, N3: a flow begins where nothing waits."""
+"""N3: a flow begins where nothing waits."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -38,20 +38,9 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim, try_claim
-from async_session_store.testing.contract.following import THENS, ask
+from async_session_store.testing.contract.claim_builders import begin, claim, try_claim
 from async_session_store.testing.contract.hooks import Hooks
-
-
-async def begin(store: AsyncSessionStore, *scopes: ReplyScope, **options: Any) -> WaitClaim:
-    """Claim the first of the scopes, where nothing waits."""
-    claimed = await store.claim_wait(
-        CTX, "u1", scopes or A, begin_at=(scopes or (A,))[0], **options
-    )
-    assert claimed is not None
-    assert claimed.is_new
-    assert claimed.record is None
-    return claimed
+from async_session_store.testing.contract.next_waits import THENS, ask
 
 
 class Beginning(Hooks):
@@ -253,8 +242,6 @@ class Beginning(Hooks):
     ) -> None:
         async with self.refused(backend, InvalidInputError, "begin_at"):
             await store.claim_wait(CTX, "u1", A, begin_at="a")  # type: ignore[arg-type]
-
-    # --- In a block ---------------------------------------------------------------------------
 
     async def test_n3_a_block_begins_a_flow(
         self, backend: Backend, store: AsyncSessionStore

@@ -1,11 +1,9 @@
-"""Section 8, R3: a cancelled call happens wholly or not at all."""
+"""R3: a cancelled call happens wholly or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import anyio
 import pytest
@@ -24,6 +22,7 @@ from async_session_store.testing.contract.builders import (
     A,
     B,
     C,
+    Call,
     clear,
     context_of,
     data,
@@ -32,16 +31,11 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
-from async_session_store.testing.contract.expired_waits import claim_all, claim_one, expired, keep
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
+from async_session_store.testing.contract.expiry_builders import claim_all, claim_one, expired, keep
 from async_session_store.testing.contract.hooks import Hooks
-from async_session_store.testing.contract.taking_turns import Message, Order, toppings
-
-Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
-State = tuple[object, ...]
-
-TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""After how many turns of the event loop a call is cancelled."""
+from async_session_store.testing.contract.races import TURNS, cancel_after, state_of, two_waits
+from async_session_store.testing.contract.turn_builders import Message, Order, toppings
 
 
 async def resume(store: AsyncSessionStore) -> None:
@@ -111,30 +105,6 @@ async def ask_again(store: AsyncSessionStore) -> None:
             await checkpoint()
             turn.ask("again", ttl=600)
         break
-
-
-async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(call)
-        for _ in range(turns):
-            await checkpoint()
-        tasks.cancel_scope.cancel()
-
-
-async def two_waits(store: AsyncSessionStore) -> None:
-    await register(store, "k1", A, "old")
-    await register(store, "k2", B, "old")
-
-
-async def state_of(store: AsyncSessionStore) -> State:
-    records = [await store.get_record(key) for key in ("k1", "k2", "k3")]
-    return (
-        await find(store, A),
-        await find(store, B),
-        await listed(store),
-        [None if record is None else record.data.context_json for record in records],
-        [record is not None and record.expires_at is not None for record in records],
-    )
 
 
 class Cancellation(Hooks):

@@ -20,21 +20,18 @@ from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
+    BlockError,
     context_of,
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 SHORT_LEASE = 0.3
-
-
-class _BlockError(Exception):
-    """What a block raises."""
 
 
 class CancelledBlocks(Hooks):
@@ -75,13 +72,13 @@ class CancelledBlocks(Hooks):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
-        with anyio.fail_after(10), pytest.raises(_BlockError):
+        with anyio.fail_after(10), pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
                 await self.advance(backend, 1)
                 try:
                     await anyio.sleep(60)
                 finally:
-                    raise _BlockError
+                    raise BlockError
         assert await find(store, A) == "k"
 
     async def test_k4_a_lost_lease_cancels_the_tasks_of_the_block(
@@ -93,7 +90,7 @@ class CancelledBlocks(Hooks):
             try:
                 await anyio.sleep(60)
             finally:
-                raise _BlockError
+                raise BlockError
 
         with anyio.fail_after(10), pytest.raises(ClaimLostError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
@@ -108,7 +105,7 @@ class CancelledBlocks(Hooks):
                     tasks.start_soon(fail_when_cancelled)
                     tasks.start_soon(anyio.sleep, 60)
                     await anyio.sleep(60)
-        assert caught.group_contains(_BlockError)
+        assert caught.group_contains(BlockError)
         assert await find(store, A) == "k"
 
     async def test_k4_a_block_that_is_cancelled_releases_the_wait(
@@ -136,13 +133,13 @@ class CancelledBlocks(Hooks):
 
         async def fail() -> None:
             await entered.wait()
-            raise _BlockError
+            raise BlockError
 
         with pytest.raises(ExceptionGroup) as caught:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(resume)
                 tasks.start_soon(fail)
-        assert [type(error) for error in caught.value.exceptions] == [_BlockError]
+        assert [type(error) for error in caught.value.exceptions] == [BlockError]
         assert await find(store, A) == "k"
         assert not await is_claimed(store, A)
 

@@ -14,14 +14,9 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, C, clear, ctx, register
-from async_session_store.testing.contract.claims import (
-    A_DAY,
-    claim,
-    race_to_claim,
-    record_of,
-    try_claim,
-)
+from async_session_store.testing.contract.claim_builders import A_DAY, claim, record_of, try_claim
 from async_session_store.testing.contract.hooks import Hooks
+from async_session_store.testing.contract.races import race_to_claim
 
 
 class Deliveries(Hooks):

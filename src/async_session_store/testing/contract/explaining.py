@@ -27,7 +27,7 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from async_session_store.testing.contract.hooks import Hooks
 
 TEAM = ctx(team="blue")

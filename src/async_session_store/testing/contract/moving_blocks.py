@@ -20,18 +20,14 @@ from async_session_store import (
     SessionStoreError,
 )
 from async_session_store.abc import Backend
-from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.builders import CTX, A, BlockError, find, register
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
 
 SHORT_LEASE = 0.3
 RENEWED_LEASE = 0.9  # a busy machine may be late
 
 _T = TypeVar("_T")
-
-
-class _BlockError(Exception):
-    """The error that a block raises."""
 
 
 async def in_a_task(call: Callable[[], Awaitable[_T]]) -> _T:
@@ -68,7 +64,7 @@ async def answer(
         await checkpoint()
         yield "more"
         if fail:
-            raise _BlockError
+            raise BlockError
 
 
 class MovingBlocks(Hooks):
@@ -107,7 +103,7 @@ class MovingBlocks(Hooks):
         steps = answer(store, delivery_id="event", fail=True)
         for _ in range(2):
             await in_a_task(steps.__anext__)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             await in_a_task(steps.__anext__)
         assert await find(store, A) == "k"
         assert await (await claim(store, A, delivery_id="event")).complete()
@@ -171,9 +167,9 @@ class MovingBlocks(Hooks):
                 yield record
 
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with resumed():
-                raise _BlockError
+                raise BlockError
         assert not await is_claimed(store, A)
         with anyio.fail_after(10), pytest.raises(ClaimLostError):
             async with resumed():

@@ -23,6 +23,7 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
+    BlockError,
     C,
     clear,
     context_of,
@@ -31,7 +32,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
 
 if sys.version_info < (3, 11):
@@ -40,17 +41,13 @@ if sys.version_info < (3, 11):
 SHORT_LEASE = 0.6
 
 
-class _BlockError(Exception):
-    """What a block raises."""
-
-
 class _BlockEnd(BaseException):
     """What a block raises that is no ``Exception``."""
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
-    "an exception": lambda: _BlockError("text"),
-    "a group": lambda: ExceptionGroup("group", [_BlockError(), ValueError()]),
+    "an exception": lambda: BlockError("text"),
+    "a group": lambda: ExceptionGroup("group", [BlockError(), ValueError()]),
     "a group of a group": lambda: BaseExceptionGroup("", [ExceptionGroup("", [ValueError()])]),
     "no exception": lambda: _BlockEnd("text"),
     "an interrupt": KeyboardInterrupt,
@@ -87,10 +84,10 @@ class Resuming(Hooks):
             await register(store, "k", A)
             assert not await is_claimed(store, A)
         assert await find(store, A) == "k"
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", B, delivery_id="event") as record:
                 assert record is None
-                raise _BlockError
+                raise BlockError
         await clear(store, A)
         assert await self.leftovers(backend) == []
 
@@ -138,10 +135,10 @@ class Resuming(Hooks):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A):
                 await self.advance(backend, 31)
-                raise _BlockError
+                raise BlockError
         assert await find(store, A) == "k"
 
     async def test_k4_blocks_may_be_nested(
@@ -165,9 +162,9 @@ class Resuming(Hooks):
         await register(store, "k1", A)
         await register(store, "k2", B)
         async with store.resume_wait(CTX, "u1", A):
-            with pytest.raises(_BlockError):
+            with pytest.raises(BlockError):
                 async with store.resume_wait(CTX, "u1", B):
-                    raise _BlockError
+                    raise BlockError
             assert await is_claimed(store, A)
             assert not await is_claimed(store, B)
         assert await listed(store) == ["k2"]
@@ -202,9 +199,9 @@ class Resuming(Hooks):
 
     async def test_k4_it_is_not_renewed_after_the_block(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                raise _BlockError
+                raise BlockError
         held = await claim(store, A, lease=SHORT_LEASE)
         await anyio.sleep(1.2 * SHORT_LEASE)
         with pytest.raises(ClaimLostError):

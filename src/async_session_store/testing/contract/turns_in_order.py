@@ -17,9 +17,9 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, C, clear, find, register
-from async_session_store.testing.contract.claims import claim, try_claim
-from async_session_store.testing.contract.following import ask
+from async_session_store.testing.contract.claim_builders import claim, try_claim
 from async_session_store.testing.contract.hooks import Hooks
+from async_session_store.testing.contract.next_waits import ask
 
 ARRIVAL = 0.08
 """Seconds between callers: by then the storage has given a caller its place."""
