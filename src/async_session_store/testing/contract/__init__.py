@@ -1,4 +1,8 @@
-"""One class of tests for each section of the contract, and the two suites that they make up."""
+"""A class of tests for each theme of the guarantees, and the two suites that they make up.
+
+Each module's docstring opens with the ids of the guarantees that it holds. Modules of tests import
+only the hooks and the builders, never each other.
+"""
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.beginning import Beginning
@@ -92,12 +96,12 @@ class BackendSuite(
 ):
     """What every backend must do.
 
-    A subclass gives a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
+    A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
 
 
 class SharedStorageSuite(BackendSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
-    """What a backend must do whose storage outlives and is shared by store objects.
+    """What a backend must do whose storage outlives store objects, and is shared by them.
 
-    A subclass gives :meth:`peer` and :meth:`overwrite` besides.
+    A subclass provides :meth:`peer` and :meth:`overwrite` as well.
     """

@@ -97,7 +97,7 @@ class Beginning(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n3_released_it_leaves_nothing(
+    async def test_n3_a_released_claim_leaves_nothing(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         held = await begin(store, delivery_id="event")
@@ -116,7 +116,7 @@ class Beginning(Hooks):
         assert await (await begin(store, delivery_id="event")).complete(ask(context="second"))
         assert await listed(store) != []
 
-    async def test_n3_what_waits_is_resumed_instead(self, store: AsyncSessionStore) -> None:
+    async def test_n3_a_live_wait_is_resumed_instead(self, store: AsyncSessionStore) -> None:
         await register(store, "k", B, "state")
         held = await store.claim_wait(CTX, "u1", [A, B], begin_at=A)
         assert held is not None
@@ -125,7 +125,7 @@ class Beginning(Hooks):
         assert held.record.key == "k"
         assert await held.complete()
 
-    async def test_n3_an_expired_wait_is_no_wait(
+    async def test_n3_an_expired_wait_does_not_count(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
@@ -194,7 +194,7 @@ class Beginning(Hooks):
 
     @pytest.mark.parametrize("then", THENS.values(), ids=THENS.keys())
     @pytest.mark.parametrize("gone", [False, True], ids=["there", "cleared"])
-    async def test_n2_n3_who_registered_meanwhile_stays(
+    async def test_n2_n3_a_wait_registered_in_between_stays(
         self, store: AsyncSessionStore, then: Callable[[], Any], *, gone: bool
     ) -> None:
         held = await begin(store)
@@ -205,7 +205,7 @@ class Beginning(Hooks):
         assert await find(store, A) == (None if gone else "k")
         assert await listed(store) == ([] if gone else ["k"])
 
-    async def test_n3_begin_at_is_looked_at_even_if_it_is_none_of_the_scopes(
+    async def test_n3_begin_at_counts_even_if_it_is_not_one_of_the_scopes(
         self, store: AsyncSessionStore
     ) -> None:
         held = await store.claim_wait(CTX, "u1", [B, C], begin_at=A, delivery_id="event")
@@ -219,7 +219,7 @@ class Beginning(Hooks):
         assert held.record is not None
         assert held.record.key == "k"
 
-    async def test_n3_f7_each_owner_begins_alone(self, store: AsyncSessionStore) -> None:
+    async def test_n3_f7_owners_begin_independently(self, store: AsyncSessionStore) -> None:
         held = [await begin(store)]
         for other in (ctx("u2"), ctx(tenant="other"), ctx(team="t"), ctx(env="dev")):
             claimed = await store.claim_wait(other, other.owner.user or "", A, begin_at=A)
@@ -260,7 +260,7 @@ class Beginning(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n3_a_block_that_says_nothing_leaves_nothing(
+    async def test_n3_a_block_that_registers_nothing_leaves_nothing(
         self, store: AsyncSessionStore
     ) -> None:
         async with store.resume_wait(CTX, "u1", A, begin_at=A, delivery_id="event") as wait:
@@ -280,7 +280,7 @@ class Beginning(Hooks):
         assert await self.leftovers(backend) == []
         await (await begin(store, delivery_id="event")).release()
 
-    async def test_n3_a_begun_block_is_renewed(
+    async def test_n3_the_claim_of_a_block_that_begins_a_flow_is_renewed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with store.resume_wait(CTX, "u1", A, begin_at=A, lease=1.2) as wait:

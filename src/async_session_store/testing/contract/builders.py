@@ -1,4 +1,4 @@
-"""Contexts, data and scopes, and the common calls with the arguments that rarely matter."""
+"""Contexts, data and scopes, and the common calls with defaults for what rarely matters."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ from async_session_store import (
     TimeToLive,
 )
 
+Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
+
 A: Final = ReplyScope(conversation="a")
-
-
 B: Final = ReplyScope(conversation="b")
-
-
 C: Final = ReplyScope(conversation="c")
 
 
@@ -39,10 +37,8 @@ def ctx(
 
 
 CTX: Final = ctx()
-
-
 SERVICE: Final = ctx(None)
-"""A context without a user."""
+"""The context of a service: it has no user."""
 
 
 def data(context: str = "{}", *, of: TenantCtx = CTX) -> SessionData:
@@ -78,7 +74,7 @@ EVERYTHING = SessionData(
     cursor=SessionCursor(node_pointer="ask", wait_reason="reply", outbox_marker="o"),
     context_json='{"step": 1}',
 )
-
+"""Data with a value in every field."""
 
 UNKNOWN: dict[str, Any] = {
     "null": None,
@@ -88,9 +84,11 @@ UNKNOWN: dict[str, Any] = {
     "empty list": [],
     "deep": json.loads("[" * 100 + "]" * 100),
 }
+"""The value of a field that the library does not know."""
 
 
 def with_unknown_fields() -> SessionData:
+    """Return data that has an unknown field in each of its parts, as a newer peer writes it."""
     document = EVERYTHING.model_dump(mode="json")
     ctx = document["tenant_ctx"]
     for part in (document, ctx, ctx["deadline"], ctx["impersonation"], document["cursor"]):
@@ -100,9 +98,6 @@ def with_unknown_fields() -> SessionData:
 
 def with_context(old: SessionData, context: str) -> SessionData:
     return old.model_copy(update={"context_json": context})
-
-
-Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
 
 
 async def register(
@@ -152,7 +147,7 @@ async def clear(
 async def find_by_user(
     store: AsyncSessionStore, user: str = "u1", *, by: TenantCtx = CTX
 ) -> tuple[SessionKey, SessionData] | None:
-    """Call the deprecated method, and check that it says so."""
+    """Call the deprecated method, and check that it warns."""
     with pytest.warns(DeprecationWarning, match="find_wait_by_scope"):
         return await store.find_by_user(by, user)  # type: ignore[deprecated]  # pyright: ignore[reportDeprecated]
 
@@ -175,7 +170,7 @@ async def expires_at(store: AsyncSessionStore, key: str) -> datetime | None:
 
 
 class BlockError(Exception):
-    """What a block raises."""
+    """The error that the block of a test raises."""
 
 
 STRANGERS = {
@@ -190,13 +185,14 @@ stranger_contexts: pytest.MarkDecorator = pytest.mark.parametrize(
 
 
 async def assert_waits_untouched(store: AsyncSessionStore) -> None:
+    """Check that the wait ``k`` at ``A``, with the context ``mine``, is as it was registered."""
     assert await find(store, A) == "k"
     assert await listed(store) == ["k"]
     assert await context_of(store, "k") == "mine"
 
 
 async def assert_gone(store: AsyncSessionStore, key: str, at: ReplyScope) -> None:
-    """Check all that reads, and all that must fail, on what is gone."""
+    """Check that no read finds the session, and that each write of it is refused."""
     assert await store.get_session(key) is None
     assert await store.get_session(key, ctx=CTX) is None
     assert await store.get_record(key) is None

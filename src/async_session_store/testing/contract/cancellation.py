@@ -84,7 +84,7 @@ WRITES: dict[str, Call] = {
 
 
 async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
-    """Claim a wait, and release it at once if that was not cancelled."""
+    """Claim a wait. If the call was not cancelled, release the claim at once."""
     claimed = await try_claim(store, *scopes)
     if claimed is not None:
         with anyio.CancelScope(shield=True):
@@ -92,14 +92,14 @@ async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
 
 
 async def give_back_expired(store: AsyncSessionStore) -> None:
-    """Claim expired waits, and release them at once if that was not cancelled."""
+    """Claim expired waits. If the call was not cancelled, release the claims at once."""
     for claimed in await claim_all(store):
         with anyio.CancelScope(shield=True):
             await claimed.release()
 
 
 async def ask_again(store: AsyncSessionStore) -> None:
-    """Take the turn of a user who did not answer."""
+    """Take the turn on an expired wait, and ask again."""
     async for claimed in store.expired_waits(poll=0.01):
         async with store.expired_turn(claimed, memory=Order) as turn:
             await checkpoint()
@@ -136,7 +136,7 @@ class Cancellation(Hooks):
             assert await state_of(store) == state
         await store.ping()
 
-    async def test_r3_a_call_that_is_cancelled_before_it_starts(
+    async def test_r3_a_call_may_be_cancelled_before_it_starts(
         self, store: AsyncSessionStore
     ) -> None:
         await two_waits(store)
@@ -174,7 +174,9 @@ class Cancellation(Hooks):
             assert await clear(store, A)
             assert await store.clear_waits_for_user(CTX, "u1") == 1
 
-    async def test_r3_cancelled_in_the_midst_of_many(self, store: AsyncSessionStore) -> None:
+    async def test_r3_some_of_many_concurrent_calls_may_be_cancelled(
+        self, store: AsyncSessionStore
+    ) -> None:
         outcomes: list[str | None] = []
 
         async def task(number: int) -> None:
@@ -201,7 +203,9 @@ class Cancellation(Hooks):
         await clear(store, A)
         assert await self.leftovers(backend) == []
 
-    async def test_r3_k1_a_cancelled_wait_for_a_turn(self, store: AsyncSessionStore) -> None:
+    async def test_r3_k1_a_caller_cancelled_in_the_queue_holds_no_claim(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         for turns in TURNS:
             held = await claim(store, A)
@@ -242,7 +246,7 @@ class Cancellation(Hooks):
             await cancel_after(turns, lambda: give_back_expired(store))
             assert sorted(await expired(store)) == ["k1", "k2"]
 
-    async def test_r3_q5_the_turn_of_an_expired_wait_is_taken_wholly_or_not_at_all(
+    async def test_r3_q5_the_turn_of_an_expired_wait_happens_wholly_or_not_at_all(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for turns in range(40):
@@ -276,7 +280,9 @@ class Cancellation(Hooks):
             assert await toppings(store) == ["hi"]
             assert await store.clear_waits_for_user(CTX, "u1") == 1
 
-    async def test_r3_n4_a_cancelled_place_in_the_queue(self, store: AsyncSessionStore) -> None:
+    async def test_r3_n4_a_turn_cancelled_in_the_queue_holds_nobody_up(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A, "{}")
         for turns in TURNS:
             held = await claim(store, A)

@@ -1,4 +1,4 @@
-"""Section 6, K4: blocks that are cancelled, by a lost lease or from outside."""
+"""K4, R3: blocks that are cancelled, by a lost lease or from outside."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -35,7 +35,7 @@ SHORT_LEASE = 0.3
 
 
 class CancelledBlocks(Hooks):
-    """K4, R3: ``resume_wait`` and cancellation, which async callers have."""
+    """K4, R3: ``resume_wait`` and cancellation, which only async callers know."""
 
     async def test_k4_a_lost_lease_cancels_the_block(
         self, backend: Backend, store: AsyncSessionStore
@@ -47,7 +47,7 @@ class CancelledBlocks(Hooks):
                 await self.advance(backend, 1)
                 others.append(await claim(store, A))
                 await anyio.sleep(60)
-                pytest.fail("it went on")
+                pytest.fail("the block went on")
         assert await context_of(store, "k") == "state"
         assert await is_claimed(store, A)
         assert await others[0].complete()
@@ -68,7 +68,7 @@ class CancelledBlocks(Hooks):
         assert await find(store, A) == "k"
         assert not await is_claimed(store, A)
 
-    async def test_k4_what_a_cancelled_block_raises_comes_out(
+    async def test_k4_an_error_raised_by_a_cancelled_block_comes_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -144,7 +144,7 @@ class CancelledBlocks(Hooks):
         assert not await is_claimed(store, A)
 
     @pytest.mark.parametrize("turns", range(25))
-    async def test_k4_r3_cancelled_after_any_number_of_turns(
+    async def test_k4_r3_a_block_may_be_cancelled_after_any_number_of_loop_turns(
         self, backend: Backend, store: AsyncSessionStore, turns: int
     ) -> None:
         await register(store, "k", A)
@@ -167,7 +167,7 @@ class CancelledBlocks(Hooks):
             assert await (await claim(store, A)).complete()
         assert await self.leftovers(backend) == []
 
-    async def test_k4_a_cancellation_that_the_block_catches_is_not_forgotten(
+    async def test_k4_a_cancellation_that_the_block_catches_still_counts(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -176,6 +176,6 @@ class CancelledBlocks(Hooks):
                 with suppress(anyio.get_cancelled_exc_class()):
                     await anyio.sleep(60)
             await checkpoint()
-            pytest.fail("it went on")
+            pytest.fail("the block went on")
         assert scope.cancelled_caught
         assert await find(store, A) is None or not await is_claimed(store, A)

@@ -1,4 +1,4 @@
-"""Claims, and what may happen to a wait while it is claimed."""
+"""Calls that claim, and what others may do to a wait while it is claimed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from async_session_store.testing.contract.builders import (
     register_if_absent,
 )
 
+Use = Callable[[WaitClaim], Coroutine[Any, Any, object]]
+
 A_DAY = 24 * 60 * 60.0
+"""Seconds."""
 
 
 async def try_claim(
@@ -57,7 +60,7 @@ async def claim(
     delivery_id: str | None = None,
     dedupe_ttl: float = A_DAY,
 ) -> WaitClaim:
-    """Claim a wait that is there and that nobody else has claimed."""
+    """Claim a live wait that nobody else holds a claim on."""
     claimed = await try_claim(
         store, *scopes, lease=lease, wait=wait, delivery_id=delivery_id, dedupe_ttl=dedupe_ttl
     )
@@ -66,13 +69,13 @@ async def claim(
 
 
 def record_of(claimed: WaitClaim) -> SessionRecord:
-    """Give the record of a claim on a wait."""
+    """Return the record of a claim on a wait."""
     assert claimed.record is not None
     return claimed.record
 
 
 async def is_claimed(store: AsyncSessionStore, scope: ReplyScope) -> bool:
-    """Whether a claim is held on the scope, where a wait must be live."""
+    """Return whether a claim is held on the scope. A wait must be live there."""
     try:
         claimed = await claim(store, scope)
     except WaitClaimedError:
@@ -82,7 +85,7 @@ async def is_claimed(store: AsyncSessionStore, scope: ReplyScope) -> bool:
 
 
 async def begin(store: AsyncSessionStore, *scopes: ReplyScope, **options: Any) -> WaitClaim:
-    """Claim the first of the scopes, where nothing waits."""
+    """Claim the first of the scopes for a flow that begins: nothing waits at any of them."""
     claimed = await store.claim_wait(
         CTX, "u1", scopes or A, begin_at=(scopes or (A,))[0], **options
     )
@@ -93,7 +96,7 @@ async def begin(store: AsyncSessionStore, *scopes: ReplyScope, **options: Any) -
 
 
 async def seen(store: AsyncSessionStore) -> tuple[object, ...]:
-    """Give all that a user can see."""
+    """Return everything that a user can see of the waits in these tests."""
     return (
         [await find(store, scope) for scope in (A, B, C)],
         await store.list_wait_records(CTX, "u1"),
@@ -129,16 +132,11 @@ CHANGES: dict[str, tuple[Call, str | None]] = {
     "removed": (lambda store: store.remove_session("k"), None),
     "removed and registered": (remove_and_register, "k"),
 }
-"""What can become of a wait while it is claimed, and which session waits at the scope then."""
-
+"""What others may do to the claimed wait, and the key of the session that then waits there."""
 
 changes: pytest.MarkDecorator = pytest.mark.parametrize(
     ("change", "waiting"), CHANGES.values(), ids=CHANGES.keys()
 )
-
-
-Use = Callable[[WaitClaim], Coroutine[Any, Any, object]]
-
 
 USES: dict[str, Use] = {
     "complete": lambda claimed: claimed.complete(),
@@ -146,6 +144,5 @@ USES: dict[str, Use] = {
     "renew": lambda claimed: claimed.renew(),
     "renew for longer": lambda claimed: claimed.renew(600),
 }
-
 
 uses: pytest.MarkDecorator = pytest.mark.parametrize("use", USES.values(), ids=USES.keys())

@@ -1,4 +1,4 @@
-"""K3: a claim is on the very wait that was claimed, not on its scope or key."""
+"""K3: what becomes of the claimed wait, which has an identity besides its scope and key."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ClaimedWaits(Hooks):
         await clear(store, B)
         assert await self.leftovers(backend) == []
 
-    async def test_k3_a_program_that_seeds_pythons_randomness_repeats_no_identity(
+    async def test_k3_seeding_pythons_random_repeats_no_identity(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "another", B)
@@ -66,7 +66,7 @@ class ClaimedWaits(Hooks):
         assert await find(store, A) == "k2"
 
     @changes
-    async def test_k3_what_became_of_it_meanwhile_stays(
+    async def test_k3_changes_made_during_the_claim_stay(
         self, backend: Backend, store: AsyncSessionStore, change: Call, waiting: str | None
     ) -> None:
         await register(store, "k", A, ttl=600)
@@ -84,7 +84,7 @@ class ClaimedWaits(Hooks):
         assert await self.leftovers(backend) == []
 
     @changes
-    async def test_k3_a_wait_registered_meanwhile_can_be_claimed_after_the_end_of_the_claim(
+    async def test_k3_a_wait_registered_during_the_claim_can_be_claimed_after_it(
         self, store: AsyncSessionStore, change: Call, waiting: str | None
     ) -> None:
         for end in ("complete", "release"):
@@ -119,7 +119,7 @@ class ClaimedWaits(Hooks):
             await stale.complete()
         assert await after.complete() is True
 
-    async def test_k3_a_wait_that_expired_meanwhile(
+    async def test_k3_a_claimed_wait_may_expire(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=10)
@@ -148,7 +148,7 @@ class ClaimedWaits(Hooks):
         assert await claimed.complete() is True
         assert await self.leftovers(backend) == []
 
-    async def test_k3_what_was_done_before_it_was_claimed_does_not_matter(
+    async def test_k3_changes_made_before_the_claim_do_not_matter(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

@@ -77,7 +77,7 @@ class ClaimingExpired(Hooks):
                 tasks.start_soon(worker)
         assert sorted(claimed) == [f"k{number}" for number in range(10)]
 
-    async def test_q2_completed_it_is_gone(
+    async def test_q2_a_completed_expired_wait_is_gone(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -108,7 +108,7 @@ class ClaimingExpired(Hooks):
         assert await claim_all(store) == []
 
     @pytest.mark.parametrize("when", ["before", "after"])
-    async def test_q2_n2_it_does_not_ask_where_another_flow_waits_by_now(
+    async def test_q2_n2_no_new_wait_replaces_another_flow(
         self, backend: Backend, store: AsyncSessionStore, when: str
     ) -> None:
         await keep(store, "k", A)
@@ -123,11 +123,11 @@ class ClaimingExpired(Hooks):
         assert await find(store, A) == "k2"
         assert await listed(store) == ["k2"]
         assert await context_of(store, "k2") == "theirs"
-        assert await claim_all(store) == []  # it would be handed out for ever
+        assert await claim_all(store) == []  # else it would be handed out for ever
         await self.advance(backend, 100_000)
         assert await find(store, A) == "k2"
 
-    async def test_q2_it_is_let_go_of_even_where_another_flow_waits_by_now(
+    async def test_q2_it_can_be_completed_where_another_flow_waits(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -139,7 +139,7 @@ class ClaimingExpired(Hooks):
         assert await find(store, A) == "k3"
         assert await claim_all(store) == []
 
-    async def test_q2_kept_it_is_handed_out_again(
+    async def test_q2_a_kept_one_is_handed_out_again(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -149,7 +149,7 @@ class ClaimingExpired(Hooks):
         assert await (await claim_one(store)).complete() is True
 
     @pytest.mark.parametrize("how", ["released", "kept"])
-    async def test_q2_given_back_it_comes_after_what_was_due_before(
+    async def test_q2_one_given_back_comes_after_those_due_before(
         self, backend: Backend, store: AsyncSessionStore, how: str
     ) -> None:
         for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 30)):
@@ -162,7 +162,7 @@ class ClaimingExpired(Hooks):
             await first.complete(KEEP)
         assert keys_of(await claim_all(store)) == ["k2", "k3", "k1"]
 
-    async def test_q2_given_back_it_comes_after_what_fell_due_meanwhile(
+    async def test_q2_one_given_back_comes_after_those_that_fell_due_meanwhile(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k1", A, ttl=10)
@@ -173,7 +173,7 @@ class ClaimingExpired(Hooks):
         await first.release()
         assert keys_of(await claim_all(store)) == ["k2", "k1"]
 
-    async def test_q2_t3_touched_it_falls_due_later(
+    async def test_q2_t3_a_touched_wait_falls_due_later(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 40)):
@@ -182,7 +182,7 @@ class ClaimingExpired(Hooks):
         await self.advance(backend, 61)
         assert keys_of(await claim_all(store)) == ["k2", "k1", "k3"]
 
-    async def test_q2_k2_a_worker_that_dies_gives_it_back(
+    async def test_q2_k2_the_wait_of_a_dead_worker_is_handed_out_again(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -199,7 +199,9 @@ class ClaimingExpired(Hooks):
         assert await find(store, A) is None
         assert await held.complete() is True
 
-    async def test_q2_k2_it_is_renewed(self, backend: Backend, store: AsyncSessionStore) -> None:
+    async def test_q2_k2_the_claim_can_be_renewed(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
         await keep(store, "k", A)
         await self.advance(backend, 61)
         held = await claim_one(store, lease=10)
@@ -232,7 +234,7 @@ class ClaimingExpired(Hooks):
             await held.complete(NewWait(A, data("again")))
         assert new == [False]
 
-    async def test_q2_k1_where_a_claim_is_held_it_is_left_out(
+    async def test_q2_k1_it_is_left_out_where_a_claim_is_held(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -245,7 +247,7 @@ class ClaimingExpired(Hooks):
         assert sorted(await expired(store)) == ["k", "k2"]
         assert await find(store, A) == "k3"
 
-    async def test_q2_n4_where_callers_wait_for_their_turn_it_is_left_out(
+    async def test_q2_n4_it_is_left_out_where_callers_wait_for_their_turn(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -283,7 +285,7 @@ class ClaimingExpired(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_q2_the_claim_may_outlast_the_time_it_is_kept(
+    async def test_q2_a_claim_may_outlast_the_expired_ttl(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, ttl=10, expired_ttl=10)
@@ -294,20 +296,20 @@ class ClaimingExpired(Hooks):
         assert await find(store, A) == "k"
 
     @pytest.mark.parametrize("limit", [0, -1, 1001, 1.0, True, "1", None])
-    async def test_q2_a_limit_that_is_none_is_refused(
+    async def test_q2_an_invalid_limit_is_refused(
         self, store: AsyncSessionStore, limit: Any
     ) -> None:
         with pytest.raises(InvalidInputError, match="limit"):
             await store.claim_expired(limit=limit)
 
     @pytest.mark.parametrize("lease", [0, -1, math.nan, NEVER, None, "1"])
-    async def test_q2_k2_a_lease_that_is_none_is_refused(
+    async def test_q2_k2_an_invalid_lease_is_refused(
         self, store: AsyncSessionStore, lease: Any
     ) -> None:
         with pytest.raises(InvalidInputError, match="lease"):
             await store.claim_expired(lease=lease)
 
-    async def test_q2_clearing_a_scope_that_waits_again_ends_both(
+    async def test_q2_clearing_a_scope_ends_its_live_and_its_expired_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)

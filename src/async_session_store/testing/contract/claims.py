@@ -1,4 +1,4 @@
-"""K1, K5: one worker at a time claims a wait."""
+"""K1, K5: at most one claim is held on a scope, and it hinders no other call."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ async def ask_again(held: WaitClaim, store: AsyncSessionStore) -> None:
 
 
 class Claims(Hooks):
-    """K1, K5: claiming, and what others can do meanwhile."""
+    """K1, K5: claiming a wait, and calls by others while it is claimed."""
 
-    async def test_k1_a_claim_holds_the_record_a_token_and_its_lease_end(
+    async def test_k1_a_claim_has_a_record_a_token_and_the_end_of_its_lease(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=600)
@@ -98,7 +98,7 @@ class Claims(Hooks):
         await self.advance(backend, 11)
         assert not await is_claimed(store, A)
 
-    async def test_k1_none_where_no_wait_is_live(
+    async def test_k1_the_result_is_none_where_no_wait_is_live(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "expires", A, ttl=10)
@@ -122,7 +122,7 @@ class Claims(Hooks):
             await try_claim(store, A, delivery_id="event")
         assert caught.value.code is ErrorCode.CONFLICT
 
-    async def test_k1_it_gives_up_when_the_time_to_wait_is_over(
+    async def test_k1_a_caller_gives_up_when_its_time_to_wait_is_over(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -163,7 +163,7 @@ class Claims(Hooks):
         (claimed,) = got
         assert (None if claimed is None else record_of(claimed).data.context_json) == context
 
-    async def test_k1_its_turn_comes_when_the_lease_runs_out(
+    async def test_k1_a_turn_comes_when_the_lease_runs_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -210,7 +210,7 @@ class Claims(Hooks):
         assert await find(store, A) == "k"
         assert await is_claimed(store, A)
 
-    async def test_k1_0_of_several_scopes_the_first_with_a_live_wait_is_claimed(
+    async def test_k1_w4_the_first_scope_with_a_live_wait_is_claimed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "expires", A, ttl=10)
@@ -224,9 +224,7 @@ class Claims(Hooks):
         assert await claimed.complete()
         assert await listed(store) == ["k2"]
 
-    async def test_k1_0_a_claimed_scope_is_not_fallen_through(
-        self, store: AsyncSessionStore
-    ) -> None:
+    async def test_k1_w4_a_claimed_scope_is_not_skipped(self, store: AsyncSessionStore) -> None:
         await register(store, "k1", A)
         await register(store, "k2", B)
         held = await claim(store, A)

@@ -1,4 +1,4 @@
-"""W1, W2, W3, W7, S5: many tasks at once."""
+"""W1, W2, W3, W7, S5: many tasks call one store at once."""
 
 from __future__ import annotations
 

@@ -31,13 +31,13 @@ OF_NO_DOCUMENT = [
     *("0", "00", "-1", "1.0", "+1", "0x1", "\u0661", "''", "' OR 1 --", "%", "_", ".*", "\x00"),
     *("0" * 16, "f" * 16, "0" * 32, "0" * 40, "f" * 40, "g" * 40, "x" * 1024, "é" * 512),
 ]
-"""Texts that are no document's etag, though a document may end in one, or one may be a pattern."""
+"""Texts that are not an etag, though a stored document may end in one or match one as a pattern."""
 
 
 class ConditionalWrites(Hooks):
     """E1, E2: etags and ``if_match``."""
 
-    async def test_e1_documents_that_differ_have_etags_that_differ(
+    async def test_e1_different_documents_have_different_etags(
         self, store: AsyncSessionStore
     ) -> None:
         etags: set[str] = set()
@@ -52,17 +52,7 @@ class ConditionalWrites(Hooks):
         etags.add(await etag_of(store, "k"))
         assert len(etags) == 7
 
-    async def test_e1_what_leaves_the_document_leaves_the_etag(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        etag = await etag_of(store, "k")
-        await store.touch_session("k", 60)
-        await store.touch_session("k", NEVER)
-        await register(store, "winner", A)
-        assert await etag_of(store, "k") == etag
-
-    async def test_e1_e2_every_differing_write_changes_the_etag(
+    async def test_e1_e2_each_write_of_a_different_document_changes_the_etag(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "0")
@@ -75,7 +65,7 @@ class ConditionalWrites(Hooks):
             with pytest.raises(ConflictError):
                 await store.update_session("k", data("late"), if_match=stale)
 
-    async def test_e1_every_call_gives_the_same_etag(self, store: AsyncSessionStore) -> None:
+    async def test_e1_every_call_returns_the_same_etag(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         claimed = await store.claim_wait(CTX, "u1", A)
         assert claimed is not None
@@ -104,7 +94,7 @@ class ConditionalWrites(Hooks):
     async def test_e2_only_an_etag_of_the_document_matches(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
-        for attempt in range(4):  # a document's end may depend on chance
+        for attempt in range(4):  # the end of a stored document may be random
             key = f"k{attempt}"
             await register(store, key, A)
             etag = await etag_of(store, key)
@@ -118,7 +108,7 @@ class ConditionalWrites(Hooks):
             assert await context_of(store, key) == "{}"
             await store.update_session(key, data("new"), if_match=etag)
 
-    async def test_e2_what_leaves_the_document_leaves_the_etag_current(
+    async def test_e1_e2_a_write_that_leaves_the_document_leaves_the_etag(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -126,6 +116,7 @@ class ConditionalWrites(Hooks):
         await store.touch_session("k", 60)
         await store.touch_session("k", NEVER)
         await register(store, "winner", A)
+        assert await etag_of(store, "k") == etag
         await store.update_session("k", data("new"), if_match=etag)
 
     async def test_e2_a_stale_etag_is_refused(

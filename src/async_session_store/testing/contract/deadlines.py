@@ -1,4 +1,4 @@
-"""T4, T5, T6: what happens at a deadline, and after it."""
+"""T4, T5, T6: what happens at a deadline, and what reclaims the storage afterwards."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Deadlines(Hooks):
         await store.remove_session("k")
         assert await self.leftovers(backend) == []
 
-    async def test_t4_expired_scope_and_expired_key_at_once(
+    async def test_t4_a_scope_and_a_key_may_both_have_expired(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k1", A, ttl=60)
@@ -91,7 +91,7 @@ class Deadlines(Hooks):
         await store.purge_expired()
         assert await find(store, A) == "k"
 
-    async def test_t4_a_deadline_that_was_replaced_does_not_come_true(
+    async def test_t4_a_replaced_deadline_has_no_effect(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "removed", A, ttl=60)
@@ -105,7 +105,7 @@ class Deadlines(Hooks):
         await store.purge_expired()
         assert await listed(store) == ["again", "removed", "touched"]
 
-    async def test_t4_the_expired_session_of_one_owner_leaves_anothers_under_its_key(
+    async def test_t4_an_expired_session_leaves_another_owners_under_its_key(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         another = ctx("u2")
@@ -118,7 +118,7 @@ class Deadlines(Hooks):
         assert await listed(store, of=another) == ["k"]
         assert await context_of(store, "k") == "theirs"
 
-    async def test_t5_purge_reclaims_what_expired_within_its_limit(
+    async def test_t5_purge_reclaims_expired_sessions_up_to_its_limit(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for number in range(5):
@@ -131,14 +131,14 @@ class Deadlines(Hooks):
         await store.remove_session("live")
         assert await self.leftovers(backend) == []
 
-    async def test_t5_purge_takes_the_largest_limit(
+    async def test_t5_purge_accepts_the_largest_limit(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
         await self.advance(backend, 61)
         assert await store.purge_expired(limit=2**63 - 1) == 1
 
-    async def test_t5_purge_leaves_what_lives(
+    async def test_t5_purge_leaves_live_sessions(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)

@@ -1,4 +1,4 @@
-"""E3: reading, changing and writing a session, so that nobody's change is lost."""
+"""E3: edits that read, change and write a session, and overwrite nobody's change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from async_session_store.testing.contract.races import ALL_LINES, race_to_append
 class Editing(Hooks):
     """E3: ``edit_session``."""
 
-    async def test_e3_it_writes_and_returns_what_fn_makes_of_the_data(
+    async def test_e3_it_writes_and_returns_the_result_of_fn(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "old", ttl=60)
@@ -45,12 +45,12 @@ class Editing(Hooks):
         await self.advance(backend, 61)
         assert await store.get_session("k") is None
 
-    async def test_e3_of_many_edits_at_once_none_is_lost(self, store: AsyncSessionStore) -> None:
+    async def test_e3_no_concurrent_edit_is_lost(self, store: AsyncSessionStore) -> None:
         key = await store.create_session(CTX, data(""))
         await race_to_append([store], key)
         assert sorted((await context_of(store, key) or "").split()) == ALL_LINES
 
-    async def test_e3_edits_and_plain_updates(self, store: AsyncSessionStore) -> None:
+    async def test_e3_edits_and_plain_updates_may_alternate(self, store: AsyncSessionStore) -> None:
         key = await store.create_session(CTX, data("0"))
 
         async def update() -> None:
@@ -66,7 +66,7 @@ class Editing(Hooks):
                 )
                 assert edited.context_json.endswith("edited")
 
-    async def test_e3_what_fn_raises_comes_out_and_nothing_is_written(
+    async def test_e3_an_error_raised_by_fn_comes_out_and_nothing_is_written(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "old")
@@ -95,7 +95,7 @@ class Editing(Hooks):
             await store.edit_session("k", fail)
         assert len(calls) == 1
 
-    async def test_e3_what_fn_gives_is_checked(
+    async def test_e3_the_result_of_fn_is_checked(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -104,7 +104,9 @@ class Editing(Hooks):
         async with self.refused(backend, TenantMismatchError, "F2"):
             await store.edit_session("k", lambda _: data(of=ctx("u2")))
 
-    async def test_e3_a_missing_session(self, backend: Backend, store: AsyncSessionStore) -> None:
+    async def test_e3_a_missing_session_is_an_error(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A, ttl=10)
         await self.advance(backend, 11)
         for key in ("k", "missing"):
@@ -131,7 +133,7 @@ class Editing(Hooks):
         calls = 0
 
         class ChangedBehind(AsyncSessionStore):
-            """Someone else writes between each reading and writing."""
+            """A store where another writer comes between each read and its write."""
 
             async def update_session(self, *args: object, **kwargs: object) -> None:
                 await super().update_session("k", data(f"other {calls}"))
@@ -149,13 +151,13 @@ class Editing(Hooks):
             assert 5 <= calls <= 100
             assert await context_of(store, "k") == f"other {calls}"
 
-    async def test_e3_it_is_tried_again_with_what_someone_else_wrote(
+    async def test_e3_fn_is_called_again_with_what_another_writer_wrote(
         self, backend: Backend
     ) -> None:
         seen: list[str] = []
 
         class ChangedBehind(AsyncSessionStore):
-            """Someone else writes between the first two readings and writings."""
+            """A store where another writer comes between the first two reads and their writes."""
 
             async def update_session(self, *args: object, **kwargs: object) -> None:
                 if len(seen) <= 2:

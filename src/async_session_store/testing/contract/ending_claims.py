@@ -1,4 +1,4 @@
-"""K2: what ends a claim, and what a claim that has ended can do: nothing."""
+"""K2: what ends a claim. A claim that has ended can do nothing any more."""
 
 from __future__ import annotations
 

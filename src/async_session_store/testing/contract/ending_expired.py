@@ -1,4 +1,4 @@
-"""Q4: whose an expired wait is, and which calls end it."""
+"""Q4: who may claim an expired wait, and which calls end it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ from async_session_store.testing.contract.expiry_builders import (
 from async_session_store.testing.contract.hooks import Hooks
 
 Change = Callable[[AsyncSessionStore], Awaitable[object]]
-
 
 Then = NewWait | None
 
@@ -150,7 +149,6 @@ LEAVES: list[Change] = [
     read,
 ]
 
-
 OWNERS = {
     "plain": ctx("u1"),
     "other user": ctx("u2"),
@@ -159,7 +157,6 @@ OWNERS = {
     "tenant": ctx("u1", tenant="other"),
     "env": ctx("u1", env="dev"),
 }
-
 
 FENCES: dict[str, tuple[TenantCtx | None, set[str]]] = {
     "none": (None, set(OWNERS)),
@@ -175,10 +172,10 @@ FENCES: dict[str, tuple[TenantCtx | None, set[str]]] = {
 
 
 class EndingExpired(Hooks):
-    """Q4: the fence of ``ctx``, and what ends an expired wait."""
+    """Q4: whose waits a ``ctx`` claims, and what ends an expired wait."""
 
     @pytest.mark.parametrize("fence", FENCES)
-    async def test_q4_a_ctx_fences_them(
+    async def test_q4_a_ctx_limits_the_claims_to_its_owner(
         self, backend: Backend, store: AsyncSessionStore, fence: str
     ) -> None:
         for key, owner in OWNERS.items():
@@ -193,7 +190,7 @@ class EndingExpired(Hooks):
         assert set(await expired(store)) == set(OWNERS) - seen
 
     @pytest.mark.parametrize("by", [CTX, SERVICE, None], ids=["a user", "a tenant", "none"])
-    async def test_q4_q2_whatever_the_fence_the_longest_overdue_come_first(
+    async def test_q4_q2_the_longest_overdue_come_first_whatever_the_ctx(
         self, backend: Backend, store: AsyncSessionStore, by: TenantCtx | None
     ) -> None:
         for key, at, ttl in (("k1", A, 20), ("k2", B, 10), ("k3", C, 30)):
@@ -204,7 +201,9 @@ class EndingExpired(Hooks):
         assert keys_of(await claim_all(store, by)) == ["k1", "k3", "k2"]
 
     @pytest.mark.parametrize("by", [42, "acme", data()], ids=["number", "text", "data"])
-    async def test_q4_what_is_no_ctx_is_refused(self, store: AsyncSessionStore, by: Any) -> None:
+    async def test_q4_a_value_that_is_not_a_ctx_is_refused(
+        self, store: AsyncSessionStore, by: Any
+    ) -> None:
         with pytest.raises(InvalidInputError, match="ctx"):
             await store.claim_expired(by)
         with pytest.raises(InvalidInputError, match="ctx"):
@@ -223,7 +222,7 @@ class EndingExpired(Hooks):
         await self.advance(backend, 100)
         assert await claim_all(store) == []
 
-    async def test_q4_t3_touched_for_ever_it_does_not_expire_until_touched_again(
+    async def test_q4_t3_touching_it_with_never_keeps_it_from_expiring(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "state")
@@ -236,7 +235,7 @@ class EndingExpired(Hooks):
         assert record_of(await claim_one(store)).data == data("state")
 
     @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-    async def test_q4_it_is_ended(
+    async def test_q4_calls_that_end_an_expired_wait(
         self, backend: Backend, store: AsyncSessionStore, end: Change
     ) -> None:
         await keep(store, "k", A)
@@ -248,7 +247,7 @@ class EndingExpired(Hooks):
 
     @pytest.mark.parametrize("then", [None, NewWait(A, data("again"))], ids=["end", "ask again"])
     @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-    async def test_q4_n2_it_is_ended_while_a_worker_holds_it(
+    async def test_q4_n2_calls_that_end_it_while_a_worker_holds_it(
         self, backend: Backend, store: AsyncSessionStore, end: Change, then: Then
     ) -> None:
         await keep(store, "k", A)
@@ -260,7 +259,7 @@ class EndingExpired(Hooks):
         assert await claim_all(store) == []
 
     @pytest.mark.parametrize("leave", LEAVES, ids=lambda leave: leave.__name__)
-    async def test_q4_it_is_not_ended(
+    async def test_q4_calls_that_leave_an_expired_wait(
         self, backend: Backend, store: AsyncSessionStore, leave: Change
     ) -> None:
         await keep(store, "k", A, "state")
@@ -298,7 +297,7 @@ class EndingExpired(Hooks):
         assert await held.complete(NewWait(A, data("next"))) is True
         assert await find(store, A) == "k2"
 
-    async def test_q4_what_is_live_is_counted_and_what_has_expired_is_not(
+    async def test_q4_clearing_counts_live_waits_only(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)

@@ -62,7 +62,7 @@ class ExpiredTurns(Hooks):
             assert not turn_of_reply.is_expired
 
     @pytest.mark.parametrize("end", ["says nothing", "end"])
-    async def test_q5_n6_it_ends_the_flow_unless_it_says_otherwise(
+    async def test_q5_n6_a_block_that_makes_no_call_ends_the_flow(
         self, backend: Backend, store: AsyncSessionStore, end: str
     ) -> None:
         await begin_order(store)
@@ -95,7 +95,7 @@ class ExpiredTurns(Hooks):
         async with store.expired_turn(await claim_one(store), memory=Order) as turn:
             assert turn.node == "reminded"
 
-    async def test_q5_n6_kept_or_failed_it_is_handed_out_again(
+    async def test_q5_n6_a_kept_or_failed_one_is_handed_out_again(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await begin_order(store)
@@ -111,7 +111,7 @@ class ExpiredTurns(Hooks):
         assert len(await expired(store)) == 1
         assert await find(store, A) is None
 
-    async def test_q5_n2_it_is_superseded_by_what_the_user_began_since(
+    async def test_q5_n2_it_is_superseded_by_a_flow_that_the_user_began(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await begin_order(store)
@@ -134,7 +134,7 @@ class ExpiredTurns(Hooks):
             assert await claim_all(store) == []
             assert not turn.lost
 
-    async def test_q5_k4_a_claim_that_is_nearly_over_is_renewed_first(
+    async def test_q5_k4_a_claim_that_is_about_to_end_is_renewed_first(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await begin_order(store)
@@ -144,7 +144,7 @@ class ExpiredTurns(Hooks):
         async with store.expired_turn(held, memory=Order):
             assert held.seconds_left > 1
 
-    async def test_q5_k2_a_claim_that_is_over_begins_no_turn(
+    async def test_q5_k2_a_claim_that_has_ended_begins_no_turn(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await begin_order(store)
@@ -158,7 +158,7 @@ class ExpiredTurns(Hooks):
         await again.complete()
         assert await listed(store) == []
 
-    async def test_q5_n6_memory_that_does_not_fit_leaves_it(
+    async def test_q5_n6_memory_that_does_not_fit_leaves_the_expired_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, '{"pizza": 7}')
@@ -183,7 +183,7 @@ class ExpiredTurns(Hooks):
         with pytest.raises(TenantMismatchError):
             await store.register_wait(CTX, "u1", A, "k", data())
 
-    async def test_q5_only_a_claim_on_an_expired_wait_has_such_a_turn(
+    async def test_q5_only_a_claim_on_an_expired_wait_begins_an_expired_turn(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -196,7 +196,7 @@ class ExpiredTurns(Hooks):
                     pytest.fail("there is no such turn")
         await held.release()
 
-    async def test_q5_n6_too_late_is_too_late(
+    async def test_q5_n6_a_call_after_the_block_is_refused(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await begin_order(store)

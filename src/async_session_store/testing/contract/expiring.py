@@ -66,7 +66,6 @@ WAYS: list[Callable[[AsyncSessionStore], Awaitable[None]]] = [
     take_turn_with,
 ]
 
-
 REFUSED: list[Any] = [-1, -0.001, math.nan, math.inf, "1", True, NEVER, timedelta(days=36_526)]
 
 
@@ -113,15 +112,15 @@ class Expiring(Hooks):
         assert (found.key, found.data, found.scope) == ("k", data("state"), scope)
         assert found.expires_at is not None
         off = found.expires_at - (record.expires_at)
-        assert abs(off) < timedelta(seconds=62)  # a storage's deadlines may have been shortened
+        assert abs(off) < timedelta(
+            seconds=62
+        )  # advance() may shorten deadlines instead of moving a clock
         assert held.is_expired
         assert not held.is_overtaken
         assert not held.is_new
         assert held.lease_ends_at > datetime.now(timezone.utc)
 
-    async def test_q1_however_short_its_time_to_live_it_is_kept(
-        self, store: AsyncSessionStore
-    ) -> None:
+    async def test_q1_a_wait_with_a_very_short_ttl_is_kept(self, store: AsyncSessionStore) -> None:
         keys = [f"k{number}" for number in range(90)]
         for number, key in enumerate(keys):
             at = ReplyScope(conversation=str(number))
@@ -136,7 +135,7 @@ class Expiring(Hooks):
         await anyio.sleep(0.01)
         assert sorted(keys_of(await claim_all(store))) == sorted(keys)
 
-    async def test_q1_what_was_updated_since_is_handed_out(
+    async def test_q1_it_is_handed_out_as_last_updated(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "old")
@@ -175,7 +174,7 @@ class Expiring(Hooks):
         assert await claim_all(store) == []
         assert await listed(store) == ["k", "k2"]
 
-    async def test_q1_w3_a_detached_session_is_no_expired_wait(
+    async def test_q1_w3_a_detached_session_does_not_become_an_expired_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -193,7 +192,7 @@ class Expiring(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_q1_w2_a_moved_wait_expires_where_it_is(
+    async def test_q1_w2_a_moved_wait_expires_at_its_new_scope(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -204,7 +203,7 @@ class Expiring(Hooks):
         assert record_of(await claim_one(store)).scope == B
         assert await claim_all(store) == []
 
-    async def test_q1_registered_anew_without_it_is_no_longer_kept(
+    async def test_q1_a_wait_registered_anew_without_expired_ttl_is_not_kept(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -215,7 +214,7 @@ class Expiring(Hooks):
         assert await self.leftovers(backend) == []
 
     @pytest.mark.parametrize("expired_ttl", REFUSED, ids=repr)
-    async def test_q1_t1_a_time_that_is_none_is_refused(
+    async def test_q1_t1_an_invalid_time_is_refused(
         self, backend: Backend, store: AsyncSessionStore, expired_ttl: Any
     ) -> None:
         await register(store, "k9", C)
@@ -235,7 +234,7 @@ class Expiring(Hooks):
         with pytest.raises(InvalidInputError, match="default_expired_ttl"):
             self.store_class(backend, default_expired_ttl=expired_ttl)
 
-    async def test_q1_q2_t5_after_its_time_it_is_gone_and_purged(
+    async def test_q1_q2_t5_after_its_expired_ttl_it_is_gone_and_purged(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, ttl=60, expired_ttl=100)

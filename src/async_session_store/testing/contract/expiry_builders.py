@@ -38,11 +38,12 @@ async def keep(
 async def claim_all(
     store: AsyncSessionStore, by: TenantCtx | None = None, *, lease: float = 30
 ) -> list[WaitClaim]:
+    """Claim every expired wait that can be claimed."""
     return await store.claim_expired(by, limit=100, lease=lease)
 
 
 async def claim_one(store: AsyncSessionStore, *, lease: float = 30) -> WaitClaim:
-    """Claim the expired wait that is longest overdue."""
+    """Claim the expired wait that is longest overdue. There must be one."""
     claims = await store.claim_expired(lease=lease)
     assert len(claims) == 1
     return claims[0]
@@ -53,7 +54,7 @@ def keys_of(claims: list[WaitClaim]) -> list[str]:
 
 
 async def expired(store: AsyncSessionStore, by: TenantCtx | None = None) -> list[str]:
-    """Name the expired waits that a worker would get. It gives them back."""
+    """Return the keys of the expired waits that a worker would get, and give them back."""
     claims = await claim_all(store, by)
     for one in claims:
         await one.release()
@@ -63,7 +64,7 @@ async def expired(store: AsyncSessionStore, by: TenantCtx | None = None) -> list
 async def begin_order(
     store: AsyncSessionStore, *, at: ReplyScope = A, pizza: str = "margherita"
 ) -> None:
-    """Begin a flow whose question nobody answers."""
+    """Begin a flow, and ask a question that nobody answers."""
     message = Message(scope=at)
     async with store.turn(CTX, message, flow="order", memory=Order) as turn:
         turn.memory.pizza = pizza

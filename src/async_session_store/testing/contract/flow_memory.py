@@ -26,21 +26,21 @@ from async_session_store.testing.contract.turn_builders import (
 
 
 class Needy(BaseModel):
-    """What no flow can begin with."""
+    """A memory type that has no default, so no flow can begin with it."""
 
     pizza: str
 
 
 @dataclass
 class Plain:
-    """What a flow may remember without pydantic."""
+    """The memory of ``order`` as a dataclass."""
 
     pizza: str | None = None
     toppings: list[str] = field(default_factory=list[str])
 
 
 class Loose(TypedDict, total=False):
-    """What a flow may remember as a dict."""
+    """The memory of ``order`` as a dict."""
 
     pizza: str | None
     toppings: list[str]
@@ -117,7 +117,7 @@ class FlowMemory(Hooks):
             pytest.fail("the block ran")
 
     @pytest.mark.parametrize(("text", "field"), UNFIT.values(), ids=UNFIT.keys())
-    async def test_n6_f8_memory_that_does_not_fit_names_the_flow_and_the_field_only(
+    async def test_n6_f8_an_error_of_memory_names_only_the_flow_and_the_field(
         self, store: AsyncSessionStore, text: str, field: str | None
     ) -> None:
         await pause(store, text)
@@ -148,7 +148,7 @@ class FlowMemory(Hooks):
             assert await seen(store) == before
         await (await claim(store, A, delivery_id="1")).release()
 
-    async def test_n6_m3_what_a_peer_wrote_beside_it_stays(self, store: AsyncSessionStore) -> None:
+    async def test_n6_m3_fields_that_a_peer_wrote_stay(self, store: AsyncSessionStore) -> None:
         stored = SessionData.model_validate_json(
             '{"tenant_ctx": {"env": "prod", "tenant": "acme", "user": "u1", "attributes":'
             ' {"lang": "en"}}, "flow_id": "order", "pack_id": "pack", "cursor":'

@@ -35,7 +35,7 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.claim_builders import claim, is_claimed, seen, try_claim
 from async_session_store.testing.contract.hooks import Hooks
-from async_session_store.testing.contract.next_waits import ask, refused
+from async_session_store.testing.contract.next_waits import ask, refused_waits
 
 
 class Following(Hooks):
@@ -95,7 +95,7 @@ class Following(Hooks):
         assert await store.get_session("k") is None
         assert await context_of(store, "k2") == "next"
 
-    async def test_n1_w3_it_detaches_what_waits_where_it_goes(
+    async def test_n1_w3_it_detaches_the_session_that_waits_at_its_scope(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state")
@@ -129,7 +129,7 @@ class Following(Hooks):
             await self.advance(backend, 2)
             assert await find(store, A) is None
 
-    async def test_n1_keep_leaves_the_very_wait(self, store: AsyncSessionStore) -> None:
+    async def test_n1_keep_leaves_the_wait_as_it_is(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "state", ttl=600)
         before = await store.get_record("k")
         held = await claim(store, A, delivery_id="event")
@@ -163,7 +163,7 @@ class Following(Hooks):
         assert await find(store, A) == "k"
         assert await second.complete()
 
-    @refused
+    @refused_waits
     async def test_n1_f1_f3_t1_a_wait_that_may_not_be_registered_changes_nothing(
         self,
         backend: Backend,
@@ -209,7 +209,7 @@ class Following(Hooks):
         assert await held.complete(ask(key="mine"))
         await (await claim(store, A, delivery_id="other event")).release()
 
-    async def test_n1_a_service_may_go_on_for_the_user_whose_wait_it_claimed(
+    async def test_n1_f3a_a_service_may_ask_the_user_whose_wait_it_claimed(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state")

@@ -1,4 +1,4 @@
-"""N1, N2: what follows a block of ``resume_wait``."""
+"""N1, N2: a block of ``resume_wait`` decides what follows it."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -29,13 +29,13 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.claim_builders import claim, seen, try_claim
 from async_session_store.testing.contract.hooks import Hooks
-from async_session_store.testing.contract.next_waits import ask, refused
+from async_session_store.testing.contract.next_waits import ask, refused_waits
 
 
 class FollowingBlocks(Hooks):
     """N1, N2: ``next`` and ``keep`` in a block, and ``superseded`` after it."""
 
-    async def test_n1_a_block_says_what_follows(self, store: AsyncSessionStore) -> None:
+    async def test_n1_a_block_decides_what_follows(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "state", ttl=60)
         async with store.resume_wait(CTX, "u1", A, delivery_id="event") as wait:
             assert wait is not None
@@ -57,7 +57,7 @@ class FollowingBlocks(Hooks):
         with pytest.raises(DuplicateDeliveryError):
             await try_claim(store, A, delivery_id="event")
 
-    async def test_n1_a_block_that_raises_changes_nothing_it_said(
+    async def test_n1_the_calls_of_a_block_that_raises_have_no_effect(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=60)
@@ -70,7 +70,7 @@ class FollowingBlocks(Hooks):
         assert await seen(store) == before
         await (await claim(store, A, delivery_id="event")).release()
 
-    async def test_n1_what_a_block_says_last_counts(self, store: AsyncSessionStore) -> None:
+    async def test_n1_the_last_call_of_a_block_counts(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "state")
         async with store.resume_wait(CTX, "u1", A) as wait:
             assert wait is not None
@@ -79,9 +79,7 @@ class FollowingBlocks(Hooks):
             wait.next(ask(C))
         assert [await find(store, scope) for scope in (A, B, C)] == [None, None, "k"]
 
-    async def test_n1_what_is_said_after_the_block_is_refused(
-        self, store: AsyncSessionStore
-    ) -> None:
+    async def test_n1_a_call_after_the_block_is_refused(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "state")
         async with store.resume_wait(CTX, "u1", A) as wait:
             assert wait is not None
@@ -91,8 +89,8 @@ class FollowingBlocks(Hooks):
             wait.keep()
         assert await find(store, B) is None
 
-    @refused
-    async def test_n1_a_block_learns_at_once_that_a_wait_may_not_be_registered(
+    @refused_waits
+    async def test_n1_a_wait_that_may_not_be_registered_is_refused_in_the_block(
         self,
         store: AsyncSessionStore,
         then: Callable[[], Any],
@@ -107,7 +105,7 @@ class FollowingBlocks(Hooks):
                 wait.next(then())
         assert await context_of(store, "k") == "state"
 
-    async def test_n1_f2_a_block_gives_the_wait_back_if_what_follows_is_refused(
+    async def test_n1_f2_a_block_gives_the_wait_back_if_the_next_is_refused(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "theirs", A, "theirs", of=ctx("u2"))
@@ -119,9 +117,7 @@ class FollowingBlocks(Hooks):
         assert await find(store, A) == "k"
         await (await claim(store, A, delivery_id="event")).release()
 
-    async def test_n2_a_block_is_told_that_it_was_superseded(
-        self, store: AsyncSessionStore
-    ) -> None:
+    async def test_n2_a_block_learns_that_it_was_superseded(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, "state")
         async with store.resume_wait(CTX, "u1", A) as wait:
             assert wait is not None

@@ -1,4 +1,4 @@
-"""M7: there is no way around validation."""
+"""M7: nothing gets around validation, and nothing changes stored data through a reference."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def forged_fields(model: TenantCtx | SessionData, **parts: Any) -> dict[str, Any
 
 
 class ForgedData(Hooks):
-    """M7: data that bypassed validation, and data that somebody holds on to."""
+    """M7: data that bypassed validation, and data that the caller still holds."""
 
-    async def test_m7_what_is_stored_cannot_be_changed_through_a_reference(
+    async def test_m7_stored_data_cannot_be_changed_through_a_reference(
         self, store: AsyncSessionStore
     ) -> None:
         attributes = {"a": "1"}
@@ -59,7 +59,7 @@ class ForgedData(Hooks):
         assert again.context_json == "{}"
 
     @pytest.mark.parametrize("user", ["a:b", "a\n", "", "ü"])
-    async def test_m7_ids_bypassed_validation_are_refused(
+    async def test_m7_ids_that_bypassed_validation_are_refused(
         self, backend: Backend, store: AsyncSessionStore, user: str
     ) -> None:
         forged = TenantCtx.model_construct(**forged_fields(CTX, user=user, user_id=user))
@@ -76,7 +76,7 @@ class ForgedData(Hooks):
             await store.clear_waits_for_user(forged, "u1")
         assert await find(store, A) == "k"
 
-    async def test_m7_data_bypassed_validation_is_refused(
+    async def test_m7_data_that_bypassed_validation_is_refused(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -99,7 +99,7 @@ class ForgedData(Hooks):
                 await store.register_wait(CTX, "u1", B, "k", built)
         assert await find(store, A) == "k"
 
-    async def test_m7_what_validation_sets_cannot_be_given(
+    async def test_m7_fields_that_validation_sets_cannot_be_forged(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

@@ -22,10 +22,11 @@ from async_session_store.testing.contract.builders import SERVICE, A, B, ctx
 from async_session_store.testing.contract.expiry_builders import claim_all, expired, keep, keys_of
 from async_session_store.testing.contract.hooks import Hooks
 
-POLL = 0.05  # seconds
+POLL = 0.05
+"""Seconds between two looks of the loop."""
 
-
-BUSY = 10.0  # seconds that a busy machine may take
+BUSY = 10.0
+"""Seconds that a busy machine may take."""
 
 
 class HandingOut(Hooks):
@@ -47,7 +48,7 @@ class HandingOut(Hooks):
         assert handed_out == ["k0", "k1", "k2"]
         assert await claim_all(store) == []
 
-    async def test_q5_it_waits_for_what_falls_due(self, store: AsyncSessionStore) -> None:
+    async def test_q5_it_waits_until_one_falls_due(self, store: AsyncSessionStore) -> None:
         began = time.monotonic()
         await keep(store, "k", A, ttl=0.3)
         with anyio.fail_after(BUSY):
@@ -56,7 +57,7 @@ class HandingOut(Hooks):
                 break
         assert time.monotonic() - began > 0.29
 
-    async def test_q5_no_claim_is_held_that_was_not_handed_out(
+    async def test_q5_only_claims_that_were_handed_out_are_held(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k1", A)
@@ -68,7 +69,7 @@ class HandingOut(Hooks):
             break
 
     @pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 13, 21])
-    async def test_q5_r3_cancelled_it_holds_no_claim(
+    async def test_q5_r3_a_cancelled_loop_holds_no_claim(
         self, backend: Backend, store: AsyncSessionStore, after: int
     ) -> None:
         await keep(store, "k", A)
@@ -77,7 +78,7 @@ class HandingOut(Hooks):
 
         async def worker() -> None:
             async for one in store.expired_waits(poll=POLL):
-                handed_out.append(one)  # those that came before it was cancelled
+                handed_out.append(one)  # granted before the cancellation
                 await anyio.sleep_forever()
 
         async with anyio.create_task_group() as tasks:
@@ -89,7 +90,7 @@ class HandingOut(Hooks):
             await one.release()
         assert await expired(store) == ["k"]
 
-    async def test_q5_workers_share_what_falls_due(
+    async def test_q5_workers_share_the_waits_that_fall_due(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for number in range(12):
@@ -110,7 +111,7 @@ class HandingOut(Hooks):
                     tasks.start_soon(worker)
         assert sorted(handed_out) == sorted(f"k{number}" for number in range(12))
 
-    async def test_q5_stopped_it_ends_at_once(self, store: AsyncSessionStore) -> None:
+    async def test_q5_a_stopped_loop_ends_at_once(self, store: AsyncSessionStore) -> None:
         waits = store.expired_waits(poll=60)
         handed_out: list[WaitClaim] = []
 
@@ -122,10 +123,10 @@ class HandingOut(Hooks):
                 tasks.start_soon(worker)
                 await anyio.sleep(0.1)
                 waits.stop()
-            await worker()  # and so does every later loop
+            await worker()  # a later loop over a stopped iterator ends as well
         assert handed_out == []
 
-    async def test_q5_what_is_given_back_does_not_come_faster_than_once_a_poll(
+    async def test_q5_one_given_back_comes_again_once_in_a_poll_at_the_soonest(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k1", A)
@@ -144,7 +145,9 @@ class HandingOut(Hooks):
         assert time.monotonic() - began > 0.7
         assert sorted(await expired(store)) == ["k1", "k2"]
 
-    async def test_q5_q4_a_ctx_fences_it(self, backend: Backend, store: AsyncSessionStore) -> None:
+    async def test_q5_q4_a_ctx_limits_it_to_its_owner(
+        self, backend: Backend, store: AsyncSessionStore
+    ) -> None:
         await keep(store, "theirs", A, of=ctx("u1", tenant="other"))
         await keep(store, "ours", A)
         await self.advance(backend, 61)
@@ -174,9 +177,7 @@ class HandingOut(Hooks):
                 await store.aclose()
 
     @pytest.mark.parametrize("poll", [0, -1, None, "1", float("nan"), float("inf")])
-    async def test_q5_a_poll_that_is_none_is_refused(
-        self, store: AsyncSessionStore, poll: Any
-    ) -> None:
+    async def test_q5_an_invalid_poll_is_refused(self, store: AsyncSessionStore, poll: Any) -> None:
         with pytest.raises(InvalidInputError, match="poll"):
             store.expired_waits(poll=poll)
         with pytest.raises(InvalidInputError, match="lease"):

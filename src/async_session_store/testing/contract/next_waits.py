@@ -1,4 +1,4 @@
-"""What follows a claim: what may be passed to ``complete``, and what is refused."""
+"""What may follow a claim: values that ``complete`` takes, and values that it refuses."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def ask(
     ttl: TimeToLive | None = None,
     key: SessionKey | str | None = None,
 ) -> NewWait:
+    """Return the wait for the answer to the next question."""
     return NewWait(at, data(context), ttl, key)
 
 
@@ -37,11 +38,9 @@ THENS: dict[str, Callable[[], Any]] = {
     "next under another key": lambda: ask(key="k9"),
 }
 
-
 thens: pytest.MarkDecorator = pytest.mark.parametrize("then", THENS.values(), ids=THENS.keys())
 
-
-REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+REFUSED_WAITS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "another user's": (lambda: NewWait(A, data(of=ctx("u2"))), TenantMismatchError, "N1"),
     "another tenant's": (
         lambda: NewWait(A, data(of=ctx(tenant="other"))),
@@ -56,7 +55,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no wait": (lambda: "keep", InvalidInputError, "NewWait"),
 }
 
-
-refused: pytest.MarkDecorator = pytest.mark.parametrize(
-    ("then", "error", "match"), REFUSED.values(), ids=REFUSED.keys()
+refused_waits: pytest.MarkDecorator = pytest.mark.parametrize(
+    ("then", "error", "match"), REFUSED_WAITS.values(), ids=REFUSED_WAITS.keys()
 )

@@ -1,4 +1,4 @@
-"""F1, F2, F3, F3a: who may write what."""
+"""F1, F2, F3, F3a: who owns a session, and who may write for whom."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from async_session_store.testing.contract.hooks import Hooks
 
 
 class Owners(Hooks):
-    """F1, F2, F3, F3a: a session's owner, and who may write for whom."""
+    """F1, F2, F3, F3a: owners, users and services."""
 
     @pytest.mark.parametrize(
         "caller",
@@ -52,7 +52,7 @@ class Owners(Hooks):
         async with self.refused(backend, TenantMismatchError, r"ctx must have .*\(F1\)"):
             await store.register_wait_if_absent(caller, "u1", A, "k", data())
 
-    async def test_f1_a_team_is_not_the_lack_of_one(
+    async def test_f1_a_team_is_not_the_same_as_no_team(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with self.refused(backend, TenantMismatchError, "F1"):
@@ -100,7 +100,7 @@ class Owners(Hooks):
         assert await find(store, A, of=stranger) == "theirs"
         await assert_waits_untouched(store)
 
-    async def test_f2_a_user_is_neither_added_nor_taken_away(
+    async def test_f2_a_user_is_neither_added_nor_removed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         without = await store.create_session(SERVICE, data("without", of=SERVICE))
@@ -116,7 +116,7 @@ class Owners(Hooks):
         assert await context_of(store, without) == "without"
         await assert_waits_untouched(store)
 
-    async def test_f2_what_is_no_part_of_the_owner_may_change(
+    async def test_f2_fields_that_are_not_part_of_the_owner_may_change(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -137,7 +137,7 @@ class Owners(Hooks):
         assert not await clear(store, A)
         assert await context_of(store, "k") == "theirs"
 
-    async def test_f3_the_user_is_the_one_of_the_data(
+    async def test_f3_the_user_must_be_the_one_in_the_data(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with self.refused(backend, TenantMismatchError, "F3"):
@@ -182,7 +182,9 @@ class Owners(Hooks):
             assert await store.clear_waits_for_user(service, "u1") == 0
         await assert_waits_untouched(store)
 
-    async def test_f2_one_of_a_pair_names_the_same_owner(self, store: AsyncSessionStore) -> None:
+    async def test_f2_m2_one_of_two_twins_names_the_same_owner(
+        self, store: AsyncSessionStore
+    ) -> None:
         document = data().model_dump(mode="json")
         del document["tenant_ctx"]["user_id"]
         await register(store, "k", A)

@@ -32,9 +32,17 @@ from async_session_store.testing.contract.builders import (
 )
 from async_session_store.testing.contract.claim_builders import claim
 
+State = tuple[object, ...]
+
+ALL_LINES = sorted(f"{number}" for number in range(20))
+"""The lines that :func:`race_to_append` leaves, sorted."""
+
+TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+"""Numbers of turns of the event loop after which a call is cancelled."""
+
 
 async def race_to_register(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[str]:
-    """Let 50 tasks register at one scope if it is free; give the keys of those who did."""
+    """Let 50 tasks register at one scope if it is free. Return the keys of those that did."""
     winners: list[str] = []
 
     async def task(number: int) -> None:
@@ -49,7 +57,7 @@ async def race_to_register(stores: list[AsyncSessionStore], scope: ReplyScope) -
 
 
 async def race_to_displace(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[str]:
-    """Let 20 tasks register at one scope; give the keys that were detached."""
+    """Let 20 tasks register at one scope. Return the keys of the detached sessions."""
     detached: list[SessionKey | None] = []
 
     async def task(number: int) -> None:
@@ -62,7 +70,7 @@ async def race_to_displace(stores: list[AsyncSessionStore], scope: ReplyScope) -
 
 
 async def race_update_and_remove(stores: list[AsyncSessionStore], key: str) -> None:
-    """Update the session from 10 tasks, and remove it meanwhile."""
+    """Update a session from 10 tasks while another removes it."""
 
     async def update(number: int) -> None:
         with suppress(SessionNotFoundError):
@@ -77,7 +85,7 @@ async def race_update_and_remove(stores: list[AsyncSessionStore], key: str) -> N
 
 
 async def watch_a_moving_wait(mover: AsyncSessionStore, watcher: AsyncSessionStore) -> None:
-    """Move a wait to and fro while another task looks at it."""
+    """Move a wait back and forth while another task looks at it."""
     await register(mover, "k", A, "a")
     done = anyio.Event()
 
@@ -101,7 +109,7 @@ async def watch_a_moving_wait(mover: AsyncSessionStore, watcher: AsyncSessionSto
 
 
 async def race_to_update(stores: list[AsyncSessionStore], key: str) -> list[str]:
-    """Let 20 tasks update a session with one etag; give what those wrote who did."""
+    """Let 20 tasks update a session with the same etag. Return what the successful ones wrote."""
     etag = await etag_of(stores[0], key)
     written: list[str] = []
 
@@ -119,11 +127,8 @@ async def race_to_update(stores: list[AsyncSessionStore], key: str) -> list[str]
     return written
 
 
-ALL_LINES = sorted(f"{number}" for number in range(20))
-
-
 async def race_to_append(stores: list[AsyncSessionStore], key: str) -> None:
-    """Let 20 tasks append a line each to a session."""
+    """Let each of 20 tasks append a line to a session."""
 
     async def task(number: int) -> None:
         await stores[number % len(stores)].edit_session(
@@ -138,7 +143,7 @@ async def race_to_append(stores: list[AsyncSessionStore], key: str) -> None:
 async def race_to_claim(
     stores: list[AsyncSessionStore], scope: ReplyScope, delivery_id: str | None = None
 ) -> list[WaitClaim]:
-    """Let 20 tasks claim the wait at a scope; give the claims of those who did."""
+    """Let 20 tasks claim the wait at a scope. Return the claims that were granted."""
     claims: list[WaitClaim] = []
 
     async def task(number: int) -> None:
@@ -155,7 +160,10 @@ async def race_to_claim(
 
 
 async def take_turns(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[int]:
-    """Let 8 tasks wait for a claim on a scope; give how many held it, each time one got it."""
+    """Let 8 tasks wait for a claim on a scope.
+
+    Return how many held it at each moment when one was granted.
+    """
     holders = 0
     counted: list[int] = []
 
@@ -174,11 +182,8 @@ async def take_turns(stores: list[AsyncSessionStore], scope: ReplyScope) -> list
     return counted
 
 
-TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""After how many turns of the event loop a call is cancelled."""
-
-
 async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Begin the call in a task, and cancel it after some turns of the event loop."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call)
         for _ in range(turns):
@@ -191,10 +196,8 @@ async def two_waits(store: AsyncSessionStore) -> None:
     await register(store, "k2", B, "old")
 
 
-State = tuple[object, ...]
-
-
 async def state_of(store: AsyncSessionStore) -> State:
+    """Return everything that a cancelled call of these tests could change."""
     records = [await store.get_record(key) for key in ("k1", "k2", "k3")]
     return (
         await find(store, A),

@@ -19,7 +19,7 @@ def seconds_left(record: SessionRecord) -> float:
 class Records(Hooks):
     """W8, W8a: what a record shows, whichever call returns it."""
 
-    async def test_w8_a_record_tells_key_data_etag_and_deadline(
+    async def test_w8_a_record_has_key_data_etag_and_deadline(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=600)
@@ -32,7 +32,7 @@ class Records(Hooks):
         assert record.expires_at.utcoffset() == timedelta(0)
         assert 590 < seconds_left(record) <= 600.001
 
-    async def test_w8_every_call_gives_the_same_record(self, store: AsyncSessionStore) -> None:
+    async def test_w8_every_call_returns_the_same_record(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, ttl=NEVER)
         record = await store.get_record("k")
         assert record is not None
@@ -75,7 +75,9 @@ class Records(Hooks):
         assert records[1].expires_at is None
         assert 290 < seconds_left(records[2]) <= 300.001
 
-    async def test_w8_records_say_where_they_wait(self, store: AsyncSessionStore) -> None:
+    async def test_w8_a_record_shows_where_its_session_waits(
+        self, store: AsyncSessionStore
+    ) -> None:
         full = ReplyScope(conversation="c/1", thread="ü", reply_to="", correlation='"\\')
         await register(store, "k", full)
         detached, created = "k2", await store.create_session(CTX, data())
@@ -94,7 +96,7 @@ class Records(Hooks):
         assert await self._scope_of(store, detached) is None
         assert await self._scope_of(store, created) is None
 
-    async def test_w8_a_session_that_moves_says_its_new_scope(
+    async def test_w8_the_record_of_a_moved_session_shows_its_new_scope(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

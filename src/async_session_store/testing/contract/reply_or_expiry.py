@@ -22,9 +22,9 @@ Then = NewWait | None
 
 
 class ReplyOrExpiry(Hooks):
-    """Q3: a reply that is being handled at the deadline."""
+    """Q3: replies before, at and after the deadline."""
 
-    async def test_q3_answered_in_time_it_never_expires(
+    async def test_q3_a_wait_answered_in_time_never_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -46,7 +46,7 @@ class ReplyOrExpiry(Hooks):
         assert await claim_all(store) == []
         assert await listed(store) == ([] if then is None else ["k"])
 
-    async def test_q3_also_if_another_session_waits_at_the_scope_by_now(
+    async def test_q3_a_reply_wins_even_if_another_session_waits_there(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -58,7 +58,7 @@ class ReplyOrExpiry(Hooks):
         assert await listed(store) == ["k2"]
 
     @pytest.mark.parametrize("how", ["kept", "released", "lost"])
-    async def test_q3_a_reply_that_gives_it_back_after_the_deadline_does_not(
+    async def test_q3_a_reply_that_gives_it_back_after_the_deadline_loses(
         self, backend: Backend, store: AsyncSessionStore, how: str
     ) -> None:
         await keep(store, "k", A)
@@ -76,7 +76,7 @@ class ReplyOrExpiry(Hooks):
             await held.complete()
         assert await worker.complete() is True
 
-    async def test_q3_q2_given_back_by_a_reply_it_has_been_due_since_its_deadline(
+    async def test_q3_q2_one_given_back_by_a_reply_is_due_since_its_deadline(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k1", A, ttl=10)
@@ -86,7 +86,7 @@ class ReplyOrExpiry(Hooks):
         await held.release()
         assert keys_of(await claim_all(store)) == ["k1", "k2"]
 
-    async def test_q3_k3_registered_anew_meanwhile_it_is_another_wait(
+    async def test_q3_k3_a_wait_registered_anew_is_another_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "old")
@@ -96,7 +96,7 @@ class ReplyOrExpiry(Hooks):
         assert await held.complete() is False
         assert record_of(await claim_one(store)).data == data("new")
 
-    async def test_q3_n1_kept_before_the_deadline_it_still_expires(
+    async def test_q3_n1_a_wait_kept_before_the_deadline_still_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "state")
@@ -105,7 +105,7 @@ class ReplyOrExpiry(Hooks):
         await self.advance(backend, 61)
         assert record_of(await claim_one(store)).data == data("state")
 
-    async def test_q3_n6_a_turn_that_says_nothing_leaves_the_question(
+    async def test_q3_n6_a_turn_that_makes_no_call_leaves_the_question(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with store.turn(CTX, Message(), flow="order", memory=Order) as turn:
@@ -115,7 +115,7 @@ class ReplyOrExpiry(Hooks):
         await self.advance(backend, 61)
         assert len(await expired(store)) == 1
 
-    async def test_q3_the_next_question_replaces_what_was_kept(
+    async def test_q3_the_next_question_replaces_the_kept_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "first")
@@ -123,10 +123,10 @@ class ReplyOrExpiry(Hooks):
         assert await held.complete(NewWait(A, data("second"), 30, expired_ttl=600)) is True
         await self.advance(backend, 31)
         assert record_of(await claim_one(store)).data == data("second")
-        await self.advance(backend, 31)  # the first one's deadline
+        await self.advance(backend, 31)  # past the deadline of the first question
         assert [record_of(one).data for one in await claim_all(store)] == [data("second")]
 
-    async def test_q3_the_next_question_may_wait_for_longer_or_for_ever(
+    async def test_q3_the_next_question_may_wait_longer_or_for_ever(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)

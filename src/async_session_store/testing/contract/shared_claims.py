@@ -1,4 +1,4 @@
-"""K1 to K6: claims hold between stores on the same storage."""
+"""K1 to K4, K6: claims hold between stores on one storage."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from async_session_store.testing.contract.races import race_to_claim, take_turns
 
 
 class SharedClaims(SharedHooks):
-    """K1 to K6: two stores on one storage, as two processes have them."""
+    """K1 to K4, K6: claims of two stores on one storage, as two processes have them."""
 
-    async def test_k1_another_stores_claim_is_respected(
+    async def test_k1_another_store_respects_a_claim(
         self, backend: Backend, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state")
@@ -77,7 +77,7 @@ class SharedClaims(SharedHooks):
             await held.complete()
 
     @changes
-    async def test_k3_what_another_store_made_of_it_stays(
+    async def test_k3_changes_made_by_another_store_stay(
         self,
         store: AsyncSessionStore,
         other: AsyncSessionStore,
@@ -92,7 +92,7 @@ class SharedClaims(SharedHooks):
         assert await seen(other) == before
         assert await find(store, A) == waiting
 
-    async def test_k3_what_another_store_updates_is_completed(
+    async def test_k3_a_wait_that_another_store_updates_is_completed(
         self, backend: Backend, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

@@ -1,4 +1,4 @@
-"""What one store does, another store on the same storage sees at once."""
+"""M3, F2, S, W, T, E, R: what one store does, another on the same storage sees at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from async_session_store.testing.contract.races import (
 
 
 class SharedStorage(SharedHooks):
-    """M, F, S, W, T, E, R: two stores on one storage, as two processes have them."""
+    """M3, F2, S, W, T, E, R: two stores on one storage, as two processes have them."""
 
     async def test_w1_another_store_resumes_what_one_paused(
         self, store: AsyncSessionStore, other: AsyncSessionStore
@@ -88,7 +88,7 @@ class SharedStorage(SharedHooks):
             await register(other, "k", A, of=ctx(tenant="other"))
         assert await context_of(store, "k") == "mine"
 
-    async def test_s4_what_one_removes_is_gone_for_the_other(
+    async def test_s4_a_session_that_one_store_removes_is_gone_for_the_other(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -176,7 +176,7 @@ class SharedStorage(SharedHooks):
         assert await other.purge_expired() == 1
         assert await self.leftovers(backend) == []
 
-    async def test_e1_both_give_the_same_etag_and_deadline(
+    async def test_e1_both_stores_return_the_same_etag_and_deadline(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=600)
@@ -196,7 +196,7 @@ class SharedStorage(SharedHooks):
         written = await race_to_update([store, other], "k")
         assert written == [await context_of(other, "k")]
 
-    async def test_e3_of_many_edits_on_two_stores_none_is_lost(
+    async def test_e3_no_concurrent_edit_on_two_stores_is_lost(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         key = await store.create_session(CTX, data(""))
@@ -213,7 +213,9 @@ class SharedStorage(SharedHooks):
         assert await state_of(other) == state
         assert state[1] == ("k2" if state[0] == "k1" else "k1")
 
-    async def test_r3_what_closing_let_finish_is_there(self, backend: Backend) -> None:
+    async def test_r3_calls_that_finished_before_closing_took_effect(
+        self, backend: Backend
+    ) -> None:
         store = await self.store_class(backend).open()
         finished: list[str] = []
 

@@ -45,7 +45,7 @@ TEXTS = {
 
 
 def with_context_fields(fields: dict[str, str], *, left_out: Sequence[str] = ()) -> SessionData:
-    """Give data as a document tells it whose context has more fields, or fewer."""
+    """Return data parsed from a document whose context has additional or missing fields."""
     document = data(of=ctx(team="blue")).model_dump(mode="json")
     document["tenant_ctx"].update(fields)
     for name in left_out:
@@ -70,7 +70,7 @@ async def assert_returned_as_stored(store: AsyncSessionStore, stored: SessionDat
 
 
 class StoredData(Hooks):
-    """M1 to M4: what a store returns of what it was given."""
+    """M1 to M4: a store returns exactly the data that it was given."""
 
     async def test_m1_absent_fields_come_back_absent(self, store: AsyncSessionStore) -> None:
         await assert_returned_as_stored(store, data())
@@ -196,7 +196,9 @@ class StoredData(Hooks):
         empty = ReplyScope(conversation="a", thread="", reply_to="", correlation="")
         assert await find(store, empty) == "k"
 
-    async def test_m4_scopes_that_differ_anywhere_are_apart(self, store: AsyncSessionStore) -> None:
+    async def test_m4_scopes_that_differ_in_any_field_are_kept_apart(
+        self, store: AsyncSessionStore
+    ) -> None:
         scopes = [
             ReplyScope(conversation="a"),
             ReplyScope(conversation="A"),

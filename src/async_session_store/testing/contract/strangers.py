@@ -1,4 +1,4 @@
-"""F4 to F8: what callers who do not own a session see of it, and can do to it: nothing."""
+"""F4 to F8: callers who do not own a session see nothing of it, and can do nothing to it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,11 @@ from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, TenantCtx], Awaitable[object]]
 
-
 WITH_CTX: dict[str, Call] = {
     "update": lambda store, ctx: store.update_session("k", data(), ctx=ctx),
     "touch": lambda store, ctx: store.touch_session("k", 60, ctx=ctx),
     "remove": lambda store, ctx: store.remove_session("k", ctx=ctx),
 }
-
 
 READS: dict[str, Call] = {
     "get_session": lambda store, ctx: store.get_session("k", ctx=ctx),
@@ -53,7 +51,6 @@ READS: dict[str, Call] = {
     "list_waits_for_user": lambda store, ctx: store.list_waits_for_user(ctx, "u1"),
     "list_wait_records": lambda store, ctx: store.list_wait_records(ctx, "u1"),
 }
-
 
 EVERY_CALL: dict[str, Call] = {
     **WITH_CTX,
@@ -110,7 +107,7 @@ class Strangers(Hooks):
         await assert_waits_untouched(store)
 
     @stranger_contexts
-    async def test_f5_that_is_decided_before_any_other_check(
+    async def test_f5_ownership_is_decided_before_any_other_check(
         self, backend: Backend, store: AsyncSessionStore, stranger: TenantCtx
     ) -> None:
         await register(store, "k", A, "mine")
@@ -181,7 +178,7 @@ class Strangers(Hooks):
         ],
         ids=lambda of: ".".join(part or "" for part in of.owner),
     )
-    async def test_f7_owners_with_like_names_are_apart(
+    async def test_f7_owners_with_similar_names_are_kept_apart(
         self, store: AsyncSessionStore, one: TenantCtx, another: TenantCtx
     ) -> None:
         await register(store, "of one", A, of=one)
@@ -206,7 +203,7 @@ class Strangers(Hooks):
         await assert_waits_untouched(store)
 
     @stranger_contexts
-    async def test_f7_a_stranger_clears_its_own_waits_only(
+    async def test_f7_a_stranger_clears_only_its_own_waits(
         self, store: AsyncSessionStore, stranger: TenantCtx
     ) -> None:
         await register(store, "k", A, "mine")
@@ -215,7 +212,7 @@ class Strangers(Hooks):
         assert await store.clear_waits_for_user(stranger, stranger.owner.user or "") == 0
         await assert_waits_untouched(store)
 
-    async def test_f8_errors_and_logs_tell_no_ones_secrets(
+    async def test_f8_errors_and_logs_hold_no_secrets(
         self, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
@@ -254,7 +251,7 @@ class Strangers(Hooks):
                 error = error.__cause__ or error.__context__
         assert "secret" not in caplog.text
 
-    async def test_f8_a_refusal_names_the_callers_side(self, store: AsyncSessionStore) -> None:
+    async def test_f8_a_refusal_names_the_caller(self, store: AsyncSessionStore) -> None:
         await register(store, "theirs", A, of=ctx(tenant="other", team="red"))
         with pytest.raises(TenantMismatchError) as caught:
             await register(store, "theirs", A, of=ctx(team="blue"))

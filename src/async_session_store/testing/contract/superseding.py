@@ -1,4 +1,4 @@
-"""N2, N5: when what should follow a claim does not: it was superseded, or its lease was lost."""
+"""N2, N5: nothing follows a claim that was superseded, or whose lease was lost."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from async_session_store.testing.contract.next_waits import ask, thens
 
 
 class Superseding(Hooks):
-    """N2, N5: what others did meanwhile stays."""
+    """N2, N5: whatever others did during the claim stays."""
 
     @thens
     @pytest.mark.parametrize(("change", "waiting"), CHANGES.values(), ids=CHANGES.keys())
-    async def test_n2_what_others_did_meanwhile_stays(
+    async def test_n2_changes_made_by_others_stay(
         self,
         store: AsyncSessionStore,
         change: Call,
@@ -56,7 +56,7 @@ class Superseding(Hooks):
 
     @pytest.mark.parametrize("at", [A, B], ids=["there", "elsewhere"])
     @pytest.mark.parametrize("key", [None, "k2"])
-    async def test_n2_a_reply_in_time_counts_even_if_the_wait_expired_meanwhile(
+    async def test_n2_a_reply_in_time_counts_even_if_the_wait_has_expired(
         self, backend: Backend, store: AsyncSessionStore, at: ReplyScope, key: str | None
     ) -> None:
         await register(store, "k", A, "state", ttl=60)
@@ -80,7 +80,7 @@ class Superseding(Hooks):
         assert await find(store, A) is None
 
     @pytest.mark.parametrize("key", ["k", "k2"])
-    async def test_n2_who_waits_where_it_expired_stays(
+    async def test_n2_a_session_that_waits_where_it_expired_stays(
         self, backend: Backend, store: AsyncSessionStore, key: str
     ) -> None:
         await register(store, "k", A, "state", ttl=60)
@@ -91,7 +91,7 @@ class Superseding(Hooks):
         assert await find(store, A) == key
         assert await context_of(store, key) == "theirs"
 
-    async def test_n2_an_expired_session_that_waits_elsewhere_by_now_stays(
+    async def test_n2_an_expired_session_that_was_registered_elsewhere_stays(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=60)
@@ -104,7 +104,7 @@ class Superseding(Hooks):
         assert await context_of(store, "k") == "theirs"
 
     @pytest.mark.parametrize(("change", "waiting"), CHANGES.values(), ids=CHANGES.keys())
-    async def test_n2_registered_anew_and_then_gone_is_superseded_too(
+    async def test_n2_a_claim_is_superseded_even_if_the_new_wait_is_gone(
         self, store: AsyncSessionStore, change: Call, waiting: str | None
     ) -> None:
         await register(store, "k", A, "state")
@@ -148,7 +148,7 @@ class Superseding(Hooks):
         await (await claim(store, A, delivery_id="event")).release()
 
     @thens
-    async def test_n5_what_the_next_worker_did_stays(
+    async def test_n5_the_next_workers_changes_stay(
         self, backend: Backend, store: AsyncSessionStore, then: Callable[[], Any]
     ) -> None:
         await register(store, "k", A, "state")

@@ -48,7 +48,7 @@ from async_session_store.testing.contract.turn_builders import (
 
 
 class Fragile:
-    """A message whose attributes can be read only so often."""
+    """A message whose attributes raise after a number of reads."""
 
     text = None
     delivery_id = None
@@ -82,12 +82,11 @@ SAID: dict[str, Callable[[Turn[Any, Any]], None]] = {
     "end": lambda turn: turn.end(),
 }
 
-
 said: pytest.MarkDecorator = pytest.mark.parametrize("say", SAID.values(), ids=SAID.keys())
 
 
 class TakingTurns(Hooks):
-    """N6: what a block reads, and what it leaves."""
+    """N6: what the block of ``turn`` gets, and what it leaves."""
 
     async def test_n6_a_flow_of_two_questions(
         self, backend: Backend, store: AsyncSessionStore
@@ -107,7 +106,7 @@ class TakingTurns(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n6_k6_no_message_is_taken_twice(self, store: AsyncSessionStore) -> None:
+    async def test_n6_k6_no_message_is_handled_twice(self, store: AsyncSessionStore) -> None:
         for number, text in enumerate(["hi", "funghi", "large"]):
             await order(store, Message(text, str(number)))
             before = await seen(store)
@@ -140,7 +139,7 @@ class TakingTurns(Hooks):
             await order(store, Message("funghi", "2"))
 
     @said
-    async def test_n6_what_a_begun_turn_leaves(
+    async def test_n6_what_a_turn_that_begins_a_flow_leaves(
         self, store: AsyncSessionStore, say: Callable[[Turn[Any, Any]], None]
     ) -> None:
         async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
@@ -171,7 +170,7 @@ class TakingTurns(Hooks):
         assert await seen(store) == before
         await order(store, Message("funghi", "2"))
 
-    async def test_n6_what_is_said_last_counts(self, store: AsyncSessionStore) -> None:
+    async def test_n6_the_last_call_of_a_block_counts(self, store: AsyncSessionStore) -> None:
         async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
             turn.end()
             turn.ask("take_pizza", at=B)
@@ -180,7 +179,7 @@ class TakingTurns(Hooks):
         assert await find(store, B) is None
 
     @pytest.mark.parametrize("late", list(SAID.values())[1:], ids=list(SAID)[1:])
-    async def test_n6_what_is_said_after_the_block_is_refused(
+    async def test_n6_a_call_after_the_block_is_refused(
         self, store: AsyncSessionStore, late: Callable[[Turn[Any, Any]], None]
     ) -> None:
         async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
@@ -246,7 +245,7 @@ class TakingTurns(Hooks):
         assert await listed(store) == []
 
     @pytest.mark.parametrize("wrong", ["hi", {"text": "secret"}, CTX, None], ids=type)
-    async def test_n6_f8_what_is_no_message_is_refused(
+    async def test_n6_f8_a_value_that_is_not_a_message_is_refused(
         self, backend: Backend, store: AsyncSessionStore, wrong: Any
     ) -> None:
         async with (
@@ -298,7 +297,7 @@ class TakingTurns(Hooks):
         assert turn.superseded
         assert await find(store, A) is None
 
-    async def test_n6_n4_three_quick_messages_are_taken_in_order(
+    async def test_n6_n4_three_quick_messages_are_handled_in_order(
         self, store: AsyncSessionStore
     ) -> None:
         answers: list[str] = []
@@ -319,7 +318,9 @@ class TakingTurns(Hooks):
         assert answers == ["name", "age", "town"]
         assert await toppings(store) == ["name", "age", "town"]
 
-    async def test_n6_k1_it_waits_only_so_long(self, store: AsyncSessionStore) -> None:
+    async def test_n6_k1_a_turn_waits_no_longer_than_its_wait(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         with pytest.raises(WaitClaimedError):

@@ -1,4 +1,4 @@
-"""T1, T2, T3: how long sessions and waits live."""
+"""T1, T2, T3: times to live, and the deadlines that they set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from async_session_store.testing.contract.hooks import Hooks
 
 A_CENTURY = timedelta(days=36_525)
 
-
 BAD_TTLS: dict[str, object] = {
     "zero": 0,
     "negative": -1,
@@ -49,7 +48,6 @@ BAD_TTLS: dict[str, object] = {
     "true": True,
     "text": "60",
 }
-
 
 bad_ttls: pytest.MarkDecorator = pytest.mark.parametrize(
     "ttl", BAD_TTLS.values(), ids=BAD_TTLS.keys()

@@ -1,4 +1,4 @@
-"""Flows, messages and memory for ``turn``."""
+"""Messages, flows and their memory, for ``turn``."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from async_session_store.testing.contract.builders import CTX, SERVICE, A
 
 
 class Order(BaseModel):
-    """What the flow of these tests remembers."""
+    """The memory of the flow ``order``."""
 
     pizza: str | None = None
     toppings: list[str] = []
 
 
 class Ticket(BaseModel):
-    """What another flow remembers."""
+    """The memory of another flow."""
 
     subject: str = ""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that is no ``Inbound``."""
+    """A message of a class of our own: it has what ``turn`` reads, but is not an ``Inbound``."""
 
     text: str | None = None
     delivery_id: str | None = None
@@ -61,18 +61,19 @@ async def order(store: AsyncSessionStore, message: Message) -> str:
 async def pause(
     store: AsyncSessionStore, context_json: str, *, flow: str = "order", at: ReplyScope = A
 ) -> None:
-    """Leave a flow that waits, as some deployment wrote it."""
+    """Register a waiting flow with this text as its memory, as another deployment may have."""
     cursor = SessionCursor(node_pointer="take_pizza")
     stored = SessionData(tenant_ctx=CTX, flow_id=flow, cursor=cursor, context_json=context_json)
     await store.register_wait(CTX, "u1", at, "k", stored, ttl=600)
 
 
 async def waiting(store: AsyncSessionStore, at: ReplyScope = A) -> SessionRecord:
+    """Return the record of the flow that waits at the scope. There must be one."""
     record = await store.get_wait(CTX, "u1", at)
     assert record is not None
     return record
 
 
 async def toppings(store: AsyncSessionStore, at: ReplyScope = A) -> list[str]:
-    """Give what the flow that waits remembers."""
+    """Return the toppings in the memory of the waiting flow."""
     return Order.model_validate_json((await waiting(store, at)).data.context_json).toppings

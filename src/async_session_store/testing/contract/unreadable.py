@@ -1,4 +1,4 @@
-"""R2, S6: one unreadable document spoils only itself."""
+"""R2, S6, X4: one unreadable document spoils only itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from async_session_store.testing.contract.unreadable_documents import (
 
 
 class Unreadable(SharedHooks):
-    """R2, S6: documents that cannot be read."""
+    """R2, S6, X4: documents that cannot be read."""
 
     async def _spoil(self, backend: Backend, store: AsyncSessionStore, document: bytes) -> None:
         await register(store, "spoilt", A, "secret")
@@ -92,7 +92,7 @@ class Unreadable(SharedHooks):
         assert await (await claim(store, B)).complete()
 
     @unreadable_documents
-    async def test_r2_k3_a_claimed_wait_that_is_spoilt_meanwhile(
+    async def test_r2_k3_a_claimed_wait_may_become_unreadable(
         self, backend: Backend, store: AsyncSessionStore, document: bytes
     ) -> None:
         for end in ("complete", "release"):
@@ -172,7 +172,7 @@ class Unreadable(SharedHooks):
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="async_session_store"):
             keys = await listed(store)
-        # A backend may know the owner without the document.
+        # A backend may know the owner without reading the document.
         assert keys == (["sound"] if "'spoilt'" in caplog.text else ["sound", "spoilt"])
 
     @pytest.mark.parametrize("document", ODD.values(), ids=ODD.keys())
@@ -192,7 +192,7 @@ class Unreadable(SharedHooks):
             assert await find(store, A) == "spoilt"
             found = await store.explain(CTX, "u1", [A, B])
             assert [report.session_key for report in found.reports] == ["spoilt", "sound"]
-            if keys == ["sound", "spoilt"]:  # a document that can be read can be written back
+            if keys == ["sound", "spoilt"]:  # a readable document can be written back
                 await store.edit_session("spoilt", lambda old: old)
         assert await store.clear_waits_for_user(CTX, "u1") == 2
         assert await listed(store) == []
@@ -204,7 +204,7 @@ class Unreadable(SharedHooks):
         await self._spoil(backend, store, document)
         assert await listed(store) == ["sound", "spoilt"]
 
-    async def test_r2_find_by_user_is_not_spoilt(
+    async def test_r2_find_by_user_leaves_it_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._spoil(backend, store, b"")
@@ -265,7 +265,7 @@ class Unreadable(SharedHooks):
         with pytest.raises(CorruptSessionError):
             await store.get_session("spoilt")
 
-    async def test_r2_another_owner_learns_nothing_of_it(
+    async def test_r2_another_owner_learns_nothing_about_it(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._spoil(backend, store, OWNED["no cursor"])
@@ -280,7 +280,7 @@ class Unreadable(SharedHooks):
 
     @pytest.mark.parametrize("stranger", [ctx("u2"), ctx(tenant="other")], ids=["user", "tenant"])
     @unreadable_documents
-    async def test_r2_another_owner_changes_nothing_of_it(
+    async def test_r2_another_owner_changes_nothing(
         self, backend: Backend, store: AsyncSessionStore, document: bytes, stranger: TenantCtx
     ) -> None:
         await self._spoil(backend, store, document)

@@ -1,4 +1,4 @@
-"""Documents that cannot be read, and documents that are odd."""
+"""Documents that cannot be read, and odd ones that perhaps can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from async_session_store.testing.contract.builders import data
 
 
 def without(name: str, *more: bytes) -> bytes:
-    """Give a document that lacks a field, with other fields in its place."""
+    """Return a document without a field, with other fields in its place."""
     document = data("secret").model_dump(mode="json")
     document.pop(name, None)
     return b",".join([json.dumps(document).encode()[:-1], *more]) + b"}"
@@ -42,8 +42,7 @@ OF_NO_ONE = {
     "twins that differ twice": with_context(b'"team":"secret","team_id":"secret2"'),
     "a tenant of the wrong type": with_context(b'"tenant":7,"tenant_id":7'),
 }
-"""Documents that do not tell their owner beyond doubt, or are no JSON."""
-
+"""Documents that are not JSON, or that leave their owner in doubt."""
 
 OWNED = {
     "no cursor": without("cursor"),
@@ -58,8 +57,7 @@ OWNED = {
     "a deadline of the wrong type": with_context(b'"deadline":{"unix_millis":"secret"}'),
     "a trace of the wrong type": with_context(b'"trace_id":7'),
 }
-"""Documents whose owner can be read, though they cannot."""
-
+"""Unreadable documents whose owner can be read all the same."""
 
 ODD = {
     "a number of 5000 digits": without("pack_id", b'"newer":' + b"9" * 5000),
@@ -87,8 +85,7 @@ ODD = {
     "a nul behind it": data("secret").model_dump_json().encode() + b"\x00",
     "utf-16": data("secret").model_dump_json().encode("utf-16"),
 }
-"""Documents that a reader may accept or refuse, but must not crash on."""
-
+"""Documents that a backend may accept or refuse, but that must not break it."""
 
 unreadable_documents: pytest.MarkDecorator = pytest.mark.parametrize(
     "document", [*OF_NO_ONE.values(), *OWNED.values()], ids=[*OF_NO_ONE, *OWNED]
