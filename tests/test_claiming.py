@@ -188,7 +188,7 @@ async def test_k4_the_blocks_exception_matters_more_than_a_failing_release(
     with caplog.at_level(logging.WARNING, logger="async_session_store"), pytest.raises(KeyError):
         async with store.resume_wait(CTX, "u1", A):
             raise KeyError
-    assert "its lease will end" in caplog.text
+    assert "it ends with its lease" in caplog.text
     caplog.clear()
     backend.failing.clear()
 

@@ -1,4 +1,4 @@
-"""Timers and tasks that no caller waits for, in asyncio and in trio alike."""
+"""Timers and background tasks, on asyncio and on trio."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ class Background(ABC):
     """One timer and any number of tasks, none of which outlives :meth:`aclose`.
 
     The owner may open and close it in different tasks, which rules out a task group. The tasks run
-    in an empty context: they work for all callers, and belong to none.
+    in an empty context, because they serve all callers and inherit from none.
     """
 
     @property
     @abstractmethod
     def is_current(self) -> bool:
-        """Whether the caller runs in its loop."""
+        """Whether the caller runs in the event loop of this object."""
 
     @abstractmethod
     def now(self) -> float:
-        """Return the time of the loop, in seconds."""
+        """Return the event loop's time, in seconds."""
 
     @abstractmethod
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` after ``seconds``, replacing the call that the timer was set for."""
+        """Call ``act`` after ``seconds``. This replaces the timer that was set before."""
 
     @abstractmethod
     def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
-        """Run ``act``, which must raise nothing, in a task."""
+        """Run ``act`` in a task. It must not raise."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Stop the timer, cancel the tasks, and wait for their end."""
+        """Stop the timer, cancel the tasks, and wait until they have ended."""
 
 
 class _AsyncioTask(Running):
@@ -61,7 +61,7 @@ class _AsyncioTask(Running):
 
 
 class AsyncioBackground(Background):
-    """Runs in the asyncio loop in which it is made. Its timer costs no task."""
+    """A background of the running asyncio loop. Its timer needs no task."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -115,12 +115,15 @@ class _TrioTask(Running):
 
 
 class TrioBackground(Background):
-    """Runs system tasks: tasks in a nursery could not outlive the task that opened it."""
+    """A background of the running trio loop.
+
+    It spawns system tasks, because a nursery ends with the task that opened it.
+    """
 
     def __init__(self) -> None:
         import trio
 
-        # anyio's own functions look for the loop first, in three times the time.
+        # anyio's functions detect the loop on each call, which takes three times as long.
         self._current_token = trio.lowlevel.current_trio_token
         self._current_time = trio.current_time
         self._token = self._current_token()
@@ -178,12 +181,12 @@ class TrioBackground(Background):
 
 
 def background() -> Background:
-    """Return a background for the running loop."""
+    """Return a new background of the running event loop."""
     return AsyncioBackground() if runs_asyncio() else TrioBackground()
 
 
 def runs_asyncio() -> bool:
     """Return whether the caller runs under asyncio. Trio may be the guest of an asyncio loop."""
     if "trio" not in sys.modules:
-        return True  # spares a program without trio the question, which takes half a microsecond
+        return True  # the check below takes half a microsecond; programs without trio skip it
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Cancelling a block in its own task, and nowhere else."""
+"""Cancelling a block when its lease is lost: in the block's own task, and nothing else in it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class BlockScope(ABC):
 
     @abstractmethod
     def cancel(self) -> bool:
-        """Cancel the block if its task is running in it.
+        """Cancel the block if its task is inside it now.
 
-        Return False if the task may come back to the block, so that the caller should try again.
+        Return False if the task has left the block for a while (an async generator yielded out of
+        it), so that the caller tries again later.
         """
 
     @abstractmethod
@@ -39,7 +40,7 @@ class BlockScope(ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Close the scope. Return whether the block was cancelled, by this scope and no other."""
+        """Close the scope. Return whether this scope, and nothing else, cancelled the block."""
 
 
 class _AsyncioScope(BlockScope):
@@ -56,7 +57,7 @@ class _AsyncioScope(BlockScope):
     @override
     def cancel(self) -> bool:
         if self._task is None or self._task.done():
-            return True  # the block goes on in other tasks, which we cannot find
+            return True  # the block continues in other tasks, which we cannot find
         if self._generator is not None and self._generator not in _frames(self._task.get_coro()):
             return False
         self._was_cancelled = True
@@ -77,7 +78,7 @@ class _AsyncioScope(BlockScope):
         if sys.version_info >= (3, 11):
             is_cancelled_by_others = self._task.uncancel() > self._cancelled_before
         if exc is None:
-            return True  # it caught the cancellation
+            return True  # the block swallowed the cancellation
         return isinstance(exc, asyncio.CancelledError) and not is_cancelled_by_others
 
 
@@ -107,7 +108,7 @@ class _TrioScope(BlockScope):
 
         if trio.lowlevel.current_task() is not self._task:
             return False  # trio lets only the task that opened a scope close it
-        self._scope.__exit__(exc_type, exc, traceback)  # raises what else a group holds
+        self._scope.__exit__(exc_type, exc, traceback)  # re-raises a group's other exceptions
         caught_in_block = exc is None and self._scope.cancel_called
         return caught_in_block or self._scope.cancelled_caught
 
@@ -130,7 +131,7 @@ class _TrioGeneratorScope(BlockScope):
 
 
 def block_scope() -> BlockScope:
-    """Open a scope around the block of the context manager whose ``__aenter__`` calls this."""
+    """Open a scope around a block. Called from the ``__aenter__`` of its context manager."""
     if runs_asyncio():
         task = asyncio.current_task()
         return _AsyncioScope(task, _iterated_generator(task and task.get_coro()))
@@ -143,15 +144,15 @@ def block_scope() -> BlockScope:
 
 
 def _iterated_generator(coroutine: object) -> FrameType | None:
-    """Return the frame of the async generator that can yield out of the block, if one can.
+    """Return the frame of an async generator that can yield out of the block, or None.
 
-    Any generator up to the task's own coroutine may be the one: managers and helpers stand between
-    it and us. One that ``asynccontextmanager`` made into a context manager does not count: it
-    yields once, and what its user runs there is the block.
+    Search every frame up to the task's own coroutine, because other context managers and functions
+    may stand between the generator and us. A generator behind ``asynccontextmanager`` does not
+    count: it yields once, and the code that runs meanwhile is the block itself.
     """
     root: FrameType | None = getattr(coroutine, "cr_frame", None)
-    # A frame that still had itself in a variable at its end would be garbage with all that it can
-    # reach: the block, its claim, and its data.
+    # The loop ends with `frame` rebound. A frame that keeps a reference to itself is a cycle, and
+    # would keep the block, its claim and its data alive until the garbage collector runs.
     frame = inspect.currentframe()
     while frame is not None and frame is not root:
         caller = frame.f_back
@@ -176,9 +177,9 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
 
 
 def _wrapped(awaitable: object) -> object | None:
-    """Return the generator or coroutine behind an async generator's step or an iterator.
+    """Return the generator or coroutine behind an awaitable that hides it.
 
-    Python does not expose it (python/cpython#76991), but the garbage collector has to know it.
+    Python does not expose it (python/cpython#76991), so ask the garbage collector.
     """
     referents: list[object] = gc.get_referents(awaitable)
     for referent in referents:

@@ -1,4 +1,4 @@
-"""A claim for the length of a block."""
+"""The context manager that holds a claim while its block runs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _T_co = TypeVar("_T_co", covariant=True)
 class WaitBlock(Holder, Generic[_T_co]):
     """The context manager of ``resume_wait``, ``turn`` and ``expired_turn``.
 
-    A block may begin, take its steps and end in different tasks.
+    A block may start, run and end in different tasks, as the block of a pytest fixture does.
 
     Args:
         ask: Claims the wait.
-        give: Makes what the block gets from a claim, and the plan for what follows. The block gets
-            None if there is no claim.
-        renewer: Renews the claim.
+        give: Turns the claim into the block's target (what follows ``as``) and the plan for what
+            happens next. Without a claim the target is None.
+        renewer: Renews the claim while the block runs.
     """
 
     __slots__ = ("_ask", "_claim", "_give", "_plan", "_renewal", "_renewer", "_scope", "_then")
@@ -53,7 +53,7 @@ class WaitBlock(Holder, Generic[_T_co]):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the claim was granted, and may have to be ended."""
+        """Whether a claim was granted, which has to be completed or released."""
         return self._claim is not None
 
     async def __aenter__(self) -> _T_co:
@@ -79,7 +79,7 @@ class WaitBlock(Holder, Generic[_T_co]):
             await self.release()
             raise
         if was_cancelled:
-            # A renewal in flight may have extended the lease after its holder gave it up.
+            # A renewal that was in flight may have extended the lease after we gave it up.
             await self.release()
             raise claim_lost() from exc
         if exc is not None:
@@ -93,9 +93,9 @@ class WaitBlock(Holder, Generic[_T_co]):
         await self.complete()
 
     async def begin(self) -> _T_co:
-        """Claim the wait, and return what the block gets.
+        """Claim the wait and return the block's target.
 
-        The claim is renewed while :attr:`is_running`.
+        The claim is renewed while :attr:`is_running` is true.
         """
         self._renewer.check_loop()
         self._claim = claim = await self._ask()
@@ -106,7 +106,7 @@ class WaitBlock(Holder, Generic[_T_co]):
         return given
 
     def conclude(self) -> None:
-        """Ask the plan what follows the claim, before :meth:`complete`. Raises what it raises."""
+        """Ask the plan what follows the claim, before :meth:`complete`. The plan may raise."""
         if self._plan is not None:
             self._then = self._plan.then()
             self._plan.is_settled = True
@@ -117,7 +117,7 @@ class WaitBlock(Holder, Generic[_T_co]):
             await end(self._complete)
 
     async def release(self) -> None:
-        """Give the wait back, if that is possible."""
+        """Release the claim. A failure is logged: the claim's lease will end it."""
         if self._claim is not None:
             await end(partial(end_quietly, self._release))
 
@@ -140,6 +140,6 @@ class WaitBlock(Holder, Generic[_T_co]):
         try:
             self._plan.superseded = not await self._claim.complete(self._then)
         except (InvalidInputError, CorruptSessionError):
-            # The next wait was refused, and the claim is still held.
+            # The storage refused the next wait, so the claim is still held.
             await end_quietly(self._claim.release)
             raise

@@ -1,4 +1,4 @@
-"""Waiting for a turn to claim a wait."""
+"""Claiming a wait, and queueing for the claim while another worker holds it."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from async_session_store.errors import (
 )
 from async_session_store.models import Owner
 
-# How often a waiting caller renews its place. If its loop hangs for longer than the rest of
-# PLACE_TTL, it loses the place; if it dies, it holds the others up for PLACE_TTL.
+# How often a waiting caller renews its place in the queue. If its loop hangs for the remaining 0.7
+# of PLACE_TTL, it loses the place. If it dies, it blocks the callers behind it for PLACE_TTL.
 _LONGEST_PAUSE: Final = PLACE_TTL / 1000 * 0.3  # seconds
-_CLOCK_TICK: Final = 0.001  # seconds, to be sure that the lease has ended on the storage's clock
+_CLOCK_TICK: Final = 0.001  # seconds; by then the lease has ended on the storage's clock too
 
 
 class ClaimRequest(NamedTuple):
-    """What to claim: ``lease`` in milliseconds, ``wait_timeout`` in seconds."""
+    """A checked request for a claim: ``lease`` in milliseconds, ``wait_timeout`` in seconds."""
 
     owner: Owner
     scope_hashes: tuple[str, ...]
     lease: int
     wait_timeout: float
     deliveries: tuple[Delivery, ...]
-    """The delivery at each of the scopes, or none."""
+    """The delivery at each of the scopes; empty without a delivery id."""
     begin_at: str | None
-    """The hash of the scope where a flow may begin."""
+    """The hash of the scope where a flow may begin, or None."""
 
     def delivery_at(self, scope_hash: str) -> Delivery | None:
         if not self.deliveries:
@@ -56,15 +56,15 @@ class ClaimRequest(NamedTuple):
 async def claim(
     storage: Callable[[], Backend], request: ClaimRequest, defaults: WaitDefaults
 ) -> WaitClaim | None:
-    """Claim a wait, or wait for a turn to claim it. Return None if no wait is live.
+    """Claim a wait, queueing if another worker holds it. Return None if no wait is live.
 
-    ``storage`` is called for each attempt, since the store may be closed in the meantime.
+    ``storage`` is called for each attempt, because the store may be closed between two of them.
     """
     token, backend = _random.token(), storage()
     try:
         found, asked_at = await _claim_in_turn(storage, request, token)
     except anyio.get_cancelled_exc_class():
-        # A claim may have been granted, and then no one would hold it until its lease ends.
+        # The storage may have granted the claim, which nobody would use until its lease ends.
         await _give_up(backend, request, token)
         raise
     if isinstance(found, Claimed):
@@ -84,7 +84,7 @@ async def claim(
 async def _claim_in_turn(
     storage: Callable[[], Backend], request: ClaimRequest, token: str
 ) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
-    """Claim a wait, in turn. Return the last result, and when it was asked for."""
+    """Claim a wait, in turn. Return the last result, and the time at which it was asked for."""
     give_up_at = time.monotonic() + request.wait_timeout
     while True:
         backend = storage()
@@ -114,7 +114,7 @@ def _pause(queued: Queued) -> float:
 
 
 async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
-    """Give back what a token may have got: a claim, or a place in a queue."""
+    """Release the claim, or the place in a queue, that the storage may have given to a token."""
 
     async def release() -> None:
         for scope_hash in request.scope_hashes:

@@ -1,4 +1,4 @@
-"""Documents as bytes: JSON as the Rust crate writes it, their size, and their etag."""
+"""Documents as bytes: the JSON that the Rust crate writes, its size, and its etag."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ from async_session_store.models import (
 _DOCUMENT: Final = TypeAdapter(SessionData)
 _CONTEXT: Final = {"context_json"}
 _NO_CONTEXT: Final = b',"context_json":""}'
-_REMEMBERED_HEADS: Final = 1024
-_REMEMBERED_SCOPES: Final = 4096
-_LARGEST_REMEMBERED: Final = 2048  # bytes
+_CACHED_HEADS: Final = 1024
+_CACHED_SCOPES: Final = 4096
+_LARGEST_CACHED: Final = 2048  # bytes
 
 
 class UnreadableDocumentError(Exception):
-    """Stored bytes are no document. Its text quotes nothing of them."""
+    """The stored bytes are not a valid document. The message quotes none of them."""
 
 
 def encode(data: SessionData) -> bytes:
-    """The document as JSON. Raises ``InvalidInputError`` for data built bypassing validation."""
+    """Encode a document as JSON.
+
+    Raises ``InvalidInputError`` for data that was built bypassing validation.
+    """
     return _encode(data, exclude=None)
 
 
 def encode_head(data: SessionData) -> bytes:
-    """The document without its ``context_json``, which a backend may store beside it, unescaped.
+    """Encode a document without its ``context_json``, which a backend may store apart, unescaped.
 
-    Raises ``InvalidInputError`` for data built bypassing validation.
+    Raises ``InvalidInputError`` for data that was built bypassing validation.
     """
     if not isinstance(data.context_json, str):
         raise bypassed_validation()
@@ -48,7 +51,7 @@ def encode_head(data: SessionData) -> bytes:
     is_usual = type(ctx) is TenantCtx and type(flow_id) is FlowId and type(cursor) is SessionCursor
     if not is_usual or data.pack_id is not None or data.model_extra:
         return _encode(data, exclude=_CONTEXT)
-    # The same as _encode gives, in a third of the time.
+    # The same bytes as _encode returns, in a third of the time.
     try:
         parts = (ctx.encoded, flow_id.encode(), cursor.encoded)
     except PydanticSerializationError as error:
@@ -57,14 +60,14 @@ def encode_head(data: SessionData) -> bytes:
 
 
 def bypassed_validation() -> InvalidInputError:
-    """The refusal of data that holds what no field may hold (M7)."""
+    """Return the error for data with a field of a wrong type (M7)."""
     return InvalidInputError("data: holds a value of a wrong type (M7)")
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
-    """The data in a document. Raises ``UnreadableDocumentError``."""
+    """Decode a document. Raises ``UnreadableDocumentError`` if it exceeds ``maximum`` bytes too."""
     if len(document) > maximum:
-        raise UnreadableDocumentError("it is larger than max_document_bytes")
+        raise UnreadableDocumentError("it exceeds max_document_bytes")
     try:
         return SessionData.model_validate_json(document)
     except ValidationError as error:
@@ -72,41 +75,40 @@ def decode(document: bytes, maximum: int) -> SessionData:
 
 
 def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> SessionData:
-    """The data of a document in two parts. Raises ``UnreadableDocumentError``.
+    """Decode a document that is stored in two parts. Raises ``UnreadableDocumentError``.
 
     Args:
-        head: What :func:`encode_head` gave.
-        context_json: The rest.
-        maximum: The largest document, in bytes; None if the size was checked already.
+        head: The bytes from :func:`encode_head`.
+        context_json: The context.
+        maximum: The largest document, in bytes; None if its size was checked before.
     """
     data = _head(head).model_copy()
-    # No one else holds the copy yet; this spares escaping and parsing its largest field.
+    # The copy is not shared yet, so it may change. This avoids escaping and parsing the context.
     vars(data)["context_json"] = context_json
     if maximum is not None and _may_exceed(head, context_json, maximum) and exceeds(data, maximum):
-        raise UnreadableDocumentError("it is larger than max_document_bytes")
+        raise UnreadableDocumentError("it exceeds max_document_bytes")
     return data
 
 
 def check_split(head: bytes, context_json: str, maximum: int) -> None:
-    """Raise what :func:`decode_split` would raise."""
+    """Raise what :func:`decode_split` would raise, without building the data."""
     if _may_exceed(head, context_json, maximum):
         decode_split(head, context_json, maximum)
     else:
         _head(head)
 
 
-def moved_on(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
-    """Return a copy of the data with another cursor and context.
+def advanced(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
+    """Return a copy of the data with another cursor and context, both validated before.
 
-    Both are validated already. ``model_copy(update=...)`` would validate everything again, which
-    takes five times as long.
+    ``model_copy(update=...)`` would validate every field again, which takes five times as long.
     """
-    moved = data.__copy__()
-    values = vars(moved)  # no one else holds the copy yet
+    copied = data.__copy__()
+    values = vars(copied)  # the copy is not shared yet
     values["cursor"], values["context_json"] = cursor, context_json
     values.pop("size_ceiling", None)
     values.pop("encoded", None)
-    return moved
+    return copied
 
 
 def _may_exceed(head: bytes, context_json: str, maximum: int) -> bool:
@@ -114,9 +116,8 @@ def _may_exceed(head: bytes, context_json: str, maximum: int) -> bool:
 
 
 def _head(head: bytes) -> SessionData:
-    """The data in a head, whose context is empty."""
-    known = len(head) <= _LARGEST_REMEMBERED
-    return (_remembered_head if known else _decode_head)(head)
+    """Decode a head. The context of the returned data is empty."""
+    return (_cached_head if len(head) <= _LARGEST_CACHED else _decode_head)(head)
 
 
 def _decode_head(head: bytes) -> SessionData:
@@ -124,14 +125,13 @@ def _decode_head(head: bytes) -> SessionData:
     return decode(document, len(document))
 
 
-# Who reads a document soon writes it, which reads it again to tell whether it is one.
-_remembered_head: Final = lru_cache(_REMEMBERED_HEADS)(_decode_head)
+# A document that was just read is usually written back, and the write validates it again.
+_cached_head: Final = lru_cache(_CACHED_HEADS)(_decode_head)
 
 
 def decode_scope(text: bytes) -> ReplyScope | None:
-    """Return the scope in a stored text, or None if it is damaged: only the record needs it."""
-    known = len(text) <= _LARGEST_REMEMBERED
-    return (_remembered_scope if known else _decode_scope)(text)
+    """Decode a stored scope. Return None if it is damaged: routing does not depend on it."""
+    return (_cached_scope if len(text) <= _LARGEST_CACHED else _decode_scope)(text)
 
 
 def _decode_scope(text: bytes) -> ReplyScope | None:
@@ -142,11 +142,11 @@ def _decode_scope(text: bytes) -> ReplyScope | None:
 
 
 # A user usually waits at one scope, turn after turn.
-_remembered_scope: Final = lru_cache(_REMEMBERED_SCOPES)(_decode_scope)
+_cached_scope: Final = lru_cache(_CACHED_SCOPES)(_decode_scope)
 
 
 def stored_owner(document: bytes) -> Owner | None:
-    """The owner of a document that :func:`decode` refused, if that much of it can be read."""
+    """Return the owner of a document that :func:`decode` refused, or None if it is unreadable."""
     try:
         ctx = from_json(document)["tenant_ctx"]
         return TenantCtx.model_validate_json(to_json(ctx)).owner
@@ -155,7 +155,7 @@ def stored_owner(document: bytes) -> Owner | None:
 
 
 def etag(*parts: bytes) -> str:
-    """SHA-1 of the stored bytes, which a Redis script can compute too. Not for security."""
+    """Return the SHA-1 of the stored bytes. Not for security: Redis scripts can compute it too."""
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(part)
@@ -163,7 +163,7 @@ def etag(*parts: bytes) -> str:
 
 
 def exceeds(data: SessionData, maximum: int) -> bool:
-    """Whether the document is of more than ``maximum`` bytes; ``size_ceiling`` tells most apart."""
+    """Return whether the document exceeds ``maximum`` bytes. Check ``size_ceiling`` first."""
     return len(encode(data)) > maximum
 
 
@@ -177,5 +177,5 @@ def _encode(data: SessionData, exclude: set[str] | None) -> bytes:
 def _summary(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     if first["type"] == "json_invalid":
-        return "it is no valid JSON"
+        return "it is not valid JSON"
     return f"{'.'.join(map(str, first['loc'][:2])) or 'it'}: {first['type']}"

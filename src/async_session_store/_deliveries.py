@@ -1,4 +1,4 @@
-"""The digest that a store remembers of a handled delivery, however long its id."""
+"""The digest that stands for a handled delivery in the storage, whatever its id's length."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _DIGEST_BYTES: Final = 15
 
 
 def delivery_digest(scope_hash: str, delivery_id: str) -> bytes:
-    """Return the digest that stands for a delivery at a scope.
+    """Return the digest of a delivery at a scope.
 
-    Storage keeps it, so it must never change: a file of an older version is migrated with it, and
-    processes that share a storage have to agree. A scope's hash has a fixed length, so no two
-    pairs give the same joined text.
+    It is stored, so it must never change: SQLite files of older versions are migrated with it, and
+    all processes that share a storage have to compute the same one. The hash of a scope has a
+    fixed length, so joining it with the id is unambiguous.
     """
     text = f"{scope_hash}{delivery_id}".encode()
     return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()

@@ -1,4 +1,4 @@
-"""Ending a claim, whatever happens to the caller or the storage."""
+"""Ending a claim reliably: when its caller is cancelled, and when the storage fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 from async_session_store.errors import ClaimLostError
 
 _TIMEOUT: Final = 5.0  # seconds
-_ATTEMPTS: Final = 3  # a bound, as a backend may raise the error of cancellation all by itself
+_ATTEMPTS: Final = 3  # bounded, because a faulty backend may raise cancellation of its own accord
 
 _logger = logging.getLogger("async_session_store")
 
@@ -19,9 +19,9 @@ _logger = logging.getLogger("async_session_store")
 async def end(act: Callable[[], Awaitable[object]]) -> None:
     """Complete or release a claim, even if the caller is cancelled.
 
-    A cancelled call may not have begun, so it is made again. If it was carried out, the second
-    finds the claim ended. To shield the first call as well would take an eighth of the time of a
-    block in memory.
+    A cancelled call may never have reached the storage, so it is repeated under a shield. If it
+    did, the second call finds the claim ended. The first call is not shielded, because that would
+    take an eighth of the time of a whole block in memory.
     """
     try:
         await act()
@@ -31,10 +31,10 @@ async def end(act: Callable[[], Awaitable[object]]) -> None:
 
 
 async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:
-    """End a claim if possible; log a failure, since the reason for ending it matters more.
+    """End a claim if possible. Log a failure instead of raising it.
 
-    A cancellation that no shield stops comes out at the end: asyncio's own, by ``asyncio.timeout``
-    or ``Task.cancel``, which a server's shutdown adds to the one that brought us here.
+    The error that led here matters more. asyncio's own cancellation (``asyncio.timeout``,
+    ``Task.cancel`` at a server's shutdown) passes through anyio's shields; it is raised at the end.
     """
     cancelled: BaseException | None = None
     with anyio.move_on_after(_TIMEOUT, shield=True) as scope:
@@ -55,5 +55,5 @@ async def _end_or_log(act: Callable[[], Awaitable[object]]) -> None:
         await act()
     except ClaimLostError:
         pass  # it has ended already
-    except Exception:  # whatever a backend raises, it must not replace the block's own error
-        _logger.warning("a claim could not be ended; its lease will end", exc_info=True)
+    except Exception:  # whatever a backend raises must not replace the block's own error
+        _logger.warning("a claim could not be ended; it ends with its lease", exc_info=True)

@@ -1,4 +1,4 @@
-"""What a flow remembers between its turns: read from the session's text, and written back."""
+"""A flow's memory between its turns: parsed from the session's text, and written back as JSON."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from typing_extensions import is_typeddict
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-# What pydantic raises for a type, and Python for a constructor. Anything else may come from a
-# signal handler, and propagates unchanged.
+# What pydantic raises for an unusable type, and Python for a constructor call that does not fit.
+# Anything else may come from a signal handler, and propagates unchanged.
 _UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
 
 
 class MemoryType(Generic[_M]):
-    """A type that pydantic can read from JSON and write to it. Raises ``InvalidInputError``.
+    """A type that pydantic can parse from JSON and write as JSON.
 
-    No error shows a value: it may be personal, and errors end up in logs.
+    Raises ``InvalidInputError`` for any other type. No error shows a value, because values may be
+    personal and errors end up in logs.
     """
 
     def __init__(self, kind: type[_M]) -> None:
@@ -36,8 +37,8 @@ class MemoryType(Generic[_M]):
         try:
             adapter: TypeAdapter[_M] = TypeAdapter(kind)
             # The adapter's own methods take a microsecond longer, for arguments we do not need.
-            # Fields go by their names, whatever aliases are for: pydantic writes names and reads
-            # aliases unless told otherwise, and so would forget what is in a field with an alias.
+            # Fields are written by name and read by name or alias. By default pydantic writes names
+            # but reads aliases, so a field with an alias would lose its value.
             self._from_json: Callable[[str | bytes], _M] = partial(
                 adapter.validator.validate_json, by_alias=True, by_name=True
             )
@@ -48,14 +49,15 @@ class MemoryType(Generic[_M]):
             self._from_json(self._to_json(kind()))
         except _UNFIT as error:
             problem = type(error).__name__
-            if isinstance(error, PydanticErrorMixin):  # is about the type alone: it shows no value
+            if isinstance(error, PydanticErrorMixin):  # describes the type, so it shows no value
                 problem += f" ({error.message.partition('. ')[0].rstrip('.')})"
-        # Outside of the handler, as the error may hold a value.
+        # Raised outside the handler, so that the cause, which may hold a value, is not chained.
         if problem is not None:
             raise InvalidInputError(
-                f"memory: {self.name}() must return a new flow's memory, which pydantic can write "
-                f"as JSON and read back, but that raised {problem}. Give a pydantic model or a "
-                "dataclass whose fields all have defaults, or a TypedDict with total=False"
+                f"memory: {self.name}() must return the memory of a new flow, and pydantic must be "
+                f"able to write it as JSON and read it back, but that raised {problem}. Give a "
+                "pydantic model or a dataclass whose fields all have defaults, or a TypedDict with "
+                "total=False"
             )
 
     @property
@@ -63,24 +65,28 @@ class MemoryType(Generic[_M]):
         return getattr(self.kind, "__name__", str(self.kind))
 
     def new(self) -> _M:
-        """Return the memory of a flow that begins."""
+        """Return the memory of a new flow."""
         return self.kind()
 
     def read(self, flow: str, text: str) -> _M:
-        """Read a flow's memory. Raises ``FlowMemoryError``."""
+        """Parse a flow's memory. Raises ``FlowMemoryError`` if it does not fit the type."""
         try:
             return self._from_json(text)
         except ValidationError as error:
             field, problem = self._first_problem(error)
-        # Outside of the handler, as pydantic's error holds the value.
+        # Raised outside the handler, because pydantic's error holds the value.
         reason = (
-            f"what is stored does not fit {self.name} ({problem}); change the type or end the flow"
+            f"the stored memory does not fit {self.name} ({problem}); change the type or end the "
+            "flow"
         )
         raise FlowMemoryError(flow, field, reason)
 
     def write(self, flow: str, memory: _M) -> str:
-        """Return a flow's memory as JSON that :meth:`read` reads. Raises ``FlowMemoryError``."""
-        # pydantic would write an object of another class as {}, which reads as a new memory.
+        """Return a flow's memory as JSON that :meth:`read` accepts.
+
+        Raises ``FlowMemoryError`` if the memory is no valid value of the type.
+        """
+        # pydantic would write an object of another class as {}, which parses as a new memory.
         if not isinstance(memory, self._instances_of):
             reason = f"give a value of type {self.name}, not {type(memory).__name__}"
             raise FlowMemoryError(flow, None, reason)
@@ -93,14 +99,15 @@ class MemoryType(Generic[_M]):
         except _UNFIT as error:
             field, problem = None, f"pydantic raised {type(error).__name__}"
         reason = (
-            f"{self.name} could not read back what would be saved ({problem}); set a valid value"
+            f"{self.name} could not read back the JSON of this memory ({problem}); set a valid "
+            "value"
         )
         raise FlowMemoryError(flow, field, reason)
 
     def _first_problem(self, error: ValidationError) -> tuple[str | None, str]:
         """Return the field at fault and what is wrong with it.
 
-        The field is None unless it is one of the type's own: a key may be personal too.
+        The field is None unless the type declares it: the key of a mapping may be personal too.
         """
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         field = next(iter(first["loc"]), None)
@@ -113,7 +120,7 @@ def _memory_type(kind: Hashable) -> MemoryType[Any]:
 
 
 def memory_type(kind: type[_M]) -> MemoryType[_M]:
-    """Return the reader and writer of a type. Raises ``InvalidInputError`` for unusable types."""
+    """Return the :class:`MemoryType` of a type. Raises ``InvalidInputError`` if it is unusable."""
     if callable(kind):
         with suppress(TypeError):  # the metadata of an ``Annotated`` may have no hash
             return cast("MemoryType[_M]", _memory_type(cast("Hashable", kind)))
@@ -124,7 +131,7 @@ def memory_type(kind: type[_M]) -> MemoryType[_M]:
 
 
 def _field_names(kind: type[Any]) -> Iterable[str]:
-    """Return the names that pydantic may call a field by."""
+    """Yield the names that pydantic may use for a field in an error."""
     for parent in getattr(kind, "__mro__", ()):
         yield from inspect.get_annotations(parent)
         if parent is not BaseModel and issubclass(parent, BaseModel):

@@ -1,4 +1,4 @@
-"""A wait to register, and the checks before it is stored."""
+"""A wait to be registered, and the checks that it has to pass."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class NewWait:
 
 
 class WaitDefaults(NamedTuple):
-    """The settings that a store applies to each wait that it registers."""
+    """A store's settings for the waits that it registers."""
 
     ttl: int | None
-    """The time to live of a wait that is registered without one, in milliseconds."""
+    """Default time to live, in milliseconds."""
     expired_ttl: int | None
-    """How long such a wait is kept for a worker after its deadline, in milliseconds."""
+    """Default time for which an expired wait is kept for a worker, in milliseconds."""
     max_document_bytes: int
 
     def checked(
@@ -53,7 +53,7 @@ class WaitDefaults(NamedTuple):
         ttl: TimeToLive | None,
         expired_ttl: timedelta | float | None,
     ) -> StoredWait:
-        """Check a wait, and return it as a backend stores it. The owner is that of the data."""
+        """Check a wait and return it as a backend stores it. ``owner`` is the owner of ``data``."""
         scope_hash = _rules.scope_hash(scope)
         key = _rules.session_key(key)
         milliseconds = self.ttl if ttl is None else _rules.milliseconds("ttl", ttl)
@@ -64,7 +64,7 @@ class WaitDefaults(NamedTuple):
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds, kept)
 
     def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
-        """Check the wait that follows a claim, and return it as a backend stores it (N1)."""
+        """Check the wait that follows a claim and return it as a backend stores it (N1)."""
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
         owner = _rules.check_following_wait(claim.owner, wait.data)

@@ -1,4 +1,4 @@
-"""What is to follow the claim of a block, once the block has ended."""
+"""The plan of a block: what happens to its claimed wait when the block ends."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from async_session_store.errors import InvalidInputError
 
 
 class Plan(ABC):
-    """What follows a claim. The block shares it with the object that its user gets."""
+    """What happens to a claimed wait. A block shares it with the object that the user gets."""
 
     __slots__ = ("is_settled", "superseded")
 
     def __init__(self) -> None:
         self.is_settled: bool = False
-        """Whether the block has ended well, so that nothing that is said counts any more."""
+        """Whether the block has ended without an exception. The plan can no longer change."""
         self.superseded: bool = False
-        """Whether it had no effect, because the wait was no longer the claimed one."""
+        """Whether the plan had no effect, because the wait was no longer the claimed one."""
 
     @abstractmethod
     def then(self) -> NewWait | Keep | None:
-        """Return what follows. May raise. Called once, after a block that did not raise."""
+        """Return what follows the claim. Called once, after a block without an exception.
+
+        May raise.
+        """
 
     def check_unsettled(self) -> None:
-        """Raise ``InvalidInputError`` if it is too late to say what follows."""
+        """Raise ``InvalidInputError`` if the plan can no longer change."""
         if self.is_settled:
-            raise InvalidInputError("the block has ended: say what follows inside of it")
+            raise InvalidInputError("the block has ended; call this inside the block")
 
 
-class SpokenPlan(Plan):
-    """The last thing that the block asked for."""
+class RequestedPlan(Plan):
+    """The plan of a block of ``resume_wait``: whatever the block requested last."""
 
-    __slots__ = ("said",)
+    __slots__ = ("requested",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: NewWait | Keep | None = None
+        self.requested: NewWait | Keep | None = None
 
     @override
     def then(self) -> NewWait | Keep | None:
-        return self.said
+        return self.requested

@@ -1,4 +1,4 @@
-"""Where all randomness comes from, so that tests can replace it."""
+"""The library's only source of randomness, so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import uuid
 
 
 def unique_id() -> str:
-    """A UUID of version 4."""
+    """Return a random UUID (version 4)."""
     return str(uuid.uuid4())
 
 
 def token() -> str:
-    """A secret that no one can guess: 128 bits in hex."""
+    """Return an unguessable secret: 128 random bits in hex."""
     return os.urandom(16).hex()
 
 
 def stamp() -> bytes:
-    """64 bits to tell one write from all others, whatever seeds a program gives Python."""
+    """Return 64 random bits that identify a write, even if the program seeds ``random``."""
     return os.urandom(8)
 
 
 def between(low: float, high: float) -> float:
-    """A number between the two, for spreading what would happen at once."""
-    return random.uniform(low, high)  # noqa: S311  # it spreads load, and keeps nothing secret
+    """Return a random number between two bounds, to spread load over time."""
+    return random.uniform(low, high)  # noqa: S311  # spreads load; not a secret

@@ -24,16 +24,16 @@ _logger = logging.getLogger("async_session_store")
 
 
 class Holder(ABC):
-    """The holder of a claim, for which the claim is renewed."""
+    """The object that a claim is renewed for."""
 
     __slots__ = ("__weakref__", "is_running")
 
     is_running: bool
-    """Whether someone is sure to end the claim. It is not renewed while this is False."""
+    """Whether the holder is sure to end the claim. While False, the claim is not renewed."""
 
     @abstractmethod
     def lose(self) -> bool:
-        """Act on a lost lease. Return False if the caller must try again."""
+        """React to the loss of the lease. Return False to be called again later."""
 
 
 class Renewal:
@@ -43,7 +43,7 @@ class Renewal:
 
     def __init__(self, claim: WaitClaim, holder: Holder) -> None:
         self.claim: WaitClaim = claim
-        # Weak, so that a claim is no longer renewed once its holder was dropped.
+        # Weak, so that dropping the holder stops the renewals.
         self.holder: weakref.ref[Holder] = weakref.ref(holder)
         self.interval: float = claim.lease.total_seconds() / _RENEWALS
         self.due: float = math.inf
@@ -51,15 +51,15 @@ class Renewal:
 
 
 class Renewer:
-    """Renews each claim three times in the time of its lease, in the loop of its store.
+    """Renews each claim three times per lease, in the event loop of its store.
 
-    One timer serves all claims, and keeps running when a block ends. So a block that is shorter
-    than a third of its lease costs no task, and usually no timer either.
+    One timer serves all claims and stays set when a block ends. So a block shorter than a third of
+    its lease needs no task, and usually no new timer either.
     """
 
     def __init__(self) -> None:
         self._background: Background | None = None
-        # By interval: claims with the same interval fall due in the order in which they were added.
+        # Keyed by interval: claims with the same interval fall due in the order of their addition.
         self._waiting: dict[float, dict[Renewal, None]] = {}
         self._wakes_at = math.inf
         self._is_closed = False
@@ -70,17 +70,17 @@ class Renewer:
             raise StoreUnavailableError("this store was opened in another event loop")
 
     def add(self, claim: WaitClaim, holder: Holder) -> Renewal:
-        """Renew a claim from now on."""
+        """Start renewing a claim."""
         renewal = Renewal(claim, holder)
         if self._is_closed:
-            return renewal  # the store was closed while the claim was granted
+            return renewal  # the store was closed while the claim was in flight
         if self._background is None:
             self._background = background()
         self._wait(self._background, renewal)
         return renewal
 
     async def stop(self, renewal: Renewal) -> None:
-        """Stop renewing a claim. Cancel an attempt that is in flight, and wait for its end."""
+        """Stop renewing a claim. Cancel an attempt in flight and wait until it has ended."""
         self._forget(renewal)
         if renewal.attempt is not None:
             await renewal.attempt.cancel()
@@ -106,7 +106,7 @@ class Renewer:
     def _wake_by(self, loop: Background, due: float) -> None:
         if due < self._wakes_at:
             self._wakes_at = due
-            # It may be past: starting the renewals that were due takes its time.
+            # `due` may be past already: starting the renewals before it took time.
             loop.set_timer(max(0.0, due - loop.now()), partial(self._renew_due, loop))
 
     def _renew_due(self, loop: Background) -> None:
@@ -130,7 +130,7 @@ class Renewer:
         renewal.attempt = None
 
     async def _go_on(self, renewal: Renewal) -> bool:
-        """Renew the claim if its holder runs. Return whether to look at it again later."""
+        """Renew the claim while its holder runs. Return whether to renew it again later."""
         claim = renewal.claim
         if renewal.holder() is None:
             await end_quietly(claim.release)
@@ -139,7 +139,7 @@ class Renewer:
             await _renew(claim)
             if claim.seconds_left >= renewal.interval:
                 return True
-            # That failed, or took long. By the next look the lease may have ended.
+            # The renewal failed or took long, and the lease may end before the next regular one.
             await anyio.sleep(min(claim.seconds_left, renewal.interval / _RENEWALS))
         if not claim.lost:
             return True

@@ -18,7 +18,7 @@ from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
-from async_session_store._claiming_expired import ExpiredRequest, claim_expired, held_on
+from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -38,7 +38,7 @@ from async_session_store.errors import (
     StoreUnavailableError,
 )
 from async_session_store.expired_waits import ExpiredWaits
-from async_session_store.explanations import Explanation, explained, explained_nothing
+from async_session_store.explanations import Explanation, explain_other_user, explain_states
 from async_session_store.models import (
     FlowId,
     Owner,
@@ -49,7 +49,7 @@ from async_session_store.models import (
     TenantCtx,
     UserId,
 )
-from async_session_store.resumed_waits import ResumedWait, resumed
+from async_session_store.resumed_waits import ResumedWait, resumed_wait
 from async_session_store.turns import (
     Incoming,
     Turn,
@@ -503,9 +503,10 @@ class AsyncSessionStore:
         scope_hashes = _rules.scope_hashes(scopes)
         asked = [scopes] if isinstance(scopes, ReplyScope) else list(scopes)
         if owner is None:
-            return explained_nothing(_rules.owner_of(ctx), asked)
+            return explain_other_user(_rules.owner_of(ctx), asked)
         owners = _rules.with_and_without_team(owner)
-        return explained(owners, asked, await self._backend.inspect_waits(owners, scope_hashes))
+        states = await self._backend.inspect_waits(owners, scope_hashes)
+        return explain_states(owners, asked, states)
 
     async def clear_wait(
         self,
@@ -654,7 +655,7 @@ class AsyncSessionStore:
             dedupe_ttl=dedupe_ttl,
             begin_at=begin_at,
         )
-        return WaitBlock(ask, resumed, self._renewer)
+        return WaitBlock(ask, resumed_wait, self._renewer)
 
     @overload
     def turn(
@@ -815,7 +816,7 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(held_on, claim), give, self._renewer)
+        return WaitBlock(partial(with_fresh_lease, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 

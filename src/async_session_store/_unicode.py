@@ -1,4 +1,4 @@
-"""Text that leaves the process must be Unicode: Python's may hold lone surrogates."""
+"""Encoding text. A Python string may hold lone surrogates, which UTF-8 cannot encode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from async_session_store.errors import InvalidInputError
 
 
 def encoded(field: str, value: str) -> bytes:
-    """A text in UTF-8."""
-    with suppress(UnicodeEncodeError):  # which holds the value, so it must not be the context
+    """Encode a text in UTF-8. Raises ``InvalidInputError`` naming the field."""
+    with suppress(UnicodeEncodeError):  # it holds the value, so ours must not be chained to it
         return value.encode()
     raise InvalidInputError(f"{field}: must be valid Unicode")

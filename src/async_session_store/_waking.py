@@ -1,4 +1,4 @@
-"""Waiting for an event, for a limited time."""
+"""Waiting for an event, with a time-out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from async_session_store._background import runs_asyncio
 
 
 async def wait_until_set(event: anyio.Event, seconds: float) -> None:
-    """Wait until an event is set, or set it after ``seconds``.
+    """Wait until an event is set, for at most ``seconds``.
 
-    On asyncio a timer does that, not a cancel scope: before Python 3.11 a scope that times out just
-    when its task is cancelled takes that cancellation for its own, and the task goes on.
+    On asyncio a timer sets the event. A cancel scope would be wrong there: before Python 3.11, a
+    scope that times out just as its task is cancelled swallows the cancellation.
     """
     if not runs_asyncio():
         with anyio.move_on_after(seconds):

@@ -1,4 +1,4 @@
-"""How a wire type behaves: validated text, immutable models, unknown fields that survive."""
+"""The base of the wire types: validated text, and immutable models that keep unknown fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _V = TypeVar("_V")
 
 
 class ValidatedText(str):
-    """A ``str`` that can only be built from text that its class accepts."""
+    """A ``str`` that only holds text its class accepts."""
 
     __slots__ = ()
     rule: ClassVar[str]
@@ -46,7 +46,7 @@ class ValidatedText(str):
 
     @classmethod
     def accepts(cls, value: str) -> bool:
-        """Whether the text obeys the rule."""
+        """Return whether the text obeys the class's rule."""
         raise NotImplementedError
 
     @classmethod
@@ -72,7 +72,7 @@ class ValidatedText(str):
 
 
 class FrozenDict(dict[str, _V]):
-    """A dict that cannot be changed; a dict all the same, so that JSON needs no conversion."""
+    """A dict that cannot be changed. It is a ``dict``, so that JSON encoders take it as it is."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("this mapping is part of an immutable model; build a new model instead")
@@ -80,7 +80,7 @@ class FrozenDict(dict[str, _V]):
     __setitem__ = __delitem__ = __ior__ = cast("Any", _refuse)
     clear = pop = popitem = setdefault = update = cast("Any", _refuse)
 
-    def __hash__(self) -> int:  # type: ignore[override]  # a dict's is None, as it can change
+    def __hash__(self) -> int:  # type: ignore[override]  # dict's is None, because it is mutable
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[str, _V]]]:
@@ -95,26 +95,26 @@ _is_none = partial(operator.is_, None)
 
 
 def optional() -> Any:
-    """A field that is left out of the JSON when it is None."""
+    """Declare a field that is left out of the JSON when it is None."""
     return Field(default=None, exclude_if=_is_none)
 
 
 def optional_mapping() -> Any:
-    """A field that is left out of the JSON when it is empty."""
+    """Declare a field that is left out of the JSON when it is empty."""
     return Field(default=FrozenDict[str](), exclude_if=operator.not_)
 
 
 class WireModel(BaseModel, frozen=True):
-    """Immutable; keeps unknown fields that were read from JSON, refuses them from Python."""
+    """An immutable model. Keeps unknown fields that come from JSON; refuses them from Python."""
 
     is_validated: ClassVar[bool] = False
-    """Set on a model that was validated."""
+    """Set to True on an instance that was validated."""
 
     is_constructed: ClassVar[bool] = False
-    """Set on a model that was built bypassing validation."""
+    """Set to True on an instance that was built bypassing validation."""
 
     foreign_part: ClassVar[str | None] = None
-    """Path of a part whose type is a subclass, if there is one: the store refuses it."""
+    """Path of the first part whose type is a subclass, or None. The store refuses such a model."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True
@@ -122,7 +122,7 @@ class WireModel(BaseModel, frozen=True):
 
     @model_validator(mode="after")
     def _finish_once(self, info: ValidationInfo) -> Self:
-        """Finish a new model; pydantic calls this again for one that another model takes in."""
+        """Finish a new model. Pydantic calls this again when another model takes it in."""
         if self.is_constructed:
             rule = "was built bypassing validation; use its constructor"
             raise PydanticCustomError("bypassed_validation", rule)
@@ -132,7 +132,7 @@ class WireModel(BaseModel, frozen=True):
         return self
 
     def _finish(self, *, from_python: bool) -> None:
-        """Check what no field can check alone."""
+        """Check the rules that concern several fields."""
         unknown = self.__pydantic_extra__
         if not unknown:
             return
@@ -142,10 +142,10 @@ class WireModel(BaseModel, frozen=True):
         object.__setattr__(self, "__pydantic_extra__", _freeze(unknown))
 
     def _find_foreign_part(self, **parts: type[WireModel]) -> None:
-        """Note the first of the parts that is not exactly of its type (M7).
+        """Remember the first part that is not exactly of its declared type (M7).
 
-        This happens once, at validation: the store needs the answer at each write, and reading four
-        attributes of a model takes as long as all its other checks.
+        This happens once, at validation. The store asks at each write, and reading four attributes
+        of a model would take as long as all its other checks.
         """
         values = vars(self)
         for name, kind in parts.items():
@@ -165,9 +165,9 @@ class WireModel(BaseModel, frozen=True):
     @classmethod
     @override
     def model_construct(cls, _fields_set: set[str] | None = None, **values: object) -> Self:
-        """Pydantic's way around validation. No model takes in what it builds, and no store either.
+        """Build a model bypassing validation. No other model accepts it, and no store.
 
-        It keeps no unknown fields: they would pass for what validation alone sets.
+        Unknown fields are dropped: they could imitate the attributes that only validation sets.
         """
         model = super().model_construct(_fields_set, **values)
         object.__setattr__(model, "__pydantic_extra__", {})
@@ -176,7 +176,7 @@ class WireModel(BaseModel, frozen=True):
 
     @cached_property
     def size_ceiling(self) -> int:
-        """An upper bound of the size of this model's JSON in bytes, told without encoding it."""
+        """Upper bound on the size of this model's JSON, in bytes, found without encoding it."""
         values = vars(self)
         size = _NAMES_CEILING + _size_ceiling(self.model_extra or None)
         for name in type(self).__pydantic_fields__:  # model_fields takes four times as long
@@ -185,14 +185,14 @@ class WireModel(BaseModel, frozen=True):
 
     @cached_property
     def encoded(self) -> bytes:
-        """This model's JSON. Raises ``PydanticSerializationError`` if it holds a wrong type."""
+        """This model's JSON. Raises ``PydanticSerializationError`` if a field has a wrong type."""
         return self.__pydantic_serializer__.to_json(self, warnings="error")
 
     @override
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
-        """A copy with ``update`` applied, validated like a constructor's arguments.
+        """Return a copy with ``update`` applied and validated like a constructor's arguments.
 
-        Raises pydantic's ``ValidationError``. Unknown fields that came from storage are kept.
+        Unknown fields that came from storage are kept. Raises pydantic's ``ValidationError``.
         """
         if not update:
             return super().model_copy(deep=deep)
@@ -201,19 +201,19 @@ class WireModel(BaseModel, frozen=True):
         return copied
 
     def _kept_fields(self, update: Mapping[str, object]) -> dict[str, object]:
-        """The fields of this model that ``update`` leaves as they are."""
+        """Return the fields of this model that ``update`` does not change."""
         known = self.model_fields_set & set(type(self).model_fields) - update.keys()
         return {name: getattr(self, name) for name in known}
 
     if not TYPE_CHECKING:
 
         def copy(self, *, update=None, deep=False):
-            """Pydantic's deprecated ``copy`` would skip validation; this is ``model_copy``."""
+            """Do what ``model_copy`` does. Pydantic's deprecated ``copy`` would skip validation."""
             return self.model_copy(update=update, deep=deep)
 
 
 def _freeze(value: object) -> object:
-    """JSON as it was parsed, with nothing in it that can be changed."""
+    """Return parsed JSON as an immutable value."""
     if isinstance(value, dict):
         items = cast("dict[str, object]", value).items()
         return FrozenDict({name: _freeze(item) for name, item in items})

@@ -1,4 +1,4 @@
-"""Why a look-up finds what it finds, for logs and support."""
+"""Explanations of what a look-up finds, for logs and support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Explanation", "ScopeReport", "WaitStatus"]
 
 
 class WaitStatus(str, Enum):
-    """What a look-up meets at a scope."""
+    """What a look-up finds at a scope."""
 
     NOTHING = "nothing"
     """No live wait: never registered, expired, moved, resumed or cleared."""
@@ -28,11 +28,11 @@ class WaitStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What is at one scope, for one team or for none.
+    """The state of one scope, for one team or without a team.
 
-    ``session_key`` is None if nothing waits there, ``expires_at`` if what waits has no deadline,
-    ``claimed_until`` if no claim is held. Both times are in UTC. A claim may be held where nothing
-    waits any more.
+    ``session_key`` is None if no session waits there, ``expires_at`` if its wait has no deadline,
+    and ``claimed_until`` if no claim is held. Both times are in UTC. A claim may still be held
+    after its wait is gone.
     """
 
     scope: ReplyScope
@@ -43,8 +43,8 @@ class ScopeReport:
     claimed_until: datetime | None
 
     def __str__(self) -> str:
-        """One line without a payload, a user, a conversation or a session key."""
-        parts = [f"{_named(self.scope)}, team {self.team or '-'}: {self.status.value}"]
+        """Return one line without a payload, a user, a conversation or a session key."""
+        parts = [f"{_field_names(self.scope)}, team {self.team or '-'}: {self.status.value}"]
         if self.claimed_until is not None:
             parts.append(f"claim held until {self.claimed_until.isoformat()}")
         if self.expires_at is not None:
@@ -54,27 +54,27 @@ class ScopeReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is at each scope that a look-up tries, from ``explain``.
+    """The state of each scope that a look-up tries. ``explain`` returns it.
 
-    ``reports`` has all scopes as they were given, for the team of the ``ctx``; and then, if it has
-    one, all of them again without a team. If ``same_user`` is False, the ``ctx`` has another user
-    than the one asked for: such a look-up finds nothing, and nothing was looked at.
+    ``reports`` holds all scopes in the given order, for the team of the ``ctx``. If the ``ctx`` has
+    a team, all scopes follow again, without a team. ``same_user`` is False if the ``ctx`` names
+    another user than ``user_id``: such a look-up finds nothing, and the storage was not asked.
     """
 
     reports: tuple[ScopeReport, ...]
     same_user: bool = True
 
     def __str__(self) -> str:
-        """One line for a log, without a payload, a user, a conversation or a session key."""
+        """Return one line for a log, without a payload, a user, a conversation or a session key."""
         if not self.same_user:
             return "ctx has another user than user_id, so it finds nothing (F4)"
         return "; ".join(map(str, self.reports))
 
 
-def explained(
+def explain_states(
     owners: Iterable[Owner], scopes: Sequence[ReplyScope], states: Iterable[WaitState]
 ) -> Explanation:
-    """The explanation for states that come owner by owner, scope by scope."""
+    """Explain the states of scopes. They come owner by owner, and for each scope by scope."""
     places = [(owner, scope) for owner in owners for scope in scopes]
     reports = (
         _report(owner, scope, state) for (owner, scope), state in zip(places, states, strict=True)
@@ -82,8 +82,8 @@ def explained(
     return Explanation(tuple(reports))
 
 
-def explained_nothing(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanation:
-    """The explanation for a caller that asks for another user (F4)."""
+def explain_other_user(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanation:
+    """Explain a look-up of another user's waits, which finds nothing (F4)."""
     reports = (_report(calling, scope, WaitState()) for scope in scopes)
     return Explanation(tuple(reports), same_user=False)
 
@@ -102,7 +102,7 @@ def _status(state: WaitState) -> WaitStatus:
     return WaitStatus.LIVE if state.claimed_until is None else WaitStatus.CLAIMED
 
 
-def _named(scope: ReplyScope) -> str:
-    """Which fields a scope has: their values may be private."""
+def _field_names(scope: ReplyScope) -> str:
+    """Name the fields that a scope has, but not their values, which may be private."""
     fields = {"thread": scope.thread, "reply_to": scope.reply_to, "correlation": scope.correlation}
     return " + ".join(["conversation", *(name for name, value in fields.items() if value)])

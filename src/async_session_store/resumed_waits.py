@@ -1,4 +1,4 @@
-"""What a block of ``resume_wait`` gets, with and without async."""
+"""The target of a ``resume_wait`` block, async or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing_extensions import override
 
 from async_session_store._new_waits import NewWait
-from async_session_store._plans import SpokenPlan
+from async_session_store._plans import RequestedPlan
 from async_session_store.abc import KEEP
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import InvalidInputError
@@ -25,23 +25,23 @@ class ResumedWait:
 
     __slots__ = ("_claim", "_plan")
 
-    def __init__(self, claim: WaitClaim, plan: SpokenPlan) -> None:
+    def __init__(self, claim: WaitClaim, plan: RequestedPlan) -> None:
         self._claim = claim
         self._plan = plan
 
     @property
     def record(self) -> SessionRecord | None:
-        """The session that waits, as it was when it was claimed. None if :attr:`is_new`."""
+        """The waiting session, as it was when it was claimed. None if :attr:`is_new`."""
         return self._claim.record
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing waits, so that a flow begins at ``begin_at``."""
+        """Whether no session waits, so that a flow begins at ``begin_at``."""
         return self._claim.is_new
 
     @property
     def key(self) -> SessionKey:
-        """The key of the session. If :attr:`is_new`, there is no record, and this raises."""
+        """The session's key. Raises ``InvalidInputError`` if :attr:`is_new`, like all below."""
         return self._existing().key
 
     @property
@@ -56,12 +56,12 @@ class ResumedWait:
 
     @property
     def expires_at(self) -> datetime | None:
-        """The deadline, in UTC, or None."""
+        """The deadline of the wait, in UTC, or None."""
         return self._existing().expires_at
 
     @property
     def scope(self) -> ReplyScope | None:
-        """Where the session waits, if that is known."""
+        """The scope where the session waits, or None if it is unknown."""
         return self._existing().scope
 
     @property
@@ -80,17 +80,17 @@ class ResumedWait:
     def next(self, wait: NewWait) -> None:
         """Register another wait, the next question, when the block ends.
 
-        Raises at once what ``register_wait`` raises for it, except that the owner of the session
-        under another ``session_key`` is checked when the block ends.
+        Raises at once what ``register_wait`` raises, with one exception: the owner of a session
+        that is stored under another ``session_key`` is checked when the block ends.
         """
         self._plan.check_unsettled()
         self._claim.check(wait)
-        self._plan.said = wait
+        self._plan.requested = wait
 
     def keep(self) -> None:
-        """Leave the wait as it is: the user may answer again."""
+        """Leave the wait as it is when the block ends, so that the user may answer again."""
         self._plan.check_unsettled()
-        self._plan.said = KEEP
+        self._plan.requested = KEEP
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -105,12 +105,12 @@ class ResumedWait:
         record = self._claim.record
         if record is None:
             raise InvalidInputError(
-                "nothing waits here, a flow begins, so there is no record: check is_new first"
+                "no session waits here, so there is no record: check is_new first"
             )
         return record
 
 
-def resumed(claim: WaitClaim) -> tuple[ResumedWait, SpokenPlan]:
-    """Return what a block gets for a claim, and the plan that it shares with the block."""
-    plan = SpokenPlan()
+def resumed_wait(claim: WaitClaim) -> tuple[ResumedWait, RequestedPlan]:
+    """Return a block's target for a claim, and the plan that the two share."""
+    plan = RequestedPlan()
     return ResumedWait(claim, plan), plan

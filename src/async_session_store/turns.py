@@ -1,4 +1,4 @@
-"""A turn: a message resumes the flow that waits for it, which asks its next question or ends."""
+"""Turns: a message resumes the flow that waits for it, and the flow asks again or ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
 
 
 def check_incoming(inbound: Incoming, error: AttributeError) -> None:
-    """Raise ``InvalidInputError`` if what was given as a message lacks an attribute."""
+    """Raise ``InvalidInputError`` if ``inbound`` is no message, because it lacks an attribute."""
     if error.obj is inbound and error.name in _NEEDED:
         raise InvalidInputError(
             "inbound: give a message that a function of async_session_store.channels returned, or "
@@ -198,17 +198,17 @@ class Turn(Generic[_I_co, _M]):
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
         _rules.expired_ttl("expired_ttl", expired_ttl)
-        self._plan.said = _Question(_rules.cursor(node), scope, ttl, expired_ttl)
+        self._plan.requested = _Question(_rules.cursor(node), scope, ttl, expired_ttl)
 
     def end(self) -> None:
         """End the flow, and remove its session."""
         self._plan.check_unsettled()
-        self._plan.said = None
+        self._plan.requested = None
 
     def keep(self) -> None:
         """Leave the question as it is, for the user to answer again. Do not save the memory."""
         self._plan.check_unsettled()
-        self._plan.said = KEEP
+        self._plan.requested = KEEP
 
 
 class _Question(NamedTuple):
@@ -231,9 +231,9 @@ class TurnSetting(NamedTuple, Generic[_M]):
 
 
 class TurnPlan(Plan, Generic[_M]):
-    """What a turn asked for, and the memory to save with its question."""
+    """The plan of a turn: whatever it requested last, and the memory to save with a question."""
 
-    __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "said")
+    __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "requested")
 
     def __init__(
         self, setting: TurnSetting[_M], user: UserId, record: SessionRecord | None
@@ -245,7 +245,7 @@ class TurnPlan(Plan, Generic[_M]):
         self._memory: object = None
         self._read_as: MemoryType[object] | None = None
         self.flow: FlowId = record.data.flow_id if record else cast("FlowId", setting.flow)
-        self.said: _Question | Keep | None = None
+        self.requested: _Question | Keep | None = None
 
     def own_memory(self) -> _M:
         """Return the memory of the flow that the turn was opened for."""
@@ -282,9 +282,9 @@ class TurnPlan(Plan, Generic[_M]):
 
     @override
     def then(self) -> NewWait | Keep | None:
-        if not isinstance(self.said, _Question):
-            return self.said
-        cursor, at, ttl, expired_ttl = self.said
+        if not isinstance(self.requested, _Question):
+            return self.requested
+        cursor, at, ttl, expired_ttl = self.requested
         ttl = self._setting.ttl if ttl is None else ttl
         return NewWait(at, self._data(cursor), ttl, expired_ttl=expired_ttl)
 
@@ -302,7 +302,7 @@ class TurnPlan(Plan, Generic[_M]):
         # Keep the fields that a newer peer wrote and we do not know.
         data = self._record.data
         context = data.context_json if self._read_as is None else self._written()
-        return _codec.moved_on(data, cursor, context)
+        return _codec.advanced(data, cursor, context)
 
     def _written(self) -> str:
         kind = cast("MemoryType[object]", self._read_as)
@@ -312,17 +312,17 @@ class TurnPlan(Plan, Generic[_M]):
 def begin_turn(
     setting: TurnSetting[_M], inbound: _I, user: UserId, scope: ReplyScope, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
-    """Return a block's turn for a claim, and the plan that it shares with the block."""
+    """Return a block's turn for a claim, and the plan that the two share."""
     plan = TurnPlan(setting, user, claim.record)
     if claim.record is not None:
-        plan.said = KEEP
+        plan.requested = KEEP
     return Turn(inbound, scope, claim, plan), plan
 
 
 def begin_expired_turn(
     ttl: TimeToLive | None, memory: MemoryType[_M], claim: WaitClaim
 ) -> tuple[Turn[None, _M], TurnPlan[_M]]:
-    """Return a block's turn for a claim on an expired wait, and the plan that it shares."""
+    """Return a block's turn for a claim on an expired wait, and the plan that the two share."""
     record = cast("SessionRecord", claim.record)
     ctx = record.data.tenant_ctx
     setting = TurnSetting(ctx, None, memory, ttl)
