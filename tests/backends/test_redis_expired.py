@@ -102,11 +102,6 @@ def behind(redis_client: redis.Redis, namespace: str) -> Behind:
     return Behind(redis_client, namespace)
 
 
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
-
-
 def near(milliseconds: int, seconds: float) -> bool:
     return seconds * 1000 - 5000 < milliseconds <= seconds * 1000
 

@@ -48,7 +48,7 @@ from calls import READS, SHRINKING, Call
 from loops import eventually, turn_loop
 from redis_server import RedisServer, find_server
 from stored_keys import stored_keys
-from tcp_proxy import Fault, TcpProxy, tcp_proxy
+from tcp_proxy import Fault, TcpProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -66,28 +66,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own, which it may break."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
-@pytest.fixture
 async def store(server: RedisServer) -> AsyncIterator[AsyncSessionStore]:
     async with open_store(server.url) as store:
         yield store
-
-
-@pytest.fixture
-async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
-    async with tcp_proxy(server) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -53,11 +53,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock(lambda: 1_700_000_000.0)
 

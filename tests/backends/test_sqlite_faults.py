@@ -54,11 +54,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
     """Give a store that waits a tenth of a second for a lock."""
     async with open_store(path) as store:
@@ -100,7 +95,7 @@ def run_python(program: str, *arguments: str | Path) -> subprocess.CompletedProc
 
 
 async def test_r1_a_missing_folder(path: Path) -> None:
-    cause = await refused(path.parent / "none" / "sessions.db", "folder .* does not exist")
+    cause = await refused(path.parent / "none" / "bot.db", "folder .* does not exist")
     assert isinstance(cause, FileNotFoundError)
     assert list(path.parent.iterdir()) == []
 
@@ -112,7 +107,7 @@ async def test_r1_a_folder_in_place_of_the_file(path: Path) -> None:
 
 async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
     path.touch()
-    await refused(path / "sessions.db", "SQLite: ")
+    await refused(path / "bot.db", "SQLite: ")
 
 
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
@@ -180,12 +175,12 @@ async def foreign() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nobody must get there
-        async with open_store(folder / "sessions.db") as store:
+        async with open_store(folder / "bot.db") as store:
             await register(store, "k", A)
-        (folder / "sessions.db").chmod(0o444)
-        before = (folder / "sessions.db").read_bytes()
-        yield folder / "sessions.db"
-        assert (folder / "sessions.db").read_bytes() == before
+        (folder / "bot.db").chmod(0o444)
+        before = (folder / "bot.db").read_bytes()
+        yield folder / "bot.db"
+        assert (folder / "bot.db").read_bytes() == before
         folder.chmod(0o755)  # for its removal
 
 
@@ -216,7 +211,7 @@ async def test_r1_an_unreadable_file(foreign: Path) -> None:
 
 
 def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
-    process = run_python(FAILED_OPEN, path.parent / "none" / "sessions.db")
+    process = run_python(FAILED_OPEN, path.parent / "none" / "bot.db")
     assert (process.returncode, process.stdout, process.stderr) == (0, "refused\n", "")
 
 
@@ -245,7 +240,7 @@ def umask() -> Iterator[None]:
 async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
     await register(store, "k", A)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
-    names = ("sessions.db", "sessions.db-wal", "sessions.db-shm")
+    names = ("bot.db", "bot.db-wal", "bot.db-shm")
     assert modes == dict.fromkeys(names, 0o600)
 
 
@@ -318,7 +313,7 @@ async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:
             # Another process would take itself for the last one, and delete the log.
             process = run_python(USE_AND_CLOSE, path)
             assert (process.returncode, process.stderr) == (0, "")
-            assert path.with_name("sessions.db-wal").exists()
+            assert path.with_name("bot.db-wal").exists()
             await register(store, "k2", B)
         assert len(content(path)) == 2
 
@@ -487,7 +482,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a small disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
     try:
-        yield tmp_path / "sessions.db"
+        yield tmp_path / "bot.db"
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 
@@ -650,7 +645,7 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
     process = run_python(CLOSE_THE_INDEX, path)
     assert "whether this call was carried out is unknown" in process.stdout
     assert process.stderr == ""
-    assert path.with_name("sessions.db-wal").exists()  # as it may be another's by now
+    assert path.with_name("bot.db-wal").exists()  # as it may be another's by now
     assert len(content(path)) == 1
 
 
@@ -665,7 +660,7 @@ def open_files() -> set[str]:
             found.add(f"{entry.name} {entry.readlink()}")
         except FileNotFoundError:
             continue  # the folder itself
-    return {item for item in found if "sessions.db" in item}
+    return {item for item in found if "bot.db" in item}
 
 
 def threads() -> set[threading.Thread]:

@@ -32,11 +32,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
 class Counting(SqliteBackend):
     """Counts what it does to the file."""
 
