@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import resource
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cancelled_calls import cancel_a_thousand_calls
 from sqlite_locks import locked
 
 from async_session_store import (
@@ -33,7 +33,6 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
-    clear,
     context_of,
     data,
     find,
@@ -712,36 +711,9 @@ async def test_r5_a_failed_open_leaves_nothing(path: Path) -> None:
 
 
 async def test_r3_a_thousand_cancelled_calls(path: Path) -> None:
-    cancelled = 0
-
-    async def shuffle(store: AsyncSessionStore, number: int) -> None:
-        nonlocal cancelled
-        chance = random.Random(number)
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        for turn in range(10_000):
-            if cancelled >= 1000:
-                return
-            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
-                match chance.randrange(3):
-                    case 0:
-                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
-                    case 1:
-                        await store.get_wait(CTX, "u1", scope)
-                    case _:
-                        await clear(store, scope)
-            cancelled += limit.cancelled_caught
-            # What a call found is this task's own, and final: nothing lands later.
-            first = await context_of(store, key)
-            assert first is None or first.startswith(f"{key}/")
-            assert await find(store, scope) == (None if first is None else key)
-            assert await context_of(store, key) == first
-
     before = threads()
     async with AsyncSessionStore(SqliteBackend(path, synchronous="NORMAL")) as store:
-        async with anyio.create_task_group() as tasks:
-            for number in range(32):
-                tasks.start_soon(shuffle, store, number)
-        assert cancelled >= 1000
+        await cancel_a_thousand_calls(store)
         await store.clear_waits_for_user(CTX, "u1")
         assert content(path) == []
     await eventually(lambda: not open_files() and threads() <= before)
