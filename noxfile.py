@@ -199,14 +199,15 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the source's types, the API's as a user meets them, and those of the first program."""
+    """Check the source's types, the API's as a user meets them, and those of README's programs."""
     session.install(".[all]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "async_session_store", "--ignoreexternal")
-    first_program = Path(session.create_tmp(), "first_program.py")
-    first_program.write_text("\n".join(PYTHON_BLOCK.findall((ROOT / "README.md").read_text())))
-    session.run("mypy", "--strict", str(first_program))
+    for number, program in enumerate(PYTHON_BLOCK.findall((ROOT / "README.md").read_text()), 1):
+        file = Path(session.create_tmp(), f"readme_{number}.py")
+        file.write_text(program)
+        session.run("mypy", "--strict", str(file))
 
 
 @nox.session
