@@ -194,16 +194,36 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format, and the YAML that GitHub and pre-commit read."""
+    """Check style and format, and the YAML that GitHub, Read the Docs and pre-commit read."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     for schema, paths in GITHUB_FILES.items():
         files = [str(path) for path in sorted((ROOT / ".github").glob(paths))]
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
     session.run("pre-commit", "validate-config")
     matrix = f"python: {json.dumps(PYTHONS)}\n"
     assert matrix in (ROOT / ".github/workflows/ci.yml").read_text(), f"ci.yml lacks {matrix}"
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation in docs/_build/html; a link or a reference to nothing fails."""
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going")
+    session.run(*build, "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(default=False)
+def docs_links(session: nox.Session) -> None:
+    """Follow the links that lead out of the documentation.
+
+    Not by default: it needs the network, and the sites that it asks may be away.
+    """
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--builder", "linkcheck", "--keep-going")
+    session.run(*build, "docs", "docs/_build/linkcheck", *session.posargs)
 
 
 @nox.session(default=False, python="3.13")
