@@ -179,7 +179,7 @@ def label_guarantees(app: Sphinx, page: nodes.document) -> None:
 
 def link_names(
     _app: Sphinx,
-    _what: str,
+    what: str,
     _name: str,
     _value: object,
     _options: object,
@@ -194,6 +194,8 @@ def link_names(
     for number, line in enumerate(lines):
         linked = re.sub(ids, lambda found: re.sub(GUARANTEE, r":ref:`\g<0>`", found[0]), line)
         lines[number] = re.sub(rf"``({public})``", r":py:obj:`~async_session_store.\1`", linked)
+    if what in {"attribute", "property"}:
+        lines.insert(0, "")  # else napoleon takes what is before a colon for a type
 
 
 def link_repository(_app: Sphinx, page: str, source: list[str]) -> None:
@@ -205,7 +207,7 @@ def link_repository(_app: Sphinx, page: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     simplify_annotations()
-    app.connect("autodoc-process-docstring", link_names)
+    app.connect("autodoc-process-docstring", link_names, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", simplify_signature)
     app.connect("doctree-read", label_guarantees)
     app.connect("missing-reference", link_standard_library)

@@ -18,7 +18,7 @@ from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
-from async_session_store._claiming_expired import ExpiredRequest, claim_expired, held_on
+from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -547,7 +547,7 @@ class AsyncSessionStore:
         """
         return await self._backend.delete_waits(_rules.owner_for_write(ctx, user_id))
 
-    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    @deprecated("removed in 1.0: use find_wait_by_scope, get_wait or list_wait_records")
     async def find_by_user(
         self, ctx: TenantCtx, user_id: UserId | str
     ) -> tuple[SessionKey, SessionData] | None:
@@ -849,7 +849,7 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(held_on, claim), give, self._renewer)
+        return WaitBlock(partial(with_fresh_lease, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ def test_x3_a_correlation_may_be_any_text(sent: str, came_back: str) -> None:
 
 def test_x3_one_answer_is_expected_at_a_time() -> None:
     assert inbound(thread="t").expecting() == inbound(thread="t").scope
-    with pytest.raises(InvalidInputError, match=r"^thread and reply_to: give one of them"):
+    with pytest.raises(InvalidInputError, match=r"^thread and reply_to: give only one of them"):
         inbound().expecting(thread="t", reply_to="r")
     with pytest.raises(InvalidInputError, match=r"^correlation: must not be empty"):
         inbound().expecting(correlation="")

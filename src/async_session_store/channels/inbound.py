@@ -1,4 +1,4 @@
-"""A user's message, and the scopes where a flow may wait for it."""
+"""A user's turn in a chat, and the scopes where a flow may wait for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from async_session_store.models import ReplyScope, UserId
 
 __all__ = ["Inbound", "Place", "place"]
 
-_PARTS: Final = 3  # provider, bot and conversation; and an account where there is one
-_AS_THEY_ARE: Final = ":;@=+,"  # beside ASCII letters, digits, '_', '.', '-' and '~'
+_PARTS: Final = 3  # provider, bot and conversation; a fourth part is the account
+_UNQUOTED: Final = ":;@=+,"  # in addition to ASCII letters, digits, '_', '.', '-' and '~'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Inbound:
 
     @property
     def scope(self) -> ReplyScope:
-        """Where this user's next message is expected, in this thread or else the conversation."""
+        """The scope of this user's next message: this thread, or else the conversation."""
         if self.thread is not None:
             return self.expecting(thread=self.thread)
         return ReplyScope(conversation=self._place())
@@ -76,22 +76,23 @@ class Inbound:
         reply_to: str | int | None = None,
         correlation: str | int | None = None,
     ) -> ReplyScope:
-        """Return where to register a wait for one particular answer in this conversation.
+        """Return the scope of one particular answer in this conversation.
 
-        Give one: the thread that the bot opened or answers in; the message of the bot that must be
-        replied to, or whose buttons must be pressed; or the id of a button or form. Without any,
-        :attr:`scope`. Raises ``InvalidInputError`` for several, and for what is no id.
+        Give at most one argument: ``thread``, if the bot opened a thread or answers in one;
+        ``reply_to``, the bot's message that must be replied to or whose buttons must be pressed;
+        or ``correlation``, the id of a button or form. Without an argument, return :attr:`scope`.
+        Raises ``InvalidInputError`` for more than one argument, and for an invalid id.
         """
         given = {"thread": thread, "reply_to": reply_to, "correlation": correlation}
         parts = {
-            name: _written(identifier(name, value))
+            name: _quoted(identifier(name, value))
             for name, value in given.items()
             if value is not None
         }
         if not parts:
             return self.scope
         if len(parts) > 1:
-            raise InvalidInputError(f"{' and '.join(parts)}: give one of them")
+            raise InvalidInputError(f"{' and '.join(parts)}: give only one of them")
         return ReplyScope(
             conversation=self._place(),
             thread=parts.get("thread"),
@@ -100,10 +101,10 @@ class Inbound:
         )
 
     def scopes(self) -> tuple[ReplyScope, ...]:
-        """Return where the wait that this turn answers may be, most specific first (X3).
+        """Return the scopes where this turn's wait may be registered, most specific first (X3).
 
-        These are the correlation, the message replied to, the thread and the conversation, if the
-        turn has them. Pass them to ``resume_wait`` or any other look-up.
+        These are the correlation, the message replied to, the thread and the conversation, as far
+        as the turn has them. Pass them to ``resume_wait`` or any look-up.
         """
         return tuple(self._ladder())
 
@@ -117,14 +118,14 @@ class Inbound:
         yield ReplyScope(conversation=self._place())
 
     def _place(self) -> str:
-        """Provider, bot, account and conversation, joined so that no two lists give one text."""
+        """Return provider, bot, account and conversation, joined unambiguously."""
         parts = (self.provider, self.bot_id, self.account, self.conversation)
-        return "/".join(_written(part) for part in parts if part is not None)
+        return "/".join(_quoted(part) for part in parts if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place that a scope of an ``Inbound`` names, in the platform's own ids."""
+    """The place that a scope from an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
     """The platform."""
@@ -143,19 +144,19 @@ class Place:
 
 
 def place(scope: ReplyScope) -> Place:
-    """Return the place that a scope names, so that another process knows where to send.
+    """Return the place that a scope names, so that any process knows where to send a message.
 
-    Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
+    Raises ``InvalidInputError`` for a scope that does not come from an ``Inbound``.
     """
     if not isinstance(scope, ReplyScope):
         given = type(scope).__name__
         raise InvalidInputError(
-            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if it is "
-            "not known where the session waits"
+            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if the "
+            "session's scope is unknown"
         )
-    parts = tuple(map(_read, scope.conversation.split("/")))
+    parts = tuple(map(_unquoted, scope.conversation.split("/")))
     rest = tuple(
-        None if part is None else _read(part)
+        None if part is None else _unquoted(part)
         for part in (scope.thread, scope.reply_to, scope.correlation)
     )
     if len(parts) == _PARTS:
@@ -164,23 +165,23 @@ def place(scope: ReplyScope) -> Place:
     if len(parts) == _PARTS + 1:
         provider, bot_id, account, conversation = parts
         return Place(provider, bot_id, account, conversation, *rest)
-    raise _no_place()
+    raise _not_a_place()
 
 
-def _read(written: str) -> str:
-    part = unquote(written)
-    if not part or _written(part) != written:
-        raise _no_place()
+def _unquoted(quoted: str) -> str:
+    part = unquote(quoted)
+    if not part or _quoted(part) != quoted:
+        raise _not_a_place()
     return part
 
 
-def _no_place() -> InvalidInputError:
-    return InvalidInputError("scope: was not made by an Inbound, so it holds no ids of a platform")
+def _not_a_place() -> InvalidInputError:
+    return InvalidInputError("scope: does not come from an Inbound, so it names no place")
 
 
-def _written(part: str) -> str:
-    """Percent-encode what a scope cannot hold (a newline), and what separates its parts."""
-    return quote(part, safe=_AS_THEY_ARE)
+def _quoted(part: str) -> str:
+    """Percent-encode newlines, which a scope cannot hold, and the separator of its parts."""
+    return quote(part, safe=_UNQUOTED)
 
 
 def _check_id(name: str, value: object) -> None:
