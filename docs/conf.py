@@ -195,7 +195,10 @@ def link_names(
         linked = re.sub(ids, lambda found: re.sub(GUARANTEE, r":ref:`\g<0>`", found[0]), line)
         lines[number] = re.sub(rf"``({public})``", r":py:obj:`~async_session_store.\1`", linked)
     if what in {"attribute", "property"}:
-        lines.insert(0, "")  # else napoleon takes what is before a colon for a type
+        lines[:0] = [
+            "..",
+            "",
+        ]  # a comment: of the first line, napoleon parses a type before a colon
 
 
 def link_repository(_app: Sphinx, page: str, source: list[str]) -> None:
