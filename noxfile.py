@@ -101,6 +101,23 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
+
+    Not by default: it takes far longer. It sets no threshold. What runs in a process that a test
+    kills is not counted, as that process does not live to write down what it ran.
+    """
+    session.install("-e", ".[all]", *group("test", "coverage"))
+    session.run("coverage", "erase")
+    try:
+        # A traced test takes longer than the time-out that holds for others.
+        session.run("coverage", "run", "-m", "pytest", "--timeout=300", *session.posargs)
+    finally:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Run the tests beside the Rust crate; ``-- --hypothesis-profile nightly`` runs far more.
 

@@ -185,6 +185,7 @@ def test_nothing_imports_the_tests() -> None:
         )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [

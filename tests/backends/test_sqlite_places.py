@@ -377,7 +377,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("root", "unmeasured")
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
 async def test_r1_a_write_that_cannot_be_checked_is_not_said_to_be_undone(synchronous: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
