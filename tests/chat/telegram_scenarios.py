@@ -1,4 +1,4 @@
-"""What every bot on Telegram does beside the common scenarios."""
+"""Scenarios for every bot on Telegram, beside the common ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from async_session_store import AsyncSessionStore
 
 
 class TelegramScenarios(Scenarios):
-    """They take the fixture ``bot`` too, which gives a :class:`TelegramPlatform`."""
+    """Scenarios whose fixture ``bot`` returns a :class:`TelegramPlatform`."""
 
     @pytest.mark.parametrize("update", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
     async def test_what_no_user_wrote_answers_nothing(
