@@ -95,7 +95,7 @@ async def test_r3_k1_a_claim_is_given_back(store: AsyncSessionStore, steps: int)
 
 
 @pytest.mark.parametrize("steps", STEPS)
-async def test_r3_n1_what_a_turn_said_happens_together_with_its_delivery(
+async def test_r3_n1_the_calls_of_a_turn_take_effect_together_with_its_delivery(
     store: AsyncSessionStore, steps: int
 ) -> None:
     await register(store, "k", A, "{}")

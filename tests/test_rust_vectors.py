@@ -36,7 +36,7 @@ FUNCTIONS: Final = {
 }
 
 
-def test_they_are_of_the_versions_that_are_tested() -> None:
+def test_the_vectors_are_of_the_versions_that_are_tested() -> None:
     locked = re.findall(r'name = "(greentic-[a-z]+)"\nversion = "(.+)"', LOCK)
     assert RECORDED["versions"] == dict(locked)
 

@@ -82,9 +82,8 @@ async def run(store: AsyncSessionStore, command: str, *arguments: str) -> None:
 
 
 def main(path: str) -> None:
-    loop = (
-        asyncio.new_event_loop()
-    )  # not asyncio.run(): it would close the loop, and cancel its tasks
+    # Not asyncio.run(), which would cancel the tasks and close the loop.
+    loop = asyncio.new_event_loop()
     store = AsyncSessionStore(SqliteBackend(path, busy_timeout=0.2))
     for line in sys.stdin:
         try:

@@ -279,7 +279,7 @@ async def test_r3_a_cancelled_call_leaves_no_claim(
 
 @each_way
 @each_moment
-async def test_r3_waiting_for_a_turn(
+async def test_r3_a_call_cancelled_in_the_queue_leaves_no_claim(
     stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
 ) -> None:
     store, other = stores

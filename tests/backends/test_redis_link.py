@@ -112,7 +112,7 @@ async def test_r4_a_registration_that_timed_out_does_not_outlive_a_clear(
     assert await find(store, A) is None
 
 
-async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_time_out(
+async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_timeout(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -125,7 +125,7 @@ async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_ti
     assert await context_of(store, "k") == "v0"
 
 
-async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
+async def test_r4_a_timed_out_call_is_ended_without_another_call_of_the_store(
     proxy: TcpProxy, store: AsyncSessionStore, server: RedisServer, client: redis.Redis
 ) -> None:
     """The next to look and to write may be another process."""
@@ -143,7 +143,7 @@ async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
         assert await context_of(peer, "k") == "v2"
 
 
-async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
+async def test_r4_a_timed_out_call_is_ended_when_the_server_can_be_reached_again(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -360,7 +360,7 @@ async def test_r4_a_plain_write_finds_the_new_primary_too(
         await store.create_session(CTX, data())
 
 
-async def test_r4_of_many_that_call_only_what_was_under_way_is_refused(
+async def test_r4_of_many_calls_only_those_in_flight_are_refused(
     server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
 ) -> None:
     async with moved(proxy, server):

@@ -408,7 +408,7 @@ async def test_r2_a_large_document_of_another_form_is_unreadable(
 
 
 @pytest.mark.parametrize("document", FORGED.values(), ids=FORGED)
-async def test_f7_a_large_document_is_no_one_elses_than_its_head_tells(
+async def test_f7_a_large_document_belongs_to_the_owner_in_its_head(
     store: AsyncSessionStore, rust: RustPeer, document: str
 ) -> None:
     rust.register("k", A, document.encode(errors="surrogateescape"))
@@ -505,7 +505,9 @@ async def is_read_by(store: AsyncSessionStore, of: TenantCtx, document: bytes) -
     return bool(data_of)
 
 
-async def test_s3_a_session_of_ours_may_have_a_head_of_any_size(store: AsyncSessionStore) -> None:
+async def test_s3_a_session_of_this_library_may_have_a_head_of_any_size(
+    store: AsyncSessionStore,
+) -> None:
     of = CTX.model_copy(update={"trace_id": "é" * 50_000, "attributes": {"a": FILLER}})
     key = await store.create_session(of, data(FILLER, of=of))
     await store.update_session(key, data(FILLER, of=of), ctx=of)
@@ -539,7 +541,7 @@ async def test_s6_a_session_as_large_as_allowed_can_be_updated_and_claimed(
     "etag",
     ["}", " ", "\n", '"}', " " * 32, "\t\n\r " * 8, "0" * 16, "A" * 40, "0" * 40, "x" * 40, "-"],
 )
-async def test_e2_only_an_etag_of_ours_matches(
+async def test_e2_only_an_etag_of_this_library_matches(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, etag: str
 ) -> None:
     await register(store, "ours", A)

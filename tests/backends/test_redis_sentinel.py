@@ -158,7 +158,7 @@ async def test_r4_a_sentinel_that_hung_up_is_listened_to_again(group: Group) -> 
         await eventually(lambda: not listeners(sentinel))
 
 
-async def test_r4_a_sentinel_that_refuses_to_tell_is_warned_about_once(
+async def test_r4_a_sentinel_that_refuses_to_subscribe_is_warned_about_once(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis(port=group.ports[0]) as sentinel:
@@ -171,7 +171,7 @@ async def test_r4_a_sentinel_that_refuses_to_tell_is_warned_about_once(
     assert [record.name for record in caplog.records].count("async_session_store") == 1
 
 
-async def test_r4_a_listener_goes_on_whatever_it_meets(
+async def test_r4_a_listener_goes_on_after_any_error(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = 0
@@ -203,7 +203,9 @@ async def test_r4_a_listener_goes_on_whatever_it_meets(
         (b"\xff 127.0.0.1 1 127.0.0.1 2", set()),
     ],
 )
-def test_only_a_switch_of_the_own_primary_is_followed(data: object, concerns: set[str]) -> None:
+def test_only_a_switch_of_the_stores_own_primary_is_followed(
+    data: object, concerns: set[str]
+) -> None:
     assert {
         name for name in ("primary", "primary2") if _may_concern(name, {"data": data})
     } == concerns

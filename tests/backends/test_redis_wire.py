@@ -387,7 +387,7 @@ async def test_a_wait_is_stored_in_the_layout_of_the_rust_crate(
     }
 
 
-async def test_e1_each_document_of_ours_ends_in_a_stamp_of_its_own(
+async def test_e1_each_document_of_this_library_ends_in_a_stamp_of_its_own(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A)
@@ -449,7 +449,7 @@ async def test_t6_session_scope_and_meta_have_one_deadline(
     assert await milliseconds() > 36_524 * 86_400_000
 
 
-async def test_t6_a_record_tells_one_deadline_each_time(
+async def test_t6_a_record_shows_the_same_deadline_each_time(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -462,7 +462,7 @@ async def test_t6_a_record_tells_one_deadline_each_time(
     assert told == {deadline(redis_client, f"{namespace}:session:k")}
 
 
-async def test_t2_t3_no_deadline_is_none_on_any_key(
+async def test_t2_t3_without_a_deadline_no_key_has_one(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -496,7 +496,7 @@ async def test_s1_a_session_that_waits_nowhere_is_one_key(
     ],
     ids=["remove", "clear", "clear all"],
 )
-async def test_s4_w6_w8a_nothing_is_left_of_a_wait(
+async def test_s4_w6_w8a_a_wait_leaves_no_key(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str, end: Call
 ) -> None:
     await register(store, "k", B)

@@ -76,7 +76,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert await context_of(store, "k") == "new"
             assert await find(store, A) is None
 
-    async def test_t5_writes_reclaim_what_expired(self, tmp_path: Path) -> None:
+    async def test_t5_writes_reclaim_expired_sessions(self, tmp_path: Path) -> None:
         clock, path = Clock(lambda: 1_700_000_000.0), tmp_path / "busy.db"
         async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
             for number in range(200):
@@ -103,7 +103,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         del whole["context_json"]
         assert json.loads(document) == whole
 
-    async def test_9_a_file_of_version_1_is_migrated(self, tmp_path: Path) -> None:
+    async def test_a_file_of_version_1_is_migrated(self, tmp_path: Path) -> None:
         path, now = tmp_path / "old.db", int(time.time() * 1000)
         write_version_1(path, deadline=now + 600_000)
         async with AsyncSessionStore(SqliteBackend(path)) as store:
@@ -142,7 +142,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert await (await claim(store, B, delivery_id="event")).complete()
             assert await (await claim(store, A, delivery_id="expired")).complete()
 
-    async def test_9_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
+    async def test_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
         path = tmp_path / "old.db"
         write_version_1(path, deadline=None)
         async with AsyncSessionStore(SqliteBackend(path)) as store:
@@ -156,7 +156,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         assert all(ids.values())
 
     @pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
-    async def test_9_claims_of_an_older_version_are_held_and_completed(
+    async def test_claims_of_an_older_version_are_held_and_completed(
         self, tmp_path: Path, version: int
     ) -> None:
         path, owner = tmp_path / "old.db", data().owner
@@ -194,7 +194,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert done is Outcome.MISSING
             assert await listed(store) == []
 
-    async def test_9_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
+    async def test_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
         schemas = []
         for version in range(7):
             path = tmp_path / f"{version}.db"

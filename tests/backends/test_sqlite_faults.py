@@ -110,14 +110,14 @@ async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
-async def test_r1_a_file_that_is_no_database(path: Path, size: int) -> None:
+async def test_r1_a_file_that_is_not_a_database(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
     assert isinstance(await refused(path, "no SQLite database"), sqlite3.DatabaseError)
     assert path.read_bytes() == b"x" * size
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_an_empty_file_is_taken_as_new(path: Path) -> None:
+async def test_an_empty_file_is_treated_as_new(path: Path) -> None:
     path.touch()
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -236,7 +236,7 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
+async def test_the_file_is_private_to_its_user(path: Path, store: AsyncSessionStore) -> None:
     await register(store, "k", A)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     names = ("bot.db", "bot.db-wal", "bot.db-shm")
@@ -244,7 +244,7 @@ async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSes
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_mode_of_a_file_that_is_there_is_kept(path: Path) -> None:
+async def test_the_mode_of_an_existing_file_is_kept(path: Path) -> None:
     path.touch(0o640)
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -292,7 +292,7 @@ async def test_r1_a_file_that_was_moved_away_under_a_store(
         await call(store)
 
 
-async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
+async def test_r1_each_caller_learns_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
     path.unlink()
     results = await asyncio.gather(
         *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
@@ -326,7 +326,9 @@ database.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
-async def test_r1_opening_drops_no_locks_where_none_of_the_librarys_last(path: Path) -> None:
+async def test_r1_opening_drops_no_locks_even_where_the_librarys_own_do_not_last(
+    path: Path,
+) -> None:
     process = await asyncio.to_thread(run_python, OPEN_TWICE, path)
     before, after = process.stdout.splitlines()
     assert "WRITE" in before
@@ -413,7 +415,7 @@ def test_many_processes_open_a_new_file_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
-async def test_r4_a_writer_waits_for_the_lock_until_its_time_is_over(
+async def test_r4_a_writer_waits_for_the_lock_until_its_timeout(
     path: Path, store: AsyncSessionStore, call: Call
 ) -> None:
     await register(store, "k", A)
@@ -535,7 +537,7 @@ async def test_r1_a_file_that_may_not_grow(path: Path, store: AsyncSessionStore)
 
 
 @pytest.mark.parametrize("sizes", [(1, 300_000, 1, 1), (1, 5_000_000, 300_000, 1)])
-async def test_r1_what_does_not_fit_leaves_the_rest_of_its_batch_alone(
+async def test_r1_a_write_that_does_not_fit_leaves_the_rest_of_its_batch_alone(
     store: AsyncSessionStore, sizes: tuple[int, ...]
 ) -> None:
     # 300,000 characters fail when they are committed; 5,000,000 before that.
@@ -581,7 +583,7 @@ async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(
     assert await context_of(store, "k") == "new"
 
 
-async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it(
+async def test_r1_a_lock_that_another_process_takes_fails_only_the_calls_that_need_it(
     path: Path,
 ) -> None:
     backend = SqliteBackend(path, busy_timeout=0.1)
@@ -731,7 +733,7 @@ async def test_r3_a_call_that_waits_for_the_lock_is_followed_by_others(path: Pat
         assert await find(store, A) is None
 
 
-async def test_r5_closing_while_calls_are_under_way(path: Path) -> None:
+async def test_r5_closing_while_calls_are_in_flight(path: Path) -> None:
     outcomes: list[str] = []
 
     async def call(store: AsyncSessionStore, number: int) -> None:
@@ -831,9 +833,7 @@ print("ended", flush=True)
 
 
 @pytest.mark.parametrize("how", ["idle", "under way", "loop closed"])
-async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
-    path: Path, how: str
-) -> None:
+async def test_r5_a_loop_that_is_run_by_hand_may_leave_its_store_open(path: Path, how: str) -> None:
     # Python may complain of tasks that are left; but it ends, and what was answered is kept.
     command = [sys.executable, "-c", RUN_BY_HAND, str(path), how]
     process = await asyncio.to_thread(

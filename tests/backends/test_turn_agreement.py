@@ -204,7 +204,7 @@ def test_n1_n2_n3_n4_all_backends_take_turns_alike(
 
 @given(history=rust_histories)
 @settings_for(examples=30)
-def test_n1_n2_the_short_ways_are_the_long_ways_beside_rust_too(
+def test_n1_n2_the_short_ways_act_like_the_long_ways_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,

@@ -158,7 +158,7 @@ async def test_messages_that_come_at_once_take_turns(bot: Discord) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(
+async def test_it_does_not_answer_what_is_not_a_users_turn(
     bot: Discord, caplog: pytest.LogCaptureFixture
 ) -> None:
     joined, of_a_webhook = message("", 2, type=7), message("hi", 3, webhook_id="88")

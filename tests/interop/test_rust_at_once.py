@@ -106,7 +106,7 @@ async def look(store: AsyncSessionStore, of: TenantCtx, user: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_f7_w1_nothing_raises_and_no_one_else_is_touched(
+async def test_f7_w1_no_call_raises_and_no_other_owner_is_touched(
     redis_server: RedisServer, redis_client: redis.Redis, namespace: str
 ) -> None:
     def of_bystander() -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_q3_each_wait_is_answered_or_reported(storage: Storage, count: int, seco
 
 
 @pytest.mark.parametrize(("count", "seconds"), COUNTS)
-def test_q2_what_a_killed_process_held_is_reported_by_another(
+def test_q2_the_waits_of_a_killed_process_are_reported_by_another(
     storage: Storage, count: int, seconds: float
 ) -> None:
     chance = random.Random(2)

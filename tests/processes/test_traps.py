@@ -92,7 +92,7 @@ def test_a_process_exits_while_a_daemon_thread_is_in_a_call(storage: Storage) ->
         one.exits()
 
 
-def test_a_process_exits_through_close(sqlite: Storage) -> None:
+def test_a_process_may_close_its_stores_at_exit(sqlite: Storage) -> None:
     with process("exit_through_close", sqlite) as one:
         one.exits()
 
@@ -110,7 +110,7 @@ def test_r7_a_forked_process_is_refused_on_the_loop_of_its_parent(sqlite: Storag
         one.exits()
 
 
-def test_r7_a_forked_process_exits_with_the_store_it_brought_along(storage: Storage) -> None:
+def test_r7_a_forked_process_exits_with_the_store_it_inherited(storage: Storage) -> None:
     with process("fork_and_exit", storage) as one:
         one.exits()
 

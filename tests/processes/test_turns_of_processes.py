@@ -45,7 +45,7 @@ def taken(record: SessionRecord) -> list[int]:
 
 
 @pytest.mark.parametrize(("form", "count", "user_count"), FORMS)
-def test_n4_quick_messages_are_taken_in_order(
+def test_n4_quick_messages_are_handled_in_order(
     storage: Storage, form: str, count: int, user_count: int
 ) -> None:
     users = [f"user-{number}" for number in range(user_count)]
@@ -194,7 +194,7 @@ def stopped(storage: Storage) -> Iterator[TurnWorkers]:
         yield workers
 
 
-def test_n5_a_worker_that_was_stopped_changes_nothing_of_its_successors(
+def test_n5_a_worker_that_was_suspended_changes_nothing_that_its_successor_wrote(
     storage: Storage, stopped: TurnWorkers
 ) -> None:
     for number in (1, 2):
@@ -209,7 +209,7 @@ def test_n5_a_worker_that_was_stopped_changes_nothing_of_its_successors(
     assert waiting(storage, ["ann"]) == before
 
 
-def test_n5_a_worker_that_was_stopped_changes_nothing_while_its_successor_is_at_it(
+def test_n5_a_worker_that_was_suspended_changes_nothing_while_its_successor_works(
     storage: Storage, stopped: TurnWorkers
 ) -> None:
     stopped.send(1, Message("ann", 1, pause=1.0))
