@@ -37,7 +37,7 @@ def webhook_to_session_key(source: str, subject: str, id_hint: str) -> SessionKe
 def canonical_session_key(
     tenant: str, provider: str, anchor: str | None = None, user: str | None = None
 ) -> SessionKey:
-    """Return ``{tenant}:{provider}:{anchor}:{user}``, as ``greentic-types``.
+    """Return ``{tenant}:{provider}:{anchor}:{user}``, as ``greentic-types`` does.
 
     A missing anchor becomes ``conversation``, and a missing user becomes ``user``. Raises
     pydantic's ``ValidationError`` if the key exceeds 1024 bytes.
@@ -48,7 +48,7 @@ def canonical_session_key(
 
 
 def derive_session_key(ctx: TenantCtx, *parts: str) -> SessionKey:
-    """Return a key for ``parts`` in the environment, tenant and team of ``ctx``.
+    """Return a key for ``parts`` in the environment, tenant and team of ``ctx`` (M5).
 
     The key is the SHA-256, in hex, of a JSON array of environment, tenant, team and the parts. So
     two lists of parts, or two tenants, share a key only if SHA-256 collides. Raises

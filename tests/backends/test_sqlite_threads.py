@@ -289,7 +289,7 @@ def test_r3_a_write_syncs_after_an_interrupted_claim(
     database.close()
 
 
-@pytest.mark.parametrize("run", [Database.run_at_once, lambda one, two: one.run_batch([two])])
+@pytest.mark.parametrize("run", [Database.try_run_inline, lambda one, two: one.run_batch([two])])
 def test_r3_an_interrupted_write_is_rolled_back_and_ends_with_it(
     path: Path, run: Callable[[Database, Operation], list[object]]
 ) -> None:

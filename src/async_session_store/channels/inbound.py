@@ -22,36 +22,34 @@ _UNQUOTED: Final = ":;@=+,"  # in addition to ASCII letters, digits, '_', '.', '
 class Inbound:
     """A user's turn: a message, a button that was pressed, a form that was sent.
 
-    The functions of this package make one from a payload. For a platform that has none, make one
-    yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
-
-    Attributes:
-        provider: The platform, such as ``telegram``.
-        bot_id: The bot that was written to, as the platform names it.
-        account: The account that the bot serves, where it serves several for one ``bot_id``.
-        tenant_hint: What the platform tells of the tenant. A hint: the host decides.
-        user_id: Who wrote, as a valid user id.
-        conversation: Where, as the platform names it: answer there.
-        thread: The thread within the conversation.
-        reply_to: The message that this one replies to, or that the button stands on.
-        correlation: The id that the bot gave to the button or form.
-        message_id: The user's own message; None for a button or form.
-        delivery_id: Names this turn in its conversation; the same when it is delivered again.
-        text: What the user wrote, or the value of what they chose.
+    The functions of this package make one from a payload. For a platform that has no function, make
+    one yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
     """
 
     provider: str
+    """The platform, such as ``telegram``."""
     bot_id: str
+    """The bot that the user wrote to, as the platform names it."""
     user_id: UserId
+    """Who wrote, as a valid user id."""
     conversation: str
+    """The conversation, as the platform names it. Answer there."""
     delivery_id: str
+    """Names this turn in its conversation. It is the same when the turn is delivered again."""
     account: str | None = None
+    """The account that the bot serves, if one ``bot_id`` serves several."""
     tenant_hint: str | None = None
+    """What the platform says about the tenant. It is a hint, and the host decides."""
     thread: str | None = None
+    """The thread within the conversation."""
     reply_to: str | None = None
+    """The message that this one replies to, or that the button belongs to."""
     correlation: str | None = None
+    """The id that the bot gave to the button or form."""
     message_id: str | None = None
+    """The user's own message. None for a button or form."""
     text: str | None = None
+    """What the user wrote, or the value of what they chose."""
 
     def __post_init__(self) -> None:
         for name in ("provider", "bot_id", "conversation", "delivery_id"):
@@ -103,7 +101,7 @@ class Inbound:
         )
 
     def scopes(self) -> tuple[ReplyScope, ...]:
-        """Return the scopes where the wait for this turn may be registered, most specific first.
+        """Return the scopes where this turn's wait may be registered, most specific first (X3).
 
         These are the correlation, the message replied to, the thread and the conversation, as far
         as the turn has them. Pass them to ``resume_wait`` or any look-up.
@@ -130,12 +128,19 @@ class Place:
     """The place that a scope from an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
+    """The platform."""
     bot_id: str
+    """The bot."""
     account: str | None
+    """The account that the bot serves, or None."""
     conversation: str
+    """The conversation. Send there."""
     thread: str | None = None
+    """The thread where the reply is expected, or None."""
     reply_to: str | None = None
+    """The message that the reply has to answer, or None."""
     correlation: str | None = None
+    """The id of the button or form that the reply has to carry, or None."""
 
 
 def place(scope: ReplyScope) -> Place:

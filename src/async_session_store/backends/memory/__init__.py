@@ -53,7 +53,7 @@ class MemoryBackend(Backend):
     kept by reference, which is safe because they are immutable.
 
     Args:
-        clock: Monotonic seconds. Tests hand in a clock that they can move.
+        clock: Returns monotonic seconds. Tests pass a clock that they can move.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
