@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Faulty(MemoryBackend):
-    """A backend whose claims fail or hang when they are told to."""
+    """A backend whose claims fail or hang on request."""
 
     def __init__(self) -> None:
         super().__init__()

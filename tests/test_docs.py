@@ -258,7 +258,7 @@ def call(name: str, made: Callable[..., object]) -> str:
 
 
 def written(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
-    """Write parameters as a signature has them, less ``self`` and the types."""
+    """Return parameters as in a signature, without ``self`` and the types."""
     starred = False
     for parameter in parameters:
         if parameter.name != "self":

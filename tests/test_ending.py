@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 
 
 class Suspending(MemoryBackend):
-    """A backend that suspends before and after each step of a claim, as one with I/O does."""
+    """A backend that suspends before and after each step of a claim, like one with I/O."""
 
     @override
     async def claim_wait(
@@ -63,7 +63,7 @@ async def store() -> AsyncSessionStore:
 
 
 async def cancel_twice(steps: int, act: Callable[[], Awaitable[object]]) -> bool:
-    """Cancel a call after so many steps, and again after the next. Return whether it ended well."""
+    """Cancel a call after some steps, and again after the next. Return whether it ended well."""
 
     async def run() -> None:
         await act()

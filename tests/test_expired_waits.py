@@ -222,7 +222,7 @@ async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
 
 
 class Garbage:
-    """Only the garbage collector frees it. Its finalizer takes long enough to switch threads."""
+    """An object in a cycle, whose finalizer runs long enough for a switch of threads."""
 
     def __init__(self) -> None:
         self.cycle = self

@@ -52,7 +52,7 @@ ENVELOPE: Final = IngressEnvelope(
     conversation="-100:5",
     user="9001",
 )
-"""The message of what is stored."""
+"""The message that led to the stored flow."""
 
 
 def envelope_of(fields: dict[str, Any]) -> IngressEnvelope:
@@ -398,7 +398,7 @@ async def test_a_welcome_mark_is_listed_and_can_be_left_out(
 
 
 def mark_key(envelope: IngressEnvelope) -> str:
-    """Give the key as the wire format documents it."""
+    """Return the key as the wire format documents it."""
     owner = envelope.ctx.owner
     parts = "welcome-marker:v1", owner.env, owner.tenant, "team=<none>", owner.user or ""
     text = "\0".join([*parts, f"welcome-seen::ep={envelope.endpoint}"])

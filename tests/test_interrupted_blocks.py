@@ -30,11 +30,11 @@ LEASE = 0.5
 
 
 class Interrupt(BaseException):
-    """Raised at an opcode."""
+    """Raised at an opcode, as by a signal handler."""
 
 
 class Tracer:
-    """Raises at the n-th opcode that a call runs in the library's code, in this thread."""
+    """A trace that raises at the n-th opcode of the library's code in this thread."""
 
     def __init__(self, number: int) -> None:
         self.left = number

@@ -25,7 +25,7 @@ class Model(BaseModel):
 
 
 class Child(Model):
-    """Has the fields of its parent."""
+    """A subclass with the fields of its parent."""
 
 
 class Judging(BaseModel):
@@ -179,7 +179,7 @@ def test_n6_a_type_that_has_no_default_is_refused(kind: Any) -> None:
 
 
 class Unknown:
-    """Nothing that pydantic can read."""
+    """A class that pydantic cannot validate."""
 
 
 def test_n6_an_error_of_pydantic_about_a_type_is_named() -> None:
@@ -189,7 +189,7 @@ def test_n6_an_error_of_pydantic_about_a_type_is_named() -> None:
 
 @pytest.mark.anyio
 async def test_n6_memory_stays_readable_when_its_type_was_forgotten() -> None:
-    """By a process that uses many types, or if two threads were the first to name one."""
+    """A type may be evicted by many others, or cached twice by two threads."""
     async with (
         AsyncSessionStore(MemoryBackend()) as store,
         store.turn(CTX, Message(), flow="order", memory=Plain) as turn,

@@ -32,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
 
 
 class Renewing(MemoryBackend):
-    """Renews as it is told: well, not in time, late, or with an error that no backend should raise.
+    """A backend whose renewals succeed, hang, come late, or raise an error that no backend should.
 
     A late renewal is granted, but its answer does not come.
     """

@@ -92,7 +92,7 @@ def session_text(vector: dict[str, Any]) -> str:
 
 
 def as_json(value: bytes | str | set[bytes] | list[str]) -> object:
-    """Give a stored value to compare: the order of a document's fields means nothing."""
+    """Return a stored value for comparison. The order of a document's fields does not matter."""
     if isinstance(value, (set, list)):
         return {item.decode() if isinstance(item, bytes) else item for item in value}
     text = value.decode() if isinstance(value, bytes) else value

@@ -226,7 +226,7 @@ class TestMemory(MemoryHooks, BackendSuite):
     async def test_n4_a_handler_that_blocks_the_loop_reorders_nobody(
         self, store: AsyncSessionStore
     ) -> None:
-        """Nobody's place is renewed meanwhile, and who looks first afterwards is chance."""
+        """No place is renewed while the loop is blocked, and chance decides who looks first."""
         await register(store, "k", A)
         order: list[int] = []
 

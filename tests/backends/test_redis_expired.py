@@ -74,7 +74,7 @@ async def store(backend: RedisBackend) -> AsyncIterator[AsyncSessionStore]:
 
 
 class Behind:
-    """Looks at the server behind the API, and moves its clock."""
+    """A look at the server behind the API, and a way to move its clock."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self.client = client
@@ -603,7 +603,7 @@ async def test_q6_a_rust_process_no_longer_sees_an_expired_wait(
 
 
 class OlderVersion:
-    """Does what a version of this library does that knows nothing of expired waits."""
+    """A stand-in for an older version of this library that does not know expired waits."""
 
     def __init__(self, behind: Behind) -> None:
         self._client = behind.client

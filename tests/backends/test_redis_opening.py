@@ -74,7 +74,7 @@ async def test_r5_a_database_that_the_server_does_not_have(server: RedisServer) 
 
 @contextmanager
 def sentinel(folder: Path) -> Iterator[int]:
-    """Run a Sentinel that watches no server; give its port."""
+    """Run a Sentinel that watches no server, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     config = folder / "sentinel.conf"
@@ -304,7 +304,7 @@ def test_r5_the_probe_tries_every_command() -> None:
 def test_r5_a_client_that_imitates_redis_py_is_refused() -> None:
     class Imitation(Connection):
         async def read_response(self, **_options: object) -> None:
-            """Take the replies from somewhere else, as imitations of a server do."""
+            """Return replies from elsewhere, as imitations of a server do."""
 
     client = Redis(connection_pool=ConnectionPool(connection_class=Imitation))
     with pytest.raises(InvalidInputError, match=r"Imitation.*memory://"):

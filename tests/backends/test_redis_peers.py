@@ -75,7 +75,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def layout(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    """Give the commands, for what the crate would not write."""
+    """Return a peer of plain commands, for what the crate would not write."""
     return RustPeer(redis_client, namespace)
 
 
@@ -233,7 +233,7 @@ async def test_t3_t4_an_update_restores_the_deadline_that_a_rust_update_dropped(
 async def test_t3_t4_the_deadline_of_a_scope_that_rust_left_does_not_count(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
-    """The wait is where Rust moved it, for ever. A session that stays is the lesser evil."""
+    """The wait stays where Rust moved it, for ever: better a session that stays than a lost one."""
     await register(store, "k", A, ttl=60)
     rust.register("k", B)
     record = await store.get_record("k")
@@ -852,7 +852,7 @@ KEYS = ("k1", "k2", "k3")
 
 
 async def view(store: AsyncSessionStore, of: TenantCtx) -> list[object]:
-    """Give all that an owner can see."""
+    """Return everything that an owner can see."""
     seen: list[object] = [await find(store, scope, of=of) for scope in SCOPES]
     seen += [await listed(store, of=of)]
     for key in KEYS:

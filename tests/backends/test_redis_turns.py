@@ -445,7 +445,7 @@ async def test_n1_the_next_question_may_follow_a_wait_of_a_rust_process(
 
 
 async def late(holder: AsyncSessionStore, waiting: AsyncSessionStore) -> float:
-    """Return how long after a claim's end the next in line has its own, in seconds."""
+    """Return the seconds between a claim's end and the claim of the next in line."""
     held = await claim(holder, A, lease=LONG)
     started: list[float] = []
 
@@ -475,7 +475,7 @@ async def test_n4_the_next_in_line_is_woken(
 async def test_n4_a_caller_that_leaves_a_queue_for_another_scope_wakes_the_next(
     store: AsyncSessionStore, *, is_claimed: bool
 ) -> None:
-    """The first in the queue at A finds the flow at B: to be claimed there, or to wait for."""
+    """The first in the queue at A finds the flow at B, and claims it or waits for it there."""
 
     async def late() -> float:
         await register(store, "k", A)

@@ -223,7 +223,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
 
 
 def write_claimed(path: Path, version: int) -> None:
-    """Write a file as a version of this library did: a wait "k" at A, claimed if that is known."""
+    """Write a file of an older version: a wait "k" at A, claimed if the version knows claims."""
     document = json.loads(data().model_dump_json())
     del document["context_json"]
     place = ("prod", "acme", "", "u1", A.scope_hash())
@@ -246,7 +246,7 @@ def write_claimed(path: Path, version: int) -> None:
 
 
 def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
-    """Write a file as the second version of this library did: deliveries at the scope A."""
+    """Write a file of version 2, with deliveries at the scope A."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         run_scripts(database, 2)
         database.executemany(
@@ -256,7 +256,7 @@ def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
 
 
 def write_version_1(path: Path, *, deadline: int | None) -> None:
-    """Write a file as the first version of this library did: two waits, and a session."""
+    """Write a file of version 1, with two waits and a session."""
     document = json.loads(data().model_dump_json())
     del document["context_json"]
     schema = files("async_session_store.backends.sqlite").joinpath("schema", "1.sql")

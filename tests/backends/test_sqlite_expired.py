@@ -76,7 +76,7 @@ async def ask(
 
 
 async def handed_out(store: AsyncSessionStore, limit: int = 10) -> list[str]:
-    """Claim what is due, give it back, and return the keys."""
+    """Claim the due waits, give them back, and return their keys."""
     claims = await store.claim_expired(limit=limit)
     for claim in claims:
         await claim.release()
@@ -184,7 +184,7 @@ def write_kept(path: Path, count: int, deadline: int, *, tenant: str = "acme") -
 
 
 class Steps:
-    """Counts what SQLite does, in thousands of steps of its machine."""
+    """A counter of SQLite's work, in thousands of steps of its virtual machine."""
 
     def __init__(self, backend: SqliteBackend) -> None:
         self._backend = backend
@@ -354,7 +354,7 @@ async def test_q3_a_reply_that_began_before_the_deadline_ends_a_wait_moved_aside
 
 
 class TickingClock(Clock):
-    """Moves on by a millisecond with each look at it, once that is wanted."""
+    """A clock that, on request, moves by a millisecond with each look."""
 
     ticks = False
 
@@ -366,7 +366,7 @@ class TickingClock(Clock):
 
 
 READINGS: Final = 25
-"""More than an operation takes of the clock."""
+"""Milliseconds: longer than any operation takes."""
 
 
 @pytest.mark.parametrize(
@@ -550,7 +550,7 @@ async def test_r2_a_claim_with_an_odd_deadline_hinders_no_worker(
 
 
 class Watched(SqliteBackend):
-    """Notes for each operation whether it writes."""
+    """A backend that records for each operation whether it writes."""
 
     writes: list[bool]
 

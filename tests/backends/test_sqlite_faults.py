@@ -54,7 +54,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that waits a tenth of a second for a lock."""
+    """Yield a store that waits a tenth of a second for a lock."""
     async with open_store(path) as store:
         yield store
 
@@ -64,7 +64,7 @@ def open_store(path: Path | str, busy_timeout: float = 0.1) -> AsyncSessionStore
 
 
 def behind(path: Path) -> closing[sqlite3.Connection]:
-    """Give a connection behind the API."""
+    """Return a connection behind the API."""
     return closing(sqlite3.connect(path, isolation_level=None))
 
 
@@ -74,7 +74,7 @@ def content(path: Path) -> list[object]:
 
 
 async def refused(path: Path | str, match: str) -> BaseException | None:
-    """Open a store, which must fail; give the cause."""
+    """Check that opening a store fails, and return the cause."""
     with pytest.raises(StoreUnavailableError, match=match) as caught:
         await open_store(path).open()
     return caught.value.__cause__
@@ -157,7 +157,7 @@ async def test_r1_a_file_of_another_application_is_left_as_it_is(path: Path) -> 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody, if this is root, whom no mode keeps out."""
+    """Become an ordinary user if this is root, which ignores file modes."""
     if os.geteuid() != 0:
         yield
         return
@@ -170,7 +170,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 async def foreign() -> AsyncIterator[Path]:
-    """Give a file with a wait, in a folder of its own, which nobody may read."""
+    """Yield a file with a wait, in a folder of its own, which nobody may read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nobody must get there
@@ -467,7 +467,7 @@ async def test_reads_beside_a_writer_that_gets_no_lock(
 
 @contextmanager
 def size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size."""
+    """Limit the size of every file that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -478,7 +478,7 @@ def size_limit(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a database file on a disk of 1 MiB."""
+    """Yield a database file on a disk of 1 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
@@ -489,7 +489,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def fill(store: AsyncSessionStore) -> int:
-    """Create sessions until there is no more room; how many there were."""
+    """Create sessions until the disk is full, and return their number."""
     for number in range(1000):
         try:
             await store.create_session(CTX, data("x" * 10_000))
@@ -654,7 +654,7 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
 
 
 def open_files() -> set[str]:
-    """Give the files that this process has open, apart from what the system puts there."""
+    """Return the database files that this process has open."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:

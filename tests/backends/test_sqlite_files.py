@@ -79,7 +79,7 @@ def back_up(path: Path) -> Path:
 
 
 async def assert_refused(store: AsyncSessionStore, match: str) -> None:
-    """Check that one call hears of the loss, and so do all later ones."""
+    """Check that each call reports the loss."""
     for call in CALLS.values():
         with pytest.raises(StoreUnavailableError, match=match):
             await call(store)

@@ -106,7 +106,7 @@ def root() -> None:
 
 @contextmanager
 def mounted(*arguments: str | Path) -> Iterator[None]:
-    """Mount something, in its last argument."""
+    """Mount a file system at the last argument."""
     subprocess.run(["mount", *arguments], check=True)
     try:
         yield
@@ -242,7 +242,7 @@ def test_the_mount_table_of_this_machine_can_be_read() -> None:
 
 
 def their_file(path: Path, *statements: str) -> dict[str, bytes]:
-    """Write a file as another application may; what is in its folder then."""
+    """Write a file as another application may. Return the content of its folder."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for statement in statements:
             database.execute(statement)

@@ -48,7 +48,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store with two waits: "k" at A, and "other" at B."""
+    """Yield a store with two waits: "k" at A, and "other" at B."""
     async with AsyncSessionStore(SqliteBackend(path)) as store:
         await register(store, "k", A)
         await register(store, "other", B)

@@ -33,7 +33,7 @@ def anyio_backend() -> str:
 
 
 class Counting(SqliteBackend):
-    """Counts what it does to the file."""
+    """A backend that counts its accesses to the file."""
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         super().__init__(path, clock=clock)
@@ -86,7 +86,7 @@ async def ends(waiting: Awaitable[None]) -> bool:
 
 @contextmanager
 def data_version(path: Path) -> Iterator[Callable[[], int]]:
-    """Give what tells the number of the last commit to the file."""
+    """Yield a function that returns the number of the last commit to the file."""
     with closing(sqlite3.connect(path)) as database:
         yield lambda: int(database.execute("PRAGMA data_version").fetchone()[0])
 

@@ -38,7 +38,7 @@ def check(parse: Any, *arguments: object) -> None:
 
 
 def replaced(value: Any, path: tuple[str | int, ...], new: object) -> Any:
-    """Give a copy with another value at the end of a path; one to nowhere drops the field."""
+    """Return a copy with another value at a path; ``...`` drops the field."""
     if not path:
         return new
     changed = copy.deepcopy(value)

@@ -218,7 +218,7 @@ NOT_FOUND = [
 
 
 async def is_found(asked: Inbound, scope: ReplyScope, answered: Inbound) -> bool:
-    """Register for the one turn, and resume with the other."""
+    """Register for one turn, and resume with the other."""
     async with AsyncSessionStore(MemoryBackend()) as store:
         ctx = TenantCtx(env="prod", tenant_id="acme", user_id=asked.user_id)
         data = SessionData(

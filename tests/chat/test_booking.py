@@ -97,7 +97,7 @@ async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: Plai
 
 
 class Late:
-    """A chat whose time to answer passes when a test says so."""
+    """A chat in which a test decides when the time to answer has passed."""
 
     def __init__(self, bot: PlainBot, store: AsyncSessionStore, clock: Clock) -> None:
         self.bot = bot

@@ -61,7 +61,7 @@ def message(text: str, number: int, **more: object) -> dict[str, object]:
 
 
 class BriefBot(BookingBot):
-    """The example. It logs out when it has handled so many messages."""
+    """The example. It logs out when it has handled a number of messages."""
 
     def __init__(self, store: AsyncSessionStore, messages: int) -> None:
         super().__init__(store)
@@ -77,7 +77,7 @@ class BriefBot(BookingBot):
 
 
 class Discord:
-    """The platform. A bot gets its messages when it logs in: the token tells which."""
+    """The platform. A bot gets messages when it logs in. Its token decides which."""
 
     def __init__(self) -> None:
         self._messages: dict[str, list[dict[str, object]]] = {}

@@ -57,7 +57,7 @@ AUTHORIZED = {
 
 
 def message_event(number: int, **event: object) -> dict[str, object]:
-    """Give the event of a message to the app, as Slack sends it."""
+    """Return the event of a message to the app, as Slack sends it."""
     ts = f"1767225600.{number:06}"
     return {
         "type": "event_callback",

@@ -72,7 +72,7 @@ class TeamsBot:
         return [str(call.fields["text"]) for call in self.messages()]
 
     def messages(self) -> list[Call]:
-        """What it sent, less what only says that it is typing: it does if it takes its time."""
+        """Return what the bot sent, without the typing indicators that it sends when it is slow."""
         return [call for call in self.platform.calls if call.fields["type"] == "message"]
 
 
@@ -149,7 +149,7 @@ async def test_it_goes_on_in_another_process_when_its_process_was_killed(
 
 @asynccontextmanager
 async def running_example(folder: Path) -> AsyncIterator[str]:
-    """Run the example as a user does; kill it at the end."""
+    """Run the example as a user does, and kill it at the end."""
     port = unused_port()
     settings = {"SESSION_STORE_URL": "sqlite:///booking.db", "PORT": str(port)}
     process = await asyncio.create_subprocess_exec(

@@ -42,7 +42,7 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Server:
-    """The example, as a user starts it, on a port that stays the same over restarts."""
+    """The example, started as a user starts it, on a port that stays the same over restarts."""
 
     settings: dict[str, str]
     port: int
@@ -107,7 +107,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @dataclass
 class Visitor:
-    """A user with a browser of their own, who sees the page as people do: by its names."""
+    """A user with a browser of their own, who finds controls by their accessible names."""
 
     page: Page
 
@@ -333,7 +333,7 @@ def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor)
 
 
 def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
-    """Send a message that says it is another user's; what the bot answers."""
+    """Send a message in another user's name, and return the bot's answer."""
     activity = {
         "type": "message",
         "id": uuid4().hex,

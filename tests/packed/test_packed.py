@@ -26,7 +26,7 @@ READ = {".lua", ".sql"}
 
 
 def pack(path: Path, *, without: str | None = None) -> Path:
-    """Pack the library and the program into one zip, less what has a suffix."""
+    """Pack the library and the program into one zip, without files that have a certain suffix."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(PROGRAM, "__main__.py")
         for file in PACKAGE.rglob("*"):
@@ -76,7 +76,7 @@ def test_pyinstaller_finds_the_hook_and_the_hook_finds_every_file() -> None:
 
 
 def imported_late() -> list[str]:
-    """Name the modules of the library that the store imports only when they are used."""
+    """Return the modules of the library that are imported on first use."""
     names: list[str] = []
     for module in ("__init__", "_store", "_urls"):
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))

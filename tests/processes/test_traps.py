@@ -19,7 +19,7 @@ from redis_server import RedisServer
 
 PROGRAM = Path(trap_process.__file__)
 SECONDS = 25
-"""A process begins, does its thing and exits within them; it would wait for 30 and more."""
+"""Seconds for a process to start, act and exit. If it hung, it would take 30 or more."""
 
 MEMORY = Storage("memory://")
 
@@ -30,7 +30,7 @@ def sqlite(tmp_path: Path) -> Storage:
 
 
 class Process:
-    """A process in a trap; it must say nothing of errors."""
+    """A process in a trap. It must not print any error."""
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
