@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Webhook:
-    """The example, served by werkzeug in a process of its own, and the platform that posts."""
+    """The example, served by werkzeug in its own process, and the platform that posts to it."""
 
     def __init__(self, url: str, log: Path) -> None:
         self._environ = {**os.environ, "SESSION_STORE_URL": url}
@@ -110,7 +110,7 @@ def test_a_flow_goes_on_after_the_server_was_stopped_or_killed(webhook: Webhook)
     webhook.stop(signal.SIGINT)
 
 
-def test_an_event_that_is_delivered_again_is_handled_once(webhook: Webhook) -> None:
+def test_an_event_that_is_redelivered_is_handled_once(webhook: Webhook) -> None:
     duplicate = Answer(200, None, {"note": "this event was handled before"})
     for event, text in (("1", "hi"), ("2", "Al"), ("3", "small"), ("4", "no")):
         assert webhook.post(event, text).text
@@ -118,7 +118,7 @@ def test_an_event_that_is_delivered_again_is_handled_once(webhook: Webhook) -> N
     assert webhook.post("1", "hi") == duplicate
 
 
-def test_of_two_posts_of_one_event_at_once_one_is_handled(webhook: Webhook) -> None:
+def test_of_two_concurrent_posts_of_one_event_one_is_handled(webhook: Webhook) -> None:
     with ThreadPoolExecutor() as threads:
         answers = list(threads.map(webhook.post, ["1", "1"], ["hi", "hi"]))
     assert sorted(answer.text for answer in answers) == ["", "What is your name?"]
@@ -161,7 +161,7 @@ def test_a_message_is_refused_for_now_while_another_process_resumes_the_flow(
 
 
 @pytest.mark.parametrize("url", ["memory://"])
-def test_a_post_that_is_no_message_is_refused(webhook: Webhook) -> None:
+def test_a_post_that_is_not_a_message_is_refused(webhook: Webhook) -> None:
     message = {"event": "1", "chat": "chat", "user": "alice", "text": "hi"}
     for other in ({"event": ""}, {"chat": "a\nb"}, {"user": "\ud800"}, {"text": None}):
         assert webhook.send({**message, **other}).status == 400

@@ -110,12 +110,12 @@ class Scenarios:
             await chat.say(text)
         assert await chat.say("hi") == [ASK_NAME]
 
-    async def test_it_answers_a_message_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_message_once(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             assert await chat.repeat(text, times=2) == []
 
-    async def test_it_answers_a_command_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_command_once(self, chat: Chat) -> None:
         assert await chat.say("help") == [HELP]
         assert await chat.repeat("help") == []
 
@@ -123,7 +123,7 @@ class Scenarios:
         answers = await chat.say_at_once("Ann", "Ann")
         assert answers == [ASK_NAME, ASK_DATE]
 
-    async def test_it_begins_one_flow_for_a_first_message_that_comes_twice_at_once(
+    async def test_it_begins_one_flow_for_a_first_message_delivered_twice_at_once(
         self, chat: Chat
     ) -> None:
         assert await chat.repeat("hi", times=2) == [ASK_NAME]
@@ -139,7 +139,7 @@ class Scenarios:
         chat.advance(TIME_TO_ANSWER)
         assert await chat.say(texts[answered]) == [ASK_NAME]
 
-    async def test_it_goes_on_when_a_reply_comes_just_in_time(self, chat: Chat) -> None:
+    async def test_it_goes_on_when_a_reply_comes_in_time(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             chat.advance(TIME_TO_ANSWER - timedelta(minutes=1))

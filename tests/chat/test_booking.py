@@ -63,7 +63,7 @@ class TestBooking(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_again(
+async def test_an_answer_that_failed_is_sent_when_the_message_is_redelivered(
     bot: PlainBot,
 ) -> None:
     async def fail(text: str) -> None:
@@ -78,7 +78,7 @@ async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_a
 
 
 @pytest.mark.anyio
-async def test_a_photo_is_no_name(bot: PlainBot) -> None:
+async def test_a_photo_is_not_taken_for_a_name(bot: PlainBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.receive(store, "hi", 1)
         await booking.handle(store, inbound(None, 2), bot.send)
@@ -97,7 +97,7 @@ async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: Plai
 
 
 class Late:
-    """A chat whose time to answer passes when a test says so."""
+    """A chat in which a test decides when the time to answer has passed."""
 
     def __init__(self, bot: PlainBot, store: AsyncSessionStore, clock: Clock) -> None:
         self.bot = bot
@@ -135,7 +135,7 @@ TO_CONFIRM = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM}
 
 
 @pytest.mark.anyio
-async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None:
+async def test_it_reminds_once_and_then_frees_the_table(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
     said = list(TO_CONFIRM.values())
     async with late.reminders():
@@ -151,7 +151,7 @@ async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None
 
 
 @pytest.mark.anyio
-async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_question_too(
+async def test_an_answer_to_a_reminder_goes_on_and_the_next_question_has_its_own(
     late: Late,
 ) -> None:
     await late.hear("hi")
@@ -168,7 +168,7 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 
 
 @pytest.mark.anyio
-async def test_who_has_begun_anew_is_not_reminded_of_what_was_before(late: Late) -> None:
+async def test_a_user_who_began_anew_is_not_reminded_of_the_old_booking(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
     await late.be_late()
     await late.hear(*TO_CONFIRM)

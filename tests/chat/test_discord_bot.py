@@ -61,7 +61,7 @@ def message(text: str, number: int, **more: object) -> dict[str, object]:
 
 
 class BriefBot(BookingBot):
-    """The example. It logs out when it has handled so many messages."""
+    """The example. It logs out when it has handled a number of messages."""
 
     def __init__(self, store: AsyncSessionStore, messages: int) -> None:
         super().__init__(store)
@@ -77,7 +77,7 @@ class BriefBot(BookingBot):
 
 
 class Discord:
-    """The platform. A bot gets its messages when it logs in: the token tells which."""
+    """The platform. A bot gets messages when it logs in. Its token decides which."""
 
     def __init__(self) -> None:
         self._messages: dict[str, list[dict[str, object]]] = {}
@@ -158,7 +158,7 @@ async def test_messages_that_come_at_once_take_turns(bot: Discord) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(
+async def test_it_does_not_answer_what_is_not_a_users_turn(
     bot: Discord, caplog: pytest.LogCaptureFixture
 ) -> None:
     joined, of_a_webhook = message("", 2, type=7), message("hi", 3, webhook_id="88")

@@ -72,7 +72,7 @@ class TeamsBot:
         return [str(call.fields["text"]) for call in self.messages()]
 
     def messages(self) -> list[Call]:
-        """What it sent, less what only says that it is typing: it does if it takes its time."""
+        """Return what the bot sent, without the typing indicators that it sends when it is slow."""
         return [call for call in self.platform.calls if call.fields["type"] == "message"]
 
 
@@ -105,7 +105,7 @@ async def test_a_thread_of_a_channel_and_the_personal_chat_have_flows_of_their_o
 
 
 @pytest.mark.anyio
-async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -> None:
+async def test_a_turn_that_could_not_be_answered_is_not_acknowledged(bot: TeamsBot) -> None:
     def fail_once(_: object) -> NoReturn:
         bot.platform.answers["/activities/2"] = lambda _: {"id": "sent"}
         raise ConnectionError
@@ -119,7 +119,7 @@ async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
+async def test_it_does_not_answer_what_is_not_a_users_turn(bot: TeamsBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         of_a_bot = {"from": {"id": "28:other", "role": "bot"}}
         assert await bot.post(store, "hi", 1, **of_a_bot) == 202
@@ -128,7 +128,7 @@ async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_refuses_who_does_not_prove_to_be_the_platform(
+async def test_it_refuses_callers_that_do_not_authenticate_as_the_platform(
     bot: TeamsBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED")
@@ -149,7 +149,7 @@ async def test_it_goes_on_in_another_process_when_its_process_was_killed(
 
 @asynccontextmanager
 async def running_example(folder: Path) -> AsyncIterator[str]:
-    """Run the example as a user does; kill it at the end."""
+    """Run the example as a user does, and kill it at the end."""
     port = unused_port()
     settings = {"SESSION_STORE_URL": "sqlite:///booking.db", "PORT": str(port)}
     process = await asyncio.create_subprocess_exec(

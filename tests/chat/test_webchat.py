@@ -42,7 +42,7 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Server:
-    """The example, as a user starts it, on a port that stays the same over restarts."""
+    """The example, started as a user starts it, on a port that stays the same over restarts."""
 
     settings: dict[str, str]
     port: int
@@ -107,7 +107,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @dataclass
 class Visitor:
-    """A user with a browser of their own, who sees the page as people do: by its names."""
+    """A user with a browser of their own, who finds controls by their accessible names."""
 
     page: Page
 
@@ -271,7 +271,7 @@ def test_two_tabs_show_the_same(ann: Visitor) -> None:
     booking.tell("2030-05-17", CONFIRM)
 
 
-def test_the_list_says_what_waits_where_and_counts_down(ann: Visitor) -> None:
+def test_the_list_shows_each_wait_and_counts_down(ann: Visitor) -> None:
     expect(ann.waits).to_be_hidden()
     ann.open()
     ann.sees_waits("a name")
@@ -333,7 +333,7 @@ def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor)
 
 
 def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
-    """Send a message that says it is another user's; what the bot answers."""
+    """Send a message in another user's name, and return the bot's answer."""
     activity = {
         "type": "message",
         "id": uuid4().hex,
@@ -354,7 +354,7 @@ def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
     )
 
 
-def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
+def test_a_redelivered_message_is_handled_once(ann: Visitor) -> None:
     sent: list[str] = []
     lost: list[str] = []
 
@@ -403,7 +403,7 @@ def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> 
         visitor.is_told("Connected")
 
 
-def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
+def test_a_finished_booking_can_be_put_away(ann: Visitor) -> None:
     booking = ann.open()
     remove = booking.region.get_by_role("button", name="Remove Booking 1")
     expect(remove).to_be_hidden()  # the bot still waits there
@@ -418,7 +418,7 @@ def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
 
 
 @pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
-def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
+def test_a_user_who_does_not_answer_is_reminded_once_and_then_the_table_is_freed(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")
@@ -445,7 +445,7 @@ def test_a_reminder_has_the_buttons_and_its_answer_counts(server: Server, ann: V
     ann.sees_waits()
 
 
-def test_a_page_that_was_away_shows_the_reminder_and_that_the_table_was_let_go(
+def test_a_page_that_was_offline_shows_the_reminder_and_that_the_table_was_freed(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")

@@ -36,7 +36,7 @@ HI, PIZZA, SIZE = (1, "hi"), (2, "margherita"), (3, "large")
 
 
 class Bot:
-    """A bot, whose processes share a storage; and all that it has sent."""
+    """A bot whose processes share a storage, and the messages that it has sent."""
 
     def __init__(self, name: str, platform: Platform, storage: str) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class Bot:
             platform.answers[f"/activities/{number}"] = self._on_teams
 
     async def start(self) -> None:
-        """Start a process, which takes the messages from now on."""
+        """Start a process that gets all messages from now on."""
         program = str(Path(__file__).with_name("process.py"))
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, program, self.name, self._platform.url, self._storage),
@@ -67,7 +67,7 @@ class Bot:
         assert await process.stdout.readline() == b"ready\n"
 
     async def tell(self, *messages: tuple[int, str]) -> list[str]:
-        """Deliver messages at once; what the bot sends until it has handled them, or dies."""
+        """Deliver messages at once. Return what the bot sends until it has handled them or dies."""
         before = len(self.sent)
         self._process.stdin.write(json.dumps(messages).encode() + b"\n")
         assert await self._process.stdout.readline() in (b"done\n", b"")
