@@ -17,11 +17,11 @@ from async_session_store import AsyncSessionStore
 from booking import HELP, TIME_TO_ANSWER, ctx_of
 from clock import Clock
 
-ASK_NAME = "Which name is the table for?"
-ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
-ASK_DATE_AGAIN = "That is no date. Write it like 2030-12-31."
-CONFIRM = "A table for Ann on 2030-05-01: yes or no?"
-BOOKED = "Booked for Ann on 2030-05-01."
+ASK_NAME = "What name should the booking be under?"
+ASK_DATE = "Hello Ann. What date would you like? Please write it like 2030-12-31."
+ASK_DATE_AGAIN = "That's not a date. Please write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-01. Shall I book it, yes or no?"
+BOOKED = "Done! Your table is booked for Ann on 2030-05-01."
 
 REMINDER = f"Are you still there? {ASK_NAME}"
 
@@ -154,5 +154,5 @@ class Scenarios:
         await chat.say("Ann")
         assert await chat.say("tomorrow") == [ASK_DATE_AGAIN]
         assert await chat.say("2030-05-01") == [CONFIRM]
-        assert await chat.say("perhaps") == ["Please write yes or no."]
-        assert await chat.say("no") == ["Nothing is booked."]
+        assert await chat.say("perhaps") == ["Please answer yes or no."]
+        assert await chat.say("no") == ["OK, I haven't booked anything."]

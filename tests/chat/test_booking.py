@@ -20,7 +20,7 @@ from async_session_store import AsyncSessionStore, StoreUnavailableError, UserId
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.channels import Inbound, Place
-from booking import HELP, LET_GO, TRY_AGAIN
+from booking import HELP, RELEASED, TRY_AGAIN
 from clock import Clock
 
 
@@ -82,7 +82,7 @@ async def test_a_photo_is_no_name(bot: PlainBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.receive(store, "hi", 1)
         await booking.handle(store, inbound(None, 2), bot.send)
-    assert bot.sent() == [ASK_NAME, "Please write a name."]
+    assert bot.sent() == [ASK_NAME, "Please type a name."]
 
 
 @pytest.mark.anyio
@@ -144,10 +144,10 @@ async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None
         await late.has_said(*said)
         assert len(booking.held) == 1
         await late.be_late()
-        await late.has_said(*said, LET_GO)
+        await late.has_said(*said, RELEASED)
     assert booking.held == set()
     await late.hear("hi")
-    await late.has_said(*said, LET_GO, ASK_NAME)
+    await late.has_said(*said, RELEASED, ASK_NAME)
 
 
 @pytest.mark.anyio
@@ -160,7 +160,7 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
         await late.has_said(ASK_NAME, REMINDER)
         await late.hear("help", "Ann")
         await late.be_late()
-        ask_date_again = "Are you still there? For which date? Write it like 2030-12-31."
+        ask_date_again = "Are you still there? What date would you like? Please write it like 2030-12-31."
         await late.has_said(ASK_NAME, REMINDER, HELP, ASK_DATE, ask_date_again)
         await late.hear("2030-05-01", "yes")
     assert late.bot.sent()[-1] == BOOKED
@@ -195,7 +195,7 @@ async def test_a_reminder_that_could_not_be_sent_is_sent_later(
     async with booking.reminders(late.store, "test", fail_once):
         await late.has_said(ASK_NAME, REMINDER)
     assert [record.message for record in caplog.records] == [
-        "a wait that expired will be handed out again"
+        "could not handle an expired wait; it will be handed out again"
     ]
 
 
@@ -210,7 +210,7 @@ def test_it_reminds_in_a_terminal() -> None:
         print("hi", file=process.stdin, flush=True)
         said = [process.stdout.readline().strip() for _ in range(3)]
         process.stdin.close()
-    assert (said, process.returncode) == ([ASK_NAME, REMINDER, LET_GO], 0)
+    assert (said, process.returncode) == ([ASK_NAME, REMINDER, RELEASED], 0)
 
 
 def test_it_goes_on_in_a_terminal_that_was_closed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from async_session_store import AsyncSessionStore, StoreUnavailableError
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO
+from booking import RELEASED
 from clock import Clock
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "slack_bolt.py"))
@@ -161,7 +161,7 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
     await be_late(store, "slack", "U0ANN", clock)
     await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
     await be_late(store, "slack", "U0ANN", clock)
-    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, RELEASED])
     await server.cleanup()
     places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]
     assert places == [("D0ANN", "1767225600.000001")] * 3

@@ -17,7 +17,7 @@ from typing_extensions import override
 import telegram_aiogram
 from async_session_store import AsyncSessionStore
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO
+from booking import RELEASED
 from clock import Clock
 
 
@@ -59,7 +59,7 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: AiogramBot) -> None:
         await be_late(store, "telegram", "5551", clock)
         await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
         await be_late(store, "telegram", "5551", clock)
-        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, RELEASED])
     places = [(call.fields["chat_id"], call.fields["message_thread_id"]) for call in bot.messages()]
     assert places == [("-1001234", "77")] * 3
 

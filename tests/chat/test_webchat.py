@@ -27,12 +27,12 @@ from redis_server import RedisServer
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webchat" / "app.py"
 
 BEGIN = "I would like a table."
-ASK_NAME = "Which name is the table for?"
-ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
-CONFIRM = "A table for Ann on 2030-05-17: yes or no?"
-BOOKED = "Booked for Ann on 2030-05-17."
+ASK_NAME = "What name should the booking be under?"
+ASK_DATE = "Hello Ann. What date would you like? Please write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-17. Shall I book it, yes or no?"
+BOOKED = "Done! Your table is booked for Ann on 2030-05-17."
 REMINDER = f"Are you still there? {ASK_NAME}"
-LET_GO = "I did not hear from you, so I let the table go."
+LET_GO = "I haven't heard from you, so I've released your table."
 
 expect.set_options(timeout=20_000)
 
@@ -252,10 +252,10 @@ def test_bookings_side_by_side_do_not_mix(ann: Visitor) -> None:
     one, two = ann.open(1), ann.open(2)
     two.tell("Bob", "Hello Bob.")
     one.tell("Ann", ASK_DATE)
-    two.tell("2031-01-01", "A table for Bob on 2031-01-01: yes or no?")
+    two.tell("2031-01-01", "A table for Bob on 2031-01-01. Shall I book it, yes or no?")
     ann.sees_waits("a date", "yes or no")
     one.tell("2030-05-17", CONFIRM)
-    two.tell("no", "Nothing is booked.")
+    two.tell("no", "OK, I haven't booked anything.")
     ann.sees_waits("yes or no")
     one.tell("yes", BOOKED)
     ann.sees_waits()
@@ -391,7 +391,7 @@ def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
     expect(remove).to_be_hidden()  # the bot still waits there
     booking.tell("Ann", ASK_DATE)
     booking.tell("2030-05-17", CONFIRM)
-    booking.tell("no", "Nothing is booked.")
+    booking.tell("no", "OK, I haven't booked anything.")
     remove.click()
     expect(ann.page.get_by_role("button", name="Book a table")).to_be_focused()
     ann.page.reload()
@@ -468,7 +468,7 @@ def test_the_page_fits_and_every_control_has_a_name(
 ) -> None:
     with visit(server, browser, viewport={"width": width, "height": 800}) as visitor:
         booking = visitor.open()
-        booking.tell("Donaudampfschifffahrtsgesellschaft" * 4, "For which date?")
+        booking.tell("Donaudampfschifffahrtsgesellschaft" * 4, "What date would you like?")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") == width
         assert visitor.page.evaluate("document.querySelector('.log').scrollWidth") <= width
         for role in ("button", "textbox", "log", "region"):
