@@ -55,15 +55,18 @@ MAY_IMPORT = {
     "_crossing": {"errors", "_loop_calls", "_loop_thread"},
     "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread"},
     "bridge": TYPES | {"abc", "_task_crossing"},
-    "backends._batches": {"errors", "_tasks"},
+    "backends._job_queue": set(),
+    "backends._batches": {"errors", "backends._job_queue"},
     "backends._time": set(),
     "backends._resources": {"errors"},
     "backends.memory": TYPES | {"abc", "_codec", "backends._time", "_waking"},
     "backends.sqlite": TYPES
     | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
+    | {"backends._job_queue"}
     | {"backends._time", "_waking"},
     "backends.redis": TYPES
     | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
+    | {"backends._job_queue"}
     | {"backends._time", "_waking"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES

@@ -31,9 +31,9 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed
-from async_session_store.testing.contract.expired_waits import claim_one, expired, keep
-from async_session_store.testing.contract.taking_turns import Order
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
+from async_session_store.testing.contract.expiry_builders import claim_one, expired, keep
+from async_session_store.testing.contract.turn_builders import Order
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from async_session_store import AsyncSessionStore, DuplicateDeliveryError
 from async_session_store.abc import Claimed, Outcome, Queued, Unreadable
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, B, find, register
-from async_session_store.testing.contract.claims import is_claimed, try_claim
-from async_session_store.testing.contract.taking_turns import Message, Order, waiting
+from async_session_store.testing.contract.claim_builders import is_claimed, try_claim
+from async_session_store.testing.contract.turn_builders import Message, Order, waiting
 
 pytestmark = pytest.mark.anyio
 

@@ -31,8 +31,8 @@ from async_session_store.backends.memory import MemoryBackend
 from async_session_store.expired_waits import HandOuts
 from async_session_store.models import SessionKey
 from async_session_store.testing.contract.builders import CTX, A, B, data
-from async_session_store.testing.contract.expired_waits import claim_all, keep
-from async_session_store.testing.contract.taking_turns import Order
+from async_session_store.testing.contract.expiry_builders import claim_all, keep
+from async_session_store.testing.contract.turn_builders import Order
 from redis_server import RedisServer, free_port
 
 POLL = 0.05  # seconds

@@ -23,7 +23,7 @@ from async_session_store import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
-from async_session_store.testing.contract.taking_turns import Message, Order
+from async_session_store.testing.contract.turn_builders import Message, Order
 
 PACKAGE = str(Path(async_session_store.__file__).parent)
 LEASE = 0.5

@@ -14,7 +14,7 @@ from async_session_store import AsyncSessionStore, FlowMemoryError, InvalidInput
 from async_session_store._memory import _memory_type, memory_type
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX
-from async_session_store.testing.contract.taking_turns import Message
+from async_session_store.testing.contract.turn_builders import Message
 
 SECRET = "secret-4242"  # what no error may show
 

@@ -18,7 +18,7 @@ from async_session_store import AsyncSessionStore, ClaimLostError, StoreUnavaila
 from async_session_store.abc import ClaimKey
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import is_claimed
+from async_session_store.testing.contract.claim_builders import is_claimed
 from loops import eventually
 
 pytestmark = pytest.mark.anyio

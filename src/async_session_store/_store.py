@@ -547,7 +547,7 @@ class AsyncSessionStore:
         """
         return await self._backend.delete_waits(_rules.owner_for_write(ctx, user_id))
 
-    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    @deprecated("removed in 1.0: use find_wait_by_scope, get_wait or list_wait_records")
     async def find_by_user(
         self, ctx: TenantCtx, user_id: UserId | str
     ) -> tuple[SessionKey, SessionData] | None:

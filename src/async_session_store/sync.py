@@ -395,7 +395,7 @@ class SessionStore:
         """Remove all waits of the user and their sessions, in one step. Return their number."""
         return self._call(self._store.clear_waits_for_user, ctx, user_id)
 
-    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    @deprecated("removed in 1.0: use find_wait_by_scope, get_wait or list_wait_records")
     def find_by_user(
         self, ctx: TenantCtx, user_id: UserId | str
     ) -> tuple[SessionKey, SessionData] | None:

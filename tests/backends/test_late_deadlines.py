@@ -13,7 +13,7 @@ from async_session_store import AsyncSessionStore, WaitClaimedError
 from async_session_store.abc import Backend
 from async_session_store.backends import _time
 from async_session_store.testing.contract.builders import CTX, A, B, clear, data, listed, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from async_session_store.testing.contract.hooks import SharedHooks
 
 LATEST = datetime(9999, 12, 31, tzinfo=timezone.utc)

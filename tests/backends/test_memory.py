@@ -28,8 +28,8 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim
-from async_session_store.testing.contract.expired_waits import claim_all, claim_one, keep, keys_of
+from async_session_store.testing.contract.claim_builders import claim
+from async_session_store.testing.contract.expiry_builders import claim_all, claim_one, keep, keys_of
 from clock import Clock
 
 

@@ -11,7 +11,7 @@ from async_session_store._deliveries import delivery_digest
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from stored_keys import documents, stored_keys
 
 

@@ -37,8 +37,8 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim, record_of, try_claim
-from async_session_store.testing.contract.expired_waits import (
+from async_session_store.testing.contract.claim_builders import claim, record_of, try_claim
+from async_session_store.testing.contract.expiry_builders import (
     claim_all,
     claim_one,
     expired,
@@ -100,11 +100,6 @@ class Behind:
 @pytest.fixture
 def behind(redis_client: redis.Redis, namespace: str) -> Behind:
     return Behind(redis_client, namespace)
-
-
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
 
 
 def near(milliseconds: int, seconds: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 import redis
+from cancelled_calls import cancel_a_thousand_calls
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
@@ -48,7 +48,7 @@ from calls import READS, SHRINKING, Call
 from loops import eventually, turn_loop
 from redis_server import RedisServer, find_server
 from stored_keys import stored_keys
-from tcp_proxy import Fault, TcpProxy, tcp_proxy
+from tcp_proxy import Fault, TcpProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -66,28 +66,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own, which it may break."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
-@pytest.fixture
 async def store(server: RedisServer) -> AsyncIterator[AsyncSessionStore]:
     async with open_store(server.url) as store:
         yield store
-
-
-@pytest.fixture
-async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
-    async with tcp_proxy(server) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -810,35 +791,8 @@ async def test_r4_a_store_behind_sentinel_follows_a_failover(
 
 
 async def test_r3_a_thousand_cancelled_calls(server: RedisServer, client: redis.Redis) -> None:
-    cancelled = 0
-
-    async def shuffle(store: AsyncSessionStore, number: int) -> None:
-        nonlocal cancelled
-        chance = random.Random(number)
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        for turn in range(10_000):
-            if cancelled >= 1000:
-                return
-            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
-                match chance.randrange(3):
-                    case 0:
-                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
-                    case 1:
-                        await store.get_wait(CTX, "u1", scope)
-                    case _:
-                        await clear(store, scope)
-            cancelled += limit.cancelled_caught
-            # What a call found is this task's own, and final: nothing lands later.
-            first = await context_of(store, key)
-            assert first is None or first.startswith(f"{key}/")
-            assert await find(store, scope) == (None if first is None else key)
-            assert await context_of(store, key) == first
-
     async with open_store(server.url) as store:
-        async with anyio.create_task_group() as tasks:
-            for number in range(32):
-                tasks.start_soon(shuffle, store, number)
-        assert cancelled >= 1000
+        await cancel_a_thousand_calls(store)
         assert len(connections(client)) == 1
         waits = await listed(store)
         for key in waits:

@@ -52,25 +52,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own: ids of its connections are counted."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
-    async with tcp_proxy(server) as proxy:
-        yield proxy
-
-
 @asynccontextmanager
 async def opened(url: str, *, own_client: bool = False) -> AsyncIterator[AsyncSessionStore]:
     if not own_client:

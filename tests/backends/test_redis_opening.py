@@ -36,19 +36,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own, whose settings it may change."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
 def open_store(url: str, namespace: str = NS) -> AsyncSessionStore:
     return AsyncSessionStore.from_url(url, namespace=namespace)
 

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta, timezone
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import CALLS, GROWING, MORE_REGISTRATIONS, SHRINKING, Call
 from calls import claim as claim_if_free
 from clock import shorten_deadlines
@@ -71,12 +71,6 @@ WRITES: dict[str, Call] = {**GROWING, **SHRINKING, "claim_wait": claim_if_free}
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -38,7 +38,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import READS, Call
 from redis_server import RedisServer
 from rust_peers import RustPeer
@@ -68,17 +68,6 @@ COMMANDS_THAT_READ: Final = {
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
 
 
 # --- Nothing changes --------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final
 
@@ -27,7 +27,7 @@ from async_session_store import (
 )
 from async_session_store.backends.redis import RedisBackend, _turns
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, listed, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from loops import eventually
 from redis_server import RedisServer
 from rust_peers import RustPeer
@@ -46,17 +46,6 @@ RIGHTS: Final = "+@read +@write +@connection +eval +evalsha +info +time"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
 
 
 def claim_key(namespace: str, scope: ReplyScope = A) -> str:

@@ -67,12 +67,6 @@ async def watched(proxy: TcpProxy, namespace: str) -> AsyncIterator[AsyncSession
         yield store
 
 
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
 def deadline(client: redis.Redis, key: str) -> int:
     """Give a key's deadline in milliseconds since the epoch: Redis 6.2 only tells what is left."""
     script = """

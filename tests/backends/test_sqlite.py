@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from backend_hooks import SqliteHooks
+from sqlite_schema import run_scripts
 from typing_extensions import override
 
 from async_session_store import (
@@ -18,7 +19,6 @@ from async_session_store import (
     SessionKey,
     WaitClaimedError,
 )
-from async_session_store._deliveries import delivery_digest
 from async_session_store.abc import ClaimKey, Outcome, StoredWait
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Operation
@@ -35,7 +35,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from clock import Clock
 
 
@@ -220,14 +220,6 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         for table, column in names:
             assert f"`{table}`" in described
             assert f"`{column}`" in described
-
-
-def run_scripts(database: sqlite3.Connection, until: int) -> None:
-    schema = files("async_session_store.backends.sqlite").joinpath("schema")
-    database.create_function("delivery_digest", 2, delivery_digest)
-    for version in range(1, until + 1):
-        database.executescript(schema.joinpath(f"{version}.sql").read_text(encoding="utf-8"))
-    database.execute(f"PRAGMA user_version = {until}")
 
 
 def write_claimed(path: Path, version: int) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import resource
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cancelled_calls import cancel_a_thousand_calls
 from sqlite_locks import locked
 
 from async_session_store import (
@@ -33,7 +33,6 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
-    clear,
     context_of,
     data,
     find,
@@ -51,11 +50,6 @@ WRITES = {**GROWING, **SHRINKING}
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
 
 
 @pytest.fixture
@@ -100,7 +94,7 @@ def run_python(program: str, *arguments: str | Path) -> subprocess.CompletedProc
 
 
 async def test_r1_a_missing_folder(path: Path) -> None:
-    cause = await refused(path.parent / "none" / "sessions.db", "folder .* does not exist")
+    cause = await refused(path.parent / "none" / "bot.db", "folder .* does not exist")
     assert isinstance(cause, FileNotFoundError)
     assert list(path.parent.iterdir()) == []
 
@@ -112,7 +106,7 @@ async def test_r1_a_folder_in_place_of_the_file(path: Path) -> None:
 
 async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
     path.touch()
-    await refused(path / "sessions.db", "SQLite: ")
+    await refused(path / "bot.db", "SQLite: ")
 
 
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
@@ -180,12 +174,12 @@ async def foreign() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nobody must get there
-        async with open_store(folder / "sessions.db") as store:
+        async with open_store(folder / "bot.db") as store:
             await register(store, "k", A)
-        (folder / "sessions.db").chmod(0o444)
-        before = (folder / "sessions.db").read_bytes()
-        yield folder / "sessions.db"
-        assert (folder / "sessions.db").read_bytes() == before
+        (folder / "bot.db").chmod(0o444)
+        before = (folder / "bot.db").read_bytes()
+        yield folder / "bot.db"
+        assert (folder / "bot.db").read_bytes() == before
         folder.chmod(0o755)  # for its removal
 
 
@@ -216,7 +210,7 @@ async def test_r1_an_unreadable_file(foreign: Path) -> None:
 
 
 def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
-    process = run_python(FAILED_OPEN, path.parent / "none" / "sessions.db")
+    process = run_python(FAILED_OPEN, path.parent / "none" / "bot.db")
     assert (process.returncode, process.stdout, process.stderr) == (0, "refused\n", "")
 
 
@@ -245,7 +239,7 @@ def umask() -> Iterator[None]:
 async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
     await register(store, "k", A)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
-    names = ("sessions.db", "sessions.db-wal", "sessions.db-shm")
+    names = ("bot.db", "bot.db-wal", "bot.db-shm")
     assert modes == dict.fromkeys(names, 0o600)
 
 
@@ -318,7 +312,7 @@ async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:
             # Another process would take itself for the last one, and delete the log.
             process = run_python(USE_AND_CLOSE, path)
             assert (process.returncode, process.stderr) == (0, "")
-            assert path.with_name("sessions.db-wal").exists()
+            assert path.with_name("bot.db-wal").exists()
             await register(store, "k2", B)
         assert len(content(path)) == 2
 
@@ -487,7 +481,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a small disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
     try:
-        yield tmp_path / "sessions.db"
+        yield tmp_path / "bot.db"
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 
@@ -650,7 +644,7 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
     process = run_python(CLOSE_THE_INDEX, path)
     assert "whether this call was carried out is unknown" in process.stdout
     assert process.stderr == ""
-    assert path.with_name("sessions.db-wal").exists()  # as it may be another's by now
+    assert path.with_name("bot.db-wal").exists()  # as it may be another's by now
     assert len(content(path)) == 1
 
 
@@ -665,7 +659,7 @@ def open_files() -> set[str]:
             found.add(f"{entry.name} {entry.readlink()}")
         except FileNotFoundError:
             continue  # the folder itself
-    return {item for item in found if "sessions.db" in item}
+    return {item for item in found if "bot.db" in item}
 
 
 def threads() -> set[threading.Thread]:
@@ -717,36 +711,9 @@ async def test_r5_a_failed_open_leaves_nothing(path: Path) -> None:
 
 
 async def test_r3_a_thousand_cancelled_calls(path: Path) -> None:
-    cancelled = 0
-
-    async def shuffle(store: AsyncSessionStore, number: int) -> None:
-        nonlocal cancelled
-        chance = random.Random(number)
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        for turn in range(10_000):
-            if cancelled >= 1000:
-                return
-            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
-                match chance.randrange(3):
-                    case 0:
-                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
-                    case 1:
-                        await store.get_wait(CTX, "u1", scope)
-                    case _:
-                        await clear(store, scope)
-            cancelled += limit.cancelled_caught
-            # What a call found is this task's own, and final: nothing lands later.
-            first = await context_of(store, key)
-            assert first is None or first.startswith(f"{key}/")
-            assert await find(store, scope) == (None if first is None else key)
-            assert await context_of(store, key) == first
-
     before = threads()
     async with AsyncSessionStore(SqliteBackend(path, synchronous="NORMAL")) as store:
-        async with anyio.create_task_group() as tasks:
-            for number in range(32):
-                tasks.start_soon(shuffle, store, number)
-        assert cancelled >= 1000
+        await cancel_a_thousand_calls(store)
         await store.clear_waits_for_user(CTX, "u1")
         assert content(path) == []
     await eventually(lambda: not open_files() and threads() <= before)

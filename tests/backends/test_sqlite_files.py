@@ -35,11 +35,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
     async with open_store(path) as store:
         yield store

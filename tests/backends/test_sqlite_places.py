@@ -31,11 +31,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
 def open_store(path: Path) -> AsyncSessionStore:
     return AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1))
 

@@ -47,11 +47,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
     """Give a store with two waits: "k" at A, and "other" at B."""
     async with AsyncSessionStore(SqliteBackend(path)) as store:

@@ -66,11 +66,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
 def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
     monkeypatch.setattr("async_session_store.backends.sqlite._thread.SimpleQueue", CountingQueue)
     return CountingQueue
@@ -157,7 +152,7 @@ async def test_a_large_document_is_written_in_sqlites_thread(
 
 
 async def test_the_log_is_emptied_in_sqlites_thread(hops: type[CountingQueue], path: Path) -> None:
-    log = path.with_name("sessions.db-wal")
+    log = path.with_name("bot.db-wal")
     async with open_store(path) as store:
         await register(store, "k", A)
         hops.hops = 0
@@ -294,7 +289,7 @@ def test_r3_a_write_syncs_after_an_interrupted_claim(
     database.close()
 
 
-@pytest.mark.parametrize("run", [Database.run_at_once, lambda one, two: one.run_batch([two])])
+@pytest.mark.parametrize("run", [Database.try_run_inline, lambda one, two: one.run_batch([two])])
 def test_r3_an_interrupted_write_is_rolled_back_and_ends_with_it(
     path: Path, run: Callable[[Database, Operation], list[object]]
 ) -> None:

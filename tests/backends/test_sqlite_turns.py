@@ -18,7 +18,7 @@ from async_session_store.abc import PLACE_TTL, Claimed, ClaimKey, Outcome, Queue
 from async_session_store.backends.sqlite import SqliteBackend, _turns
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing.contract.builders import CTX, A, B, data, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -30,11 +30,6 @@ SOON = 1.0  # seconds; far less than a test waits
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
 
 
 class Counting(SqliteBackend):

@@ -127,7 +127,7 @@ class Visitor:
 
     @property
     def waits(self) -> Locator:
-        return self.page.get_by_role("complementary", name="Who waits for what")
+        return self.page.get_by_role("complementary", name="Waiting for your answer")
 
     def sees_waits(self, *waits: str) -> None:
         expect(self.waits.get_by_role("listitem")).to_contain_text(waits)
@@ -272,10 +272,11 @@ def test_two_tabs_show_the_same(ann: Visitor) -> None:
 
 
 def test_the_list_says_what_waits_where_and_counts_down(ann: Visitor) -> None:
-    expect(ann.waits).to_contain_text("Nobody waits for anything.")
+    expect(ann.waits).to_be_hidden()
     ann.open()
-    ann.sees_waits("The bot waits for a name")
-    expect(ann.waits.get_by_role("button")).to_contain_text("from you, in Booking 1")
+    ann.sees_waits("a name")
+    expect(ann.waits.get_by_role("button")).to_contain_text("Booking 1")
+    expect(ann.waits.get_by_role("button")).to_contain_text("reminder in")
     left = ann.waits.get_by_text(re.compile(r"^\d+:\d\d$"))
     for _ in range(3):
         before = left.inner_text()
@@ -298,6 +299,23 @@ def test_the_list_leads_to_the_booking(ann: Visitor) -> None:
     ann.open(2)
     ann.waits.get_by_role("button", name="Booking 1").press("Enter")
     expect(booking.region.get_by_role("textbox")).to_be_focused()
+
+
+def test_the_list_is_folded_on_a_phone(server: Server, browser: Browser) -> None:
+    with visit(server, browser, viewport={"width": 390, "height": 844}) as visitor:
+        booking = visitor.open()
+        expect(visitor.waits).to_contain_text("1")
+        expect(visitor.page.locator("#waits")).to_be_hidden()
+        visitor.waits.get_by_role("heading").click()
+        visitor.sees_waits("a name")
+        expect(visitor.page.locator("#waits")).to_be_visible()
+        booking.tell("Ann", ASK_DATE)
+        visitor.sees_waits("a date")
+
+
+def test_the_page_is_centred_while_it_is_empty(ann: Visitor) -> None:
+    box = ann.page.get_by_role("button", name="Book a table").bounding_box()
+    assert abs(box["x"] + box["width"] / 2 - 1280 / 2) < 2
 
 
 def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor) -> None:
@@ -407,9 +425,11 @@ def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
     booking = ann.open()
     ann.sees_waits("a name")
     booking.shows(BEGIN, ASK_NAME, REMINDER)
-    ann.sees_waits("in Booking 1, reminded once")
+    ann.sees_waits("Booking 1, reminded")
+    expect(ann.waits.get_by_role("button")).to_contain_text("table held for")
     booking.shows(BEGIN, ASK_NAME, REMINDER, LET_GO)
     ann.sees_waits()
+    expect(ann.waits).to_contain_text("No question is open.")
     booking.tell("Ann", ASK_NAME)
     booking.tell("Ann", ASK_DATE)
 

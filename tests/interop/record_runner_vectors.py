@@ -18,6 +18,8 @@ import redis
 TESTS: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from vector_file import as_text, write_vectors  # noqa: E402
+
 from async_session_store.greentic import IngressEnvelope  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from runner_process import PROJECT, VERSION, Runner  # noqa: E402
@@ -168,20 +170,10 @@ def keys(server: RedisServer) -> dict[str, Any]:
     }
 
 
-def as_text(value: bytes | set[bytes]) -> str | list[str]:
-    if isinstance(value, set):
-        return sorted(member.decode() for member in value)
-    return value.decode()
-
-
 def main() -> None:
     with Runner.start() as runner, RedisServer.start() as server:
-        text = json.dumps(record(runner, server), indent=1, ensure_ascii=True) + "\n"
-    before = FILE.read_text() if FILE.exists() else ""
-    FILE.write_text(text)
-    if text != before:
-        sys.exit(f"{FILE.relative_to(TESTS.parent)} is not what the runner does: it was rewritten")
-    print(f"{FILE.relative_to(TESTS.parent)} is what the runner does")
+        recorded = record(runner, server)
+    write_vectors(FILE, recorded, "what the runner does")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import redis
 TESTS: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from vector_file import as_text, write_vectors  # noqa: E402
+
 from async_session_store import ReplyScope, SessionData  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from rust_process import RustError, RustProcess, arguments  # noqa: E402
@@ -181,20 +183,10 @@ def stored(
     return {name: [as_text(value), expires] for name, (value, expires) in sorted(found.items())}
 
 
-def as_text(value: bytes | set[bytes]) -> str | list[str]:
-    if isinstance(value, set):
-        return sorted(member.decode() for member in value)
-    return value.decode()
-
-
 def main() -> None:
     with RustProcess.start() as rust, RedisServer.start() as server:
-        text = json.dumps(record(rust, server), indent=1, ensure_ascii=True) + "\n"
-    before = FILE.read_text() if FILE.exists() else ""
-    FILE.write_text(text)
-    if text != before:
-        sys.exit(f"{FILE.relative_to(TESTS.parent)} is not what the crate writes: it was rewritten")
-    print(f"{FILE.relative_to(TESTS.parent)} is what the crate writes")
+        recorded = record(rust, server)
+    write_vectors(FILE, recorded, "what the crate writes")
 
 
 if __name__ == "__main__":

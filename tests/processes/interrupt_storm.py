@@ -30,7 +30,7 @@ from async_session_store import (
     TenantCtx,
     WaitClaimedError,
 )
-from async_session_store.testing.contract.taking_turns import Message
+from async_session_store.testing.contract.turn_builders import Message
 
 URL = sys.argv[1]
 NAMESPACE = f"test:storm:{os.getpid()}" if URL.startswith("redis") else None

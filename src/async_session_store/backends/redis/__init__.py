@@ -28,6 +28,7 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker, Runner
+from async_session_store.backends._job_queue import JobQueue
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -59,8 +60,8 @@ DEFAULT_NAMESPACE: Final = "greentic:session"
 """The namespace of a backend, and of a Rust process, for which none is chosen."""
 TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
-_MOST_UNDER_WAY: Final = 128  # calls
-_MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
+_MAX_IN_FLIGHT: Final = 128  # calls
+_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # enough to keep the server busy while we encode more
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -123,9 +124,10 @@ class RedisBackend(Backend):
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         self._max_document_bytes = max_document_bytes
-        self._worker = BatchWorker(
-            self._connection, most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        queue = JobQueue[Command, object](
+            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
+        self._worker = BatchWorker(queue, partial(self._connection, queue))
         try:
             await self._worker.opened()
             await self._check_server()
@@ -398,9 +400,11 @@ class RedisBackend(Backend):
     # --- Inside -------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
+    async def _connection(
+        self, queue: JobQueue[Command, object]
+    ) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
-        runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
+        runner = CommandRunner(pool, self._timeout, queue.take_batch, keep=self._owns_client)
         # The pool of the caller's own client gets its connection back after each batch, so one must
         # stay free for the next batch, and one for what the caller does meanwhile.
         spare = 0 if self._owns_client else 2

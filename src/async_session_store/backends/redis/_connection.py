@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from redis.exceptions import NoScriptError, RedisError
 
-from async_session_store.backends._batches import Job
+from async_session_store.backends._job_queue import Job
 from async_session_store.backends.redis._faults import ends_connection, lost, not_sent, refused
 from async_session_store.backends.redis._link import Link
 from async_session_store.backends.redis._protocol import Argument, pack, read_reply, send
@@ -49,35 +49,43 @@ class CommandRunner:
 
     Args:
         pool: Where the connection comes from. It connects and authenticates it.
-        timeout: How long connecting, and answering a command, may take, in seconds.
-        keep: Whether to keep the connection, where no one else uses the pool.
+        timeout: The time limit in seconds for connecting, and for the answer to a command.
+        take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
+            once, so that the server always has work.
+        keep: Whether to keep the connection between batches. Otherwise it goes back to the pool,
+            where the caller's own client can use it.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout: float, *, keep: bool) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        timeout: float,
+        take_more: Callable[[], list[CommandJob]],
+        *,
+        keep: bool,
+    ) -> None:
         self._timeout = timeout
+        self._take_more = take_more
         self._keep = keep
         self._known: set[str] = set()
         self._watchdog = Watchdog()
         self._link = Link(pool, timeout, self._watchdog)
         self._now = asyncio.get_running_loop().time
 
-    async def run_batch(self, jobs: list[CommandJob], more: Callable[[], list[CommandJob]]) -> None:
-        """Run the commands, and those that come while answers are awaited."""
+    async def run_batch(self, jobs: list[CommandJob]) -> None:
+        """Run the commands, and those that come before all of them are answered."""
         try:
-            await self._converse(await self._link.ready(), jobs, more)
+            await self._converse(await self._link.ready(), jobs)
             if self._link.has_abandoned:
                 # Do not wait for the next call: another process may be the next to write.
                 await self._link.ready()
         except _FAULTS as error:
-            while jobs:  # nor would those that wait behind them fare better
+            while jobs:  # queued jobs would fail the same way, one timeout after another
                 _fail(jobs, not_sent, error)
-                jobs = more()
+                jobs = self._take_more()
         finally:
             if not self._keep:
                 await self._link.release()
-
-    def run_at_once(self, job: CommandJob) -> bool:  # noqa: ARG002  # every answer is waited for
-        return False
 
     def change_connection(self) -> None:
         """Send the next batch on a new connection, which may lead to another server."""
@@ -88,12 +96,7 @@ class CommandRunner:
         self._watchdog.close()
         await self._link.release()
 
-    async def _converse(
-        self,
-        connection: AbstractConnection,
-        jobs: list[CommandJob],
-        more: Callable[[], list[CommandJob]],
-    ) -> None:
+    async def _converse(self, connection: AbstractConnection, jobs: list[CommandJob]) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         in_flight: deque[_Sent] = deque()
         generation = self._link.generation
@@ -107,7 +110,9 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    jobs = more() if self._link.generation == generation else []
+                    # After a fail-over, only a new connection leads to the new primary.
+                    is_current = self._link.generation == generation
+                    jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
                         jobs = [*self._again(job, in_flight), *jobs]
                     else:

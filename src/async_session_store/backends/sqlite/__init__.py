@@ -28,6 +28,7 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker
+from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import Document, Wait
@@ -39,8 +40,8 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 __all__ = ["SqliteBackend"]
 
 BUSY_TIMEOUT: Final = 5.0  # seconds
-_MOST_UNDER_WAY: Final = 256  # calls
-_MOST_BYTES_UNDER_WAY: Final = 4 * 1024 * 1024  # in one transaction
+_MAX_IN_FLIGHT: Final = 256  # calls in one transaction
+_MAX_BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
 _LARGEST_BRIEF: Final = 64 * 1024  # bytes of a document, if its context is ASCII
 _FEW: Final = 16
@@ -98,9 +99,10 @@ class SqliteBackend(Backend):
             self._clock,
             max_document_bytes,
         )
-        self._worker = BatchWorker(
-            partial(opened, settings), most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        queue = JobQueue[Operation, object](
+            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
+        self._worker = BatchWorker(queue, partial(opened, settings))
         self._turns = TurnWatch(self._next_in_line)
         await self._worker.opened()
 

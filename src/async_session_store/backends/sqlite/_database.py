@@ -116,7 +116,7 @@ class Database:
             self._written_at_once = 0
         return replies
 
-    def run_at_once(self, operation: Operation) -> list[object]:
+    def try_run_inline(self, operation: Operation) -> list[object]:
         """Run an operation like a batch of one, or do nothing and give nothing if it must wait.
 
         Never waits for a lock. Waits for the disk only to read what is not in memory, and to begin

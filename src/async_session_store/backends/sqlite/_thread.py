@@ -17,7 +17,8 @@ from threading import Thread
 from typing import Final, TypeAlias, TypeVar
 from weakref import finalize
 
-from async_session_store.backends._batches import Job, Runner
+from async_session_store.backends._batches import InlineRunner
+from async_session_store.backends._job_queue import Job
 from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
 from async_session_store.backends.sqlite._schema import Settings
@@ -32,8 +33,8 @@ OperationJob: TypeAlias = "Job[Operation, object]"
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object], None]:
-    """Open the database, and give what runs operations on it."""
+async def opened(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, object], None]:
+    """Open the database, and yield the runner of its operations."""
     thread, resources = FunctionThread("async-session-store SQLite"), ExitStack()
 
     def open_database() -> Database:
@@ -128,15 +129,11 @@ class _DatabaseRunner:
         self._now = asyncio.get_running_loop().time
         self._turn_began_at = self._now()
 
-    def run_at_once(self, job: OperationJob) -> bool:
-        return not self._turn_is_long() and self._try_at_once(job)
+    def try_run_inline(self, job: OperationJob) -> bool:
+        return not self._turn_is_long() and self._try_inline(job)
 
-    async def run_batch(
-        self,
-        jobs: list[OperationJob],
-        more: Callable[[], list[OperationJob]],  # noqa: ARG002  # it comes into the next transaction
-    ) -> None:
-        if len(jobs) == 1 and self._try_at_once(jobs[0]):
+    async def run_batch(self, jobs: list[OperationJob]) -> None:
+        if len(jobs) == 1 and self._try_inline(jobs[0]):
             if self._turn_is_long():
                 await self._end_turn()
             return
@@ -148,9 +145,9 @@ class _DatabaseRunner:
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)
 
-    def _try_at_once(self, job: OperationJob) -> bool:
+    def _try_inline(self, job: OperationJob) -> bool:
         try:
-            replies = self._database.run_at_once(job.operation)
+            replies = self._database.try_run_inline(job.operation)
         except _FAULTS as fault:
             replies = [fault]
         for reply in replies:
