@@ -1,7 +1,7 @@
-"""What each chat example must do, whatever its framework.
+"""What every chat example must do, whatever its framework.
 
-A test module says how its framework gets a message, in a fixture ``bot``, and has a class:
-``class TestMyFramework(Scenarios)``.
+A test module has a fixture ``bot``, which passes messages to its framework, and a subclass of the
+scenarios: ``class TestMyFramework(Scenarios)``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError
 
 
-async def be_late(store: AsyncSessionStore, provider: str, user: str, clock: Clock) -> None:
-    """Let the time to answer pass, once the bot's question waits: it is sent before that."""
+async def miss_deadline(store: AsyncSessionStore, provider: str, user: str, clock: Clock) -> None:
+    """Let the time to answer pass once the question is stored, which is after the bot sent it."""
     for _ in range(1000):
         if await store.list_waits_for_user(ctx_of(provider), user):
             clock.advance(TIME_TO_ANSWER.total_seconds())
@@ -47,20 +47,20 @@ async def be_late(store: AsyncSessionStore, provider: str, user: str, clock: Clo
 
 
 class Bot(Protocol):
-    """An example, and the platform that it talks to."""
+    """An example bot, and the platform that it talks to."""
 
     async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
-        """Make the bot's objects anew, and feed a user's message to them.
+        """Create the bot's objects anew, and feed a user's message to them.
 
-        ``number`` tells one message from another: it is the same for one that comes again.
+        ``number`` identifies the message. A message that is delivered again has the same number.
         """
 
     def sent(self) -> list[str]:
-        """All texts that the bot has sent so far."""
+        """Return all texts that the bot has sent so far."""
 
 
 class Chat:
-    """One user's chat with a bot that is started anew for each message."""
+    """One user's chat with a bot that restarts for each message."""
 
     def __init__(
         self,
@@ -74,17 +74,17 @@ class Chat:
         self._number = 1000
 
     async def say(self, text: str) -> list[str]:
-        """Write a message; what the bot sends."""
+        """Write a message. Return what the bot sends."""
         return await self.say_at_once(text)
 
     async def say_at_once(self, *texts: str) -> list[str]:
-        """Write several messages, each to a bot of its own; what they send."""
+        """Write several messages at once, each to a bot of its own. Return what the bots send."""
         numbers = [self._number + more for more, _ in enumerate(texts, 1)]
         self._number = numbers[-1]
         return await self._heard(map(self._deliver, texts, numbers))
 
     async def repeat(self, text: str, times: int = 1) -> list[str]:
-        """Deliver the last message again; what the bots send."""
+        """Deliver the last message again, to several bots at once. Return what they send."""
         return await self._heard(self._deliver(text, self._number) for _ in range(times))
 
     async def _heard(self, deliveries: Iterable[Awaitable[None]]) -> list[str]:
@@ -99,7 +99,7 @@ class Chat:
 
 @pytest.mark.anyio
 class Scenarios:
-    """The tests. They take the fixture ``chat``, which takes the fixture ``bot``."""
+    """The common tests. They use the fixture ``chat``, which uses the fixture ``bot``."""
 
     async def test_it_goes_on_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
         for text, answer in FLOW.items():

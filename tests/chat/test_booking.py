@@ -1,4 +1,4 @@
-"""The flow itself, without a framework; and what a framework cannot easily show."""
+"""The flow itself, without a framework, and cases that are hard to show with one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, be_late, until
+from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, miss_deadline, until
 
 import booking
 from async_session_store import AsyncSessionStore, StoreUnavailableError, UserId
@@ -97,7 +97,7 @@ async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: Plai
 
 
 class Late:
-    """A chat whose time to answer passes when a test says so."""
+    """A chat in which a test decides when the time to answer is over."""
 
     def __init__(self, bot: PlainBot, store: AsyncSessionStore, clock: Clock) -> None:
         self.bot = bot
@@ -110,8 +110,8 @@ class Late:
             self._number += 1
             await self.bot.receive(self.store, text, self._number)
 
-    async def be_late(self) -> None:
-        await be_late(self.store, "test", "alice", self._clock)
+    async def miss_deadline(self) -> None:
+        await miss_deadline(self.store, "test", "alice", self._clock)
 
     def reminders(self) -> AbstractAsyncContextManager[None]:
         return booking.reminders(self.store, "test", self.bot.remind)
@@ -139,11 +139,11 @@ async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None
     await late.hear(*TO_CONFIRM)
     said = list(TO_CONFIRM.values())
     async with late.reminders():
-        await late.be_late()
+        await late.miss_deadline()
         said.append(f"Are you still there? {CONFIRM}")
         await late.has_said(*said)
         assert len(booking.held) == 1
-        await late.be_late()
+        await late.miss_deadline()
         await late.has_said(*said, RELEASED)
     assert booking.held == set()
     await late.hear("hi")
@@ -156,11 +156,13 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 ) -> None:
     await late.hear("hi")
     async with late.reminders():
-        await late.be_late()
+        await late.miss_deadline()
         await late.has_said(ASK_NAME, REMINDER)
         await late.hear("help", "Ann")
-        await late.be_late()
-        ask_date_again = "Are you still there? What date would you like? Please write it like 2030-12-31."
+        await late.miss_deadline()
+        ask_date_again = (
+            "Are you still there? What date would you like? Please write it like 2030-12-31."
+        )
         await late.has_said(ASK_NAME, REMINDER, HELP, ASK_DATE, ask_date_again)
         await late.hear("2030-05-01", "yes")
     assert late.bot.sent()[-1] == BOOKED
@@ -170,7 +172,7 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 @pytest.mark.anyio
 async def test_who_has_begun_anew_is_not_reminded_of_what_was_before(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
-    await late.be_late()
+    await late.miss_deadline()
     await late.hear(*TO_CONFIRM)
     assert len(booking.held) == 2
     async with late.reminders():
@@ -191,7 +193,7 @@ async def test_a_reminder_that_could_not_be_sent_is_sent_later(
         await late.bot.remind(place, text)
 
     await late.hear("hi")
-    await late.be_late()
+    await late.miss_deadline()
     async with booking.reminders(late.store, "test", fail_once):
         await late.has_said(ASK_NAME, REMINDER)
     assert [record.message for record in caplog.records] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from platform_server import Call, Platform
-from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, be_late, until
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, miss_deadline, until
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
@@ -57,7 +57,7 @@ AUTHORIZED = {
 
 
 def message_event(number: int, **event: object) -> dict[str, object]:
-    """Give the event of a message to the app, as Slack sends it."""
+    """Return a message event as Slack sends it."""
     ts = f"1767225600.{number:06}"
     return {
         "type": "event_callback",
@@ -158,9 +158,9 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
     thread = message_event(2, text="hi", thread_ts="1767225600.000001")
     await app.async_dispatch(signed_request(thread))
     await until(lambda: bot.sent() == [ASK_NAME])
-    await be_late(store, "slack", "U0ANN", clock)
+    await miss_deadline(store, "slack", "U0ANN", clock)
     await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
-    await be_late(store, "slack", "U0ANN", clock)
+    await miss_deadline(store, "slack", "U0ANN", clock)
     await until(lambda: bot.sent() == [ASK_NAME, REMINDER, RELEASED])
     await server.cleanup()
     places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]

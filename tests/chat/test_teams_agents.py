@@ -1,4 +1,4 @@
-"""The Teams example: activities are posted to it over HTTP, and it posts to their serviceUrl."""
+"""Test the Teams example: it gets activities over HTTP, and posts answers to their serviceUrl."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scenarios import ASK_DATE, ASK_NAME, FLOW, Scenarios
 import teams_agents
 from async_session_store import AsyncSessionStore
 
-# The SDK looks its configuration up in the application by a text.
+# The SDK stores its configuration in the aiohttp application under a plain string.
 pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
 
 PERSONAL = {"id": "a:1chat", "conversationType": "personal", "tenantId": "tenant-1"}
@@ -72,7 +72,7 @@ class TeamsBot:
         return [str(call.fields["text"]) for call in self.messages()]
 
     def messages(self) -> list[Call]:
-        """What it sent, less what only says that it is typing: it does if it takes its time."""
+        """Return what the bot sent, without the typing indicators of slow turns."""
         return [call for call in self.platform.calls if call.fields["type"] == "message"]
 
 
@@ -115,7 +115,7 @@ async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -
         bot.platform.answers["/activities/2"] = fail_once
         assert await bot.post(store, "Ann", 2) == 500
         await bot.receive(store, "Ann", 2)
-    assert bot.sent() == [ASK_NAME, ASK_DATE, ASK_DATE]  # the first of them did not arrive
+    assert bot.sent() == [ASK_NAME, ASK_DATE, ASK_DATE]  # the first ASK_DATE was not accepted
 
 
 @pytest.mark.anyio
@@ -149,7 +149,7 @@ async def test_it_goes_on_in_another_process_when_its_process_was_killed(
 
 @asynccontextmanager
 async def running_example(folder: Path) -> AsyncIterator[str]:
-    """Run the example as a user does; kill it at the end."""
+    """Run the example as a user does, and kill it at the end."""
     port = unused_port()
     settings = {"SESSION_STORE_URL": "sqlite:///booking.db", "PORT": str(port)}
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""The web chat: its server, killed and started again, and its page in a real Chromium."""
+"""Test the web chat: its server, which is killed and restarted, and its page in Chromium."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Server:
-    """The example, as a user starts it, on a port that stays the same over restarts."""
+    """The example, as a user starts it, on a port that stays the same across restarts."""
 
     settings: dict[str, str]
     port: int
@@ -107,7 +107,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @dataclass
 class Visitor:
-    """A user with a browser of their own, who sees the page as people do: by its names."""
+    """A user with their own browser, who finds things on the page by their accessible names."""
 
     page: Page
 
@@ -164,7 +164,7 @@ class Booking:
         return self.region.get_attribute("data-id")
 
 
-@pytest.fixture(scope="module")  # while it is open, no other event loop runs in this thread
+@pytest.fixture(scope="module")  # while it is open, no other event loop can run in this thread
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -333,7 +333,7 @@ def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor)
 
 
 def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
-    """Send a message that says it is another user's; what the bot answers."""
+    """Send a message that claims to come from another user. Return the bot's answer."""
     activity = {
         "type": "message",
         "id": uuid4().hex,

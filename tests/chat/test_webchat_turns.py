@@ -1,4 +1,7 @@
-"""The web chat's turns, without its page: the browser's tests leave no room for an event loop."""
+"""Test the web chat's turns without its page.
+
+They are not in the browser's tests, because no event loop can run in the same thread as those.
+"""
 
 from __future__ import annotations
 

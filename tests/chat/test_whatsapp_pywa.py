@@ -1,4 +1,4 @@
-"""The WhatsApp example: signed webhooks are posted to it over HTTP, and it calls the Graph API."""
+"""Test the WhatsApp example: it gets signed webhooks over HTTP, and calls the Graph API."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class WhatsAppBot:
     async def served(self, store: AsyncSessionStore) -> AsyncIterator[TestClient]:
         bot = whatsapp_pywa.new_client(store)
         session = bot.api._session
-        session.base_url = self.platform.url  # pywa sets it to Meta's, also that of a given session
+        session.base_url = (
+            self.platform.url
+        )  # pywa sets it to Meta's URL, even on a session that it is given
         async with session, TestClient(TestServer(whatsapp_pywa.new_app(bot))) as client:
             yield client
 

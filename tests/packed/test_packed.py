@@ -1,6 +1,6 @@
-"""The library finds its Lua and SQL files wherever Python runs it, or says which is missing.
+"""The library finds its Lua and SQL files wherever it is packed, or says which one is missing.
 
-A wheel and a frozen program are run by ``nox -s package frozen``.
+Here it runs from a zip. ``nox -s package frozen`` runs it from a wheel and in a frozen program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READ = {".lua", ".sql"}
 
 
 def pack(path: Path, *, without: str | None = None) -> Path:
-    """Pack the library and the program into one zip, less what has a suffix."""
+    """Pack the library and the program into one zip, without the files of a suffix."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(PROGRAM, "__main__.py")
         for file in PACKAGE.rglob("*"):
@@ -76,7 +76,7 @@ def test_9_pyinstaller_finds_the_hook_and_the_hook_all_that_is_read() -> None:
 
 
 def imported_late() -> list[str]:
-    """Name the modules of the library that the store imports only when they are used."""
+    """Return the modules of the library that the store imports only when they are used."""
     names: list[str] = []
     for module in ("__init__", "_store", "_urls"):
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
