@@ -96,7 +96,7 @@ def webhook(url: str, tmp_path: Path) -> Iterator[Webhook]:
         webhook.close()
 
 
-def test_a_flow_goes_on_after_the_server_was_stopped_or_killed(webhook: Webhook) -> None:
+def test_a_flow_continues_after_the_server_was_stopped_or_killed(webhook: Webhook) -> None:
     assert webhook.post("1", "hi").text == "What is your name?"
     webhook.stop(signal.SIGINT)
     webhook.start()
@@ -120,7 +120,7 @@ def test_an_event_that_is_delivered_again_is_handled_once(webhook: Webhook) -> N
     assert webhook.post("1", "hi") == duplicate
 
 
-def test_of_two_posts_of_one_event_at_once_one_is_handled(webhook: Webhook) -> None:
+def test_only_one_of_two_simultaneous_posts_of_an_event_is_handled(webhook: Webhook) -> None:
     with ThreadPoolExecutor() as threads:
         answers = list(threads.map(webhook.post, ["1", "1"], ["hi", "hi"]))
     assert sorted(answer.text for answer in answers) == ["", "What is your name?"]
@@ -148,7 +148,7 @@ def test_r7_the_threads_of_a_server_share_one_store(webhook: Webhook) -> None:
     assert answers == [f"One large pizza for {user} is on its way." for user in users]
 
 
-def test_a_message_is_refused_for_now_while_another_process_resumes_the_flow(
+def test_a_message_is_refused_while_another_process_resumes_the_flow(
     webhook: Webhook, url: str
 ) -> None:
     assert webhook.post("1", "hi").text
@@ -163,7 +163,7 @@ def test_a_message_is_refused_for_now_while_another_process_resumes_the_flow(
 
 
 @pytest.mark.parametrize("url", ["memory://"])
-def test_a_post_that_is_no_message_is_refused(webhook: Webhook) -> None:
+def test_a_post_that_is_not_a_message_is_refused(webhook: Webhook) -> None:
     message = {"event": "1", "chat": "chat", "user": "alice", "text": "hi"}
     for other in ({"event": ""}, {"chat": "a\nb"}, {"user": "\ud800"}, {"text": None}):
         assert webhook.send({**message, **other}).status == 400

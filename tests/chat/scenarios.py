@@ -101,36 +101,36 @@ class Chat:
 class Scenarios:
     """The common tests. They use the fixture ``chat``, which uses the fixture ``bot``."""
 
-    async def test_it_goes_on_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
+    async def test_it_continues_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
 
-    async def test_it_begins_anew_when_a_flow_has_ended(self, chat: Chat) -> None:
+    async def test_it_starts_a_new_flow_when_one_has_ended(self, chat: Chat) -> None:
         for text in FLOW:
             await chat.say(text)
         assert await chat.say("hi") == [ASK_NAME]
 
-    async def test_it_answers_a_message_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_message_once(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             assert await chat.repeat(text, times=2) == []
 
-    async def test_it_answers_a_command_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_command_once(self, chat: Chat) -> None:
         assert await chat.say("help") == [HELP]
         assert await chat.repeat("help") == []
 
-    async def test_it_begins_one_flow_for_two_first_messages_at_once(self, chat: Chat) -> None:
+    async def test_it_starts_one_flow_for_two_first_messages_at_once(self, chat: Chat) -> None:
         answers = await chat.say_at_once("Ann", "Ann")
         assert answers == [ASK_NAME, ASK_DATE]
 
-    async def test_it_begins_one_flow_for_a_first_message_that_comes_twice_at_once(
+    async def test_it_starts_one_flow_for_a_first_message_delivered_twice_at_once(
         self, chat: Chat
     ) -> None:
         assert await chat.repeat("hi", times=2) == [ASK_NAME]
         assert await chat.say("Ann") == [ASK_DATE]
 
     @pytest.mark.parametrize("answered", range(1, len(FLOW)))
-    async def test_it_begins_anew_when_a_reply_comes_too_late(
+    async def test_it_starts_a_new_flow_when_a_reply_is_too_late(
         self, chat: Chat, answered: int
     ) -> None:
         texts = list(FLOW)
@@ -139,17 +139,17 @@ class Scenarios:
         chat.advance(TIME_TO_ANSWER)
         assert await chat.say(texts[answered]) == [ASK_NAME]
 
-    async def test_it_goes_on_when_a_reply_comes_just_in_time(self, chat: Chat) -> None:
+    async def test_it_continues_when_a_reply_is_just_in_time(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             chat.advance(TIME_TO_ANSWER - timedelta(minutes=1))
 
-    async def test_it_answers_a_command_in_between_and_goes_on(self, chat: Chat) -> None:
+    async def test_it_answers_a_command_in_between_and_continues(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say("help") == [HELP]
             assert await chat.say(text) == [answer]
 
-    async def test_it_asks_again_for_what_it_cannot_read(self, chat: Chat) -> None:
+    async def test_it_asks_again_when_it_cannot_parse_an_answer(self, chat: Chat) -> None:
         await chat.say("hi")
         await chat.say("Ann")
         assert await chat.say("tomorrow") == [ASK_DATE_AGAIN]

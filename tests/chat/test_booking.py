@@ -63,7 +63,7 @@ class TestBooking(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_again(
+async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_is_redelivered(
     bot: PlainBot,
 ) -> None:
     async def fail(text: str) -> None:
@@ -78,7 +78,7 @@ async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_a
 
 
 @pytest.mark.anyio
-async def test_a_photo_is_no_name(bot: PlainBot) -> None:
+async def test_a_photo_is_not_a_name(bot: PlainBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.receive(store, "hi", 1)
         await booking.handle(store, inbound(None, 2), bot.send)
@@ -86,7 +86,9 @@ async def test_a_photo_is_no_name(bot: PlainBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: PlainBot) -> None:
+async def test_the_user_is_asked_to_try_again_when_the_storage_is_unavailable(
+    bot: PlainBot,
+) -> None:
     class AwayBackend(MemoryBackend):
         async def claim_wait(self, *_: object, **__: object) -> NoReturn:
             raise StoreUnavailableError("away")
@@ -135,7 +137,7 @@ TO_CONFIRM = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM}
 
 
 @pytest.mark.anyio
-async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None:
+async def test_it_reminds_once_and_then_releases_the_table(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
     said = list(TO_CONFIRM.values())
     async with late.reminders():
@@ -151,7 +153,7 @@ async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None
 
 
 @pytest.mark.anyio
-async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_question_too(
+async def test_a_user_who_answers_a_reminder_is_reminded_of_the_next_question_too(
     late: Late,
 ) -> None:
     await late.hear("hi")
@@ -170,7 +172,7 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 
 
 @pytest.mark.anyio
-async def test_who_has_begun_anew_is_not_reminded_of_what_was_before(late: Late) -> None:
+async def test_a_user_who_has_started_again_is_not_reminded_of_the_old_flow(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
     await late.miss_deadline()
     await late.hear(*TO_CONFIRM)
@@ -215,7 +217,7 @@ def test_it_reminds_in_a_terminal() -> None:
     assert (said, process.returncode) == ([ASK_NAME, REMINDER, RELEASED], 0)
 
 
-def test_it_goes_on_in_a_terminal_that_was_closed(tmp_path: Path) -> None:
+def test_it_continues_after_the_terminal_was_closed(tmp_path: Path) -> None:
     assert terminal(tmp_path, "hi", "Ann") == [ASK_NAME, ASK_DATE]
     assert terminal(tmp_path, "/help", "2030-05-01", "yes") == [HELP, CONFIRM, BOOKED]
 

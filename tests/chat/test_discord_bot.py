@@ -151,14 +151,14 @@ class TestDiscordBot(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_messages_that_come_at_once_take_turns(bot: Discord) -> None:
+async def test_messages_that_arrive_at_once_take_turns(bot: Discord) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.deliver(store, message("Ann", 1), message("Ann", 2), message("/help", 3))
     assert [answer for answer in bot.sent() if answer != HELP] == [ASK_NAME, ASK_DATE]
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(
+async def test_it_ignores_everything_but_users_messages(
     bot: Discord, caplog: pytest.LogCaptureFixture
 ) -> None:
     joined, of_a_webhook = message("", 2, type=7), message("hi", 3, webhook_id="88")

@@ -118,7 +118,7 @@ async def test_what_no_user_wrote_answers_nothing(
 
 
 @pytest.mark.anyio
-async def test_a_thread_is_answered_where_it_is(bot: SlackBot) -> None:
+async def test_it_answers_in_the_thread(bot: SlackBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.feed(store, message_event(2, text="hi", thread_ts="1767225600.000001"))
     (call,) = bot.messages()
@@ -126,7 +126,7 @@ async def test_a_thread_is_answered_where_it_is(bot: SlackBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_could_not_be_answered_is_not_acknowledged(bot: SlackBot) -> None:
+async def test_a_message_that_could_not_be_answered_is_not_acknowledged(bot: SlackBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         posted = bot.platform.answers["/chat.postMessage"]
         bot.platform.answers["/chat.postMessage"] = lambda _: {"ok": False, "error": "fatal_error"}
@@ -149,7 +149,7 @@ async def test_a_request_that_slack_did_not_sign_is_refused(bot: SlackBot) -> No
 
 
 @pytest.mark.anyio
-async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
+async def test_it_reminds_where_it_asked_and_then_releases_the_table(bot: SlackBot) -> None:
     clock = Clock()
     store = AsyncSessionStore(MemoryBackend(clock=clock))
     app = bot.app(store)

@@ -87,7 +87,7 @@ class TestTeamsAgents(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_a_thread_of_a_channel_and_the_personal_chat_have_flows_of_their_own(
+async def test_a_channel_thread_and_the_personal_chat_have_separate_flows(
     bot: TeamsBot,
 ) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
@@ -105,7 +105,7 @@ async def test_a_thread_of_a_channel_and_the_personal_chat_have_flows_of_their_o
 
 
 @pytest.mark.anyio
-async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -> None:
+async def test_it_does_not_acknowledge_a_message_that_it_could_not_answer(bot: TeamsBot) -> None:
     def fail_once(_: object) -> NoReturn:
         bot.platform.answers["/activities/2"] = lambda _: {"id": "sent"}
         raise ConnectionError
@@ -119,7 +119,7 @@ async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
+async def test_it_ignores_everything_but_users_messages(bot: TeamsBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         of_a_bot = {"from": {"id": "28:other", "role": "bot"}}
         assert await bot.post(store, "hi", 1, **of_a_bot) == 202
@@ -128,7 +128,7 @@ async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_refuses_who_does_not_prove_to_be_the_platform(
+async def test_it_refuses_requests_that_do_not_come_from_the_platform(
     bot: TeamsBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED")
@@ -138,7 +138,7 @@ async def test_it_refuses_who_does_not_prove_to_be_the_platform(
 
 
 @pytest.mark.anyio
-async def test_it_goes_on_in_another_process_when_its_process_was_killed(
+async def test_it_continues_in_another_process_after_its_process_was_killed(
     bot: TeamsBot, tmp_path: Path
 ) -> None:
     for number, (text, answer) in enumerate(FLOW.items()):

@@ -51,7 +51,7 @@ async def test_it_polls(bot: AiogramBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_reminds_where_it_asked_and_lets_go(bot: AiogramBot) -> None:
+async def test_it_reminds_where_it_asked_and_then_releases_the_table(bot: AiogramBot) -> None:
     clock = Clock()
     bot.keep(message_update(1, text="hi", **TOPIC))
     async with AsyncSessionStore(MemoryBackend(clock=clock)) as store, polling(bot, store):

@@ -206,7 +206,7 @@ def bob(server: Server, browser: Browser) -> Iterator[Visitor]:
 
 
 @pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
-def test_the_flow_goes_on_when_the_server_is_killed_and_started_again(
+def test_the_flow_continues_after_the_server_was_killed_and_restarted(
     server: Server, ann: Visitor
 ) -> None:
     booking = ann.open()
@@ -231,7 +231,7 @@ def test_the_flow_goes_on_when_the_server_is_killed_and_started_again(
     ann.sees_waits()
 
 
-def test_a_page_that_is_loaded_again_shows_what_was_said(server: Server, ann: Visitor) -> None:
+def test_a_reloaded_page_shows_what_was_said(server: Server, ann: Visitor) -> None:
     ann.open().tell("Ann", ASK_DATE)
     server.kill()
     server.start()
@@ -240,7 +240,7 @@ def test_a_page_that_is_loaded_again_shows_what_was_said(server: Server, ann: Vi
     ann.booking(1).tell("2030-05-17", CONFIRM)
 
 
-def test_a_page_that_forgot_everything_shows_what_the_bot_asks(ann: Visitor) -> None:
+def test_a_page_without_its_local_storage_shows_the_open_question(ann: Visitor) -> None:
     ann.open().tell("Ann", ASK_DATE)
     ann.page.evaluate("localStorage.clear()")
     ann.page.reload()
@@ -354,7 +354,7 @@ def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
     )
 
 
-def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
+def test_a_redelivered_message_is_handled_once(ann: Visitor) -> None:
     sent: list[str] = []
     lost: list[str] = []
 
@@ -387,7 +387,7 @@ def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
     booking.shows(BEGIN, ASK_NAME, "Ann", ASK_DATE, "2030-05-17", CONFIRM)
 
 
-def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> None:
+def test_a_message_is_sent_again_after_the_storage_was_unavailable(browser: Browser) -> None:
     with (
         RedisServer.start() as redis,
         running({"SESSION_STORE_URL": redis.url}) as server,
@@ -403,7 +403,7 @@ def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> 
         visitor.is_told("Connected")
 
 
-def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
+def test_a_finished_booking_can_be_removed(ann: Visitor) -> None:
     booking = ann.open()
     remove = booking.region.get_by_role("button", name="Remove Booking 1")
     expect(remove).to_be_hidden()  # the bot still waits there
@@ -418,7 +418,7 @@ def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
 
 
 @pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
-def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
+def test_a_silent_user_is_reminded_once_and_then_the_table_is_released(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")
@@ -445,7 +445,7 @@ def test_a_reminder_has_the_buttons_and_its_answer_counts(server: Server, ann: V
     ann.sees_waits()
 
 
-def test_a_page_that_was_away_shows_the_reminder_and_that_the_table_was_let_go(
+def test_a_page_that_was_closed_shows_the_reminder_and_that_the_table_was_released(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")

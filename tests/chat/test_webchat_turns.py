@@ -22,7 +22,7 @@ BOOKED = "Done! Your table is booked for Ann on 2030-05-17."
 
 
 @pytest.mark.anyio
-async def test_a_message_that_comes_again_gets_the_same_answer_also_the_last_one() -> None:
+async def test_a_redelivered_message_gets_the_same_answer_even_the_last_one() -> None:
     app = SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
 
     def inbound(number: int, text: str) -> channels.Inbound:

@@ -98,7 +98,7 @@ async def test_it_answers_each_message_of_one_webhook(bot: WhatsAppBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(bot: WhatsAppBot) -> None:
+async def test_it_ignores_everything_but_users_messages(bot: WhatsAppBot) -> None:
     receipt = {"id": "wamid.sent", "status": "read", "timestamp": "1893456000"}
     reaction = {"type": "reaction", "reaction": {"message_id": "wamid.sent", "emoji": "+"}}
     async with AsyncSessionStore.from_url("memory://") as store:
@@ -108,7 +108,7 @@ async def test_it_has_no_answer_to_what_is_no_users_turn(bot: WhatsAppBot) -> No
 
 
 @pytest.mark.anyio
-async def test_it_refuses_what_the_platform_has_not_signed(bot: WhatsAppBot) -> None:
+async def test_it_refuses_updates_that_the_platform_has_not_signed(bot: WhatsAppBot) -> None:
     body = webhook(messages=[message("hi", 1)])
     async with AsyncSessionStore.from_url("memory://") as store, bot.served(store) as client:
         assert (await client.post("/", data=body)).status == 401

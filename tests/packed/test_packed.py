@@ -51,7 +51,7 @@ def test_9_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None
 @pytest.mark.parametrize(
     ("suffix", "missing"), [(".sql", r"schema/1\.sql"), (".lua", r"lua/\w+\.lua")]
 )
-def test_r1_a_file_of_ours_that_is_missing_is_named(
+def test_r1_a_missing_package_file_is_named(
     tmp_path: Path, redis_server: RedisServer, suffix: str, missing: str
 ) -> None:
     ran = run(pack(tmp_path / "app.pyz", without=suffix), redis_server.url)
@@ -61,7 +61,7 @@ def test_r1_a_file_of_ours_that_is_missing_is_named(
     assert "database file" not in last
 
 
-def test_9_pyinstaller_finds_the_hook_and_the_hook_all_that_is_read() -> None:
+def test_9_pyinstaller_finds_the_hook_and_the_hook_finds_all_files() -> None:
     (found,) = entry_points(group="pyinstaller40", name="hook-dirs")
     (folder,) = found.load()()
     (hook,) = Path(folder).glob("hook-*.py")
