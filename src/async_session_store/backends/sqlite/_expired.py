@@ -98,8 +98,8 @@ class _Claimable(NamedTuple):
     wait_id: bytes
 
 
-class ExpiredWaits:
-    """The expired waits that a worker can have.
+class ExpiredTable:
+    """The expired waits in the table of sessions, as workers claim them.
 
     Args:
         execute: Executes one statement.
