@@ -302,7 +302,7 @@ class SqliteBackend(Backend):
     def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
         """Wake the next in line at a scope, if it is a caller of this backend."""
         if self._turns is not None:
-            self._turns.look_at(owner, scope_hash)
+            self._turns.poll_for(owner, scope_hash)
 
     def _next_in_line(self) -> Awaitable[frozenset[str]]:
         return self._reading(lambda tables: tables.queues.next_in_line(), single=True)
