@@ -358,7 +358,7 @@ async def main(path):
             print(locks(path))
             asyncio.run(open_another(path))
             print(locks(path))
-        await backend._writing(hold, brief=False)
+        await backend._writing(hold, inline=False)
 
 async def open_another(path):
     await AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1)).open()

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 UNBOUNDED = {
     *("list_waits_for_user", "list_wait_records", "clear_waits_for_user", "find_by_user"),
 }
-BRIEF_READS = {
+INLINE_READS = {
     *("get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"),
     "claim_expired",  # as nothing is due
 }
@@ -94,8 +94,8 @@ async def test_w1_a_call_is_one_hop_or_none(
                 await register(store, "k", A)
             hops.hops = 0
             await call(store)
-            is_brief = name in BRIEF_READS or (not syncs and name not in UNBOUNDED)
-            assert hops.hops == (0 if is_brief else 1), name
+            runs_inline = name in INLINE_READS or (not syncs and name not in UNBOUNDED)
+            assert hops.hops == (0 if runs_inline else 1), name
 
 
 def watch(tables: Tables, statements: list[str]) -> None:
