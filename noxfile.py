@@ -105,6 +105,23 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
+
+    Not by default: it takes far longer. It sets no threshold. What runs in a process that a test
+    kills is not counted, as that process does not live to write down what it ran.
+    """
+    session.install("-e", ".[all]", *group("test", "coverage"))
+    session.run("coverage", "erase")
+    try:
+        # A traced test takes longer than the time-out that holds for others.
+        session.run("coverage", "run", "-m", "pytest", "--timeout=300", *session.posargs)
+    finally:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Run the tests beside the Rust crate; ``-- --hypothesis-profile nightly`` runs far more.
 
@@ -199,16 +216,36 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format, and the YAML that GitHub and pre-commit read."""
+    """Check style and format, and the YAML that GitHub, Read the Docs and pre-commit read."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     for schema, paths in GITHUB_FILES.items():
         files = [str(path) for path in sorted((ROOT / ".github").glob(paths))]
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
     session.run("pre-commit", "validate-config")
     matrix = f"python: {json.dumps(PYTHONS)}\n"
     assert matrix in (ROOT / ".github/workflows/ci.yml").read_text(), f"ci.yml lacks {matrix}"
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation in docs/_build/html; a link or a reference to nothing fails."""
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going")
+    session.run(*build, "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(default=False)
+def docs_links(session: nox.Session) -> None:
+    """Follow the links that lead out of the documentation.
+
+    Not by default: it needs the network, and the sites that it asks may be away.
+    """
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--builder", "linkcheck", "--keep-going")
+    session.run(*build, "docs", "docs/_build/linkcheck", *session.posargs)
 
 
 @nox.session(default=False, python="3.13")

@@ -56,7 +56,7 @@ def test_quickstart_resumes_on_redis(redis_server: RedisServer) -> None:
     assert_resumed(done, "redis")
 
 
-def test_quickstart_fails_if_nothing_was_kept() -> None:
+def test_quickstart_fails_if_nothing_was_stored() -> None:
     done = run("quickstart.py", "--url", "memory://")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Webhook:
-    """The example, served by werkzeug in a process of its own, and the platform that posts."""
+    """The example, served by werkzeug in its own process, and the platform that posts to it."""
 
     def __init__(self, url: str, log: Path) -> None:
         self._environ = {**os.environ, "SESSION_STORE_URL": url}

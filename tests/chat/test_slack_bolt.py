@@ -106,7 +106,7 @@ NOT_ANSWERED = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("payload", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
-async def test_what_no_user_wrote_answers_nothing(
+async def test_updates_that_are_not_a_users_turn_are_not_answered(
     bot: SlackBot, payload: dict[str, object]
 ) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:

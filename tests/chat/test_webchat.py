@@ -271,7 +271,7 @@ def test_two_tabs_show_the_same(ann: Visitor) -> None:
     booking.tell("2030-05-17", CONFIRM)
 
 
-def test_the_list_says_what_waits_where_and_counts_down(ann: Visitor) -> None:
+def test_the_list_shows_each_wait_and_counts_down(ann: Visitor) -> None:
     expect(ann.waits).to_be_hidden()
     ann.open()
     ann.sees_waits("a name")

@@ -41,7 +41,7 @@ def run(zipped: Path, url: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_9_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None:
     zipped = pack(tmp_path / "app.pyz")
     ran = run(zipped, redis_server.url)
     assert ran.returncode == 0, ran.stderr
@@ -90,6 +90,6 @@ def imported_late() -> list[str]:
     return [name for name in names if name.startswith("async_session_store")]
 
 
-def test_9_each_script_is_there() -> None:
+def test_each_script_is_there() -> None:
     for file in (PACKAGE / "backends" / "redis" / "lua").glob("*.lua"):
         assert _scripts.script(file.stem).source

@@ -29,6 +29,7 @@ from async_session_store.abc import (
 )
 from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -321,7 +322,7 @@ class RedisBackend(Backend):
         if isinstance(record, Unreadable):
             await self.release_claim(claim)
             return record
-        return Claimed(claim, record, _replies.moment(lease_end))
+        return Claimed(claim, record, utc_from_ms(cast("int", lease_end)))
 
     @override
     async def claim_expired(
@@ -391,7 +392,7 @@ class RedisBackend(Backend):
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
         keys = [self._keys.claim(claim.owner, claim.scope_hash)]
         reply = await self._run("renew_claim", keys, claim.token, lease)
-        return None if reply is None else _replies.moment(reply)
+        return None if reply is None else utc_from_ms(cast("int", reply))
 
     @override
     async def purge(self, limit: int) -> int:

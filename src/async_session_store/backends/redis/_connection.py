@@ -114,7 +114,7 @@ class CommandRunner:
                     is_current = self._link.generation == generation
                     jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
-                        jobs = [*self._again(job, in_flight), *jobs]
+                        jobs = [*self._jobs_to_resend(job, in_flight), *jobs]
                     else:
                         _settle(job, reply)
         except BaseException as error:
@@ -127,13 +127,13 @@ class CommandRunner:
         self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]
     ) -> None:
         deadline = self._now() + self._timeout
-        sent = [_Sent(job, deadline, self._to_load(job.operation.script)) for job in jobs]
+        sent = [_Sent(job, deadline, self._script_to_load(job.operation.script)) for job in jobs]
         in_flight.extend(sent)
         self._watchdog.expect(in_flight[0].deadline)
         await send(connection, [_packed(one) for one in sent])
 
-    def _again(self, job: CommandJob, in_flight: Iterable[_Sent]) -> list[CommandJob]:
-        """Return the job whose script the server has lost, so that it did not run.
+    def _jobs_to_resend(self, job: CommandJob, in_flight: Iterable[_Sent]) -> list[CommandJob]:
+        """Return the job to send again, as the server does not know its script and did not run it.
 
         The job of a cancelled caller must not run now: later calls may have run already.
         """
@@ -142,8 +142,8 @@ class CommandRunner:
             self._known.discard(script.sha)
         return [] if job.settled else [job]
 
-    def _to_load(self, script: Script | None) -> Script | None:
-        """Return the script if the server may not know it yet."""
+    def _script_to_load(self, script: Script | None) -> Script | None:
+        """Return the script if its source must be sent, because the server may not know it yet."""
         if script is None or script.sha in self._known:
             return None
         self._known.add(script.sha)
