@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from async_session_store.backends.memory._deadlines import Deadlines
-from async_session_store.backends.memory._sessions import Session
+from async_session_store.backends.memory._session import Session
 from async_session_store.models import Owner, SessionKey
 
 _DUE_TIME: Final = attrgetter("due")
