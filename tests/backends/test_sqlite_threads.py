@@ -66,11 +66,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
 def hops(monkeypatch: pytest.MonkeyPatch) -> type[CountingQueue]:
     monkeypatch.setattr("async_session_store.backends.sqlite._thread.SimpleQueue", CountingQueue)
     return CountingQueue
@@ -157,7 +152,7 @@ async def test_a_large_document_is_written_in_sqlites_thread(
 
 
 async def test_the_log_is_emptied_in_sqlites_thread(hops: type[CountingQueue], path: Path) -> None:
-    log = path.with_name("sessions.db-wal")
+    log = path.with_name("bot.db-wal")
     async with open_store(path) as store:
         await register(store, "k", A)
         hops.hops = 0
@@ -221,7 +216,7 @@ async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Pa
 
 
 @pytest.mark.parametrize(("synchronous", "durable"), [("FULL", 2), ("NORMAL", 1)])
-def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
+def test_a_commit_syncs_unless_a_power_loss_may_undo_all_of_it(
     path: Path, synchronous: str, durable: int
 ) -> None:
     def level(_: Tables) -> object:
@@ -238,7 +233,7 @@ def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
     database.close()
 
 
-def test_9_in_memory_no_commit_switches_the_syncing_which_would_cost_it_time() -> None:
+def test_in_memory_no_commit_switches_synchronous_which_would_cost_time() -> None:
     database = Database(Settings(":memory:", "FULL", 1, time.time, 1_000_000))
     statements: list[str] = []
     database._connection.set_trace_callback(statements.append)
