@@ -30,8 +30,8 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document, Wait
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.backends.sqlite._turns import TurnWatch
 from async_session_store.errors import InvalidInputError, StoreUnavailableError

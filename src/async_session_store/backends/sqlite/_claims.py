@@ -21,16 +21,9 @@ from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import KeptRows
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._rows import COLUMNS, KEY, Row, Wait, as_row, session_key
 from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
-from async_session_store.backends.sqlite._table import (
-    COLUMNS,
-    KEY,
-    Row,
-    SessionTable,
-    Wait,
-    as_row,
-    session_key,
-)
+from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.models import Owner, SessionKey
 
 _SWEEP: Final = 4  # expired claims and deliveries deleted with a claim
@@ -194,7 +187,7 @@ class ClaimTable:
         self, owner: Owner, found: _Candidate, token: str, lease: int
     ) -> Claimed | Unreadable:
         row = found.row
-        record = None if row is None else self._sessions.record(row)
+        record = None if row is None else self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row is not None and row.wait_id is None:
@@ -244,7 +237,7 @@ class ClaimTable:
             return Outcome.LOST
         has_key = held.row is not None and held.row.key == then.key
         before = held.row if has_key else self._sessions.live(then.key)
-        refusal = before and self._sessions.refusal(before, then.document.owner)
+        refusal = before and self._sessions.reader.refusal(before, then.document.owner)
         if refusal is not None:
             return refusal
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
@@ -318,8 +311,8 @@ class ClaimTable:
         row = self._sessions.first_waiting(owner, [scope_hash])
         if row is None:
             return WaitState(claimed_until=claimed_until)
-        readable = not isinstance(self._sessions.record(row), Unreadable)
-        return WaitState(row.key, readable, self._sessions.expires_at(row), claimed_until)
+        readable = not isinstance(self._sessions.reader.record(row), Unreadable)
+        return WaitState(row.key, readable, self._sessions.reader.expires_at(row), claimed_until)
 
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())

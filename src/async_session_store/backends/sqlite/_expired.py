@@ -14,6 +14,7 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
 from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._rows import CONTENT, KEY, Row, session_key
 from async_session_store.backends.sqlite._sql import (
     OWNER_TEXTS,
     Execute,
@@ -21,7 +22,7 @@ from async_session_store.backends.sqlite._sql import (
     owner_columns,
     text,
 )
-from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
+from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.models import Owner, SessionRecord
 
 _MAX_SKIPPED: Final = 256  # rows in one transaction
@@ -222,7 +223,7 @@ class ExpiredTable:
         if env is None or tenant is None or team is None or user is None:
             return Unreadable(key, None, "its owner is no text")
         row = Row(key, env, tenant, team, user, *found.content)
-        record = self._sessions.record(row)
+        record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row.wait_id is None or found.scope_hash is None:
