@@ -61,7 +61,7 @@ __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 DEFAULT_NAMESPACE: Final = "greentic:session"
 """The namespace of a backend, and of a Rust process, for which none is chosen."""
 _MAX_IN_FLIGHT: Final = 128  # calls
-_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # enough to keep the server busy while we encode more
+_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # bytes; keeps the server busy while we encode more
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -72,14 +72,15 @@ _NEXT: Final = "NEXT"
 class RedisBackend(Backend):
     """Sessions on a Redis server (6.2 or newer, also behind Sentinel; not Redis Cluster).
 
-    Processes that use the Rust crate ``greentic-session`` may share the namespace, live. Each
-    operation is one command or one script, so one round trip. Calls that come while one is under
-    way go together in the next write on one connection of the client's pool. Nothing is sent
-    twice: where an answer is lost, the caller is told that the outcome is unknown.
+    Processes that use the Rust crate ``greentic-session`` may work on the same namespace at the
+    same time. Each operation is one command or one script, so it takes one round trip. Calls that
+    arrive while others are in flight go out together, in the next write on one connection of the
+    client's pool. Nothing is sent twice: if an answer is lost, the caller gets an error that says
+    that the outcome is unknown.
 
     Args:
-        client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
-            ``socket_timeout`` bounds every call; without one, 5 seconds do.
+        client: A ``redis.asyncio.Redis`` that the caller made. It stays open. Its
+            ``socket_timeout`` limits every call; without one, the limit is 5 seconds.
         namespace: The prefix of every key. A colon follows it.
     """
 
@@ -388,7 +389,7 @@ class RedisBackend(Backend):
     async def purge(self, limit: int) -> int:
         return await IndexPurge(self._keys, self._call, self._run, limit).run()
 
-    # --- Inside -------------------------------------------------------------------------------
+    # --- Commands -----------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _connection(
@@ -396,8 +397,8 @@ class RedisBackend(Backend):
     ) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, queue.take_batch, keep=self._owns_client)
-        # The pool of the caller's own client gets its connection back after each batch, so one must
-        # stay free for the next batch, and one for what the caller does meanwhile.
+        # A caller's own client gets its connection back after each batch. So two connections of the
+        # pool must stay free: one for the next batch, and one for the caller's own commands.
         spare = 0 if self._owns_client else 2
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
@@ -421,7 +422,7 @@ class RedisBackend(Backend):
     def _run(
         self, name: str, keys: Sequence[Argument], *arguments: Argument, size: int = 0
     ) -> Awaitable[object]:
-        """Run a script; every script takes the namespace and the largest document first."""
+        """Run a script. The first two arguments of each are the namespace and the size limit."""
         common = (self._namespace, self._max_document_bytes)
         command = Command((len(keys), *keys, *common, *arguments), script(name))
         return self._submit(command, size)
@@ -442,7 +443,7 @@ class RedisBackend(Backend):
         return found.record
 
     async def _release_expired(self, claim: ClaimKey, *, is_due: bool) -> Outcome:
-        """Release a claim on an expired wait, which is due since now, or never again."""
+        """Release a claim on an expired wait, which is due from now on, or never again."""
         owner, scope_hash, token, key, _ = claim
         keys = [
             self._keys.claim(owner, scope_hash),
