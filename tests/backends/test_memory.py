@@ -173,7 +173,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             assert looks - looked_before <= 16
         assert len(deadlines) < 3 * 5000 + 2 * 1024
         due: set[int] = set()
-        while deadlines.next_look <= 20_000:
+        while deadlines.next_check <= 20_000:
             due.update(deadlines.due(20_000, 100))
         assert due == live
 
@@ -187,7 +187,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             last[key] = deadline
             deadlines.add(key, deadline)
         for now in range(10):
-            due = sorted(deadlines.due(now, most=100))
+            due = sorted(deadlines.due(now, limit=100))
             assert due == sorted(key for key in last if last[key] == now)
 
     async def test_t5_purging_many_lets_other_tasks_run(self, store: AsyncSessionStore) -> None:

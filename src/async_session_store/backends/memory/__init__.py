@@ -79,7 +79,7 @@ class MemoryBackend(Backend):
     @override
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
         now = self._now()
-        if now >= self._sessions.deadlines.next_look:
+        if now >= self._sessions.deadlines.next_check:
             self._sessions.sweep(_SWEEP, now)
         self._sessions.insert(key, data, ttl, now)
 
@@ -135,7 +135,7 @@ class MemoryBackend(Backend):
     async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
         now = self._now()
         sessions = self._sessions
-        if now >= sessions.deadlines.next_look:
+        if now >= sessions.deadlines.next_check:
             sessions.sweep(_SWEEP, now)
         before = sessions.by_key.get(wait.key)
         if before is not None and before.deadline > now and before.owner != wait.owner:
@@ -152,7 +152,7 @@ class MemoryBackend(Backend):
             if before is not None and before.deadline > now:
                 self._claims.supersede(before)
         if before is not None:
-            # Most sessions are not kept, and to read the attribute takes less than the call.
+            # Most sessions are not kept, and reading the attribute takes less time than a call.
             if before.kept and before.is_expired_wait(now):
                 self._expired.end(before)
             else:
@@ -358,8 +358,8 @@ class MemoryBackend(Backend):
     @property
     def _next_expiry(self) -> float:
         """The earliest time at which a session, a claim or a delivery can expire."""
-        deliveries = self._deliveries.next_look
-        return min(self._sessions.deadlines.next_look, self._claims.next_expiry, deliveries)
+        deliveries = self._deliveries.next_check
+        return min(self._sessions.deadlines.next_check, self._claims.next_expiry, deliveries)
 
     def _purge_slice(self, limit: int, now: float) -> int:
         """Remove at most ``limit`` expired sessions, claims and deliveries. Return how many."""

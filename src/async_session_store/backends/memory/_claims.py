@@ -45,7 +45,7 @@ class Claims:
         self.queues = Queues(now)
         self._held: Expiring[Place, Claim] = Expiring()
         self.entries = self._held.entries
-        """All claims, also those that have expired."""
+        """All claims, including expired ones."""
 
     def held(self, claim: ClaimKey, now: float) -> Claim | None:
         """Return a claim if it is still held."""
@@ -80,7 +80,8 @@ class Claims:
         """Return what a caller is to claim, or None if there is nothing to claim."""
         queues = self.queues
         if queues:
-            # Where it is someone else's turn, they may be about to go to any of the scopes.
+            # If it is someone else's turn, the wait may be at any of the scopes by now, and so that
+            # caller may claim any of them.
             for scope_hash in scope_hashes:
                 place = owner, scope_hash
                 if self._held.get(place, now) is None and queues.is_behind(token, place):
@@ -148,7 +149,7 @@ class Claims:
 
     @property
     def next_expiry(self) -> float:
-        return self._held.next_look
+        return self._held.next_check
 
     def drop_expired(self, now: float, limit: int) -> int:
         return self._held.drop_expired(now, limit)

@@ -58,8 +58,8 @@ async def _listen(sentinel: Redis, name: str, on_switch: Callable[[], None]) -> 
                 has_warned = True
                 _logger.warning(
                     "a Redis Sentinel does not announce fail-overs (%s): after one, "
-                    "writes may go to the old primary for some seconds and be lost; grant the "
-                    "user +subscribe",
+                    "writes may go to the old primary for some seconds and be lost; let its "
+                    "user subscribe",
                     type(error).__name__,
                 )
         await asyncio.sleep(_RETRY_PAUSE)

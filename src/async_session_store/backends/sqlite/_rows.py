@@ -16,8 +16,8 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 
 _T = TypeVar("_T")
 
-# As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
-# The driver raises for such a text, and then a whole list would fail for one row.
+# Texts are selected as blobs. The driver raises for a text that is not UTF-8, so a whole list would
+# fail because of one row. A blob can be read, and then rejected as a document or a key.
 KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
 _OWNER_COLUMNS: Final = "sessions.env, sessions.tenant, sessions.team, sessions.user"
 CONTENT: Final = (
@@ -38,12 +38,12 @@ class Document(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it is, if its context is ASCII."""
+        """The number of bytes, if the context is ASCII."""
         return len(self.head) + len(self.context_json)
 
 
 class Wait(NamedTuple):
-    """A wait to register, as it is stored. Its owner is the document's."""
+    """A wait to register, as it is stored. The document has its owner."""
 
     scope_hash: str
     scope: bytes
@@ -86,15 +86,15 @@ class RowReader:
         return self._examined(row, _codec.decode_split)
 
     def _examined(self, row: Row, examine: Callable[[bytes, str, int], _T]) -> _T | Unreadable:
-        """What the function makes of a row's head and context."""
+        """Return what ``examine`` makes of a row's head and context, or why they are unreadable."""
         if row.head is None or row.context_json is None:
             return _unreadable(row, "it is incomplete")
         if row.deadline is not None and not isinstance(row.deadline, int):
-            return _unreadable(row, "its deadline is no whole number")
+            return _unreadable(row, "its deadline is not a whole number")
         try:
             return examine(row.head, row.context_json.decode(), self._max_document_bytes)
         except UnicodeDecodeError:
-            return _unreadable(row, "its context_json is no UTF-8")
+            return _unreadable(row, "its context_json is not UTF-8")
         except _codec.UnreadableDocumentError as error:
             return _unreadable(row, str(error))
 
@@ -102,7 +102,7 @@ class RowReader:
         data = self.data(row)
         if isinstance(data, Unreadable):
             return data
-        # A process with an older version of the library leaves the scope of what it detaches.
+        # An older version of the library leaves the scope when it detaches a session.
         stored = None if row.scope_hash is None else row.scope
         scope = None if stored is None else _codec.decode_scope(stored)
         return SessionRecord(row.key, data, etag(row), self.expires_at(row), scope)
@@ -119,13 +119,13 @@ class RowReader:
 
 
 def as_row(columns: Sequence[Any] | None) -> Row | None:
-    """Return selected columns as a row, or None if there are none or the key is not valid."""
+    """Return the selected columns as a row, or None without columns or with an invalid key."""
     key = None if columns is None else session_key(columns[0])
     return None if columns is None or key is None else Row(key, *columns[1:])
 
 
 def session_key(stored: bytes | None) -> SessionKey | None:
-    """Return a selected key, or None if it is not valid in any call."""
+    """Return a selected key, or None if no call can have used it."""
     try:
         return None if stored is None else SessionKey(stored.decode())
     except (UnicodeDecodeError, ValidationError):

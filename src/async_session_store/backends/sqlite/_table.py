@@ -60,7 +60,7 @@ _TOUCH: Final = (
     "UPDATE sessions SET deadline = ?, due = CASE WHEN expired_ttl IS NOT NULL THEN ? END"
     f" WHERE {_AT_KEY}"
 )
-# It waits nowhere then, so it is not kept for a worker either.
+# A detached session waits nowhere, so it is not kept for a worker either.
 _DETACH: Final = (
     "UPDATE sessions SET scope_hash = NULL, scope = NULL, expired_ttl = NULL, due = NULL"
     " WHERE key = ?"
@@ -88,11 +88,11 @@ _SUPERSEDE_ALL: Final = (
 
 
 class SessionTable:
-    """The sessions in a database.
+    """The table of sessions.
 
     Args:
         execute: Executes one statement.
-        clock: Tells what is live.
+        clock: The clock that decides which sessions are live.
         max_document_bytes: A larger document is unreadable.
     """
 
@@ -164,7 +164,7 @@ class SessionTable:
         return self.put(wait, before)
 
     def put(self, wait: Wait, before: Row | None) -> Registration:
-        """Register a wait, in place of what is under its key and of what is at its scope."""
+        """Register a wait in place of the session with its key, and of the one at its scope."""
         if before is not None and before.scope_hash is not None:
             self._execute(_SUPERSEDE_AT_KEY, (str(wait.key), self._clock.now()))
             if before.scope_hash == wait.scope_hash.encode():
@@ -175,12 +175,12 @@ class SessionTable:
             return Registration(Outcome.DONE, detached)
         if before is None:
             self._kept.supersede(wait.key)
-        # Also in place of an expired session at the scope. A trigger supersedes a claim there.
+        # This also replaces an expired session at the scope. A trigger supersedes the claim there.
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
     def _make_room(self, owner: Owner, scope_hash: str) -> SessionKey | None:
-        """Keep a session that must outlast another's registration. Return it if it is detached."""
+        """Detach the live session at a scope, and return its key. Move an expired wait aside."""
         columns = (self._clock.now(), *owner_columns(owner), scope_hash)
         found: tuple[Any, ...] | None = self._execute(_IN_THE_WAY, columns).fetchone()
         stored, is_live, is_kept = found or (None, False, False)
@@ -201,7 +201,7 @@ class SessionTable:
         self._execute(_REPLACE_WAIT, columns)
 
     def remove(self, key: SessionKey) -> None:
-        """Remove a live session without superseding a claim."""
+        """Remove a live session without superseding the claim on it."""
         self._execute(_DELETE_AT_KEY, (str(key), self._clock.now()))
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -249,7 +249,7 @@ class SessionTable:
         return deleted
 
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired sessions. Return how many."""
+        """Delete at most ``limit`` expired sessions. Return how many were deleted."""
         return self._execute(_DELETE_EXPIRED, (self._clock.now(), limit)).rowcount
 
     # --- Looking up ---------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class SessionTable:
     def _first_at(
         self, statement: str, owner: Owner, scope_hashes: Sequence[str]
     ) -> tuple[Any, ...] | None:
-        """Return the columns of the first scope's row that has a valid key, and that key."""
+        """Return the first scope's row that has a valid key, with the decoded key in front."""
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
             found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
@@ -298,7 +298,7 @@ class SessionTable:
         return self._execute(statement, place + self._times(wait) + content)
 
     def _times(self, wait: Wait) -> tuple[object, ...]:
-        """Return a wait's deadline, for how long it is kept after that, and when it is due."""
+        """Return a wait's deadline, how long it is kept after that, and when it is due."""
         deadline = self._deadline(wait.ttl)
         return deadline, wait.expired_ttl, None if wait.expired_ttl is None else deadline
 
