@@ -44,18 +44,18 @@ autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "async-session-store"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {
     "source_repository": REPOSITORY,
     "source_branch": "main",
     "source_directory": "docs/",
 }
-
-# A search for "wait" should not have to load every page's source again.
-html_show_sourcelink = False
 
 GUARANTEES = "explanation/guarantees"
 GUARANTEE = r"[A-Z][0-9]+a?"
@@ -133,6 +133,8 @@ def simplify_signature(
             return "", None
         if issubclass(value, BaseModel):
             return f"({written_constructor(value)})", None
+    if arguments is not None:
+        arguments = re.sub(r"<built-in function (\w+)>", r"time.\1", arguments)  # clocks
     if returned is not None:  # of two overloads, show the one that includes None
         returned = re.sub(r"^(~contextlib\.\w+)\[.*\] \| \1", r"\1", returned)
     return arguments, returned
@@ -195,10 +197,9 @@ def link_names(
         linked = re.sub(ids, lambda found: re.sub(GUARANTEE, r":ref:`\g<0>`", found[0]), line)
         lines[number] = re.sub(rf"``({public})``", r":py:obj:`~async_session_store.\1`", linked)
     if what in {"attribute", "property"}:
-        lines[:0] = [
-            "..",
-            "",
-        ]  # a comment: of the first line, napoleon parses a type before a colon
+        # napoleon would take what is before a colon in the first line for a type, so the first line
+        # is an empty comment.
+        lines[:0] = ["..", ""]
 
 
 def link_repository(_app: Sphinx, page: str, source: list[str]) -> None:
