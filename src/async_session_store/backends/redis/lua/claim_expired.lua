@@ -62,7 +62,7 @@ local function add(token, key, kept)
 end
 
 -- Return the tokens that hold no claim yet. A caller that was cancelled asks again with the same tokens, and
--- gets what it has claimed with them.
+-- gets the waits that it has claimed already.
 local function unused_tokens()
   local tokens = {}
   for index = 5, #ARGV do

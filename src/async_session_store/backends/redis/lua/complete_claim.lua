@@ -137,12 +137,12 @@ if not outcome then
       end
     elseif kept then
       -- include kept_waits.lua
-      local is_registered_anew = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
+      local is_registered_again = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
       remove = function()
         redis.call('DEL', token_key(token))
         if is_expired and ARGV[9] == 'EXPIRED' then
           give_back(ARGV[7], owner, now())
-        elseif follows ~= 'KEEP' and not is_registered_anew then
+        elseif follows ~= 'KEEP' and not is_registered_again then
           -- Even if a Rust process has removed, rewritten or displaced the session: the reply was handled.
           end_kept(ARGV[7], kept)
         end

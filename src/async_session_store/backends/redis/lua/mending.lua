@@ -78,7 +78,7 @@ local function detach(key, session, owner)
   redis.pcall('SREM', user_key(owner), key)
 end
 
--- Append a stamp to a document of a Rust process, which removes it with the next SET. So this wait can be told
+-- Append a stamp to a document of a Rust process, which removes it with the next SET. So this wait differs
 -- from all later ones, even if the document is the same. Whatever we kept of an earlier wait ends.
 local function adopt(key, session, owner, scope, by, fresh)
   local stamp = stamp_of(key)
