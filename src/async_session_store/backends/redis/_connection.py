@@ -48,7 +48,7 @@ class CommandRunner:
     """Runs commands on one connection of a pool at a time.
 
     Args:
-        pool: Where the connection comes from. It connects and authenticates it.
+        pool: The pool of the connection, which connects and authenticates it.
         timeout: The time limit in seconds for connecting, and for the answer to a command.
         take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
             once, so that the server always has work.
