@@ -111,7 +111,8 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    # After a fail-over, only a new connection leads to the new primary.
+                    # After a fail-over, send nothing more here: only a new connection leads to the
+                    # new primary.
                     is_current = self._link.generation == generation
                     jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
@@ -139,6 +140,7 @@ class CommandRunner:
         The job of a cancelled caller must not run now: later calls may have run already.
         """
         script = job.operation.script
+        # Of several jobs in flight whose script is missing, only the first sends its source again.
         if script is not None and not any(sent.loads is script for sent in in_flight):
             self._known.discard(script.sha)
         return [] if job.settled else [job]
