@@ -97,7 +97,6 @@ class WaitBlock(Holder, Generic[_T_co]):
 
         The claim is renewed while :attr:`is_running` is true.
         """
-        self._renewer.check_loop()
         self._claim = claim = await self._ask()
         if claim is None:
             return cast("_T_co", None)

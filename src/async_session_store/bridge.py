@@ -24,7 +24,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["AsyncioBridge"]
@@ -195,5 +195,5 @@ class AsyncioBridge(Backend):
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         if self._crossing is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         return await self._crossing.call(method, *args, **kwargs)

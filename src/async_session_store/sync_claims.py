@@ -244,13 +244,12 @@ class SyncExpiredWaits:
     def __init__(
         self,
         claim_one: Callable[[], list[SyncWaitClaim]],
-        is_usable: Callable[[], bool],
         poll: float,
     ) -> None:
         self._claim_one = claim_one
         self._poll = poll
         self._hand_outs = HandOuts(poll)
-        self._outage = Outage(is_usable)
+        self._outage = Outage()
         self._is_stopped = False
         # A lock in Python code could stay locked if a signal handler raises; this is written in C.
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
@@ -279,8 +278,7 @@ class SyncExpiredWaits:
         try:
             claims = self._claim_one()
         except (StoreTimeoutError, StoreUnavailableError) as error:
-            if not self._outage.may_pass(error):
-                raise
+            self._outage.begin(error)
             return None
         self._outage.end()
         for claim in claims:

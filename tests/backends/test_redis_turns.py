@@ -22,6 +22,7 @@ from async_session_store import (
     NewWait,
     ReplyScope,
     StoreUnavailableError,
+    StoreUsageError,
     WaitClaim,
     WaitClaimedError,
 )
@@ -646,7 +647,7 @@ async def test_r5_a_store_that_closes_lets_no_one_wait(
         async with AsyncSessionStore.from_url(redis_server.url, namespace=namespace) as closing:
 
             async def wait() -> None:
-                with pytest.raises(StoreUnavailableError):
+                with pytest.raises(StoreUsageError, match="closed"):
                     await claim(closing, A, wait=LONG)
 
             tasks.start_soon(wait)

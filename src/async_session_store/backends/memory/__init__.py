@@ -78,7 +78,7 @@ class MemoryBackend(Backend):
         self._deadlines.clear()
         self._claims.clear()
         self._deliveries.clear()
-        self._queues.clear()
+        self._queues.close()
         self._kept.clear()
 
     @override

@@ -29,7 +29,7 @@ from async_session_store.abc import (
 )
 from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 try:
@@ -338,7 +338,7 @@ class RedisBackend(Backend):
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         if self._turns is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         await self._turns.wait(place.token, seconds)
 
     @override
@@ -437,7 +437,7 @@ class RedisBackend(Backend):
 
     def _submit(self, command: Command, size: int) -> Awaitable[object]:
         if self._worker is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         return self._worker.submit(command, size)
 
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:

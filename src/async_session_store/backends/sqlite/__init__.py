@@ -34,7 +34,7 @@ from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import Document, Wait
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.backends.sqlite._turns import TurnWatch
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["SqliteBackend"]
@@ -337,8 +337,8 @@ def _sweep(tables: Tables, limit: int) -> int:
     return deleted + tables.claims.sweep(limit - deleted)
 
 
-def _not_open() -> StoreUnavailableError:
-    return StoreUnavailableError("this backend is not open")
+def _not_open() -> StoreUsageError:
+    return StoreUsageError("this backend is not open")
 
 
 def _wait(wait: StoredWait) -> Wait:
