@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import current_token
-from typing_extensions import ParamSpec
+from typing_extensions import ParamSpec, override
 
 from async_session_store._loop_calls import Captured, LoopCall
 from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
@@ -75,6 +75,11 @@ class Crossing:
         self._thread = LoopThread("async_session_store") if portal is None else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_open = True
+
+    @override
+    def __repr__(self) -> str:
+        where = "a portal's loop" if self._thread is None else "a thread of its own"
+        return f"<Crossing to {where}, {'open' if self._is_open else 'closed'}>"
 
     @property
     def is_forked(self) -> bool:

@@ -7,14 +7,14 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
-from typing_extensions import Self, deprecated
+from typing_extensions import Self, deprecated, override
 
 from async_session_store import _random, _rules, _urls
 from async_session_store._background import loop_getter, runs_asyncio
@@ -80,10 +80,12 @@ _logger = logging.getLogger("async_session_store")
 
 
 class _State(Enum):
-    NEW = auto()
-    OPENING = auto()
-    OPEN = auto()
-    CLOSED = auto()
+    """Whether a store is open, in the words of its repr."""
+
+    NEW = "not open"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class AsyncSessionStore:
@@ -184,6 +186,10 @@ class AsyncSessionStore:
             default_wait_ttl=settings.wait_ttl_seconds,
             default_expired_ttl=settings.expired_ttl_seconds,
         )
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._storage.location}, {self._state.value}>"
 
     # --- Opening and closing ------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class AsyncioBridge(Backend):
         self._backend = backend
         self._crossing: TaskCrossing | None = None
 
+    @property
+    @override
+    def location(self) -> str:
+        return self._backend.location
+
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         crossing = TaskCrossing()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeVar, overload
 
 from anyio.from_thread import BlockingPortal
-from typing_extensions import ParamSpec, Self, deprecated
+from typing_extensions import ParamSpec, Self, deprecated, override
 
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
@@ -110,6 +110,7 @@ class SessionStore:
             default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
         )
+        self._backend = backend
         self._process = os.getpid()
         if not isinstance(portal, (BlockingPortal, type(None))):
             raise InvalidInputError("portal: give a BlockingPortal of anyio")
@@ -152,6 +153,11 @@ class SessionStore:
             default_expired_ttl=settings.expired_ttl_seconds,
             portal=portal,
         )
+
+    @override
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not open" if self._crossing is None else "open"
+        return f"<{type(self).__name__} {self._backend.location}, {state}>"
 
     # --- Opening and closing ------------------------------------------------------------------
 

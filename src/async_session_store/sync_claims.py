@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
@@ -42,6 +42,10 @@ class SyncWaitClaim:
     def __init__(self, claim: WaitClaim, crossing: Crossing) -> None:
         self._claim = claim
         self._crossing = crossing
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._claim).replace("<WaitClaim", "<SyncWaitClaim", 1)
 
     @property
     def record(self) -> SessionRecord | None:
@@ -158,6 +162,10 @@ class SyncWaitBlock(Generic[_T_co]):
             _leave, cast("Callable[[], WaitBlock[_T_co]]", ref(block)), crossing
         )
         self.leave.block = block
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._block).replace("<WaitBlock", "<SyncWaitBlock", 1)
 
     def __enter__(self) -> _T_co:
         try:

@@ -67,6 +67,11 @@ class MemoryBackend(Backend):
         self._kept = KeptWaits()
         self._writes = 0
 
+    @property
+    @override
+    def location(self) -> str:
+        return "memory"
+
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         pass

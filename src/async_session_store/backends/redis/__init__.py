@@ -34,9 +34,13 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 
 try:
     from redis.asyncio import Redis
-    from redis.asyncio.connection import AbstractConnection
+    from redis.asyncio.connection import (
+        AbstractConnection,
+        SSLConnection,
+        UnixDomainSocketConnection,
+    )
     from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import SentinelManagedConnection
+    from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
     from redis.backoff import NoBackoff
 except ImportError as _missing:
     raise ImportError(
@@ -62,6 +66,7 @@ TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
 _MAX_IN_FLIGHT: Final = 128  # calls
 _MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # enough to keep the server busy while we encode more
+_PORT: Final = 6379
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -120,6 +125,14 @@ class RedisBackend(Backend):
         # The backend bounds whole batches, which costs less than a time-out for each reply.
         _settings(client)["socket_timeout"] = None
         return backend
+
+    @property
+    @override
+    def location(self) -> str:
+        place = _place(self._client)
+        if self._namespace == DEFAULT_NAMESPACE:
+            return place
+        return f"{place}, namespace {self._namespace}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -482,6 +495,20 @@ def _check_connections(client: Redis) -> None:
 def _settings(client: Redis) -> dict[str, Any]:
     """What the client's connections are made with."""
     return client.connection_pool.connection_kwargs
+
+
+def _place(client: Redis) -> str:
+    """Return what and where a client's server is, and no user name or password."""
+    pool, settings = client.connection_pool, _settings(client)
+    database = settings.get("db") or 0
+    if isinstance(pool, SentinelConnectionPool):
+        return f"redis {pool.service_name}/{database} by Sentinel"
+    if issubclass(pool.connection_class, UnixDomainSocketConnection):
+        return f"unix {settings.get('path')}/{database}"
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    host = str(settings.get("host", "localhost"))
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme} {host}:{settings.get('port', _PORT)}/{database}"
 
 
 def _viewer(viewer: Owner | None) -> str:

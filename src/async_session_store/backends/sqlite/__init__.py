@@ -90,6 +90,11 @@ class SqliteBackend(Backend):
         self._worker: BatchWorker[Operation, object] | None = None
         self._turns: TurnWatch | None = None
 
+    @property
+    @override
+    def location(self) -> str:
+        return f"sqlite {self._path}"
+
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         settings = Settings(
