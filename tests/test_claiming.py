@@ -40,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Faulty(MemoryBackend):
-    """A backend whose claims fail or hang when they are told to."""
+    """A backend whose claims fail or hang on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ async def test_k4_a_block_is_cancelled_when_the_lease_ends_without_an_answer(
     assert not await is_claimed(store, A)
 
 
-async def test_k4_the_blocks_exception_matters_more_than_a_failing_release(
+async def test_k4_the_blocks_error_comes_before_that_of_a_failing_release(
     backend: Faulty, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.failing = {"release"}
@@ -203,7 +203,7 @@ async def test_k4_a_failing_completion_comes_out(backend: Faulty, store: AsyncSe
     assert await is_claimed(store, A)
 
 
-async def test_r5_who_waits_for_a_turn_hears_that_the_store_was_closed(
+async def test_r5_a_caller_in_the_queue_learns_that_the_store_was_closed(
     store: AsyncSessionStore,
 ) -> None:
     await store.claim_wait(CTX, "u1", A)
