@@ -108,8 +108,9 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
 
-    Not by default: it takes far longer. It sets no threshold. What runs in a process that a test
-    kills is not counted, as that process does not live to write down what it ran.
+    Not by default: it takes far longer. It sets no threshold. A process that a test kills does not
+    live to write down what it ran, so that is not counted. On a busy machine, tests that bound a
+    time may fail, since tracing slows them; the report is printed all the same.
     """
     session.install("-e", ".[all]", *group("test", "coverage"))
     session.run("coverage", "erase")
