@@ -108,14 +108,14 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
 
-    Not by default: it takes far longer. It sets no threshold. A process that a test kills does not
-    live to write down what it ran, so that is not counted. On a busy machine, tests that bound a
-    time may fail, since tracing slows them; the report is printed all the same.
+    Not by default: it takes far longer. It sets no threshold. Code that runs in a process that a
+    test kills is not counted, because that process cannot save what it recorded. On a busy machine,
+    tests that bound a time may fail, since tracing slows them; the report is printed all the same.
     """
     session.install("-e", ".[all]", *group("test", "coverage"))
     session.run("coverage", "erase")
     try:
-        # A traced test takes longer than the time-out that holds for others.
+        # Tests run slower under coverage, so the usual time-out is too short.
         session.run("coverage", "run", "-m", "pytest", "--timeout=300", *session.posargs)
     finally:
         session.run("coverage", "combine", "--quiet")
@@ -233,7 +233,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation in docs/_build/html; a link or a reference to nothing fails."""
+    """Build the documentation in docs/_build/html; fail on broken links and references."""
     session.install(".[all]", *group("docs"))
     build = ("sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going")
     session.run(*build, "docs", "docs/_build/html", *session.posargs)
@@ -241,9 +241,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs_links(session: nox.Session) -> None:
-    """Follow the links that lead out of the documentation.
+    """Check the external links of the documentation.
 
-    Not by default: it needs the network, and the sites that it asks may be away.
+    Not by default: it needs the network, and some sites may be down.
     """
     session.install(".[all]", *group("docs"))
     build = ("sphinx-build", "--builder", "linkcheck", "--keep-going")

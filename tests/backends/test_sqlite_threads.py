@@ -23,8 +23,8 @@ from async_session_store import AsyncSessionStore, ReplyScope, SessionKey, Store
 from async_session_store._codec import encode_head
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
+from async_session_store.backends.sqlite._rows import Document
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document
 from async_session_store.testing.contract.builders import (
     CTX,
     A,

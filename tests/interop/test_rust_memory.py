@@ -365,7 +365,7 @@ class Histories(RuleBasedStateMachine):
     def _unrouted_by_registering(
         self, name: str, owner: Owner, scope: ReplyScope
     ) -> dict[Question, Answer]:
-        """Return what the crate loses as a detached session moves or an expired one is replaced."""
+        """Return what the crate loses when a detached session moves, or an expired one goes."""
         lost = self._unrouted_by_ending(name)
         expired = self._expired
         if expired not in (None, name) and self._places.get(expired or "") == (owner, scope):

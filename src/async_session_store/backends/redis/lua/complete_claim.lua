@@ -121,9 +121,7 @@ if not outcome then
       if outcome == 'DONE' then
         local holder, held = waiting(next_owner, next_scope)
         local old, route = before or known(next_key), scope_key(next_owner, next_scope)
-        redis.call('SET', session_name, document, unpack(expires))
-        unroute(next_key, old)
-        redis.call('SET', route, next_key, unpack(expires))
+        store_and_route(next_key, document, route, old, expires)
         if not is_here then supersede(claim_key(next_owner, next_scope)) end
         if key and key ~= next_key then clear(key, session, owner) end
         if key and not is_here then redis.call('DEL', KEYS[2]) end

@@ -12,7 +12,7 @@
 -- alone, so a server that takes no writes refuses another one.
 
 -- include names.lua
--- include deadlines.lua
+-- include clock.lua
 
 local function expiring_key(whose) return namespace .. ':expiring:' .. whose end
 

@@ -1,6 +1,6 @@
 -- When a key expires, in milliseconds since the epoch, or -1.
 
--- include deadlines.lua
+-- include clock.lua
 
 local LATEST = 2 ^ 53 -- a number is exact up to here; a Rust process may set a later deadline
 

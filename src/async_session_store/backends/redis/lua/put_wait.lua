@@ -39,9 +39,7 @@ else
   if holder and ARGV[10] == '1' then return {'TAKEN', false} end
   local old = before or known(key)
 
-  redis.call('SET', session_name, document, unpack(expires))
-  unroute(key, old)
-  redis.call('SET', KEYS[2], key, unpack(expires))
+  store_and_route(key, document, KEYS[2], old, expires)
   supersede(KEYS[5])
   if holder and holder ~= key then
     detached = holder

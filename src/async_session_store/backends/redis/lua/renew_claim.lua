@@ -5,7 +5,7 @@
 -- ARGV[4]  the lease in milliseconds
 -- returns  when the lease ends in milliseconds since the epoch, or nothing if it is lost
 
--- include deadlines.lua
+-- include clock.lua
 
 local token, claim = ARGV[3], redis.pcall('GET', KEYS[1])
 if type(claim) ~= 'string' or string.sub(claim, 1, #token) ~= token then return false end
