@@ -26,6 +26,7 @@ from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
     StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._schema import APPLICATION_ID
@@ -216,7 +217,7 @@ def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
 
 FAILED_OPEN = """
 import asyncio, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 
 try:
     asyncio.run(AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}").open())
@@ -619,7 +620,7 @@ async def test_r1_a_lock_that_another_process_takes_fails_only_the_calls_that_ne
 
 CLOSE_THE_INDEX = """
 import asyncio, os, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 from async_session_store.backends.sqlite import SqliteBackend, _locks
 from async_session_store.testing.contract.builders import A, register
 
@@ -692,7 +693,7 @@ async def test_r5_opening_twice_at_once_leaves_one(path: Path) -> None:
     before = threads()
     store = open_store(path)
     results = await asyncio.gather(store.open(), store.open(), return_exceptions=True)
-    assert sorted(isinstance(result, StoreUnavailableError) for result in results) == [False, True]
+    assert sorted(isinstance(result, StoreUsageError) for result in results) == [False, True]
     await register(store, "k", A)
     await store.aclose()
     await eventually(lambda: not open_files() and threads() <= before)

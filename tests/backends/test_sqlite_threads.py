@@ -19,7 +19,13 @@ import anyio
 import pytest
 from sqlite_locks import locked
 
-from async_session_store import AsyncSessionStore, ReplyScope, SessionKey, StoreUnavailableError
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionKey,
+    StoreUnavailableError,
+    StoreUsageError,
+)
 from async_session_store._codec import encode_head
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
@@ -336,7 +342,7 @@ async def test_r5_what_a_caller_calls_as_the_loop_ends_keeps_off_the_busy_connec
         for task in (caller, worker._watch, worker._task):
             task.cancel()
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             await caller
         assert time.monotonic() - begun < 5
     await asyncio.wait([worker._task])

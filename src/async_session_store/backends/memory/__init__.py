@@ -60,6 +60,11 @@ class MemoryBackend(Backend):
         self._expired = ExpiredClaims(self._sessions, self._claims, self._clock)
         self._deliveries = Deliveries()
 
+    @property
+    @override
+    def location(self) -> str:
+        return "memory"
+
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         pass

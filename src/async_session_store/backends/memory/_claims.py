@@ -156,4 +156,4 @@ class Claims:
 
     def clear(self) -> None:
         self._held.clear()
-        self.queues.clear()
+        self.queues.close()

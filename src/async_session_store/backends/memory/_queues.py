@@ -93,7 +93,10 @@ class Queues:
             if token in self._places:
                 self.keep(token, self._places[token])
 
-    def clear(self) -> None:
+    def close(self) -> None:
+        """Forget everyone, and wake those that wait: their next call finds the store closed."""
+        for wake_up in self._wake_ups.values():
+            wake_up.set()
         self._queues.clear()
         self._places.clear()
         self._tickets.clear()

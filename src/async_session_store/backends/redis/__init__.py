@@ -30,7 +30,7 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 try:
@@ -44,6 +44,7 @@ from async_session_store.backends.redis import _documents, _replies, _stamps
 from async_session_store.backends.redis._client import (
     check_client,
     make_client,
+    place_of,
     take_over_timeout,
     timeout_of,
 )
@@ -112,6 +113,14 @@ class RedisBackend(Backend):
         backend._owns_client = True
         take_over_timeout(client)
         return backend
+
+    @property
+    @override
+    def location(self) -> str:
+        place = place_of(self._client)
+        if self._namespace == DEFAULT_NAMESPACE:
+            return place
+        return f"{place}, namespace {self._namespace}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -330,7 +339,7 @@ class RedisBackend(Backend):
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         if self._turns is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         await self._turns.wait(place.token, seconds)
 
     @override
@@ -429,7 +438,7 @@ class RedisBackend(Backend):
 
     def _submit(self, command: Command, size: int) -> Awaitable[object]:
         if self._worker is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         return self._worker.submit(command, size)
 
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:

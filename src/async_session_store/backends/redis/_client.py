@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelManagedConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 
 from async_session_store.backends.redis._url import client_from_url
 from async_session_store.errors import InvalidInputError
 
+_PORT: Final = 6379
 TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; NATs of clouds drop connections after 4 idle minutes
 
@@ -56,6 +61,20 @@ def take_over_timeout(client: Redis) -> None:
     The backend limits whole batches, which costs less than a time-out for each reply.
     """
     _settings(client)["socket_timeout"] = None
+
+
+def place_of(client: Redis) -> str:
+    """Return what and where a client's server is, and no user name or password."""
+    pool, settings = client.connection_pool, _settings(client)
+    database = settings.get("db") or 0
+    if isinstance(pool, SentinelConnectionPool):
+        return f"redis {pool.service_name}/{database} by Sentinel"
+    if issubclass(pool.connection_class, UnixDomainSocketConnection):
+        return f"unix {settings.get('path')}/{database}"
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    host = str(settings.get("host", "localhost"))
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme} {host}:{settings.get('port', _PORT)}/{database}"
 
 
 def _settings(client: Redis) -> dict[str, Any]:

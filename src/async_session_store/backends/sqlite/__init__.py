@@ -34,7 +34,7 @@ from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.backends.sqlite._turns import TurnWatch
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["SqliteBackend"]
@@ -89,6 +89,11 @@ class SqliteBackend(Backend):
         self._clock = clock
         self._worker: BatchWorker[Operation, object] | None = None
         self._turns: TurnWatch | None = None
+
+    @property
+    @override
+    def location(self) -> str:
+        return f"sqlite {self._path}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -337,8 +342,8 @@ def _sweep(tables: Tables, limit: int) -> int:
     return deleted + tables.claims.sweep(limit - deleted)
 
 
-def _not_open() -> StoreUnavailableError:
-    return StoreUnavailableError("this backend is not open")
+def _not_open() -> StoreUsageError:
+    return StoreUsageError("this backend is not open")
 
 
 def _wait(wait: StoredWait) -> Wait:

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from async_session_store.backends.sqlite import _locks
 from async_session_store.backends.sqlite._locks import Identity
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, StoreUsageError
 
 if TYPE_CHECKING:
     from async_session_store.backends.sqlite._watch import Watch
@@ -38,9 +38,12 @@ class OpenFiles:
         self._inherited: set[Identity] = set()
 
     def check(self, database: Identity) -> None:
-        """Raise ``StoreUnavailableError`` if this process must not open a file."""
+        """Raise ``StoreUsageError`` for a file that the parent had open at the fork.
+
+        Raise ``StoreUnavailableError`` if another store of this process has lost its files.
+        """
         if database in self._inherited:
-            raise StoreUnavailableError(_FORKED)
+            raise StoreUsageError(_FORKED)
         if not all(watch.is_intact() for watch in self._stores(database)):
             raise StoreUnavailableError(
                 "another store of this process has this SQLite file open, and its -wal or -shm was "

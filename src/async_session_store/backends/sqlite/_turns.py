@@ -11,7 +11,7 @@ import anyio
 
 from async_session_store._waking import wait_until_set
 from async_session_store.abc import ClaimKey
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUsageError
 from async_session_store.models import Owner
 
 _PAUSE: Final = 0.025  # seconds between two polls, which notice what other processes did
@@ -79,7 +79,7 @@ class TurnWatch:
             return
         try:
             self._polling = asyncio.ensure_future(self._next_in_line())
-        except StoreUnavailableError:
+        except StoreUsageError:  # the backend is closed
             self._wake(self._waiting)
         else:
             self._polling.add_done_callback(self._on_polled)

@@ -18,7 +18,7 @@ from async_session_store.backends.sqlite._locks import Identity, identity
 from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
 from async_session_store.backends.sqlite._schema import record_file
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, StoreUsageError
 
 _LOGGER: Final = logging.getLogger("async_session_store")
 _CHECKPOINT_TIMEOUT: Final = 1000  # milliseconds
@@ -92,10 +92,15 @@ class Watch:
         OPEN_FILES.add(self)
 
     def begin(self, *, writes: bool) -> None:
-        """Prepare for a call. Raise ``StoreUnavailableError`` if an earlier call found a loss."""
+        """Prepare for a call.
+
+        Raise ``StoreUnavailableError`` if an earlier call found a loss, and ``StoreUsageError`` in
+        a forked process.
+        """
         if self._loss is not None:
             what, advice = self._loss
-            raise StoreUnavailableError(f"{what}. Nothing was done. {advice}")
+            refusal = StoreUsageError if self._loss is _FORKED else StoreUnavailableError
+            raise refusal(f"{what}. Nothing was done. {advice}")
         if writes and self._index is not None:
             self._index.rearm()
 
