@@ -10,7 +10,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
 from typing import get_type_hints
@@ -28,6 +28,7 @@ REPOSITORY = "https://github.com/greentic-ai/async-session-store"
 
 GUARANTEES = "explanation/guarantees"
 GUARANTEE = r"[A-Z][0-9]+a?"
+CITATION = rf"\({GUARANTEE}(?:(?:, | to |–|; ){GUARANTEE})*\)"  # noqa: RUF001  # pages write a dash
 STANDARD_LIBRARY = ("collections.abc", "contextlib", "datetime", "os")
 MADE_BY_A_STORE = (  # or by you, for a protocol: their constructors are not shown
     "ExpiredWaits",
@@ -148,6 +149,30 @@ def label_guarantees(app: Sphinx, page: nodes.document) -> None:
                 labels.note_hyperlink_target(anchor, GUARANTEES, anchor, bold.astext())
 
 
+def link_guarantees(app: Sphinx, page: nodes.document) -> None:
+    """Link the guarantees that a page cites. One that does not exist fails the build."""
+    for text in list(page.findall(nodes.Text)):
+        is_prose = not isinstance(text.parent, (nodes.literal, nodes.literal_block))
+        if is_prose and re.search(CITATION, text):
+            text.parent.replace(text, list(with_links(text, app.env.docname)))
+
+
+def with_links(text: str, page: str) -> Iterator[nodes.Node]:
+    """Cut a text into citations, whose ids become references, and what is between them."""
+    for part in re.split(f"({CITATION})", text):
+        if not re.fullmatch(CITATION, part):
+            yield nodes.Text(part)
+            continue
+        for piece in re.split(f"({GUARANTEE})", part):
+            if re.fullmatch(GUARANTEE, piece):
+                target = {"reftype": "ref", "reftarget": piece.lower(), "refdoc": page}
+                yield pending_xref(
+                    "", nodes.inline("", piece), refdomain="std", refexplicit=True, **target
+                )
+            else:
+                yield nodes.Text(piece)
+
+
 def link_names(
     _app: Sphinx,
     what: str,
@@ -156,15 +181,10 @@ def link_names(
     _options: object,
     lines: list[str],
 ) -> None:
-    """Link the guarantees and public names in a docstring.
-
-    A guarantee that does not exist fails the build.
-    """
-    ids = rf"\({GUARANTEE}(?:(?:, | to ){GUARANTEE})*\)"
+    """Link the public names in a docstring."""
     public = "|".join(async_session_store.__all__)
     for number, line in enumerate(lines):
-        linked = re.sub(ids, lambda found: re.sub(GUARANTEE, r":ref:`\g<0>`", found[0]), line)
-        lines[number] = re.sub(rf"``({public})``", r":py:obj:`~async_session_store.\1`", linked)
+        lines[number] = re.sub(rf"``({public})``", r":py:obj:`~async_session_store.\1`", line)
     if what in {"attribute", "property"}:
         # napoleon would take what is before a colon in the first line for a type, so the first line
         # is an empty comment.
@@ -183,5 +203,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", link_names, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", simplify_signature)
     app.connect("doctree-read", label_guarantees)
+    app.connect("doctree-read", link_guarantees)
     app.connect("missing-reference", link_standard_library)
     app.connect("source-read", link_repository)

@@ -87,7 +87,7 @@ def open_store(
 # --- Calls that come alone --------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("path_of", [str, lambda _: ":memory:"], ids=["file", "memory"])
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
 async def test_w1_a_call_is_one_hop_or_none(

@@ -466,7 +466,7 @@ def with_losses(state: State, losses: dict[Question, Answer]) -> State:
     return expected
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 def test_the_same_histories_have_the_same_results(rust_process: RustProcess) -> None:
     wanted = settings(
         max_examples=max(200, settings().max_examples), stateful_step_count=40, deadline=None

@@ -192,7 +192,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
 
 def _create_eager_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Create a task that runs up to its first wait at once; before Python 3.12, a plain task."""
+    """Create a task that starts immediately; before Python 3.12, in the next turn of the loop."""
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
     return asyncio.create_task(coroutine)

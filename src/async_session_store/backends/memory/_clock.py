@@ -1,4 +1,4 @@
-"""The clock of a memory backend: monotonic inside, wall time in what it returns."""
+"""The clock of a memory backend: it measures monotonic time, and returns dates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from async_session_store.backends._time import utc_from_ms
 
 
 class Clock:
-    """A monotonic clock that can also tell the date of a deadline.
+    """A monotonic clock that can convert its times to dates.
 
     Args:
         now: Returns monotonic seconds.
@@ -20,5 +20,5 @@ class Clock:
         self.now = now
 
     def utc(self, deadline: float) -> datetime:
-        """Return when a deadline is, by the wall clock as it is set now."""
+        """Return the date of a deadline, by the wall clock as it is set now."""
         return utc_from_ms(round((time.time() + deadline - self.now()) * 1000))

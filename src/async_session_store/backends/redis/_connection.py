@@ -48,7 +48,7 @@ class CommandRunner:
     """Runs commands on one connection of a pool at a time.
 
     Args:
-        pool: Where the connection comes from. It connects and authenticates it.
+        pool: The pool of the connection, which connects and authenticates it.
         timeout: The time limit in seconds for connecting, and for the answer to a command.
         take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
             once, so that the server always has work.
@@ -111,7 +111,8 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    # After a fail-over, only a new connection leads to the new primary.
+                    # After a fail-over, send nothing more here: only a new connection leads to the
+                    # new primary.
                     is_current = self._link.generation == generation
                     jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
@@ -139,6 +140,7 @@ class CommandRunner:
         The job of a cancelled caller must not run now: later calls may have run already.
         """
         script = job.operation.script
+        # Of several jobs in flight whose script is missing, only the first sends its source again.
         if script is not None and not any(sent.loads is script for sent in in_flight):
             self._known.discard(script.sha)
         return [] if job.settled else [job]

@@ -45,7 +45,7 @@ def _key(reply: object) -> SessionKey:
 
 def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:
     if not isinstance(document, bytes):
-        return Unreadable(key, None, "it is no text")
+        return Unreadable(key, None, "it is not a text")
     try:
         return _documents.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
@@ -63,7 +63,7 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
     )
     key = _key(raw_key)
     if document is None:
-        return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
+        return Unreadable(key, None, "it is not a text, or larger than max_document_bytes")
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found

@@ -87,7 +87,7 @@ def _split(url: str) -> SplitResult:
     if "#" in url:
         raise InvalidInputError("url: write '#' as %23; a Redis URL has no fragment")
     if not _is_utf8(url):
-        raise InvalidInputError("url: what is percent-encoded must be UTF-8")
+        raise InvalidInputError("url: its percent-encoded characters must be UTF-8")
     with suppress(ValueError):
         return urlsplit(url)
     raise InvalidInputError(

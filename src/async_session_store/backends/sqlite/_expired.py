@@ -149,8 +149,7 @@ class ExpiredTable:
             else:
                 found += held
         skipped = 0
-        # This ends: each pass uses up tokens, or corrects the rows that it skips,
-        # so that these are not due.
+        # This ends: a pass uses up tokens, or corrects the rows that it skips, so they are not due.
         # The next pass does not select a wait at the scope of one that was just claimed.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)

@@ -1,9 +1,9 @@
--- Let the lease of a claim end later.
+-- Renew the lease of a claim.
 --
 -- KEYS[1]  the claim key
 -- ARGV[3]  the token of the claim
 -- ARGV[4]  the lease in milliseconds
--- returns  when the lease ends in milliseconds since the epoch, or nothing if it is lost
+-- returns  when the lease ends in milliseconds since the epoch, or nothing if the claim is lost
 
 -- include clock.lua
 
