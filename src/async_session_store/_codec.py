@@ -60,12 +60,15 @@ def encode_head(data: SessionData) -> bytes:
 
 
 def bypassed_validation() -> InvalidInputError:
-    """Return the error for data with a field of a wrong type (M7)."""
-    return InvalidInputError("data: holds a value of a wrong type (M7)")
+    """Return the error for data with a field of the wrong type (M7)."""
+    return InvalidInputError(
+        "data: was built bypassing validation and holds a value of the wrong type; use its "
+        "constructor (M7)"
+    )
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
-    """Decode a document. Raises ``UnreadableDocumentError`` if it exceeds ``maximum`` bytes too."""
+    """Decode a document. Raises ``UnreadableDocumentError``, also if it is over ``maximum``."""
     if len(document) > maximum:
         raise UnreadableDocumentError("it exceeds max_document_bytes")
     try:
@@ -98,8 +101,8 @@ def check_split(head: bytes, context_json: str, maximum: int) -> None:
         _head(head)
 
 
-def advanced(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
-    """Return a copy of the data with another cursor and context, both validated before.
+def with_cursor(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
+    """Return a copy of the data with this cursor and context, which the caller has validated.
 
     ``model_copy(update=...)`` would validate every field again, which takes five times as long.
     """
@@ -155,7 +158,7 @@ def stored_owner(document: bytes) -> Owner | None:
 
 
 def etag(*parts: bytes) -> str:
-    """Return the SHA-1 of the stored bytes. Not for security: Redis scripts can compute it too."""
+    """Return the SHA-1 of the stored bytes. Redis scripts can compute it too. Not for security."""
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(part)

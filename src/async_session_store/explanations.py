@@ -84,7 +84,7 @@ class Explanation:
 def explain_states(
     owners: Iterable[Owner], scopes: Sequence[ReplyScope], states: Iterable[WaitState]
 ) -> Explanation:
-    """Explain the states of scopes. They come owner by owner, and for each scope by scope."""
+    """Explain the states of scopes, which are in order: owner by owner, and scope by scope."""
     places = [(owner, scope) for owner in owners for scope in scopes]
     reports = (
         _report(owner, scope, state) for (owner, scope), state in zip(places, states, strict=True)

@@ -152,7 +152,9 @@ class MemoryBackend(Backend):
 
     def _put(self, wait: StoredWait, before: Session | None, now: float) -> SessionKey | None:
         """Register a wait, in place of the session ``before`` that has its key."""
-        if self._claims.entries:  # usually there are none, and looking takes a tenth of a cycle
+        # Usually there are none, and looking takes a tenth of the time of register, find, get,
+        # update and clear.
+        if self._claims.entries:
             self._claims.supersede_at(wait.owner, wait.scope_hash)
             if before is not None and before.deadline > now:
                 self._claims.supersede(before)
@@ -246,7 +248,7 @@ class MemoryBackend(Backend):
             if self._deliveries.holds(owner, delivery, now):
                 queues.leave(token)
                 return Outcome.DUPLICATE
-        waiting = self._sessions.at(owner)
+        waiting = self._sessions.by_scope(owner)
         found = self._claims.find(
             owner, scope_hashes, waiting, token=token, begin_at=begin_at, now=now
         )
@@ -367,7 +369,7 @@ class MemoryBackend(Backend):
         return min(self._sessions.deadlines.next_check, self._claims.next_expiry, deliveries)
 
     def _purge_slice(self, limit: int, now: float) -> int:
-        """Remove at most ``limit`` expired sessions, claims and deliveries. Return how many."""
+        """Remove at most ``limit`` expired sessions, claims and deliveries. Return their number."""
         removed = self._sessions.sweep(limit, now)
         removed += self._claims.drop_expired(now, limit - removed)
         return removed + self._deliveries.drop_expired(now, limit - removed)

@@ -48,7 +48,7 @@ class Keys:
         return f"{self._namespace}:claim:{token}"
 
     def expiring(self, fence: Owner | None) -> str:
-        """Return the index of when the waits within a fence are due as expired waits."""
+        """Return the key of the index of when waits within a fence fall due as expired waits."""
         return f"{self._namespace}:expiring:{fence_text(fence) or 'all'}"
 
     def channel(self, name: str) -> str:
@@ -72,7 +72,7 @@ class Keys:
 
     @property
     def all_expiring(self) -> str:
-        """A pattern that matches all indexes of when waits are due."""
+        """A pattern that matches all indexes of when waits fall due."""
         return f"{self._escaped}:expiring:*"
 
     @property
@@ -102,7 +102,7 @@ def owner_text(owner: Owner) -> str:
 
 
 def fence_text(fence: Owner | None) -> str:
-    """Return a fence as scripts take it: empty if there is none, without a user if it has none."""
+    """Return a fence as scripts expect it: empty for None, without the last part for no user."""
     if fence is None:
         return ""
     text = owner_text(fence)

@@ -140,14 +140,14 @@ class ClaimTable:
     def _find(
         self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
     ) -> tuple[_Candidate | None, bool]:
-        """Return what to claim, and whether any queue is used."""
+        """Return the scope to claim or to wait at, and whether any queue is used."""
         first, queues_are_used = self._candidate(owner, scope_hashes[0])
         others = (self._candidate(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
         candidates: Iterable[_Candidate] = chain([first], others)
         if queues_are_used:
             candidates = [self._with_rank(one, owner, token) for one in candidates]
-            # If it is someone else's turn, the wait may be at any of the scopes by now, and so that
-            # caller may claim any of them.
+            # If it is another caller's turn, its wait may be at any of the scopes by now, and it
+            # may claim any of them.
             due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
             candidates = [*due, *candidates]
         claimed: _Candidate | None = None
@@ -222,7 +222,7 @@ class ClaimTable:
         return Outcome.DONE
 
     def _settle_expired(self, claim: ClaimKey, then: Keep | None) -> bool:
-        """Remove or keep the claimed wait if it is an expired wait by now. Return whether it is.
+        """Remove or keep the claimed wait if it is now an expired wait. Return whether it is.
 
         This comes before the claim ends, since only its row says which wait was claimed.
         """

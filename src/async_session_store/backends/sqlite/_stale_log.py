@@ -1,4 +1,4 @@
-"""Detect a WAL that belongs to another database file, which was at this path before.
+"""Detection of a WAL that belongs to another database file, which was at this path before.
 
 SQLite finds a WAL only by its name, and would apply it to whatever file is there now.
 """

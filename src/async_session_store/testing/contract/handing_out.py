@@ -23,7 +23,7 @@ from async_session_store.testing.contract.expiry_builders import claim_all, expi
 from async_session_store.testing.contract.hooks import Hooks
 
 POLL = 0.05
-"""Seconds between two looks of the loop."""
+"""Seconds between two polls of the loop."""
 
 BUSY = 10.0
 """Seconds that a busy machine may take."""

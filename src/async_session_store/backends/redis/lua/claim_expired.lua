@@ -88,7 +88,7 @@ local function is_ours(key, old)
 end
 
 -- Drop an index entry. This uses call, not pcall: if a server that takes no writes did not refuse it, the
--- caller would ask again for ever. The directory is corrected at the end.
+-- caller would ask again forever. The directory is corrected at the end.
 local function drop(key, owner)
   if is_one_owner then
     redis.call('SREM', KEYS[1], key)

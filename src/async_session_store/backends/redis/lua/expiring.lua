@@ -9,7 +9,7 @@
 --                                          bound of when its first wait is due
 --
 -- An index key of the wrong type is left alone, and its waits are not handed out. So errors of these commands
--- are ignored. A server that takes no writes still refuses the script, for some other command of it.
+-- are ignored. A server that takes no writes still refuses the script, because of its other commands.
 
 -- include names.lua
 -- include clock.lua

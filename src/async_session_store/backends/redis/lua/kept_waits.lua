@@ -1,4 +1,4 @@
--- Kept waits once they are no live waits of ours any more.
+-- Kept waits that are no longer live waits of ours.
 
 -- include mending.lua
 -- include expiring.lua

@@ -17,7 +17,7 @@
 --   adopted    if a Rust process wrote the document: what has stamped it, 'claim' or 'touch'
 --   kept       for how many milliseconds the wait is kept for a worker after its deadline
 --
--- The document decides whose a session is, and where it waits:
+-- The writer of the document decides where the session waits:
 --   ours, not adopted  at the scope in our meta key, and nowhere else
 --   any other          wherever a scope key of its owner leads to it, as in the Rust crate: its writer does
 --                      not know our meta key, and may have moved it
