@@ -18,7 +18,7 @@ from async_session_store._background import runs_asyncio
 if TYPE_CHECKING:
     import trio
 
-# The functions that enter the context manager of a generator, which is then suspended in the block.
+# Functions that run an async generator only to enter it as a context manager.
 _ENTERING: Final = frozenset({"__aenter__", "enter_async_context"})
 _AWAITED: Final = {"cr_frame": "cr_await", "ag_frame": "ag_await", "gi_frame": "gi_yieldfrom"}
 

@@ -73,7 +73,9 @@ async def claim(
     if isinstance(found, Queued):
         await _give_up(backend, request, token)
     if isinstance(found, Queued) or found is Outcome.CLAIMED:
-        raise WaitClaimedError("another worker holds this wait; try later, or give a longer wait=")
+        raise WaitClaimedError(
+            "another worker holds this wait; try again later, or give a longer wait="
+        )
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
     if found is Outcome.DUPLICATE:

@@ -68,7 +68,7 @@ def bypassed_validation() -> InvalidInputError:
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
-    """Decode a document. Raises ``UnreadableDocumentError``, also if it is over ``maximum``."""
+    """Decode a document of up to ``maximum`` bytes. Raises ``UnreadableDocumentError``."""
     if len(document) > maximum:
         raise UnreadableDocumentError("it exceeds max_document_bytes")
     try:
@@ -94,7 +94,7 @@ def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> 
 
 
 def check_split(head: bytes, context_json: str, maximum: int) -> None:
-    """Raise what :func:`decode_split` would raise, without building the data."""
+    """Raise the error that :func:`decode_split` would raise, without building the data."""
     if _may_exceed(head, context_json, maximum):
         decode_split(head, context_json, maximum)
     else:
@@ -158,7 +158,7 @@ def stored_owner(document: bytes) -> Owner | None:
 
 
 def etag(*parts: bytes) -> str:
-    """Return the SHA-1 of the stored bytes. Redis scripts can compute it too. Not for security."""
+    """Return the SHA-1 of the stored bytes, not for security. Redis scripts can compute it too."""
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(part)

@@ -514,7 +514,7 @@ class AsyncSessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """Report what is at each of these scopes, for logs and support, in one step (X4).
+        """Report the state of each of these scopes, for logs and support, in one step (X4).
 
         The report shows why a look-up does or does not find a wait. It covers only the waits of
         ``user_id``, for the team of ``ctx`` and, if it has one, also without a team, because
@@ -740,7 +740,7 @@ class AsyncSessionStore:
         ``inbound.scope``; if ``flow`` is None, the block gets None. Turns at one place are taken
         one at a time, in order, across processes and machines (N4).
 
-        What the block calls (``ask``, ``end``, ``keep``) takes effect when it ends without an
+        The block's calls (``ask``, ``end``, ``keep``) take effect when it ends without an
         exception, in one step that also remembers the message's delivery (N1, N3, N6). If it
         raises, or its process dies, nothing has changed, and the message may be handled again.
 
@@ -841,7 +841,7 @@ class AsyncSessionStore:
 
         Use it with ``async with`` on a claim of :meth:`claim_expired` or :meth:`expired_waits`. The
         block gets a :class:`Turn` whose ``is_expired`` is True, and which has no message. The claim
-        is renewed while the block runs. What the block calls takes effect when it ends without an
+        is renewed while the block runs. The block's calls take effect when it ends without an
         exception. If it calls nothing, or ``end()``, the flow ends. ``ask`` asks again, unless
         ``is_overtaken``: then the user has begun another flow there. If the block raises, the wait
         is handed out again (Q5).

@@ -115,7 +115,7 @@ def _not_text() -> PydanticCustomError:
 
 
 class Hidden:
-    """Stands in a repr for a value that may be private, such as ``<12 chars>``."""
+    """The placeholder in a repr for a value that may be private, such as ``<12 chars>``."""
 
     __slots__ = ("_shown",)
 
@@ -238,7 +238,7 @@ class WireModel(BaseModel, frozen=True):
 
     @override
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        """Yield what the repr shows, which may end up in a log (F8)."""
+        """Yield the parts of the repr, which may end up in a log (F8)."""
         for name in type(self).__pydantic_fields__:
             value = vars(self).get(name)
             if value is None or value == {}:
@@ -300,7 +300,7 @@ class WireModel(BaseModel, frozen=True):
     if not TYPE_CHECKING:
 
         def copy(self, *, update=None, deep=False):
-            """Do what ``model_copy`` does. Pydantic's deprecated ``copy`` would skip validation."""
+            """Call ``model_copy``. Pydantic's deprecated ``copy`` would skip validation."""
             return self.model_copy(update=update, deep=deep)
 
 

@@ -119,7 +119,7 @@ class Unreadable:
     owner: Owner | None
     """Its owner, or None if that cannot be determined either."""
     reason: str
-    """Why the document cannot be read. Quotes nothing of it."""
+    """Why the document cannot be read. The text quotes nothing from the document."""
 
 
 class ClaimKey(NamedTuple):
@@ -457,9 +457,9 @@ class Backend(ABC):
           leaves it; a ``StoredWait`` is registered in its place, as by :meth:`put_wait`.
         * If the wait has expired and nothing else happened to it, a ``StoredWait`` is registered
           all the same: DONE. Without one: MISSING.
-        * If the claim is superseded (N2): MISSING, and what is there stays. A claim is superseded
-          if something else waits at the scope by now, if a call marked the claim, or if the wait
-          has expired and its session's key is in use again.
+        * If the claim is superseded (N2): MISSING, and the scope is left as it is. A claim is
+          superseded if another session now waits at the scope, if a call marked the claim, or if
+          the wait has expired and its session's key is in use again.
 
         If the claimed wait is an expired wait by now, whether or not it was one when it was claimed
         (Q2, Q3): KEEP leaves it, DONE. Without ``then`` it is removed: DONE, also if something else

@@ -105,13 +105,13 @@ class WaitClaim:
     def seconds_left(self) -> float:
         """Lower bound on the seconds left in the lease; 0 if it may have ended.
 
-        Counted on this process's monotonic clock, from before the claim or its renewal was sent.
+        It is counted on this process's monotonic clock, from before the claim or its renewal was sent.
         """
         return max(0.0, self._held_until - time.monotonic())
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. Does not ask the storage, so check it often."""
+        """Whether the lease may have ended. This makes no call, so check it often."""
         return self.seconds_left == 0
 
     async def complete(self, then: NewWait | Keep | None = None) -> bool:
@@ -123,8 +123,8 @@ class WaitClaim:
 
         Return whether that happened. Return False if the scope no longer holds the very wait that
         was claimed: it was registered again, moved, cleared, removed, or rewritten by a Rust
-        process; without a ``NewWait``, also if it expired. In that case nothing but the claim is
-        removed (K3, N2).
+        process; without a ``NewWait``, also if it expired. Then the scope is left as it is, but the
+        claim still ends (K3, N2).
 
         An expired wait is removed, unless ``then`` is ``KEEP``: then it is handed out again. If
         another session now waits at its scope, a ``NewWait`` is not registered, and this returns
@@ -146,7 +146,8 @@ class WaitClaim:
     def check(self, then: NewWait | Keep | None) -> None:
         """Raise the error that :meth:`complete` would raise for this argument.
 
-        Does not ask the storage, so it cannot check who owns the session under a ``session_key``.
+        This does not ask the storage, so it cannot check who owns the session under a
+        ``session_key``.
         """
         self._checked(then)
 

@@ -131,8 +131,8 @@ class StoreUsageError(SessionStoreError):
     """The program uses the store wrongly: change the program.
 
     The store is not open or is closed, or it is called in another event loop or in a forked
-    process, or a call would block a thread that runs an event loop. Nothing was written. Not an
-    outage, so do not catch it to try again.
+    process, or a call would block a thread that runs an event loop. Nothing was written. It is not
+    an outage, so do not catch it to try again.
     """
 
     code = ErrorCode.INTERNAL
@@ -148,7 +148,7 @@ class CorruptSessionError(SessionStoreError):
     key: str
     """The key of the session."""
     reason: str
-    """Why the document cannot be read. Quotes nothing of it."""
+    """Why the document cannot be read. The text quotes nothing from the document."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(
@@ -163,7 +163,7 @@ class CorruptSessionError(SessionStoreError):
 
 
 class FlowMemoryError(SessionStoreError):
-    """A flow's memory does not fit the type as which a turn reads or saves it.
+    """A flow's memory does not fit its type when a turn reads or saves it.
 
     The wait stays as it was. None of the attributes shows a value of the memory.
     """

@@ -1,8 +1,8 @@
 """The wire types: the content of a session, and its owner.
 
-Their JSON is what the Rust crates ``greentic-types`` and ``greentic-session`` write with serde:
-an absent optional field is left out, unknown fields are kept. All models are immutable, and all
-are validated at construction; constructors raise pydantic's ``ValidationError``.
+Their JSON is the same that the Rust crates ``greentic-types`` and ``greentic-session`` write: an
+absent optional field is left out, unknown fields are kept. All models are immutable, and all are
+validated at construction; constructors raise pydantic's ``ValidationError``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class UserId(_Identifier):
 
         @classmethod
         def encode(cls, raw: str) -> Self:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # on an instance it is still str's
-            """Make a user id from any platform id: :meth:`from_platform_id`."""
+            """Make a user id from any platform id, as :meth:`from_platform_id` does."""
             ...
     else:
         encode = _Encode()
@@ -199,7 +199,7 @@ _Context = Annotated[Text, ErrorText("give valid Unicode text; encode a dict wit
 
 
 class Impersonation(WireModel, frozen=True):
-    """Who acts in another user's name, and why. Kept, not used by the store."""
+    """Who acts in another user's name, and why. The store keeps it, but does not use it."""
 
     actor_id: UserId
     """The user who acts."""
@@ -286,7 +286,7 @@ class TenantCtx(WireModel, frozen=True):
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
-        """The effective ids, which decide who may touch a session. Set by validation alone."""
+        """The effective ids, which decide who may touch a session. Only validation sets it."""
 
         def __init__(
             self,
@@ -319,7 +319,7 @@ class TenantCtx(WireModel, frozen=True):
         for name, twin in _TWINS:
             one, other = values[name], values[twin]
             if one is None or other is None:
-                # Storage may hold one of an optional pair, and gets back what it held.
+                # A stored document may hold one of an optional pair, and is written back like that.
                 if from_python or name == "tenant":
                     values[name] = values[twin] = other if one is None else one
             elif one != other:
@@ -345,16 +345,16 @@ _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id
 
 
 class SessionCursor(WireModel, frozen=True):
-    """The place in a flow where it paused."""
+    """The place where a flow paused."""
 
     _shown: ClassVar[frozenset[str]] = frozenset({"node_pointer"})
 
     node_pointer: Text
     """The node that gets the reply. In a turn, the question that was passed to ``ask``."""
     wait_reason: Text | None = optional()
-    """Why the flow waits. Kept, not used by the store."""
+    """Why the flow waits. The store keeps it, but does not use it."""
     outbox_marker: Text | None = optional()
-    """How far the flow's outgoing messages were sent. Kept, not used by the store."""
+    """How far the flow's outgoing messages were sent. The store keeps it, but does not use it."""
 
     if TYPE_CHECKING:
 
@@ -385,7 +385,7 @@ class SessionData(WireModel, frozen=True):
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
-        """The owner that ``tenant_ctx`` names. Set by validation alone."""
+        """The owner that ``tenant_ctx`` names. Only validation sets it."""
 
         def __init__(
             self,
@@ -422,7 +422,7 @@ class ReplyScope(WireModel, frozen=True):
 
     if TYPE_CHECKING:
         digest: ClassVar[str]
-        """The return value of :meth:`scope_hash`. Set by validation alone."""
+        """The return value of :meth:`scope_hash`. Only validation sets it."""
 
         def __init__(
             self,
@@ -465,7 +465,7 @@ class SessionRecord:
     A deadline after the year 9999 shows as the last day of that year (T6).
     """
     scope: ReplyScope | None = None
-    """Where the session waits.
+    """The scope where the session waits.
 
-    None if it waits nowhere, or if only an older version or a Rust process registered it (W8).
+    None if it waits nowhere, or if an older version, or only a Rust process, registered it (W8).
     """

@@ -79,7 +79,7 @@ class ResumedWait:
     def lost(self) -> bool:
         """Whether the lease may have ended, so that another worker may resume the wait.
 
-        Does not ask the storage, so check it often.
+        This makes no call, so check it often.
         """
         return self._claim.lost
 

@@ -383,7 +383,7 @@ class SessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """Report what is at each of these scopes, for logs and support."""
+        """Report the state of each of these scopes, for logs and support."""
         return self._call(self._store.explain, ctx, user_id, scopes)
 
     def clear_wait(

@@ -89,7 +89,7 @@ class SyncWaitClaim:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. Does not ask the storage, so check it often."""
+        """Whether the lease may have ended. This makes no call, so check it often."""
         return self._claim.lost
 
     def complete(self, then: NewWait | Keep | None = None) -> bool:
@@ -206,7 +206,7 @@ def _leave(
 
 def _give_back(block: WaitBlock[_T], crossing: Crossing) -> None:
     if block.is_claimed:
-        with suppress(SessionStoreError):  # what was raised before matters more
+        with suppress(SessionStoreError):  # the earlier exception matters more
             crossing.call(block.release)
 
 
@@ -223,7 +223,7 @@ def claim_in_loop(
         crossing.call(claim)
         return [SyncWaitClaim(one, crossing) for one in granted]
     except BaseException:
-        with suppress(SessionStoreError):  # what was raised before matters more
+        with suppress(SessionStoreError):  # the earlier exception matters more
             crossing.call(end_quietly, partial(_release_all, granted))
         raise
 

@@ -54,7 +54,7 @@ class Incoming(Protocol):
 
     @property
     def text(self) -> str | None:
-        """What the user wrote or chose. None if there is neither, as in a photo."""
+        """The text that the user wrote or chose. None if there is neither, as in a photo."""
         ...
 
     def scopes(self) -> Sequence[ReplyScope]:
@@ -117,12 +117,12 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def inbound(self) -> _I_co:
-        """The message that came in, whole; None if :attr:`is_expired`."""
+        """The incoming message itself; None if :attr:`is_expired`."""
         return self._inbound
 
     @property
     def text(self) -> str | None:
-        """What the user wrote, or the value of what they chose.
+        """The text that the user wrote, or the value that they chose.
 
         None if there is neither, as in a photo.
         """
@@ -168,7 +168,7 @@ class Turn(Generic[_I_co, _M]):
     def lost(self) -> bool:
         """Whether the lease may have ended, so that another worker may have taken over.
 
-        Does not ask the storage, so check it often.
+        This makes no call, so check it often.
         """
         return self._claim.lost
 

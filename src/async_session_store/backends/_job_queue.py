@@ -1,4 +1,4 @@
-"""The queue of calls that wait for a connection, and the bounds on what is in flight on it."""
+"""The queue of calls that wait for a connection, and the bounds on the calls in flight on it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class JobQueue(Generic[_Operation, _Reply]):
     def take_batch(self) -> list[Job[_Operation, _Reply]]:
         """Move as many waiting jobs in flight as there is room for, and return them.
 
-        Jobs of cancelled callers are dropped: they must not run after calls that came later.
+        Jobs of cancelled callers are dropped: they must not run after calls that arrived later.
         """
         if not self._waiting:
             return []

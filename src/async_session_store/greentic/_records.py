@@ -134,8 +134,8 @@ class ParkedFlow(WireModel, frozen=True):
 def is_welcome_mark(session_key: str) -> bool:
     """Return whether a key belongs to a welcome mark: ``marker_session_key`` in ``host.rs``.
 
-    A runner marks whom it has greeted on a messaging endpoint with a wait of 365 days, under the
-    same user as the flows that it parks. So the mark is listed, and cleared, with that user's
-    waits. It has the flow and the pack ``welcome-marker``, and waits for no reply.
+    A runner marks each user that it has greeted on a messaging endpoint with a wait of 365 days,
+    under the same user as the flows that it parks. So the mark is listed, and cleared, with that
+    user's waits. It has the flow and the pack ``welcome-marker``, and waits for no reply.
     """
     return _WELCOME_MARK.fullmatch(session_key) is not None

@@ -52,7 +52,7 @@ class RunnerSettings:
         """Read the variables of a runner, from ``os.environ`` or from ``environ``.
 
         A host that was given no storage reads ``GREENTIC_SESSION_REDIS_URL``
-        (``StorageConfig::from_redis_url_env``). A host that asks for it reads
+        (``StorageConfig::from_redis_url_env``). A host that asks for a storage reads
         ``GREENTIC_RUNNER_REDIS_URL`` if ``GREENTIC_RUNNER_SESSION_BACKEND`` is ``redis``
         (``StorageConfig::from_env``). Both take the namespace from
         ``GREENTIC_RUNNER_SESSION_NAMESPACE``, or else ``greentic:session:{GREENTIC_ENV}``. Both

@@ -44,7 +44,7 @@ _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 class MemoryBackend(Backend):
     """Sessions in this process's memory: gone when it ends, shared with no other store.
 
-    Its calls never suspend, so they are no checkpoints: a loop of nothing but these calls does not
+    Its calls never suspend, so they are not checkpoints: a loop of nothing but these calls does not
     let other tasks run. Only a purge of many sessions, or a claim of many expired waits, suspends
     after every few hundred. Sessions are kept by reference, which is safe as they are immutable.
 

@@ -63,7 +63,7 @@ from async_session_store.backends.redis._turns import Turns
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
-"""The default namespace, of a backend as of a Rust process."""
+"""The default namespace of a backend, and of a Rust process."""
 _MAX_IN_FLIGHT: Final = 128  # calls
 _MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # bytes; keeps the server busy while we encode more
 _NOTHING: Final = ""
@@ -93,7 +93,7 @@ class RedisBackend(Backend):
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         check_client(client)
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
-            raise InvalidInputError("namespace: give a text that is not empty")
+            raise InvalidInputError("namespace: give a non-empty text")
         self._client = client
         self._owns_client = False
         self._timeout = timeout_of(client)

@@ -45,7 +45,7 @@ def check_client(client: object) -> None:
     if kind.read_response is not own and not issubclass(kind, SentinelManagedConnection):
         raise InvalidInputError(
             f"client: its connections ({kind.__name__}) imitate redis-py's; give a client of a "
-            "server, or take memory:// for tests"
+            "server, or use memory:// for tests"
         )
 
 

@@ -9,7 +9,7 @@ from redis import exceptions
 
 from async_session_store.errors import SessionStoreError, StoreTimeoutError, StoreUnavailableError
 
-_UNKNOWN: Final = "whether the call was carried out is unknown; look before you repeat a write"
+_UNKNOWN: Final = "whether the call was carried out is unknown; check before you repeat a write"
 _NOTHING: Final = "nothing was written"
 
 _OUT_OF_MEMORY: Final = "it is out of memory; raise maxmemory or free some"

@@ -63,7 +63,7 @@ class Link:
         self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
         self._abandoned: _Peer | None = None
         self.generation = 0
-        """Counts possible changes of the server. A connection of a lower number is outdated."""
+        """Counts possible changes of the server. A connection made at a lower count is outdated."""
 
     @property
     def has_abandoned(self) -> bool:

@@ -39,12 +39,12 @@ class ServerInfo:
     is_sentinel: bool = False
     is_replica: bool = False
     eviction_policy: str = _KEEPS_ALL
-    """``noeviction`` also for a server without a memory limit, since it evicts nothing."""
+    """The eviction policy: ``noeviction`` if there is no memory limit, as nothing is evicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that the server refused, and what it answered."""
+    """A command that the server refused, and its answer."""
 
     command: str
     text: str
@@ -92,7 +92,7 @@ def check_kind(info: ServerInfo) -> None:
     """Raise ``StoreUnavailableError`` for an unsupported kind of server."""
     if info.is_sentinel:
         raise StoreUnavailableError(
-            "Redis: this is a Sentinel, not a server that stores keys; hand over a client that "
+            "Redis: this is a Sentinel, not a server that stores keys; pass a client that "
             "asks it for the primary: Sentinel([...]).master_for(name)"
         )
     if info.is_cluster:

@@ -80,7 +80,7 @@ def client_from_url(url: str, **defaults: Any) -> Redis:
     _check_options(scheme, parts.query)
     with suppress(ValueError):
         return Redis.from_url(url, **defaults)
-    raise InvalidInputError("url: redis-py cannot read it; check its parts")
+    raise InvalidInputError("url: redis-py cannot parse it; check its syntax")
 
 
 def _split(url: str) -> SplitResult:
@@ -133,7 +133,9 @@ def _check_options(scheme: str, query: str) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         shown = f"the option {name!r}" if _may_be_shown(name, query) else "an option"
         if name not in known:
-            raise InvalidInputError(f"url: {shown} is not one that redis-py takes from {scheme}://")
+            raise InvalidInputError(
+                f"url: redis-py accepts no such option for {scheme}://: {shown}"
+            )
         if name in seen:
             raise InvalidInputError(f"url: {shown} is given twice")
         if not _is_usable(scheme, name, value):

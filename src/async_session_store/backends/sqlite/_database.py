@@ -107,7 +107,7 @@ class Database:
             self._connection.close()
 
     def run_batch(self, operations: Sequence[Operation]) -> list[object]:
-        """Run the operations in one transaction. Return each one's result, or what it raised.
+        """Run the operations in one transaction. Return each one's result or exception.
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
@@ -242,7 +242,7 @@ class Database:
     def _run_each(
         self, operations: Sequence[Operation], failure: _OperationFailedError
     ) -> list[object]:
-        """Run each operation in a transaction of its own, so that one failure spoils no other."""
+        """Run each operation in a transaction of its own, so that one failure fails no other."""
         if len(operations) == 1:
             return [failure.__cause__]
         replies: list[object] = []
@@ -254,13 +254,13 @@ class Database:
             try:
                 replies += self._run([operation], writes=operation.writes)
             except sqlite3.Error as error:
-                # Another process holds the lock. Later writes would wait in vain as well.
+                # Another process holds the lock. Later writes would time out as well.
                 refused = error
                 replies.append(error)
         return replies
 
     def _run_reads(self, operations: Sequence[Operation], error: sqlite3.Error) -> list[object]:
-        """Run only the reads, if there are any: they do not need the lock that is not free."""
+        """Run only the reads, if there are any: they do not need the lock for writing."""
         reads = [operation for operation in operations if not operation.writes]
         if not reads or len(reads) == len(operations):
             raise error

@@ -215,7 +215,7 @@ class ExpiredTable:
         return Claimed(claim, record, lease_ends_at, is_overtaken)
 
     def _examined(self, found: _StoredRow, token: str) -> _Claimable | Unreadable | None:
-        """Return the wait to claim, or None if the row is no session."""
+        """Return the wait to claim, or None if the row is not a session."""
         key = session_key(found.key)
         if key is None:
             return None

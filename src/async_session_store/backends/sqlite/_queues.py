@@ -9,8 +9,8 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-# A row with a later deadline than any call can set is no place: the clock was set back, or the row
-# is damaged. (Texts and blobs are greater than all numbers.) It would hold up everyone forever.
+# A row with a later deadline than any call can set is not a place: the clock was set back, or the
+# row is damaged. (Texts and blobs are greater than all numbers.) It would hold up everyone forever.
 _LONGEST: Final = 2 * PLACE_TTL
 LIVE: Final = "queue.deadline BETWEEN ? AND ?"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"

@@ -26,7 +26,7 @@ _UNKNOWN: Final = "whether this call was carried out is unknown"
 
 
 class Loss(NamedTuple):
-    """What happened to the files, and what to do about it."""
+    """A loss of files: what happened, and what to do about it."""
 
     what: str
     advice: str
@@ -173,7 +173,7 @@ class Watch:
                 is_good = True
         except StoreUnavailableError:
             if self._loss is not None:
-                _LOGGER.warning("found when a store was closed: %s", self._loss.what)
+                _LOGGER.warning("noticed while closing a store: %s", self._loss.what)
         finally:
             OPEN_FILES.remove(self, for_clean_close=is_good)
             if self._index is not None:
@@ -196,7 +196,7 @@ class Watch:
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
-        """Checkpoint a deleted WAL, unless others may have moved on. Return whether it worked."""
+        """Checkpoint a deleted WAL, unless others may have opened the file. Return success."""
         descriptors = filter(_locks.is_writable, _locks.descriptors(self.database))
         try:
             with _locks.excluding_others(next(descriptors)):
