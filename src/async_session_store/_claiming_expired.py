@@ -19,7 +19,7 @@ from async_session_store.models import Owner
 
 # The share of the lease that must be left when a block starts: the first renewal is due after a
 # third.
-_FRESH: Final = 0.75
+_FRESH_SHARE: Final = 0.75
 
 _logger = logging.getLogger("async_session_store")
 
@@ -57,7 +57,7 @@ async def with_fresh_lease(claim: WaitClaim) -> WaitClaim:
 
     If the renewal fails, release the claim: a block that never starts must not keep the wait.
     """
-    if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
+    if claim.seconds_left < claim.lease.total_seconds() * _FRESH_SHARE:
         try:
             await claim.renew()
         except BaseException:

@@ -19,9 +19,9 @@ _logger = logging.getLogger("async_session_store")
 async def end(act: Callable[[], Awaitable[object]]) -> None:
     """Complete or release a claim, even if the caller is cancelled.
 
-    A cancelled call may never have reached the storage, so it is repeated under a shield. If it
-    did, the second call finds the claim ended. The first call is not shielded, because a shield
-    takes an eighth of the time of a whole block in memory.
+    A cancelled call may never have reached the storage, so it is repeated under a shield. If
+    the first call did, the second one finds the claim ended. The first call is not shielded,
+    because a shield takes an eighth of the time of a whole block in memory.
     """
     try:
         await act()

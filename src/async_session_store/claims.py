@@ -105,7 +105,8 @@ class WaitClaim:
     def seconds_left(self) -> float:
         """Lower bound on the seconds left in the lease; 0 if it may have ended.
 
-        It is counted on this process's monotonic clock, from before the claim or its renewal was sent.
+        It is measured on this process's monotonic clock, from before the claim or its renewal was
+        sent.
         """
         return max(0.0, self._held_until - time.monotonic())
 

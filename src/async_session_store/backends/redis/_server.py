@@ -172,7 +172,7 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
         reply = cast("list[list[bytes]]", await probe())
     except StoreUnavailableError as error:
         if message := _server_message(error):
-            named = _NAMED_COMMAND.search(message)  # also for commands that connecting sends
+            named = _NAMED_COMMAND.search(message)  # or one that redis-py sends
             return [Refusal(named[1] if named else command, message)]
         raise
     return [Refusal(name.decode(), text.decode(errors="replace")) for name, text in reply]

@@ -133,9 +133,7 @@ def _check_options(scheme: str, query: str) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         shown = f"the option {name!r}" if _may_be_shown(name, query) else "an option"
         if name not in known:
-            raise InvalidInputError(
-                f"url: redis-py accepts no such option for {scheme}://: {shown}"
-            )
+            raise InvalidInputError(f"url: redis-py does not accept {shown} for {scheme}://")
         if name in seen:
             raise InvalidInputError(f"url: {shown} is given twice")
         if not _is_usable(scheme, name, value):

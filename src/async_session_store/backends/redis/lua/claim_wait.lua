@@ -6,7 +6,7 @@
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
 -- ARGV[7]  the number of the scope to claim if no wait is live, or empty
--- ARGV[8]  the channel on which to wake the caller when it is its turn, or empty if it does not wait
+-- ARGV[8]  the channel on which to wake the caller when its turn comes, or empty if it does not wait
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
 --          the milliseconds left of the claim there, negative if none is held}, or {DONE, the number of
