@@ -275,7 +275,7 @@ def wait_timeout(wait: timedelta | float) -> float:
     """Return how many seconds a claim waits for its turn (K1)."""
     seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
-        raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
+        raise InvalidInputError("wait: must be from 0 seconds to 100 years (K1)")
     return seconds
 
 

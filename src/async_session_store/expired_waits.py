@@ -81,10 +81,10 @@ class ExpiredWaits:
     """Expired waits as they fall due, to iterate over with ``async for``.
 
     Each item is a :class:`WaitClaim`, which the loop's body completes or releases; ``expired_turn``
-    does so by itself. No claim is held that was not handed out, so the loop may be left or
-    cancelled at any time. A wait that was given back is not handed out again before ``poll`` has
-    passed. While the storage is unreachable, the loop logs a warning and keeps trying. When the
-    store is closed, the loop raises ``StoreUsageError``.
+    does so by itself. The iterator holds no claim that it has not handed out, so the loop may be
+    left or cancelled at any time. A wait that was given back is not handed out again before
+    ``poll`` has passed. While the storage is unreachable, the loop logs a warning and keeps trying.
+    When the store is closed, the loop raises ``StoreUsageError``.
 
     Several tasks may iterate over one object, and share the waits that fall due.
     """

@@ -57,7 +57,7 @@ class QueueTable:
         """Renew a token's place, or append one. A place that moves keeps its rank."""
         deadline = self._clock.after(PLACE_TTL)
         # A place that is renewed too late is still valid unless it was swept. The file may have
-        # been locked for so long, and then nobody else could renew a place either.
+        # been locked for that long, and then nobody else could renew a place either.
         if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
             self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
 
