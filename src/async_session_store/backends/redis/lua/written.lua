@@ -1,7 +1,7 @@
 -- Read the fields of our meta key for the session under `key` (see sessions.lua), and check whether its
 -- document is as we wrote it last. If it is, the owner need not be read from the document. This creates no
--- functions (see names.lua). A stamp has 32 bytes; the number is a text, as Redis takes longer to convert a
--- Lua number.
+-- functions (see names.lua). A stamp has 32 bytes; the offsets are texts, as Redis takes longer to convert
+-- Lua numbers.
 --
 -- ARGV[1]  the namespace
 
