@@ -142,6 +142,46 @@ def test_x3_the_ladder_goes_from_the_most_to_the_least_specific() -> None:
     assert inbound().scopes() == (inbound().scope,) == (ReplyScope(conversation=place),)
 
 
+def test_x3_a_conversation_with_several_ids_is_looked_up_at_each_of_them() -> None:
+    both = inbound(conversation="ann", conversation_aliases=("555", "556"), correlation="c")
+    ann, five, six = (inbound(conversation=one) for one in ("ann", "555", "556"))
+    assert both.scopes() == (
+        *(one.expecting(correlation="c") for one in (ann, five, six)),
+        *(one.scope for one in (ann, five, six)),
+    )
+    assert both.scope == ann.scope
+    assert both.expecting(reply_to="r") == ann.expecting(reply_to="r")
+
+
+def test_x3_a_person_with_several_ids_has_one_of_them_first() -> None:
+    assert inbound().user_ids == (UserId("ann"),)
+    both = inbound(user_aliases=(UserId("555"), UserId("556")))
+    assert both.user_ids == (UserId("ann"), UserId("555"), UserId("556"))
+    assert both.scopes() == inbound().scopes()
+
+
+def test_x3_a_chain_of_replies_is_looked_up_but_not_asked_in() -> None:
+    reply = inbound(reply_to="r", reply_chain="first")
+    assert reply.scope == inbound().scope
+    assert reply.scopes() == (
+        inbound().expecting(reply_to="r"),
+        inbound().expecting(thread="first"),
+        inbound().scope,
+    )
+    assert inbound(thread="t", reply_chain="t").scopes() == inbound(thread="t").scopes()
+
+
+def test_x3_a_thread_that_is_a_conversation_of_its_own_is_expected_there() -> None:
+    asked = inbound(threads="apart").expecting(thread="#lunch-today")
+    assert asked == inbound(threads="apart", conversation="#lunch-today").scope
+    assert place(asked) == Place("irc", "bot", None, "#lunch-today")
+
+
+def test_x3_a_thread_on_a_platform_that_has_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^thread: irc has no threads$"):
+        inbound(threads="none").expecting(thread="t")
+
+
 def test_x3_a_number_is_expected_as_its_text() -> None:
     assert inbound().expecting(reply_to=78) == inbound().expecting(reply_to="78")
 
@@ -173,6 +213,20 @@ def test_x3_one_answer_is_expected_at_a_time() -> None:
         ({"text": "\udc80"}, "text: must be valid Unicode"),
         ({"text": 7}, "text: must be a string"),
         ({"user_id": "ann"}, "user_id: give a UserId"),
+        ({"user_aliases": ("ann",)}, r"user_aliases\[0\]: give a UserId"),
+        ({"user_aliases": [UserId("ann")]}, "user_aliases: must be a tuple"),
+        ({"conversation_aliases": ("a", "")}, r"conversation_aliases\[1\]: must not be empty"),
+        ({"values": ["large"]}, "values: must be a tuple"),
+        ({"values": ("large", 7)}, r"values\[1\]: must be a string"),
+        ({"command": 7}, "command: must be a string"),
+        ({"options": {"size": "large"}}, "options: must be a tuple"),
+        ({"options": (("size",),)}, r"options\[0\]: must be a name and a value"),
+        ({"options": (["size", "large"],)}, r"options\[0\]: must be a tuple"),
+        ({"options": (("size", 7),)}, r"options\[0\]: must be a string"),
+        ({"group_id": ""}, "group_id: must not be empty"),
+        ({"reply_chain": ""}, "reply_chain: must not be empty"),
+        ({"threads": "elsewhere"}, "threads: must be one of inside, apart, none"),
+        ({"threads": "none", "thread": "t"}, 'thread: must be None if threads is "none"'),
     ],
 )
 def test_x1_an_inbound_of_ones_own_is_checked(fields: dict[str, Any], message: str) -> None:

@@ -54,6 +54,7 @@ def teams_inbound(delivery_id: str, **more: Any) -> Inbound:
 
 def whatsapp_inbound(number: int, **more: Any) -> Inbound:
     fields = {"provider": "whatsapp", "bot_id": "106540352242922", "tenant_hint": "102290129340398"}
+    fields["threads"] = "none"
     fields |= {"user_id": UserId("16505551234"), "conversation": "16505551234"}
     delivery_id = f"wamid.EXAMPLE{number}"
     return Inbound(**{**fields, **more}, delivery_id=delivery_id, message_id=delivery_id)
@@ -73,6 +74,7 @@ def webex_inbound(name: str, **more: Any) -> Inbound:
 
 def discord_inbound(delivery_id: str, **more: Any) -> Inbound:
     fields = {"provider": "discord", "bot_id": BOT, "tenant_hint": "900000000000000001"}
+    fields["threads"] = "apart"
     fields |= {"user_id": UserId("80351110224678912"), "conversation": "1000000000000000001"}
     return Inbound(**{**fields, **more}, delivery_id=delivery_id)
 
@@ -80,6 +82,7 @@ def discord_inbound(delivery_id: str, **more: Any) -> Inbound:
 def webchat_inbound(delivery_id: str, user: str, **more: Any) -> Inbound:
     return Inbound(
         provider="webchat",
+        threads="none",
         bot_id="orders",
         user_id=UserId(user),
         conversation="abc123",

@@ -36,6 +36,7 @@ def _message(bot: str, message: Payload) -> Inbound:
     reference = message.optional_part("message_reference") if kind == _REPLY else None
     return Inbound(
         provider="discord",
+        threads="apart",
         bot_id=bot,
         tenant_hint=message.optional_id("guild_id"),
         user_id=UserId.encode(author.id("id")),
@@ -55,6 +56,7 @@ def _interaction(bot: str, interaction: Payload) -> Inbound:
     data, message = interaction.part("data"), interaction.optional_part("message")
     return Inbound(
         provider="discord",
+        threads="apart",
         bot_id=bot,
         tenant_hint=interaction.optional_id("guild_id"),
         user_id=UserId.encode(_user(interaction)),

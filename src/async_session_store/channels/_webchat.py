@@ -33,6 +33,7 @@ def webchat(
     delivery_id = _delivery_id(fields)
     return Inbound(
         provider="webchat",
+        threads="none",
         bot_id=bot,
         user_id=UserId.encode(_given_or_sent("user_id", user_id, fields, "from")),
         conversation=_given_or_sent("conversation_id", conversation_id, fields, "conversation"),

@@ -33,6 +33,7 @@ def whatsapp(payload: Mapping[str, object]) -> Inbound:
     correlation, text = _content(message)
     return Inbound(
         provider="whatsapp",
+        threads="none",
         bot_id=value.part("metadata").id("phone_number_id"),
         tenant_hint=entry.optional_id("id"),
         user_id=UserId.encode(user),
