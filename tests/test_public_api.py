@@ -107,7 +107,7 @@ def test_the_public_names_of_channels() -> None:
     ]
     members = {name for name in dir(channels.Inbound) if not name.startswith("_")}
     fields = {field.name for field in dataclasses.fields(channels.Inbound)}
-    assert members - fields == {"scope", "scopes", "expecting"}
+    assert members - fields == {"scope", "scopes", "expecting", "user_ids"}
 
 
 def test_the_public_names_of_greentic() -> None:
