@@ -14,17 +14,25 @@ from async_session_store.channels._webchat import webchat
 from async_session_store.channels._webex import webex
 from async_session_store.channels._whatsapp import split_whatsapp, whatsapp
 from async_session_store.channels.inbound import Inbound, Place, place
+from async_session_store.channels.moves import Move, slack_moves, telegram_moves, whatsapp_moves
+from async_session_store.channels.scope_text import scope_from_text, scope_to_text
 
 __all__ = [
     "Inbound",
+    "Move",
     "Place",
     "discord",
     "place",
+    "scope_from_text",
+    "scope_to_text",
     "slack",
+    "slack_moves",
     "split_whatsapp",
     "teams",
     "telegram",
+    "telegram_moves",
     "webchat",
     "webex",
     "whatsapp",
+    "whatsapp_moves",
 ]

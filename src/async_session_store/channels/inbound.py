@@ -175,9 +175,8 @@ class Inbound:
         yield {}
 
     def _place(self, conversation: str | None = None) -> str:
-        """Return provider, bot, account and conversation, joined unambiguously."""
-        parts = (self.provider, self.bot_id, self.account, conversation or self.conversation)
-        return "/".join(_quoted(part) for part in parts if part is not None)
+        name = conversation or self.conversation
+        return place_name(self.provider, self.bot_id, name, account=self.account)
 
     def _check_users(self) -> None:
         users = (self.user_id, *_tuple_of("user_aliases", self.user_aliases))
@@ -245,6 +244,12 @@ def place(scope: ReplyScope) -> Place:
         provider, bot_id, account, conversation = parts
         return Place(provider, bot_id, account, conversation, *rest)
     raise _not_a_place()
+
+
+def place_name(provider: str, bot_id: str, conversation: str, *, account: str | None = None) -> str:
+    """Return provider, bot, account and conversation, joined unambiguously."""
+    parts = (provider, bot_id, account, conversation)
+    return "/".join(_quoted(part) for part in parts if part is not None)
 
 
 def _unquoted(quoted: str) -> str:
