@@ -10,6 +10,7 @@ from async_session_store.channels._discord import discord
 from async_session_store.channels._slack import slack
 from async_session_store.channels._teams import teams
 from async_session_store.channels._telegram import telegram
+from async_session_store.channels._telegram_threads import GENERAL_TOPIC as TELEGRAM_GENERAL_TOPIC
 from async_session_store.channels._webchat import webchat
 from async_session_store.channels._webex import webex
 from async_session_store.channels._whatsapp import split_whatsapp, whatsapp
@@ -18,6 +19,7 @@ from async_session_store.channels.moves import Move, slack_moves, telegram_moves
 from async_session_store.channels.scope_text import scope_from_text, scope_to_text
 
 __all__ = [
+    "TELEGRAM_GENERAL_TOPIC",
     "Inbound",
     "Move",
     "Place",

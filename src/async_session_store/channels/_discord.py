@@ -12,6 +12,8 @@ from async_session_store.models import UserId
 _DEFAULT, _REPLY = "0", "19"  # types of messages
 _COMMAND, _COMPONENT, _MODAL = "2", "3", "5"  # types of interactions
 _SUBCOMMANDS: Final = ("1", "2")  # types of options: a subcommand, a group of them
+_MAX_SUBCOMMANDS: Final = 2  # a group of subcommands, and one of its subcommands
+_MAX_LEVELS: Final = 5  # of components in a modal
 _EPHEMERAL: Final = 64  # a message's flag
 
 
@@ -95,12 +97,13 @@ def _channel(interaction: Payload) -> str:
 def _command(data: Payload) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return a command's full name, and its options. Subcommands are nested as options."""
     names, holder = [data.id("name")], data
-    while True:
+    for _ in range(_MAX_SUBCOMMANDS):
         options = holder.parts("options")
         if len(options) != 1 or options[0].optional_id("type") not in _SUBCOMMANDS:
-            return " ".join(names), tuple(_values(options))
+            break
         holder = options[0]
         names.append(holder.id("name"))
+    return " ".join(names), tuple(_values(holder.parts("options")))
 
 
 def _values(options: list[Payload]) -> Iterator[tuple[str, str]]:
@@ -109,19 +112,18 @@ def _values(options: list[Payload]) -> Iterator[tuple[str, str]]:
             yield option.id("name"), value
 
 
-def _inputs(data: Payload) -> Iterator[tuple[str, str]]:
+def _inputs(holder: Payload, levels: int = _MAX_LEVELS) -> Iterator[tuple[str, str]]:
     """Yield the fields of a modal that was submitted: each custom id, once for each value."""
-    waiting = list(reversed(data.parts("components")))
-    while waiting:
-        component = waiting.pop()
+    labelled = holder.optional_part("component")
+    components = [*holder.parts("components"), *([] if labelled is None else [labelled])]
+    if components and not levels:
+        raise holder.refusal("components", "are nested too deeply")
+    for component in components:
         name = component.optional_id("custom_id")
         if name is not None:
             for value in (*component.texts("value"), *component.texts("values")):
                 yield name, value
-        waiting.extend(reversed(component.parts("components")))
-        nested = component.optional_part("component")
-        if nested is not None:
-            waiting.append(nested)
+        yield from _inputs(component, levels - 1)
 
 
 def _target(data: Payload) -> str | None:

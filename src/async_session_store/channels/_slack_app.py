@@ -23,9 +23,8 @@ def tenant(payload: Payload) -> str | None:
     In a channel that workspaces share, the outer ``team_id`` may be the sender's, and it differs
     between a message and the mention in it. So ``authorizations`` comes first, as in Bolt.
     """
-    installed = _first_authorization(payload) or payload
-    enterprise = _enterprise(installed)
-    if _is_enterprise_install(installed) and enterprise is not None:
+    enterprise = _enterprise(payload)
+    if enterprise is not None and _is_enterprise_install(_first_authorization(payload) or payload):
         return enterprise
     return _team(payload) or enterprise
 
@@ -52,7 +51,13 @@ def _team_of_user(payload: Payload) -> str | None:
 
 
 def _enterprise(payload: Payload) -> str | None:
-    found = _id_in(payload, "enterprise") or payload.optional_id("enterprise_id")
+    found = _id_in(payload, "enterprise")
+    if found is not None:
+        return found
+    authorized = _first_authorization(payload)
+    if authorized is not None:
+        return authorized.optional_id("enterprise_id")
+    found = payload.optional_id("enterprise_id")
     if found is None and payload.has("team"):
         return payload.part("team").optional_id("enterprise_id")
     return found
@@ -60,7 +65,7 @@ def _enterprise(payload: Payload) -> str | None:
 
 def _is_enterprise_install(payload: Payload) -> bool:
     """Return the flag. A form has it as text."""
-    if payload.values.get("is_enterprise_install") in {"true", "false"}:
+    if payload.values.get("is_enterprise_install") in ("true", "false"):
         return payload.text("is_enterprise_install") == "true"
     return payload.flag("is_enterprise_install")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from async_session_store.channels._payload import Payload
@@ -10,6 +11,7 @@ _ONE: Final = (
     *("selected_date", "selected_time", "selected_date_time", "selected_user"),
     *("selected_channel", "selected_conversation"),
 )
+_MAX_LEVELS: Final = 5  # of a rich text
 _SEVERAL: Final = ("selected_users", "selected_channels", "selected_conversations")
 
 
@@ -62,11 +64,10 @@ def _plain_text(element: Payload) -> str | None:
     return element.checked_text("rich_text_value", "\n".join(line for line in lines if line))
 
 
-def _pieces(section: Payload) -> list[str]:
-    pieces: list[str] = []
-    waiting = [section]
-    while waiting:
-        item = waiting.pop()
-        pieces.append(item.text("text") or "")
-        waiting.extend(reversed(item.parts("elements")))
-    return pieces
+def _pieces(item: Payload, levels: int = _MAX_LEVELS) -> Iterator[str]:
+    yield item.text("text") or ""
+    elements = item.parts("elements")
+    if elements and not levels:
+        raise item.refusal("elements", "are nested too deeply")
+    for element in elements:
+        yield from _pieces(element, levels - 1)

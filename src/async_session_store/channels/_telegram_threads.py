@@ -10,7 +10,10 @@ from typing_extensions import Self
 from async_session_store.channels._payload import Payload
 
 GENERAL_TOPIC: Final = "1"
-"""The id of a forum's General topic. Messages in it carry no topic."""
+"""The thread of messages in a forum's General topic, which carry no topic.
+
+To send a message there, leave out ``message_thread_id``: Telegram refuses this id.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +49,5 @@ class Thread:
 
 
 def _is_inaccessible(message: Payload) -> bool:
-    """Return whether the message is too old: Telegram then sends only its chat and its id."""
-    return message.optional_id("date") in {None, "0"}
+    """Return whether the message is too old: Telegram then gives only its chat and id, undated."""
+    return message.values.get("date") in (None, 0)  # a framework may give a datetime
