@@ -1,4 +1,4 @@
-"""A store that 63 others call all the time, so that each call goes with theirs in a batch."""
+"""A store that 63 tasks call all the time, so that each call of a test shares a batch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from async_session_store import (
     SessionData,
     SessionNotFoundError,
     StoreUnavailableError,
+    StoreUsageError,
     TenantCtx,
 )
 
@@ -23,7 +24,7 @@ CROWD: Final = 63
 
 
 class CrowdedStore(AsyncSessionStore):
-    """What the others call for is never there, so they leave nothing behind."""
+    """A store with a crowd of callers, who look for missing sessions and so leave nothing."""
 
     _crowd: tuple[asyncio.Task[None], ...] = ()
 
@@ -47,7 +48,7 @@ class CrowdedStore(AsyncSessionStore):
         ctx = TenantCtx(env="test", tenant_id="acme", user_id=user)
         cursor = SessionCursor(node_pointer="wait")
         data = SessionData(tenant_ctx=ctx, flow_id="crowd", cursor=cursor, context_json="{}")
-        with suppress(StoreUnavailableError):
+        with suppress(StoreUnavailableError, StoreUsageError):
             for turn in itertools.count(number):
                 match turn % 4:
                     case 0:

@@ -16,6 +16,7 @@ from async_session_store import (
     ClaimLostError,
     ConflictError,
     StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store._backoff import edit_pauses
 from async_session_store.abc import (
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Faulty(MemoryBackend):
-    """A backend whose claims fail or hang when they are told to."""
+    """A backend whose claims fail or hang on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +182,7 @@ async def test_k4_a_block_is_cancelled_when_the_lease_ends_without_an_answer(
     assert not await is_claimed(store, A)
 
 
-async def test_k4_the_blocks_exception_matters_more_than_a_failing_release(
+async def test_k4_the_blocks_error_comes_before_that_of_a_failing_release(
     backend: Faulty, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.failing = {"release"}
@@ -202,14 +203,14 @@ async def test_k4_a_failing_completion_comes_out(backend: Faulty, store: AsyncSe
     assert await is_claimed(store, A)
 
 
-async def test_r5_who_waits_for_a_turn_hears_that_the_store_was_closed(
+async def test_r5_a_caller_in_the_queue_learns_that_the_store_was_closed(
     store: AsyncSessionStore,
 ) -> None:
     await store.claim_wait(CTX, "u1", A)
     async with anyio.create_task_group() as tasks:
 
         async def wait_for_a_turn() -> None:
-            with pytest.raises(StoreUnavailableError, match="closed"):
+            with pytest.raises(StoreUsageError, match="closed"):
                 await store.claim_wait(CTX, "u1", A, wait=60)
 
         tasks.start_soon(wait_for_a_turn)

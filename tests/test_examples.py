@@ -18,15 +18,15 @@ STORY = """\
 parent sessions are stored in {kind}
 parent alice: "margherita"
 process 1 (pid {first}) bot: "Margherita, good choice. Small or large?"
-process 1 (pid {first}) stored: order-pizza waits in chat-42 for 30 minutes
+process 1 (pid {first}) stored: order-pizza waits in chat-42 for up to 30 minutes
 process 1 (pid {first}) kill -9, with the store still open
-parent process 1 is dead, and all that it had in memory is gone
+parent process 1 is dead, and everything in its memory is gone
 parent alice: "large"
-process 2 (pid {second}) order-pizza waits in chat-42, until TIME UTC
-process 2 (pid {second}) resume at take_size, with Order(pizza='margherita')
+process 2 (pid {second}) found order-pizza, waiting in chat-42 until TIME UTC
+process 2 (pid {second}) resuming at take_size with Order(pizza='margherita')
 process 2 (pid {second}) bot: "One large margherita is on its way."
-process 2 (pid {second}) the flow has ended; alice's waits: []
-parent done: process 2 finished what process 1 had begun
+process 2 (pid {second}) the flow has ended; alice's open waits: []
+parent done: process 2 finished what process 1 started
 """
 
 
@@ -41,8 +41,8 @@ def assert_resumed(done: subprocess.CompletedProcess[str], kind: str) -> None:
     pids = re.findall(r"\(pid (\d+)\)", done.stdout)
     assert len(set(pids)) == 2
     story = STORY.format(kind=kind, first=pids[0], second=pids[-1])
-    told = re.sub(r"\d\d:\d\d:\d\d", "TIME", done.stdout)
-    assert re.sub(r"  +", " ", told) == story
+    output = re.sub(r"\d\d:\d\d:\d\d", "TIME", done.stdout)
+    assert re.sub(r"  +", " ", output) == story
 
 
 def test_quickstart_resumes_on_sqlite() -> None:
@@ -52,15 +52,15 @@ def test_quickstart_resumes_on_sqlite() -> None:
 
 def test_quickstart_resumes_on_redis(redis_server: RedisServer) -> None:
     run("quickstart.py", "--url", redis_server.url)
-    done = run("quickstart.py", "--url", redis_server.url)  # again, with what the first one left
+    done = run("quickstart.py", "--url", redis_server.url)  # again, with the data of the first run
     assert_resumed(done, "redis")
 
 
-def test_quickstart_fails_if_nothing_was_kept() -> None:
+def test_quickstart_fails_if_nothing_was_stored() -> None:
     done = run("quickstart.py", "--url", "memory://")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "no flow waits in chat-42",
+        "no flow is waiting in chat-42",
         "process 2 did not resume the flow",
     ]
 
@@ -101,7 +101,7 @@ def test_two_workers_fail_if_nothing_is_shared() -> None:
     done = run("two_workers.py", "--url", "memory://")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "one worker should have been killed and one have finished; exit codes: [-9, -9]"
+        "one worker should be killed and the other should finish, but they exited with [-9, -9]"
     ]
 
 
@@ -125,9 +125,9 @@ def assert_each_flow_was_resumed(done: subprocess.CompletedProcess[str], kind: s
         ]
     writers = [line.split()[0] for line in lines if not line.startswith("bot")]
     assert len(writers) == 9
-    assert len(list(groupby(writers))) > 3  # they talk at once
+    assert len(list(groupby(writers))) > 3  # their messages are interleaved
     assert last == (
-        "every flow paused twice, was resumed by another task, and ended with the right pizza"
+        "every flow paused twice, was resumed by other tasks, and ended with the right pizza"
     )
 
 
@@ -144,7 +144,7 @@ def test_trio_app_resumes_each_flow_on_redis(redis_server: RedisServer) -> None:
 
 ALL = [*sorted(EXAMPLES.glob("*.py")), EXAMPLES / "webchat" / "app.py"]
 
-# Runs an example where its framework is not installed, whether or not it is here.
+# Runs an example as if its framework were not installed, even if it is.
 WITHOUT_FRAMEWORK = """
 import runpy, sys
 example, *missing = sys.argv[1:]

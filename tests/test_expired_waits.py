@@ -22,7 +22,7 @@ from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
     SessionStore,
-    StoreUnavailableError,
+    StoreUsageError,
     _ending,
     sync_claims,
 )
@@ -106,12 +106,12 @@ async def test_q5_r4_the_loop_lasts_through_an_outage(
     ]
 
 
-def test_q5_another_loop_than_the_stores_is_refused() -> None:
+def test_q5_a_loop_other_than_the_stores_is_refused() -> None:
     with RedisServer.start() as server:
         store = AsyncSessionStore.from_url(server.url)
         with closing(asyncio.new_event_loop()) as own, closing(asyncio.new_event_loop()) as other:
             own.run_until_complete(store.open())
-            with pytest.raises(StoreUnavailableError, match="another event loop"):
+            with pytest.raises(StoreUsageError, match="another event loop"):
                 other.run_until_complete(anext(store.expired_waits(poll=POLL)))
             own.run_until_complete(store.aclose())
 
@@ -170,7 +170,7 @@ def test_r3_q2_an_interrupted_call_gives_back_all_its_claims_in_the_time_for_one
         assert time.monotonic() - began < 4
 
 
-def test_q5_threads_share_what_falls_due_and_all_of_them_stop() -> None:
+def test_q5_threads_share_the_waits_that_fall_due_and_all_stop() -> None:
     handed_out: list[str] = []
 
     def work() -> None:
@@ -200,7 +200,7 @@ def test_q5_r5_a_closed_store_ends_the_loop() -> None:
     store = SessionStore.from_url("memory://").open()
     waits = store.expired_waits(poll=POLL)
     threading.Timer(0.2, store.close).start()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUsageError, match="closed"):
         list(waits)
 
 
@@ -208,7 +208,7 @@ def test_q5_r5_a_closed_store_ends_the_loop_though_its_portal_runs_on() -> None:
     with start_blocking_portal() as portal:
         with SessionStore.from_url("memory://", portal=portal) as store:
             waits = store.expired_waits(poll=POLL)
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUsageError, match="closed"):
             next(waits)
 
 
@@ -216,13 +216,13 @@ def test_q5_r5_a_closed_store_ends_the_loop_though_its_portal_runs_on() -> None:
 async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     store = await anyio.to_thread.run_sync(SessionStore.from_url("memory://").open)
     waits = store.expired_waits(poll=POLL)
-    with pytest.raises(StoreUnavailableError, match="event loop"):
+    with pytest.raises(StoreUsageError, match="event loop"):
         next(waits)
     await anyio.to_thread.run_sync(store.close)
 
 
 class Garbage:
-    """Only the garbage collector frees it. Its finalizer takes long enough to switch threads."""
+    """An object in a cycle, whose finalizer runs long enough for a switch of threads."""
 
     def __init__(self) -> None:
         self.cycle = self
@@ -237,11 +237,11 @@ def test_q5_r7_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         waits = store.expired_waits(poll=POLL)
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: 0)
-            with pytest.raises(StoreUnavailableError, match="fork"):
+            with pytest.raises(StoreUsageError, match="fork"):
                 next(waits)
 
 
-def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
+def test_q5_threads_may_ask_concurrently_which_waits_were_handed_out() -> None:
     hand_outs, errors = HandOuts(0.03), list[BaseException]()
 
     def ask(thread: int) -> None:
@@ -265,7 +265,7 @@ def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
     assert errors == []
 
 
-def test_q5_what_was_handed_out_is_remembered_for_a_while_only() -> None:
+def test_q5_waits_that_were_handed_out_are_remembered_for_a_while_only() -> None:
     hand_outs = HandOuts(0.05)
     keys = [SessionKey(f"k{number}") for number in range(100)]
     assert not any(map(hand_outs.comes_too_soon, keys))

@@ -13,7 +13,7 @@ EXPLANATION = ROOT / "docs/explanation"
 
 
 class Pages(NamedTuple):
-    """Copies of the two pages, and how to write the results of a folder into them."""
+    """Copies of the two pages, which the results in a folder can be written into."""
 
     folder: Path
 
@@ -94,7 +94,7 @@ def test_the_short_table_follows_the_appendix(pages: Pages) -> None:
 
 
 def differences(before: str, after: str) -> tuple[list[str], list[str]]:
-    """Return the lines that were removed and added, less the versions of whoever measured."""
+    """Return the removed and added lines, without the versions used in a measurement."""
     old, new = (without_versions(text).splitlines() for text in (before, after))
     removed, added = Counter(old) - Counter(new), Counter(new) - Counter(old)
     return list(removed.elements()), list(added.elements())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, cast
 from weakref import WeakSet
 
-from async_session_store.errors import StoreUnavailableError, cut_off
+from async_session_store.errors import StoreUsageError, closed_before_begun, cut_off
 
 _T = TypeVar("_T")
 
@@ -72,7 +72,7 @@ class LoopCall(Generic[_T]):
         try:
             self._loop.call_soon_threadsafe(self._begin, context=self._context)
         except RuntimeError as error:
-            raise StoreUnavailableError("the event loop of this store has ended") from error
+            raise StoreUsageError("the event loop of this store has ended") from error
 
     def cancel(self, settled: Callable[[None], object] = _do_nothing) -> None:
         """Have the loop cancel the call, and call ``settled`` when it has ended."""
@@ -81,7 +81,7 @@ class LoopCall(Generic[_T]):
 
     def _begin(self) -> None:
         if self._loop in _ending:
-            self._deliver(Captured(error=cut_off()))
+            self._deliver(Captured(error=closed_before_begun()))
             return
         self._task = self._loop.create_task(_capture(self._call))
         self._task.add_done_callback(self._end)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sized
+from dataclasses import fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NoReturn, TypeVar, cast
 
@@ -27,7 +28,36 @@ _PUNCTUATION: Final = 6  # bytes of quotes, brackets, comma and colon around one
 _NULL_SIZE: Final = 5  # bytes of null and a comma
 _NAMES_CEILING: Final = 512  # bytes of the names of all fields of the largest model
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _V = TypeVar("_V")
+
+
+def give_text(value: object) -> str:
+    """Return what to say of a value that should be a ``str``, without saying the value."""
+    kind = type(value).__name__
+    if isinstance(value, bytes):
+        return f"give a text, not a value of type {kind}; .decode() makes one"
+    hint = "; str(...) makes one" if isinstance(value, int) else ""
+    return f"give a text, not a value of type {kind}{hint}"
+
+
+class Saying:
+    """Annotates a type with what to say of a value that it refuses. It costs valid values nothing.
+
+    Pydantic's own texts describe what it got, and not what to write instead.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="wrong_value", custom_error_message=self._text
+        )
 
 
 class ValidatedText(str):
@@ -40,7 +70,8 @@ class ValidatedText(str):
         if type(value) is cls:
             return value
         if not isinstance(value, str) or not cls.accepts(value):
-            details = InitErrorDetails(type=cls._refusal(), input=value)
+            refusal = cls._refusal() if isinstance(value, str) else _not_text()
+            details = InitErrorDetails(type=refusal, input=value)
             raise ValidationError.from_exception_data(cls.__name__, [details], hide_input=True)
         return super().__new__(cls, value)
 
@@ -63,12 +94,58 @@ class ValidatedText(str):
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        text = core_schema.str_schema()
+        text = core_schema.custom_error_schema(
+            core_schema.str_schema(),
+            custom_error_type=_NOT_TEXT,
+            custom_error_message=_GIVE_TEXT,
+        )
         return core_schema.no_info_after_validator_function(cls._validator(), text)
 
     @classmethod
     def _validator(cls) -> Callable[[str], Self]:
         return cls._from_text
+
+
+_NOT_TEXT: Final = "not_text"
+_GIVE_TEXT: Final = "give a text; str(...) makes one of a number"
+
+
+def _not_text() -> PydanticCustomError:
+    return PydanticCustomError(_NOT_TEXT, _GIVE_TEXT)
+
+
+class Hidden:
+    """Stands in a repr for a value that may be private, such as ``<12 chars>``."""
+
+    __slots__ = ("_shown",)
+
+    def __init__(self, value: object) -> None:
+        self._shown = f"<{_described(value)}>"
+
+    @override
+    def __repr__(self) -> str:
+        return self._shown
+
+
+def _described(value: object) -> str:
+    if isinstance(value, ValidatedText):
+        return "present"
+    if isinstance(value, str):
+        return f"{len(value)} chars"
+    if isinstance(value, Sized):
+        return "1 entry" if len(value) == 1 else f"{len(value)} entries"
+    return type(value).__name__
+
+
+def repr_of_fields(value: DataclassInstance, shown: Container[str]) -> str:
+    """Return the repr of a dataclass: without what is None, and hiding what is not ``shown``."""
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    parts = [
+        f"{name}={one!r}" if name in shown else f"{name}={Hidden(one)!r}"
+        for name, one in given.items()
+        if one is not None
+    ]
+    return f"{type(value).__name__}({', '.join(parts)})"
 
 
 class FrozenDict(dict[str, _V]):
@@ -106,6 +183,9 @@ def optional_mapping() -> Any:
 
 class WireModel(BaseModel, frozen=True):
     """An immutable model. Keeps unknown fields that come from JSON; refuses them from Python."""
+
+    _shown: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose values the repr shows, beside those that are models. Others may be private."""
 
     is_validated: ClassVar[bool] = False
     """Set to True on an instance that was validated."""
@@ -155,6 +235,18 @@ class WireModel(BaseModel, frozen=True):
             deeper = part.foreign_part if type(part) is kind else None
             values["foreign_part"] = f"{name}.{deeper}" if deeper else name
             return
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """Yield what the repr shows, which may end up in a log (F8)."""
+        for name in type(self).__pydantic_fields__:
+            value = vars(self).get(name)
+            if value is None or value == {}:
+                continue
+            is_shown = name in self._shown and isinstance(value, (str, int))
+            yield name, value if is_shown or isinstance(value, WireModel) else Hidden(value)
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            yield name, Hidden(value)
 
     @override
     def __iter__(self) -> Generator[tuple[str, Any], None, None]:

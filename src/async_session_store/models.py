@@ -20,6 +20,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self, override
 
 from async_session_store._wire import (
+    Hidden,
+    Saying,
     Text,
     TextMapping,
     ValidatedText,
@@ -102,6 +104,7 @@ class UserId(_Identifier):
     """A user of a tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
+    rule: ClassVar[str] = f"{_Identifier.rule}; UserId.encode makes a user id of any text"
 
     if TYPE_CHECKING:
 
@@ -166,6 +169,11 @@ class Owner(NamedTuple):
     user: UserId | None
     """The user, or None for no user."""
 
+    @override
+    def __repr__(self) -> str:
+        user = None if self.user is None else Hidden(self.user)
+        return f"Owner(env={self.env!r}, tenant={self.tenant!r}, team={self.team!r}, user={user})"
+
     def sees(self, other: Owner) -> bool:
         """Return whether a session of ``other`` exists for this owner (F5).
 
@@ -182,7 +190,12 @@ def _no_newline(value: str) -> str:
     return value
 
 
-_ScopeText = Annotated[Text, AfterValidator(_no_newline)]
+_ScopeText = Annotated[
+    Text,
+    Saying("give valid Unicode text; str(...) makes it of a number"),
+    AfterValidator(_no_newline),
+]
+_Context = Annotated[Text, Saying("give valid Unicode text; json.dumps(...) makes it of a dict")]
 
 
 class Impersonation(WireModel, frozen=True):
@@ -200,6 +213,8 @@ class Impersonation(WireModel, frozen=True):
 
 class InvocationDeadline(WireModel, frozen=True):
     """When an invocation should be finished. It is no time to live: no session ends by it."""
+
+    _shown: ClassVar[frozenset[str]] = frozenset({"unix_millis"})
 
     unix_millis: int = Field(strict=True, ge=-_I128, lt=_I128)
     """Milliseconds since the Unix epoch, as a signed integer of 128 bits."""
@@ -225,6 +240,10 @@ class TenantCtx(WireModel, frozen=True):
     document that has only one of a pair is written back with that one, and has the same effective
     value (M2).
     """
+
+    _shown: ClassVar[frozenset[str]] = frozenset(
+        {"env", "tenant", "tenant_id", "team", "team_id", "flow_id", "attempt"}
+    )
 
     env: EnvId
     """The environment, such as ``prod``. Part of the owner."""
@@ -328,6 +347,8 @@ _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id
 class SessionCursor(WireModel, frozen=True):
     """Where in the flow execution paused."""
 
+    _shown: ClassVar[frozenset[str]] = frozenset({"node_pointer"})
+
     node_pointer: Text
     """The node that gets the reply. In a turn, the question that was passed to ``ask``."""
     wait_reason: Text | None = optional()
@@ -349,6 +370,8 @@ class SessionCursor(WireModel, frozen=True):
 class SessionData(WireModel, frozen=True):
     """A paused flow: whose it is, which flow, where it paused, and its state."""
 
+    _shown: ClassVar[frozenset[str]] = frozenset({"flow_id", "pack_id"})
+
     tenant_ctx: TenantCtx
     """Whose session it is. Its owner is the owner of the session."""
     flow_id: FlowId
@@ -357,7 +380,7 @@ class SessionData(WireModel, frozen=True):
     """The pack that the flow comes from, in a Greentic runner."""
     cursor: SessionCursor
     """Where the flow paused."""
-    context_json: Text
+    context_json: _Context
     """What the flow remembers. The store never looks into it, so it may be any text."""
 
     if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from async_session_store._deliveries import delivery_digest
 
 
 def run_scripts(database: sqlite3.Connection, until: int) -> None:
-    """Give an empty database the schema of a version."""
+    """Return an empty database the schema of a version."""
     schema = files("async_session_store.backends.sqlite").joinpath("schema")
     database.create_function("delivery_digest", 2, delivery_digest)
     for version in range(1, until + 1):

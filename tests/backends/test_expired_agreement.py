@@ -30,7 +30,7 @@ from async_session_store import KEEP
 from redis_server import RedisServer
 
 TICK: Final = 0.002
-"""Seconds between two steps: what falls due in one millisecond may come in any order."""
+"""Seconds between two steps. Waits that fall due in one millisecond may come in any order."""
 
 FENCES: Final = (None, None, OWNERS[0]._replace(user=None), *OWNERS)
 
@@ -103,7 +103,7 @@ rust_histories = st.lists(st.one_of(steps + rust_steps), min_size=8, max_size=40
 
 
 async def act_alike(history: History, callers: list[Caller], advance: Advance) -> None:
-    """Let all do the same, and check that they get the same, and leave what can be removed."""
+    """Make the same calls on all, and compare the results. Check that the rest can be removed."""
     for name, arguments in history:
         await anyio.sleep(TICK)
         if name == "advance":
@@ -129,7 +129,7 @@ def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
 
 @given(history=rust_histories)
 @settings_for(examples=60)
-def test_q6_the_short_ways_hand_out_like_the_long_ways_beside_rust_too(
+def test_q6_the_short_ways_hand_out_like_the_long_ways_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,
@@ -139,7 +139,7 @@ def test_q6_the_short_ways_hand_out_like_the_long_ways_beside_rust_too(
 
 
 async def check_nothing_is_left(callers: list[Caller], advance: Advance) -> None:
-    """Check that what is left can be removed, and is gone then."""
+    """Remove everything, and check that nothing is left."""
     for caller in callers:
         for key in KEYS:
             await caller.delete(key)

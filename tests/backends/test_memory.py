@@ -47,7 +47,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             clock.advance(0.001)
             assert await store.get_session(key) is None
 
-    async def test_9_nothing_is_shared_between_two_stores(self) -> None:
+    async def test_nothing_is_shared_between_two_stores(self) -> None:
         async with (
             AsyncSessionStore(MemoryBackend()) as one,
             AsyncSessionStore(MemoryBackend()) as two,
@@ -62,7 +62,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         await register(store, "k", A)
         for _ in range(5000):
             await store.touch_session("k", 600)
-        assert len(backend._deadlines) < 2000
+        assert len(backend._sessions.deadlines) < 2000
 
     async def test_t5_keys_that_come_and_go_do_not_make_it_grow(
         self, backend: Backend, store: AsyncSessionStore
@@ -71,7 +71,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         for number in range(5000):
             await register(store, f"k{number}", A, ttl=600)
             await clear(store, A)
-        assert len(backend._deadlines) < 2000
+        assert len(backend._sessions.deadlines) < 2000
 
     @pytest.mark.parametrize("number", [300, 1030, 3000])
     async def test_q2_however_many_fall_due_at_once_the_longest_overdue_come_first(
@@ -89,7 +89,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         overdue.insert(250 - 10, 10)
         assert claims == [f"k{ttl}" for ttl in overdue]
 
-    async def test_q2_looking_for_what_is_due_takes_no_longer_with_what_no_worker_gets(
+    async def test_q2_looking_for_due_waits_takes_no_longer_with_waits_that_no_worker_gets(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         assert isinstance(backend, MemoryBackend)
@@ -100,10 +100,10 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert await (await claim_one(store)).complete() is True
         await self.advance(backend, 10)
         assert await claim_all(store) == []
-        assert len(backend._kept._due) == len(backend._kept._due_by_tenancy) == 0
+        assert len(backend._sessions.kept._due) == len(backend._sessions.kept._due_by_tenancy) == 0
         assert await store.purge_expired() == 499
 
-    async def test_q2_r3_who_asks_again_gets_the_claims_that_its_tokens_hold(
+    async def test_q2_r3_a_caller_that_asks_again_gets_the_claims_of_its_tokens(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 30)):
@@ -127,7 +127,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         assert isinstance(backend, MemoryBackend)
-        kept = backend._kept
+        kept = backend._sessions.kept
         for number in range(5000):
             await keep(store, f"k{number}", A, ttl=600)
             await store.touch_session(f"k{number}", 900)
@@ -147,7 +147,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         groups = (kept.sessions, kept._by_owner, kept._due, kept._due_by_tenancy)
         assert not any([*groups, kept._claimed, kept._tokens])
 
-    async def test_9_what_is_removed_is_let_go(self, store: AsyncSessionStore) -> None:
+    async def test_a_removed_session_is_freed(self, store: AsyncSessionStore) -> None:
         paused = data()
         await store.register_wait(CTX, "u1", A, "k", paused, ttl=600)
         gone = weakref.ref(paused)
@@ -155,7 +155,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         await clear(store, A)
         assert gone() is None
 
-    async def test_t5_keeping_deadlines_takes_no_long_turn(self) -> None:
+    async def test_t5_keeping_deadlines_never_blocks_the_loop_for_long(self) -> None:
         live: set[int] = set()
         looks = 0
 
@@ -173,7 +173,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             assert looks - looked_before <= 16
         assert len(deadlines) < 3 * 5000 + 2 * 1024
         due: set[int] = set()
-        while deadlines.next_look <= 20_000:
+        while deadlines.next_check <= 20_000:
             due.update(deadlines.due(20_000, 100))
         assert due == live
 
@@ -187,7 +187,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             last[key] = deadline
             deadlines.add(key, deadline)
         for now in range(10):
-            due = sorted(deadlines.due(now, most=100))
+            due = sorted(deadlines.due(now, limit=100))
             assert due == sorted(key for key in last if last[key] == now)
 
     async def test_t5_purging_many_lets_other_tasks_run(self, store: AsyncSessionStore) -> None:
@@ -223,10 +223,10 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert scope.cancelled_caught
         assert len(await store.claim_expired(limit=1000)) == 1000
 
-    async def test_n4_a_handler_that_blocks_the_loop_swaps_nobody(
+    async def test_n4_a_handler_that_blocks_the_loop_reorders_nobody(
         self, store: AsyncSessionStore
     ) -> None:
-        """Nobody's place is renewed meanwhile, and who looks first afterwards is chance."""
+        """No place is renewed while the loop is blocked, and chance decides who looks first."""
         await register(store, "k", A)
         order: list[int] = []
 
@@ -245,7 +245,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert order == list(range(8))
 
     @pytest.mark.parametrize("end", ["taken", "cancelled"])
-    async def test_n4_those_who_waited_leave_nothing(
+    async def test_n4_callers_that_waited_leave_nothing(
         self, backend: Backend, store: AsyncSessionStore, end: str
     ) -> None:
         assert isinstance(backend, MemoryBackend)
@@ -260,11 +260,11 @@ class TestMemory(MemoryHooks, BackendSuite):
                 if end == "cancelled":
                     tasks.cancel_scope.cancel()
                 await held.release()
-        assert not backend._queues
-        assert not backend._queues._queues
-        assert not backend._queues._wake_ups
+        assert not backend._claims.queues
+        assert not backend._claims.queues._queues
+        assert not backend._claims.queues._wake_ups
 
-    async def test_9_claiming_and_ending_a_claim_never_suspend(
+    async def test_claiming_and_ending_a_claim_never_suspend(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -285,9 +285,9 @@ class TestMemory(MemoryHooks, BackendSuite):
         claimed = await claim(store, A)
         for _ in range(5000):
             await claimed.renew()
-        assert len(backend._claims._deadlines) < 2000
+        assert len(backend._claims._held._deadlines) < 2000
 
-    async def test_9_its_calls_never_suspend(self, backend: Backend) -> None:
+    async def test_its_calls_never_suspend(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)
         for call in (
             store.open(),

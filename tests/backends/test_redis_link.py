@@ -19,7 +19,8 @@ from async_session_store import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from async_session_store.backends.redis import HEALTH_CHECK_INTERVAL, RedisBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._client import HEALTH_CHECK_INTERVAL
 from async_session_store.backends.redis._link import Link, _id_and_address
 from async_session_store.backends.redis._protocol import ask
 from async_session_store.backends.redis._watchdog import Watchdog
@@ -69,7 +70,7 @@ async def opened(url: str, *, own_client: bool = False) -> AsyncIterator[AsyncSe
 async def store(
     request: pytest.FixtureRequest, proxy: TcpProxy
 ) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store behind the proxy where "k" waits at A."""
+    """Yield a store behind the proxy where "k" waits at A."""
     url = f"{proxy.url}?socket_timeout={TIMEOUT}"
     async with opened(url, own_client=request.param) as store:
         await register(store, "k", A, "v0")
@@ -78,7 +79,7 @@ async def store(
 
 
 def ids(client: redis.Redis) -> set[int]:
-    """Give the ids of the connections of all other clients."""
+    """Return the ids of the connections of all other clients."""
     return {int(item["id"]) for item in client.client_list()} - {client.client_id()}
 
 
@@ -112,7 +113,7 @@ async def test_r4_a_registration_that_timed_out_does_not_outlive_a_clear(
     assert await find(store, A) is None
 
 
-async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_time_out(
+async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_timeout(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -125,10 +126,10 @@ async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_ti
     assert await context_of(store, "k") == "v0"
 
 
-async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
+async def test_r4_a_timed_out_call_is_ended_without_another_call_of_the_store(
     proxy: TcpProxy, store: AsyncSessionStore, server: RedisServer, client: redis.Redis
 ) -> None:
-    """The next to look and to write may be another process."""
+    """The next reader and writer may be another process."""
     (held,) = ids(client)
     proxy.fault = Fault.HOLD
     with pytest.raises(StoreTimeoutError, match=UNKNOWN):
@@ -143,7 +144,7 @@ async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
         assert await context_of(peer, "k") == "v2"
 
 
-async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
+async def test_r4_a_timed_out_call_is_ended_when_the_server_can_be_reached_again(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -161,7 +162,7 @@ async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
 
 
 async def test_r4_nobody_elses_connection_is_ended() -> None:
-    """A server that was started anew counts its connections from 1 again. INFO may be forbidden."""
+    """A restarted server numbers its connections from 1 again. INFO may be forbidden."""
     user = "bot on >pw ~* &* +@all -info"
     with RedisServer.start(user=user) as server, redis.Redis.from_url(server.unix_url) as client:
         async with tcp_proxy(server) as proxy:
@@ -190,7 +191,7 @@ async def test_r4_nobody_elses_connection_is_ended() -> None:
 
 @contextmanager
 def bystanders(server: RedisServer, lost_id: int) -> Iterator[set[int]]:
-    """Connect until one has the id, and a few more do."""
+    """Connect until a connection has the id, and a few times more."""
     with ExitStack() as open_ones:
         found = {0}
         while max(found) < lost_id + 5:
@@ -210,7 +211,7 @@ def test_r4_a_connection_is_known_by_its_id_and_address(address: str, rest: str)
 async def test_r4_a_user_who_may_not_kill_cannot_open(
     server: RedisServer, client: redis.Redis, allowed: str, refused: str
 ) -> None:
-    """Else a call that timed out might happen later after all."""
+    """Without the right to kill, a timed-out call might happen later."""
     rights = ["+@all", "-client", f"+client|{allowed}"]
     client.acl_setuser("bot", enabled=True, passwords=["+pw"], keys=["*"], commands=rights)
     named = rf"client\|{refused}" if server.version >= "7" else "client"
@@ -220,7 +221,7 @@ async def test_r4_a_user_who_may_not_kill_cannot_open(
 
 
 async def test_r4_a_proxy_that_holds_calls_back_at_random(proxy: TcpProxy) -> None:
-    """What a caller sees after a call that timed out stays so, until the caller changes it."""
+    """The state that a caller sees after a timed-out call stays until the caller changes it."""
     chance = random.Random(1)
     end = anyio.current_time() + STORM_SECONDS
     timed_out = 0
@@ -322,7 +323,7 @@ async def test_the_interval_is_that_of_the_url(
 
 @asynccontextmanager
 async def moved(proxy: TcpProxy, server: RedisServer) -> AsyncIterator[None]:
-    """Let the name lead to a new primary; the old one stays up, as its replica."""
+    """Point the name at a new primary. The old one stays up, as its replica."""
     host_port = f"127.0.0.1 {server.port}"
     with RedisServer.start(replicaof=host_port, repl_diskless_sync_delay=0) as promoted:
         with (
@@ -360,7 +361,7 @@ async def test_r4_a_plain_write_finds_the_new_primary_too(
         await store.create_session(CTX, data())
 
 
-async def test_r4_of_many_that_call_only_what_was_under_way_is_refused(
+async def test_r4_of_many_calls_only_those_in_flight_are_refused(
     server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
 ) -> None:
     async with moved(proxy, server):
@@ -433,7 +434,7 @@ async def test_r4_a_switch_that_is_heard_while_connecting_is_followed(proxy: Tcp
 async def test_r3_no_call_gets_anothers_reply_when_its_connection_is_disconnected(
     proxy: TcpProxy,
 ) -> None:
-    """The owner of the pool may do that; redis-py would connect anew for the next command."""
+    """The owner of the pool may disconnect it. redis-py would reconnect for the next command."""
     first_may_go = asyncio.Event()
     commands = 0
 
@@ -493,7 +494,7 @@ async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_
 
 
 async def test_r4_a_connection_that_was_disconnected_is_not_asked(server: RedisServer) -> None:
-    """Redis-py would connect anew for a command, and its answers be of two connections."""
+    """redis-py would reconnect for a command, and so mix the replies of two connections."""
     async with Redis.from_url(server.url) as own:
         connection = await own.connection_pool.get_connection()
         await connection.disconnect()

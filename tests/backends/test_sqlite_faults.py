@@ -19,13 +19,14 @@ from pathlib import Path
 import anyio
 import pytest
 from cancelled_calls import cancel_a_thousand_calls
+from closing_stores import cancel_closing_while_blocked, close_while_many_call
 from sqlite_locks import locked
 
 from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
-    SessionStoreError,
     StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._schema import APPLICATION_ID
@@ -54,7 +55,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that waits a tenth of a second for a lock."""
+    """Yield a store that waits a tenth of a second for a lock."""
     async with open_store(path) as store:
         yield store
 
@@ -64,7 +65,7 @@ def open_store(path: Path | str, busy_timeout: float = 0.1) -> AsyncSessionStore
 
 
 def behind(path: Path) -> closing[sqlite3.Connection]:
-    """Give a connection behind the API."""
+    """Return a connection behind the API."""
     return closing(sqlite3.connect(path, isolation_level=None))
 
 
@@ -74,7 +75,7 @@ def content(path: Path) -> list[object]:
 
 
 async def refused(path: Path | str, match: str) -> BaseException | None:
-    """Open a store, which must fail; give the cause."""
+    """Check that opening a store fails, and return the cause."""
     with pytest.raises(StoreUnavailableError, match=match) as caught:
         await open_store(path).open()
     return caught.value.__cause__
@@ -110,14 +111,14 @@ async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
-async def test_r1_a_file_that_is_no_database(path: Path, size: int) -> None:
+async def test_r1_a_file_that_is_not_a_database(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
     assert isinstance(await refused(path, "no SQLite database"), sqlite3.DatabaseError)
     assert path.read_bytes() == b"x" * size
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_an_empty_file_is_taken_as_new(path: Path) -> None:
+async def test_an_empty_file_is_treated_as_new(path: Path) -> None:
     path.touch()
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -157,7 +158,7 @@ async def test_r1_a_file_of_another_application_is_left_as_it_is(path: Path) -> 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody, if this is root, whom no mode keeps out."""
+    """Become an ordinary user if this is root, which ignores file modes."""
     if os.geteuid() != 0:
         yield
         return
@@ -170,7 +171,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 async def foreign() -> AsyncIterator[Path]:
-    """Give a file with a wait, in a folder of its own, which nobody may read."""
+    """Yield a file with a wait, in a folder of its own, which nobody may read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nobody must get there
@@ -216,7 +217,7 @@ def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
 
 FAILED_OPEN = """
 import asyncio, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 
 try:
     asyncio.run(AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}").open())
@@ -236,7 +237,7 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
+async def test_the_file_is_private_to_its_user(path: Path, store: AsyncSessionStore) -> None:
     await register(store, "k", A)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     names = ("bot.db", "bot.db-wal", "bot.db-shm")
@@ -244,7 +245,7 @@ async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSes
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_mode_of_a_file_that_is_there_is_kept(path: Path) -> None:
+async def test_the_mode_of_an_existing_file_is_kept(path: Path) -> None:
     path.touch(0o640)
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -292,7 +293,7 @@ async def test_r1_a_file_that_was_moved_away_under_a_store(
         await call(store)
 
 
-async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
+async def test_r1_each_caller_learns_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
     path.unlink()
     results = await asyncio.gather(
         *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
@@ -326,7 +327,9 @@ database.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
-async def test_r1_opening_drops_no_locks_where_none_of_the_librarys_last(path: Path) -> None:
+async def test_r1_opening_drops_no_locks_even_where_the_librarys_own_do_not_last(
+    path: Path,
+) -> None:
     process = await asyncio.to_thread(run_python, OPEN_TWICE, path)
     before, after = process.stdout.splitlines()
     assert "WRITE" in before
@@ -356,7 +359,7 @@ async def main(path):
             print(locks(path))
             asyncio.run(open_another(path))
             print(locks(path))
-        await backend._writing(hold, brief=False)
+        await backend._writing(hold, inline=False)
 
 async def open_another(path):
     await AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1)).open()
@@ -413,7 +416,7 @@ def test_many_processes_open_a_new_file_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
-async def test_r4_a_writer_waits_for_the_lock_until_its_time_is_over(
+async def test_r4_a_writer_waits_for_the_lock_until_its_timeout(
     path: Path, store: AsyncSessionStore, call: Call
 ) -> None:
     await register(store, "k", A)
@@ -465,7 +468,7 @@ async def test_reads_beside_a_writer_that_gets_no_lock(
 
 @contextmanager
 def size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size."""
+    """Limit the size of every file that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -476,7 +479,7 @@ def size_limit(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a database file on a disk of 1 MiB."""
+    """Yield a database file on a disk of 1 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
@@ -487,7 +490,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def fill(store: AsyncSessionStore) -> int:
-    """Create sessions until there is no more room; how many there were."""
+    """Create sessions until the disk is full, and return their number."""
     for number in range(1000):
         try:
             await store.create_session(CTX, data("x" * 10_000))
@@ -535,7 +538,7 @@ async def test_r1_a_file_that_may_not_grow(path: Path, store: AsyncSessionStore)
 
 
 @pytest.mark.parametrize("sizes", [(1, 300_000, 1, 1), (1, 5_000_000, 300_000, 1)])
-async def test_r1_what_does_not_fit_leaves_the_rest_of_its_batch_alone(
+async def test_r1_a_write_that_does_not_fit_leaves_the_rest_of_its_batch_alone(
     store: AsyncSessionStore, sizes: tuple[int, ...]
 ) -> None:
     # 300,000 characters fail when they are committed; 5,000,000 before that.
@@ -581,7 +584,7 @@ async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(
     assert await context_of(store, "k") == "new"
 
 
-async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it(
+async def test_r1_a_lock_that_another_process_takes_fails_only_the_calls_that_need_it(
     path: Path,
 ) -> None:
     backend = SqliteBackend(path, busy_timeout=0.1)
@@ -617,7 +620,7 @@ async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it
 
 CLOSE_THE_INDEX = """
 import asyncio, os, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 from async_session_store.backends.sqlite import SqliteBackend, _locks
 from async_session_store.testing.contract.builders import A, register
 
@@ -652,7 +655,7 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
 
 
 def open_files() -> set[str]:
-    """Give the files that this process has open, apart from what the system puts there."""
+    """Return the database files that this process has open."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -690,7 +693,7 @@ async def test_r5_opening_twice_at_once_leaves_one(path: Path) -> None:
     before = threads()
     store = open_store(path)
     results = await asyncio.gather(store.open(), store.open(), return_exceptions=True)
-    assert sorted(isinstance(result, StoreUnavailableError) for result in results) == [False, True]
+    assert sorted(isinstance(result, StoreUsageError) for result in results) == [False, True]
     await register(store, "k", A)
     await store.aclose()
     await eventually(lambda: not open_files() and threads() <= before)
@@ -731,25 +734,9 @@ async def test_r3_a_call_that_waits_for_the_lock_is_followed_by_others(path: Pat
         assert await find(store, A) is None
 
 
-async def test_r5_closing_while_calls_are_under_way(path: Path) -> None:
-    outcomes: list[str] = []
-
-    async def call(store: AsyncSessionStore, number: int) -> None:
-        try:
-            while True:
-                await register(store, f"k{number}", ReplyScope(conversation=str(number)))
-        except SessionStoreError as error:
-            outcomes.append(str(error))
-
+async def test_r5_closing_while_calls_are_in_flight(path: Path) -> None:
     async with open_store(path) as store:
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for number in range(64):
-                    tasks.start_soon(call, store, number)
-                await anyio.sleep(0.05)
-                await store.aclose()
-    assert len(outcomes) == 64
-    assert all("closed" in text for text in outcomes)
+        await close_while_many_call(store)
     assert len(content(path)) == 64
 
 
@@ -757,24 +744,7 @@ async def test_r5_closing_while_calls_are_under_way(path: Path) -> None:
 async def test_r5_closing_is_not_interrupted(path: Path, *, native: bool) -> None:
     before, tasks = threads(), asyncio.all_tasks()
     store = await open_store(path, busy_timeout=20).open()
-
-    async def cancelled_close() -> None:
-        with anyio.CancelScope() as scope:
-            if not native:
-                scope.cancel()
-            await store.aclose()
-
-    with locked(path):
-        call = asyncio.ensure_future(register(store, "k", A))
-        await turn_loop(3)
-        closing_task = asyncio.ensure_future(cancelled_close())
-        await asyncio.sleep(0.05)
-        if native:
-            closing_task.cancel()
-        await asyncio.sleep(0.05)
-        assert not closing_task.done()
-    await asyncio.wait([closing_task, call])
-    assert call.result() is None
+    await cancel_closing_while_blocked(store, locked(path), native=native)
     assert asyncio.all_tasks() == tasks
     await eventually(lambda: not open_files() and threads() <= before)
 
@@ -831,9 +801,7 @@ print("ended", flush=True)
 
 
 @pytest.mark.parametrize("how", ["idle", "under way", "loop closed"])
-async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
-    path: Path, how: str
-) -> None:
+async def test_r5_a_loop_that_is_run_by_hand_may_leave_its_store_open(path: Path, how: str) -> None:
     # Python may complain of tasks that are left; but it ends, and what was answered is kept.
     command = [sys.executable, "-c", RUN_BY_HAND, str(path), how]
     process = await asyncio.to_thread(

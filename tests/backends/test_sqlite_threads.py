@@ -19,12 +19,18 @@ import anyio
 import pytest
 from sqlite_locks import locked
 
-from async_session_store import AsyncSessionStore, ReplyScope, SessionKey, StoreUnavailableError
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionKey,
+    StoreUnavailableError,
+    StoreUsageError,
+)
 from async_session_store._codec import encode_head
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
+from async_session_store.backends.sqlite._rows import Document
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -44,7 +50,7 @@ pytestmark = pytest.mark.anyio
 UNBOUNDED = {
     *("list_waits_for_user", "list_wait_records", "clear_waits_for_user", "find_by_user"),
 }
-BRIEF_READS = {
+INLINE_READS = {
     *("get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"),
     "claim_expired",  # as nothing is due
 }
@@ -81,7 +87,7 @@ def open_store(
 # --- Calls that come alone --------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("path_of", [str, lambda _: ":memory:"], ids=["file", "memory"])
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
 async def test_w1_a_call_is_one_hop_or_none(
@@ -94,8 +100,8 @@ async def test_w1_a_call_is_one_hop_or_none(
                 await register(store, "k", A)
             hops.hops = 0
             await call(store)
-            is_brief = name in BRIEF_READS or (not syncs and name not in UNBOUNDED)
-            assert hops.hops == (0 if is_brief else 1), name
+            runs_inline = name in INLINE_READS or (not syncs and name not in UNBOUNDED)
+            assert hops.hops == (0 if runs_inline else 1), name
 
 
 def watch(tables: Tables, statements: list[str]) -> None:
@@ -216,7 +222,7 @@ async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Pa
 
 
 @pytest.mark.parametrize(("synchronous", "durable"), [("FULL", 2), ("NORMAL", 1)])
-def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
+def test_a_commit_syncs_unless_a_power_loss_may_undo_all_of_it(
     path: Path, synchronous: str, durable: int
 ) -> None:
     def level(_: Tables) -> object:
@@ -233,7 +239,7 @@ def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
     database.close()
 
 
-def test_9_in_memory_no_commit_switches_the_syncing_which_would_cost_it_time() -> None:
+def test_in_memory_no_commit_switches_synchronous_which_would_cost_time() -> None:
     database = Database(Settings(":memory:", "FULL", 1, time.time, 1_000_000))
     statements: list[str] = []
     database._connection.set_trace_callback(statements.append)
@@ -336,7 +342,7 @@ async def test_r5_what_a_caller_calls_as_the_loop_ends_keeps_off_the_busy_connec
         for task in (caller, worker._watch, worker._task):
             task.cancel()
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             await caller
         assert time.monotonic() - begun < 5
     await asyncio.wait([worker._task])

@@ -127,7 +127,7 @@ rust_steps = st.lists(
 
 
 def opening(queued: int, *, begins: bool) -> History:
-    """Return the steps to a claim on a scope where some wait for their turn."""
+    """Return the steps to a claim on a scope where others wait for their turn."""
     at, *_ = SCOPES
     request = {"owner": OWNERS[0], "scope_hashes": [at], "lease": 20_000, "deliveries": []}
     request |= {"begin_at": at, "queue": True}
@@ -147,7 +147,7 @@ rust_histories = st.builds(list.__add__, openings, rust_steps)
 
 
 async def act_alike(history: History, callers: list[Caller], advance: Advance) -> None:
-    """Let all do the same, and check that they get the same and leave the same."""
+    """Make the same calls on all, and check that results and remaining data are the same."""
     began = time.monotonic()
     for number, (name, arguments) in enumerate(history, 1):
         if name == "advance":
@@ -204,7 +204,7 @@ def test_n1_n2_n3_n4_all_backends_take_turns_alike(
 
 @given(history=rust_histories)
 @settings_for(examples=30)
-def test_n1_n2_the_short_ways_are_the_long_ways_beside_rust_too(
+def test_n1_n2_the_short_ways_act_like_the_long_ways_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,

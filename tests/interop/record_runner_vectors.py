@@ -1,7 +1,7 @@
 """Record what a Greentic runner derives, calls and stores: ``nox -s runner_vectors``.
 
-The file that this writes is checked wherever the tests run, also without cargo. If it changed, this
-fails: look at what the runner does now.
+The tests check the library against the file that this writes, also without cargo. If the file
+changes, the program exits with an error: review what the runner does now.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def calls(rust: RustProcess, envelope: object, wait: object) -> dict[str, Any]:
 
 
 def stored(runner: Runner, server: RedisServer) -> dict[str, dict[str, Any]]:
-    """Park a flow and mark a user as greeted on Redis; give the keys that each leaves."""
+    """Park a flow and mark a user as greeted on Redis. Return the keys that each leaves."""
     place = runner.place(server.url, "vectors")
     envelope = IngressEnvelope.model_validate_json(json.dumps(_FULL))
     place.save(envelope, WAITS[0])
@@ -159,7 +159,7 @@ def stored(runner: Runner, server: RedisServer) -> dict[str, dict[str, Any]]:
 
 
 def keys(server: RedisServer) -> dict[str, Any]:
-    """Take all keys: the value of each, and its time to live in minutes, or -1."""
+    """Return all keys and delete them: the value of each, and its minutes to live, or -1."""
     with redis.Redis.from_url(server.url) as client:
         found = stored_keys(client, "vectors")
         seconds = {name: client.ttl(f"vectors:{name}") for name in found}

@@ -1,7 +1,7 @@
 """Record what the Rust crate writes for fixed inputs: ``nox -s rust_vectors``.
 
-The file that this writes is checked wherever the tests run, also without cargo. If it changed, this
-fails: look at what the crate writes now.
+The tests check the library against the file that this writes, also without cargo. If the file
+changes, the program exits with an error: review what the crate writes now.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ VALUES: Final[dict[str, list[Any]]] = {
         {"thread": "t"},
     ],
 }
-"""Values of each type, some of which it refuses."""
+"""Values of each type. The crate refuses some of them."""
 
 SCOPES: Final[list[dict[str, Any]]] = [
     {"conversation": "chat-1", "thread": "topic-9", "reply_to": "msg-3", "correlation": "cid-7"},
@@ -145,7 +145,7 @@ def record(rust: RustProcess, server: RedisServer) -> dict[str, Any]:
 
 
 def written(rust: RustProcess, kind: str, text: str) -> str | None:
-    """Give what the crate writes for a text that it reads, or None if it refuses it."""
+    """Return what the crate writes after reading a text, or None if it refuses the text."""
     try:
         return rust.rewrite(kind, text)[0]
     except RustError:
@@ -165,7 +165,7 @@ def stored(
     key: str,
     ttl: int | None,
 ) -> dict[str, Any]:
-    """Give the keys that a registration leaves in Redis: value, and whether there is a deadline."""
+    """Return the keys that a registration leaves in Redis: value, and if there is a deadline."""
     data = SessionData.model_validate_json(json.dumps(session))
     values = {
         "ctx": data.tenant_ctx,

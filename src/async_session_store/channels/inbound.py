@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 from urllib.parse import quote, unquote
 
+from typing_extensions import override
+
 from async_session_store._unicode import encoded
+from async_session_store._wire import give_text, repr_of_fields
 from async_session_store.channels._payload import identifier
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import ReplyScope, UserId
@@ -105,6 +108,10 @@ class Inbound:
     def user_ids(self) -> tuple[UserId, ...]:
         """Every id by which the platform knows this person, the one that lasts longest first."""
         return (self.user_id, *self.user_aliases)
+
+    @override
+    def __repr__(self) -> str:
+        return repr_of_fields(self, shown=("provider", "bot_id"))
 
     @property
     def scope(self) -> ReplyScope:
@@ -220,6 +227,10 @@ class Place:
     correlation: str | None = None
     """The id of the button or form that the reply has to carry, or None."""
 
+    @override
+    def __repr__(self) -> str:
+        return repr_of_fields(self, shown=("provider", "bot_id"))
+
 
 def place(scope: ReplyScope) -> Place:
     """Return the place that a scope names, so that any process knows where to send a message.
@@ -281,5 +292,5 @@ def _check_id(name: str, value: object) -> None:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInputError(f"{name}: must be a string")
+        raise InvalidInputError(f"{name}: {give_text(value)}")
     encoded(name, value)

@@ -30,11 +30,11 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document, Wait
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.backends.sqlite._turns import TurnWatch
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["SqliteBackend"]
@@ -43,8 +43,8 @@ BUSY_TIMEOUT: Final = 5.0  # seconds
 _MAX_IN_FLIGHT: Final = 256  # calls in one transaction
 _MAX_BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
-_LARGEST_BRIEF: Final = 64 * 1024  # bytes of a document, if its context is ASCII
-_FEW: Final = 16
+_MAX_INLINE_BYTES: Final = 64 * 1024  # of a document, if its context is ASCII
+_MAX_INLINE_SCOPES: Final = 16
 
 _T = TypeVar("_T")
 
@@ -52,19 +52,19 @@ _T = TypeVar("_T")
 class SqliteBackend(Backend):
     """Sessions in a SQLite file in WAL mode, which several processes may share.
 
-    Calls run in a thread of their own. Those that come while a transaction runs go together in the
-    next one, and are answered after it was committed. A call that comes alone runs at once in the
-    loop's thread, if it is about a few rows: a read, or a write of at most 64 KiB that need not
-    sync (at ``NORMAL``, or in memory). It never waits there for a lock, and hardly for the disk.
-    That takes microseconds; to read, or to replace, a document of 1 MiB takes some milliseconds.
-    A file that is created gets the mode 0600.
+    Calls run in a thread of their own. Calls that arrive while a transaction runs share the next
+    one, and are answered after its commit. A call that arrives alone runs inline in the loop's own
+    thread if it touches only a few rows: a read, or a write of at most 64 KiB whose commit does not
+    sync (at ``NORMAL``, or in memory). An inline call never waits for a lock, and hardly ever for
+    the disk. It takes microseconds, but reading or replacing a document of 1 MiB takes a few
+    milliseconds. A new file gets the mode 0600.
 
     Args:
         path: The database file. Its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
-        synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
-            their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
-            writes then, but none when only the process dies.
+        synchronous: With ``FULL``, every answered write survives a loss of power, except claims
+            and their renewals, whose holders do not survive it either. With ``NORMAL``, the last
+            writes may be lost then. If only the process dies, neither loses anything.
         busy_timeout: How long to wait for another process's transaction, in seconds.
         clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
@@ -89,6 +89,11 @@ class SqliteBackend(Backend):
         self._clock = clock
         self._worker: BatchWorker[Operation, object] | None = None
         self._turns: TurnWatch | None = None
+
+    @property
+    @override
+    def location(self) -> str:
+        return f"sqlite {self._path}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -162,7 +167,7 @@ class SqliteBackend(Backend):
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         return await self._reading(
             lambda tables: tables.sessions.find_wait(owner, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             single=len(scope_hashes) == 1,
         )
 
@@ -172,7 +177,7 @@ class SqliteBackend(Backend):
     ) -> SessionRecord | Unreadable | None:
         return await self._reading(
             lambda tables: tables.sessions.read_wait(owner, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             single=len(scope_hashes) == 1,
         )
 
@@ -182,19 +187,19 @@ class SqliteBackend(Backend):
     ) -> tuple[WaitState, ...]:
         return await self._reading(
             lambda tables: tables.claims.inspect(owners, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
         )
 
     @override
     async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         return await self._reading(
-            lambda tables: tables.sessions.list_waits(owner), brief=False, single=True
+            lambda tables: tables.sessions.list_waits(owner), inline=False, single=True
         )
 
     @override
     async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         return await self._reading(
-            lambda tables: tables.sessions.list_wait_records(owner), brief=False, single=True
+            lambda tables: tables.sessions.list_wait_records(owner), inline=False, single=True
         )
 
     @override
@@ -207,7 +212,7 @@ class SqliteBackend(Backend):
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), brief=False)
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), inline=False)
 
     @override
     async def claim_wait(
@@ -231,28 +236,28 @@ class SqliteBackend(Backend):
                 begin_at=begin_at,
                 queue=queue,
             ),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             durable=False,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
-            # If the caller gave up a place, it may be someone else's turn.
+            # The caller may have given up a place, so it may be someone else's turn.
             for scope_hash in scope_hashes:
-                self._is_turn_of_next(owner, scope_hash)
+                self._wake_next(owner, scope_hash)
         return found
 
     @override
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        brief = len(tokens) <= _FEW
+        inline = len(tokens) <= _MAX_INLINE_SCOPES
         is_due = await self._reading(
-            lambda tables: tables.expired.is_due(fence, tokens), brief=brief
+            lambda tables: tables.expired.is_due(fence, tokens), inline=inline
         )
         found: tuple[Claimed | Unreadable, ...] | None = None if is_due else ()
         while found is None:
             found = await self._writing(
                 lambda tables: tables.expired.claim(fence, tokens, lease),
-                brief=brief,
+                inline=inline,
                 durable=False,
             )
         return found
@@ -272,13 +277,13 @@ class SqliteBackend(Backend):
         outcome = await self._writing(
             lambda tables: tables.claims.complete(claim, delivery, following), size=size
         )
-        self._is_turn_of_next(claim.owner, claim.scope_hash)
+        self._wake_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         outcome = await self._writing(lambda tables: tables.claims.release(claim), durable=False)
-        self._is_turn_of_next(claim.owner, claim.scope_hash)
+        self._wake_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
@@ -297,20 +302,20 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
+        return await self._writing(lambda tables: _sweep(tables, rows), inline=False)
 
-    def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
-        """Wake the next in line at a scope, if it is a caller of this backend."""
+    def _wake_next(self, owner: Owner, scope_hash: str) -> None:
+        """Wake the next in line at a scope if it is a caller of this backend."""
         if self._turns is not None:
-            self._turns.look_at(owner, scope_hash)
+            self._turns.poll_for(owner, scope_hash)
 
     def _next_in_line(self) -> Awaitable[frozenset[str]]:
         return self._reading(lambda tables: tables.queues.next_in_line(), single=True)
 
     def _reading(
-        self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
+        self, run: Callable[[Tables], _T], *, inline: bool = True, single: bool = False
     ) -> Awaitable[_T]:
-        operation = Operation(run, writes=False, brief=brief, single=single)
+        operation = Operation(run, writes=False, may_run_inline=inline, single=single)
         return cast("Awaitable[_T]", self._submit(operation))
 
     def _writing(
@@ -318,11 +323,11 @@ class SqliteBackend(Backend):
         run: Callable[[Tables], _T],
         *,
         size: int = 0,
-        brief: bool = True,
+        inline: bool = True,
         durable: bool = True,
     ) -> Awaitable[_T]:
-        brief = brief and size <= _LARGEST_BRIEF
-        operation = Operation(run, writes=True, brief=brief, durable=durable)
+        inline = inline and size <= _MAX_INLINE_BYTES
+        operation = Operation(run, writes=True, may_run_inline=inline, durable=durable)
         return cast("Awaitable[_T]", self._submit(operation, size))
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:
@@ -332,13 +337,13 @@ class SqliteBackend(Backend):
 
 
 def _sweep(tables: Tables, limit: int) -> int:
-    """Delete at most ``limit`` expired sessions, claims and deliveries. Return how many."""
+    """Delete at most ``limit`` expired sessions, claims and deliveries. Return the number."""
     deleted = tables.sessions.sweep(limit)
     return deleted + tables.claims.sweep(limit - deleted)
 
 
-def _not_open() -> StoreUnavailableError:
-    return StoreUnavailableError("this backend is not open")
+def _not_open() -> StoreUsageError:
+    return StoreUsageError("this backend is not open")
 
 
 def _wait(wait: StoredWait) -> Wait:

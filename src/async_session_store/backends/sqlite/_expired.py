@@ -1,4 +1,4 @@
-"""The SQL that hands expired waits out to workers, inside a transaction begun elsewhere."""
+"""The SQL that hands out expired waits to workers. The caller has begun a transaction."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from async_session_store.abc import Claimed, ClaimKey, Unreadable
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
 from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._rows import CONTENT, KEY, Row, session_key
 from async_session_store.backends.sqlite._sql import (
     OWNER_TEXTS,
     Execute,
@@ -20,13 +22,13 @@ from async_session_store.backends.sqlite._sql import (
     owner_columns,
     text,
 )
-from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
+from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.models import Owner, SessionRecord
 
-_MOST_PASSED_BY: Final = 256  # rows in one transaction
+_MAX_SKIPPED: Final = 256  # rows in one transaction
 
 
-# No claim can be on an owner or a scope that is no text: a blob is not equal to the same text.
+# A blob never equals a text, so no claim can be held on an owner or a scope that is not a text.
 _COLUMNS: Final = (
     f"sessions.rowid, {text(SCOPE_HASH, 'scope_hash')}, {KEY}, {OWNER_TEXTS}, {CONTENT}"
 )
@@ -42,8 +44,8 @@ _DUE: Final = (
     f" AND NOT EXISTS (SELECT 1 FROM queue WHERE {_SAME_SCOPE.format('queue')} AND {IS_IN_LINE})"
 )
 _TEAM: Final = "env = ? AND tenant = ? AND team = ?"
-# Left to itself, SQLite finds what is due for one user among all that is due in the team. A user
-# has few waits.
+# Without a hint, SQLite searches all due waits of a team for those of one user. It is quicker to go
+# through the user's own waits, which are few.
 _OF_ALL: Final = "INDEXED BY sessions_by_due WHERE"
 _OF_TEAM: Final = f"INDEXED BY sessions_by_team_and_due WHERE {_TEAM} AND"
 _OF_USER: Final = (
@@ -69,8 +71,8 @@ _CORRECT_DUE: Final = (
 _NEVER_DUE: Final = "UPDATE sessions SET due = NULL WHERE rowid = ?"
 
 
-class _Found(NamedTuple):
-    """A row that is due, or that a claim is held on. Texts are None if they are not valid."""
+class _StoredRow(NamedTuple):
+    """A row that is due, or on which a claim is held. Texts that are not valid are None."""
 
     is_kept: bool
     rowid: int
@@ -80,7 +82,7 @@ class _Found(NamedTuple):
     content: tuple[Any, ...]
 
     @classmethod
-    def of(cls, columns: Sequence[Any]) -> _Found:
+    def of(cls, columns: Sequence[Any]) -> _StoredRow:
         is_kept, rowid, scope_hash, key, *others = columns
         owner = tuple(map(decoded, others[:4]))
         return cls(bool(is_kept), rowid, decoded(scope_hash), key, owner, tuple(others[4:]))
@@ -98,15 +100,15 @@ class _Claimable(NamedTuple):
     wait_id: bytes
 
 
-class ExpiredWaits:
-    """The expired waits that a worker can have.
+class ExpiredTable:
+    """The expired waits in the table of sessions, as workers claim them.
 
     Args:
         execute: Executes one statement.
-        clock: The clock that decides what is due.
-        sessions: Reads the documents.
-        claims: Holds the claims.
-        queues: Tells which places in the queues are live.
+        clock: The clock that decides which waits are due.
+        sessions: The table of sessions.
+        claims: The table of claims.
+        queues: The table of queues.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class ExpiredWaits:
         self._queues = queues
 
     def is_due(self, fence: Owner | None, tokens: Sequence[str]) -> bool:
-        """Return whether :meth:`claim` would have something to do."""
+        """Return whether :meth:`claim` would find anything."""
         within, columns = _within(fence)
         found = self._execute(_IS_DUE.format(within), (*columns, *self._times())).fetchone()
         is_due, any_is_held = found
@@ -136,7 +138,7 @@ class ExpiredWaits:
     def claim(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...] | None:
-        """Claim what is due. Return None if that took too long, so that it must be called again."""
+        """Claim due waits. Return None if it has to go on in another transaction: call it again."""
         self._claims.sweep_a_few()
         found: list[Claimed | Unreadable] = []
         free = deque[str]()
@@ -146,49 +148,49 @@ class ExpiredWaits:
                 free.append(token)
             else:
                 found += held
-        passed_by = 0
-        # This ends: each pass uses up tokens, or takes what it passes by off the list of what is
-        # due. A wait at the scope of one that it has just claimed is left out of the next pass.
+        skipped = 0
+        # This ends: a pass uses up tokens, or corrects the rows that it skips, so they are not due.
+        # The next pass does not select a wait at the scope of one that was just claimed.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
-            passed_by += len(due) - len(handed_out)
-            if passed_by >= _MOST_PASSED_BY:
+            skipped += len(due) - len(handed_out)
+            if skipped >= _MAX_SKIPPED:
                 return tuple(found) or None
         return tuple(found)
 
     def _held(self, token: str) -> tuple[Claimed, ...] | None:
-        """Return what a token has claimed before, as it is. None if it holds no claim."""
+        """Return the wait that a token has claimed already, or None if the token holds no claim."""
         now = self._clock.now()
         columns = self._execute(_FIND_HELD, (now, now, token, now)).fetchone()
         if columns is None:
             return None
         deadline, *row = columns
-        held = _Found.of(row)
+        held = _StoredRow.of(row)
         claimable = self._examined(held, token) if held.is_kept else None
         if not isinstance(claimable, _Claimable):
-            return ()  # it was ended meanwhile, or damaged
-        return (self._claimed(claimable, self._clock.utc(deadline)),)
+            return ()  # it has been ended since, or is damaged
+        return (self._claimed(claimable, utc_from_ms(deadline)),)
 
-    def _due(self, fence: Owner | None, limit: int) -> list[_Found]:
+    def _due(self, fence: Owner | None, limit: int) -> list[_StoredRow]:
         within, fenced = _within(fence)
         now = self._clock.now()
         columns = (now, now, *fenced, *self._times(), limit)
-        return [_Found.of(row) for row in self._execute(_FIND_DUE.format(within), columns)]
+        return [_StoredRow.of(row) for row in self._execute(_FIND_DUE.format(within), columns)]
 
     def _times(self) -> tuple[int, ...]:
         now = self._clock.now()
         return now, now, *self._queues.live()
 
     def _hand_out(
-        self, due: Sequence[_Found], free: deque[str], lease: int
+        self, due: Sequence[_StoredRow], free: deque[str], lease: int
     ) -> list[Claimed | Unreadable]:
-        """Claim what can be claimed, one wait at each scope, with tokens that this takes away."""
+        """Claim waits, at most one at each scope. Remove the used tokens from ``free``."""
         handed_out: list[Claimed | Unreadable] = []
         claimed = set[object]()
         for one in due:
             if not one.is_kept:
-                # It is over, or a process with an older version of the library moved its deadline.
+                # Its time is over, or an older version of the library has moved its deadline.
                 self._execute(_CORRECT_DUE, (self._clock.now(), one.rowid))
             elif one.place not in claimed:
                 item = self._handed_out(one, free[0], lease)
@@ -199,7 +201,7 @@ class ExpiredWaits:
                     free.popleft()
         return handed_out
 
-    def _handed_out(self, one: _Found, token: str, lease: int) -> Claimed | Unreadable | None:
+    def _handed_out(self, one: _StoredRow, token: str, lease: int) -> Claimed | Unreadable | None:
         claimable = self._examined(one, token)
         if not isinstance(claimable, _Claimable):
             self._execute(_NEVER_DUE, (one.rowid,))
@@ -212,16 +214,16 @@ class ExpiredWaits:
         is_overtaken = self._sessions.find_wait(claim.owner, [claim.scope_hash]) is not None
         return Claimed(claim, record, lease_ends_at, is_overtaken)
 
-    def _examined(self, found: _Found, token: str) -> _Claimable | Unreadable | None:
-        """Return what is to be claimed, or None if the row is no session."""
+    def _examined(self, found: _StoredRow, token: str) -> _Claimable | Unreadable | None:
+        """Return the wait to claim, or None if the row is no session."""
         key = session_key(found.key)
         if key is None:
             return None
         env, tenant, team, user = found.owner
         if env is None or tenant is None or team is None or user is None:
-            return Unreadable(key, None, "its owner is no text")
+            return Unreadable(key, None, "its owner is not a text")
         row = Row(key, env, tenant, team, user, *found.content)
-        record = self._sessions.record(row)
+        record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row.wait_id is None or found.scope_hash is None:
@@ -233,7 +235,7 @@ class ExpiredWaits:
 
 
 def _within(fence: Owner | None) -> tuple[str, tuple[str, ...]]:
-    """Return how to find only the waits of a fence, and what to bind in that."""
+    """Return the SQL that finds only the waits within a fence, and its parameters."""
     if fence is None:
         return _OF_ALL, ()
     columns = owner_columns(fence)
