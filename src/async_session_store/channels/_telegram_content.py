@@ -62,7 +62,8 @@ def check_is_content(message: Payload) -> None:
     A field that this library does not know counts as content, unless the message reports an event:
     Telegram adds kinds of content more often than it adds events.
     """
-    present = {name for name in message.values if message.has(name)}
+    # A framework may say False of each event that did not happen.
+    present = {name for name in message.values if message.values[name] not in (None, False)}
     if present & _CONTENT:
         return
     if present & _EVENTS or not present - _ENVELOPE:

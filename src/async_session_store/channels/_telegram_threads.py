@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from async_session_store.channels._payload import Payload
 
-GENERAL_TOPIC: Final = "1"
+GENERAL_TOPIC: Final[str] = "1"
 """The thread of messages in a forum's General topic, which carry no topic.
 
 To send a message there, leave out ``message_thread_id``: Telegram refuses this id.

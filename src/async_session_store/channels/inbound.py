@@ -111,7 +111,7 @@ class Inbound:
 
     @override
     def __repr__(self) -> str:
-        return repr_of_fields(self, shown=("provider", "bot_id"))
+        return repr_of_fields(self, shown=("provider", "bot_id", "is_ephemeral", "threads"))
 
     @property
     def scope(self) -> ReplyScope:

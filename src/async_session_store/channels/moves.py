@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from async_session_store._wire import repr_of_fields
 from async_session_store.channels._payload import Payload, identifier
 from async_session_store.channels._slack_app import app_id
 from async_session_store.channels.inbound import place_name
@@ -33,6 +34,9 @@ class Move:
     """The id that the user had, or None if only the conversation has a new id."""
     new_user_id: UserId | None = None
     """The id that the user has now, or None."""
+
+    def __repr__(self) -> str:
+        return repr_of_fields(self, shown=("provider", "bot_id"))
 
     def scope(self, scope: ReplyScope) -> ReplyScope:
         """Return where a wait at ``scope`` belongs after the move.
