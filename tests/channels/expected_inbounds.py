@@ -404,6 +404,9 @@ EXPECTED: dict[str, Inbound] = {
     "telegram_comment_reply": telegram_inbound(
         "900000019", "-1005555555555", reply_to="31", message_id="86", reply_chain="30"
     ),
+    "telegram_other_comment": telegram_inbound(
+        "900000033", "-1005555555555", thread="32", reply_to="32", message_id="91"
+    ),
     "telegram_ephemeral": telegram_inbound(
         "900000020",
         "-1001234567890",
