@@ -164,7 +164,7 @@ class Inbound:
         as the turn has them. If the conversation has several ids, each of these is followed by the
         same one with the other ids. Pass them to ``resume_wait`` or any look-up.
         """
-        conversations = (self.conversation, *self.conversation_aliases)
+        conversations = dict.fromkeys((self.conversation, *self.conversation_aliases))
         places = [self._place(conversation) for conversation in conversations]
         return tuple(
             ReplyScope(conversation=place, **rung) for rung in self._rungs() for place in places
