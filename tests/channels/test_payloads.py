@@ -164,3 +164,39 @@ def refusal(name: str, changes: dict[str, object]) -> InvalidInputError | None:
     except InvalidInputError as error:
         return error
     return None
+
+
+def test_x1_a_button_of_an_older_card_has_an_invoke_without_a_name() -> None:
+    pressed = teams(payload("teams_card_action", name=None, value={"size": "large"}))
+    assert pressed.reply_to == "1767225602000"
+    assert pressed.options == (("size", "large"),)
+
+
+def test_x1_a_card_of_teams_that_names_its_message_elsewhere_is_found_by_it() -> None:
+    for changes in (
+        {"replyToId": "-1", "relatesTo": {"activityId": "1767225602000"}},
+        {"replyToId": None, "channelData": {"legacy": {"replyToId": "1767225602000"}}},
+    ):
+        pressed = teams(payload("teams_card_action", **changes))
+        assert pressed.reply_to == "1767225602000"
+
+
+def test_x1_the_value_of_a_button_is_the_text_if_it_is_one() -> None:
+    pressed = webchat(payload("webchat_post_back", value="large"), bot_id="orders")
+    assert (pressed.text, pressed.options) == ("large", ())
+    pressed = teams(payload("teams_message_back", text=None, value="large"))
+    assert (pressed.text, pressed.options) == ("large", ())
+
+
+def test_x1_a_command_of_telegram_opens_the_text() -> None:
+    command = payload("telegram_command")
+    assert telegram(command, bot_id=4242).command == "order"
+    command["message"]["entities"][0]["offset"] = 6
+    assert telegram(command, bot_id=4242).command is None
+
+
+def test_x1_a_form_of_whatsapp_without_a_token_waits_at_its_message() -> None:
+    path = "entry__0__changes__0__value__messages__0__interactive__nfm_reply__response_json"
+    form = whatsapp(payload("whatsapp_form", **{path: '{"size": "large"}'}))
+    assert (form.correlation, form.reply_to) == (None, "wamid.ASKED")
+    assert form.options == (("size", "large"),)
