@@ -1,6 +1,6 @@
-"""What it costs to reach the store from trio, over the bridge, and from threads.
+"""Measure what it costs to reach the store from trio, over the bridge, and from threads.
 
-Each arm does the cycle of ``cycle.py``.
+Each arm runs the cycle of ``cycle.py``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def in_threads(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> I
 
 @contextmanager
 def threadsafe(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
-    """The async store in a thread's loop, and each call handed to it by asyncio's own means."""
+    """The async store in a thread's loop, called through asyncio's own means."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
@@ -63,10 +63,10 @@ def _seconds_in(
     called_by: Sequence[Caller],
     repeats: int,
 ) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for done in [pool.submit(_repeat, step, caller, repeats) for caller in called_by]:
         done.result()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _repeat(step: Callable[[Caller], object], caller: Caller, repeats: int) -> None:
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
     asked = parser.parse_args()
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
