@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -139,4 +140,4 @@ def _check_is_not_bot(bot: str, holder: Payload) -> None:
 def _fingerprint(dialog: Payload, options: tuple[tuple[str, str], ...]) -> str:
     """Name a submission by its contents: Mattermost gives it no id, and never sends it again."""
     parts = (dialog.id("user_id"), dialog.text("state"), dialog.text("callback_id"), options)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
