@@ -88,7 +88,7 @@ ASKED_POST = "asked".ljust(26, "p")
 INSTAGRAM = {"provider": "instagram", "bot_id": "17841400000000001"}
 PRESSED = {"reply_to": "m_ASKED", "correlation": "size-large", "text": "Large"}
 NUMBER, LASTING = "whatsapp:+15550100002", "whatsapp:US.134912"
-DIALOG = "4fe0ea1ed0a4c0e4b5ff09a8cfa0b3a6f3d5b0a1a7bd1a1a2a8b5a5cf1c4e9d0"
+DIALOG = "67febcc51cd8aa97cc75aedb7a931bd50ee5efa3acb95602370550737fd0dc29"
 
 MORE_EXPECTED: dict[str, Inbound] = {
     # Outside of a thread: the next message names another thread, so the chat is the place.
