@@ -111,6 +111,12 @@ def test_x1_a_message_of_google_chat_without_an_argument_has_its_whole_text() ->
     )
 
 
+def test_x1_a_card_of_google_chat_that_only_the_user_sees_is_ephemeral() -> None:
+    private = payload("google_chat_button", message__privateMessageViewer={"name": "users/1"})
+    assert google_chat(private, bot_id=1).is_ephemeral
+    assert not parse("google_chat_button").is_ephemeral
+
+
 def test_x1_a_matrix_event_from_sync_is_in_the_room_that_the_host_names() -> None:
     synced = payload("matrix_text", room_id=None)
     given = matrix(synced, bot_id=MATRIX_BOT, room_id="!lunch:example.org")

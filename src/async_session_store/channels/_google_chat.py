@@ -39,33 +39,10 @@ def google_chat(event: Mapping[str, object], *, bot_id: str | int) -> Inbound:
     """
     bot, fields = identifier("bot_id", bot_id), Payload("event", event)
     found = _of_add_on(fields) if fields.has("chat") else _of_app(fields)
-    user, space = found.root.part("user"), found.space()
+    user = found.root.part("user")
     if user.optional_id("type") == "BOT":
         raise user.refusal("type", "is BOT, so a bot sent the message")
-    message = found.message()
-    thread = _thread(found.details if message is None else message)
-    is_reply = _is_in_thread(space, message)
-    is_click = found.kind == "click"
-    written = None if is_click else message
-    form = read_form(found.details, found.common) if is_click else Form()
-    command = None if is_click else _command(found.details, message)
-    return Inbound(
-        provider="google_chat",
-        bot_id=bot,
-        tenant_hint=user.optional_id("domainId"),
-        user_id=UserId.encode(user.id("name")),
-        conversation=space.id("name"),
-        thread=thread if is_reply else None,
-        reply_chain=None if is_reply else thread,
-        reply_to=_replied(message, is_click=is_click),
-        correlation=form.correlation,
-        message_id=None if written is None else written.id("name"),
-        delivery_id=_moment(found.root, user) if written is None else written.id("name"),
-        text=form.text if written is None else _text(written, is_command=command is not None),
-        values=form.values,
-        command=command,
-        options=form.options,
-    )
+    return _click(bot, found, user) if found.kind == "click" else _message(bot, found, user)
 
 
 @dataclass(frozen=True)
@@ -87,6 +64,65 @@ class _Event:
         if self.kind == "message":
             return self.details.part("message")
         return self.details.optional_part("message")
+
+
+def _message(bot: str, event: _Event, user: Payload) -> Inbound:
+    """Read a message or a command. A quick command comes without a message."""
+    message = event.message()
+    command = _command(event.details, message)
+    name = None if message is None else message.id("name")
+    return _inbound(
+        *(bot, event, user),
+        reply_to=None if message is None else _quoted(message),
+        message_id=name,
+        delivery_id=name or _moment(event.root, user),
+        form=Form(text=None if message is None else _text(message, is_command=command is not None)),
+        command=command,
+    )
+
+
+def _click(bot: str, event: _Event, user: Payload) -> Inbound:
+    card = event.message()
+    return _inbound(
+        *(bot, event, user),
+        reply_to=None if card is None else card.optional_id("name"),
+        delivery_id=_moment(event.root, user),
+        form=read_form(event.details, event.common),
+    )
+
+
+def _inbound(
+    bot: str,
+    event: _Event,
+    user: Payload,
+    *,
+    reply_to: str | None,
+    delivery_id: str,
+    form: Form,
+    message_id: str | None = None,
+    command: str | None = None,
+) -> Inbound:
+    space, message = event.space(), event.message()
+    thread = _thread(event.details if message is None else message)
+    continues = _continues_thread(space, message)
+    return Inbound(
+        provider="google_chat",
+        bot_id=bot,
+        tenant_hint=user.optional_id("domainId"),
+        user_id=UserId.encode(user.id("name")),
+        conversation=space.id("name"),
+        thread=thread if continues else None,
+        reply_chain=None if continues else thread,
+        reply_to=reply_to,
+        correlation=form.correlation,
+        message_id=message_id,
+        delivery_id=delivery_id,
+        text=form.text,
+        values=form.values,
+        command=command,
+        options=form.options,
+        is_ephemeral=message is not None and message.has("privateMessageViewer"),
+    )
 
 
 def _of_app(event: Payload) -> _Event:
@@ -119,7 +155,7 @@ def _thread(holder: Payload) -> str | None:
     return None if thread is None else thread.optional_id("name")
 
 
-def _is_in_thread(space: Payload, message: Payload | None) -> bool:
+def _continues_thread(space: Payload, message: Payload | None) -> bool:
     """Return whether a message continues a thread.
 
     Every message names a thread. One outside of threads names a thread that holds only itself, so
@@ -130,10 +166,8 @@ def _is_in_thread(space: Payload, message: Payload | None) -> bool:
     return message is not None and message.flag("threadReply")
 
 
-def _replied(message: Payload | None, *, is_click: bool) -> str | None:
-    """Return the card's message, or the message that was quoted in a reply."""
-    if message is None or is_click:
-        return None if message is None else message.optional_id("name")
+def _quoted(message: Payload) -> str | None:
+    """Return the message that was quoted in a reply. A forwarded one may be from anywhere."""
     quoted = message.optional_part("quotedMessageMetadata")
     if quoted is None or quoted.optional_id("quoteType") == "FORWARD":
         return None

@@ -31,16 +31,8 @@ def matrix(
     encrypted event.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("event", event)
-    kind = fields.id("type")
-    if kind == _ENCRYPTED:
-        raise fields.refusal("type", "is m.room.encrypted; decrypt the event first")
-    if kind not in (*_MESSAGES, *_VOTES):
-        raise fields.refusal("type", "is not the type of a user's turn")
-    if fields.id("sender") == bot:
-        raise fields.refusal("sender", "is the bot, so the bot sent the event")
-    _check_is_kept(fields)
-    room = fields.id("room_id") if room_id is None else identifier("room_id", room_id)
-    content = fields.part("content")
+    kind, content = fields.id("type"), fields.part("content")
+    _check_is_turn(bot, fields, kind)
     relation = content.optional_part(_RELATION)
     if relation is not None and relation.optional_id("rel_type") == "m.replace":
         raise relation.refusal("rel_type", "is m.replace, so a message was edited")
@@ -52,7 +44,7 @@ def matrix(
         provider="matrix",
         bot_id=bot,
         user_id=UserId.encode(fields.id("sender")),
-        conversation=room,
+        conversation=fields.id("room_id") if room_id is None else identifier("room_id", room_id),
         thread=thread,
         reply_to=replied or thread,
         message_id=None if is_vote else fields.id("event_id"),
@@ -62,7 +54,13 @@ def matrix(
     )
 
 
-def _check_is_kept(event: Payload) -> None:
+def _check_is_turn(bot: str, event: Payload, kind: str) -> None:
+    if kind == _ENCRYPTED:
+        raise event.refusal("type", "is m.room.encrypted; decrypt the event first")
+    if kind not in (*_MESSAGES, *_VOTES):
+        raise event.refusal("type", "is not the type of a user's turn")
+    if event.id("sender") == bot:
+        raise event.refusal("sender", "is the bot, so the bot sent the event")
     unsigned = event.optional_part("unsigned")
     if unsigned is not None and unsigned.has("redacted_because"):
         raise unsigned.refusal("redacted_because", "is present, so the event was redacted")
