@@ -11,9 +11,15 @@ from typing import Any, Final
 from async_session_store.channels import (
     Inbound,
     discord,
+    google_chat,
+    line,
+    matrix,
+    mattermost,
+    messenger,
     slack,
     teams,
     telegram,
+    twilio,
     webchat,
     webex,
     whatsapp,
@@ -31,6 +37,9 @@ MOVES: Final = (
 )
 """Payloads that report another id of a conversation or person."""
 
+BATCHES: Final = ("line_batch", "messenger_batch", "whatsapp_batch")
+"""Webhooks with several messages."""
+
 Parse = Callable[[Any], Inbound]
 
 PARSERS: Final[dict[str, Parse]] = {
@@ -41,6 +50,13 @@ PARSERS: Final[dict[str, Parse]] = {
     "webex": webex,
     "discord": lambda payload: discord(payload, bot_id=BOT),
     "webchat": lambda payload: webchat(payload, bot_id="orders", conversation_id="abc123"),
+    "google": lambda payload: google_chat(payload, bot_id=1234567890),
+    "messenger": messenger,
+    "instagram": messenger,
+    "line": line,
+    "matrix": lambda payload: matrix(payload, bot_id="@orders:example.org"),
+    "mattermost": lambda payload: mattermost(payload, bot_id="orders".ljust(26, "b")),
+    "twilio": twilio,
 }
 WEBEX_PAIRS: Final = {
     "webex_message_fetched": "webex_message",

@@ -18,6 +18,8 @@ from async_session_store.channels import (
     Move,
     slack,
     slack_moves,
+    split_line,
+    split_messenger,
     split_whatsapp,
     telegram,
     telegram_moves,
@@ -40,6 +42,11 @@ READ_MOVES: dict[str, Callable[[Any], tuple[Move, ...]]] = {
     "slack": slack_moves,
     "telegram": lambda update: telegram_moves(update, bot_id=4242),
     "whatsapp": whatsapp_moves,
+}
+SPLITS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "line": split_line,
+    "messenger": split_messenger,
+    "whatsapp": split_whatsapp,
 }
 SWITCHED: dict[str, Callable[[Any], Inbound]] = {
     "slack": lambda payload: slack(payload, bot_id="A0ORDERS", allow_user_tokens=True),
@@ -172,14 +179,17 @@ def test_x1_the_fetched_part_of_a_webex_payload_may_be_any_json(
     check(webex, PAYLOADS[WEBEX_PAIRS[name]], replaced(fetched, path, draw.draw(JSON)))
 
 
+@pytest.mark.parametrize("platform", SPLITS)
 @quickly
 @given(st.data())
-def test_x1_a_webhook_of_whatsapp_is_split_or_refused(draw: st.DataObject) -> None:
-    batch = PAYLOADS["whatsapp_batch"]
+def test_x1_a_webhook_with_several_events_is_split_or_refused(
+    platform: str, draw: st.DataObject
+) -> None:
+    batch = PAYLOADS[f"{platform}_batch"]
     path = draw.draw(st.sampled_from(sorted(paths(batch), key=str)))
     try:
-        parts = split_whatsapp(replaced(batch, path, draw.draw(JSON)))
+        parts = SPLITS[platform](replaced(batch, path, draw.draw(JSON)))
     except InvalidInputError:
         return
     for part in parts:
-        check(PARSERS["whatsapp"], part)
+        check(PARSERS[platform], part)

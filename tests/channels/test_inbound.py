@@ -284,6 +284,40 @@ FOUND = [
     ("discord_message", {"reply_to": "1100000000000000000"}, "discord_reply"),
     ("discord_message", {"correlation": "size-large"}, "discord_button"),
     ("webchat_message", {"reply_to": "0001|0000000"}, "webchat_post_back"),
+    ("google_chat_message", {}, "google_chat_forward"),
+    ("google_chat_message", {}, "google_chat_addon_message"),
+    ("google_chat_mention", {"thread": "spaces/AAAAlunch/threads/t1"}, "google_chat_thread"),
+    (
+        "google_chat_mention",
+        {"reply_to": "spaces/AAAAlunch/messages/t1.asked"},
+        "google_chat_thread",
+    ),
+    ("google_chat_thread", {}, "google_chat_button"),
+    ("google_chat_message", {"correlation": "order-7"}, "google_chat_dialog"),
+    ("google_chat_message", {}, "google_chat_form"),
+    ("messenger_text", {}, "messenger_quick_reply"),
+    ("messenger_text", {"reply_to": "m_ASKED"}, "messenger_reply"),
+    ("messenger_text", {"reply_to": "m_ASKED"}, "messenger_postback"),
+    ("messenger_text", {"correlation": "size-large"}, "messenger_quick_reply"),
+    ("messenger_text", {}, "messenger_customer_details"),
+    ("instagram_text", {}, "instagram_change"),
+    ("instagram_text", {"correlation": "size-large"}, "instagram_postback"),
+    ("line_text", {}, "line_postback"),
+    ("line_text", {"correlation": "when"}, "line_date"),
+    ("line_group_quote", {"reply_to": "500000000000000000"}, "line_group_quote"),
+    ("matrix_text", {}, "matrix_image"),
+    ("matrix_text", {"thread": "$root"}, "matrix_thread"),
+    ("matrix_text", {"reply_to": "$root"}, "matrix_thread"),
+    ("matrix_thread", {}, "matrix_thread_reply"),
+    ("matrix_text", {"reply_to": "$asked"}, "matrix_quoting_reply"),
+    ("matrix_text", {"reply_to": "$poll"}, "matrix_vote"),
+    ("mattermost_post", {}, "mattermost_webhook"),
+    ("mattermost_post", {"reply_to": "asked".ljust(26, "p")}, "mattermost_thread"),
+    ("mattermost_post", {"reply_to": "asked".ljust(26, "p")}, "mattermost_menu"),
+    ("mattermost_thread", {"correlation": "order-7"}, "mattermost_dialog"),
+    ("mattermost_command", {}, "mattermost_post"),
+    ("twilio_sms", {}, "twilio_mms"),
+    ("twilio_whatsapp", {"correlation": "size-large"}, "twilio_list"),
 ]
 NOT_FOUND = [
     ("telegram_topic", {}, "telegram_reply"),  # another topic
@@ -299,6 +333,15 @@ NOT_FOUND = [
     ("discord_message", {"correlation": "size-small"}, "discord_button"),
     ("whatsapp_text", {"reply_to": "wamid.OTHER"}, "whatsapp_reply"),
     ("whatsapp_text", {}, "whatsapp_without_number"),  # another user
+    ("google_chat_thread", {}, "google_chat_slash_command"),  # another thread
+    ("google_chat_message", {"reply_to": "spaces/CCCCother/messages/m9.m9"}, "google_chat_forward"),
+    ("messenger_text", {}, "instagram_text"),  # another platform
+    ("messenger_text", {"reply_to": "m_OTHER"}, "messenger_postback"),
+    ("line_text", {}, "line_group_quote"),  # another chat
+    ("matrix_thread", {}, "matrix_text"),
+    ("matrix_text", {"reply_to": "$last"}, "matrix_thread"),  # only continues the thread
+    ("mattermost_thread", {}, "mattermost_post"),
+    ("twilio_sms", {}, "twilio_whatsapp"),  # the same number on another channel
 ]
 
 

@@ -7,9 +7,22 @@ import dataclasses
 import re
 
 import pytest
-from expected_inbounds import EXPECTED, TENANT, WEBEX, whatsapp_inbound
-from platform_payloads import FOLDER, MOVES, PARSERS, PAYLOADS, WEBEX_PAIRS, parse, parser, payload
-from refused_payloads import NO_TURN
+from expected_inbounds import EXPECTED as FIRST_EXPECTED
+from expected_inbounds import TENANT, WEBEX, whatsapp_inbound
+from more_expected_inbounds import MORE_EXPECTED
+from more_refused_payloads import MORE_NO_TURN
+from platform_payloads import (
+    BATCHES,
+    FOLDER,
+    MOVES,
+    PARSERS,
+    PAYLOADS,
+    WEBEX_PAIRS,
+    parse,
+    parser,
+    payload,
+)
+from refused_payloads import NO_TURN as FIRST_NO_TURN
 
 from async_session_store import InvalidInputError, UserId
 from async_session_store.channels import (
@@ -23,6 +36,9 @@ from async_session_store.channels import (
     whatsapp,
 )
 
+EXPECTED = {**FIRST_EXPECTED, **MORE_EXPECTED}
+NO_TURN = {**FIRST_NO_TURN, **MORE_NO_TURN}
+
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_x1_a_payload_gives_what_it_holds(name: str) -> None:
@@ -32,7 +48,7 @@ def test_x1_a_payload_gives_what_it_holds(name: str) -> None:
 
 
 def test_every_payload_is_tested_and_has_its_source() -> None:
-    assert set(EXPECTED) == set(PAYLOADS) - {"whatsapp_batch", *MOVES}
+    assert set(EXPECTED) == set(PAYLOADS) - {*BATCHES, *MOVES}
     index = (FOLDER / "README.md").read_text()
     patterns = [name.replace("*", ".*") for name in re.findall(r"`([a-z]+_[a-z_*]+)`", index)]
     for name in PAYLOADS:

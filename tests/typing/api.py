@@ -63,14 +63,22 @@ from async_session_store.channels import (
     Inbound,
     Move,
     discord,
+    google_chat,
+    line,
+    matrix,
+    mattermost,
+    messenger,
     scope_from_text,
     scope_to_text,
     slack,
     slack_moves,
+    split_line,
+    split_messenger,
     split_whatsapp,
     teams,
     telegram,
     telegram_moves,
+    twilio,
     webchat,
     webex,
     whatsapp,
@@ -173,6 +181,15 @@ async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -
     assert_type(inbound.text, str | None)
     for one in split_whatsapp(payload):
         assert_type(whatsapp(one), Inbound)
+    for one in split_messenger(payload):
+        assert_type(messenger(one), Inbound)
+    for one in split_line(payload):
+        assert_type(line(one), Inbound)
+    assert_type(google_chat(payload, bot_id=7), Inbound)
+    assert_type(matrix(payload, bot_id="@bot:example.org", room_id="!room"), Inbound)
+    assert_type(mattermost(payload, bot_id="bot"), Inbound)
+    assert_type(twilio(payload), Inbound)
+    matrix(payload)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     for other in (slack(payload), teams(payload), webex(payload), webex(payload, payload)):
         assert_type(other, Inbound)
     slack(payload, bot_id="A0", allow_user_tokens=True)

@@ -32,6 +32,16 @@ def identifier(field: str, value: object) -> str:
     return value
 
 
+def as_id(text: str) -> str | None:
+    """Return a text that may be an id, or None if it is empty or too long for one."""
+    return text if 0 < len(text.encode()) <= _MAX_ID_BYTES else None
+
+
+def only_value(fields: tuple[tuple[str, str], ...]) -> str | None:
+    """Return the value of a form with a single field, or None."""
+    return fields[0][1] or None if len(fields) == 1 else None
+
+
 def parsed(field: str, document: str) -> object:
     """Return the JSON in a text. Raises ``InvalidInputError`` naming the field."""
     with suppress(ValueError, RecursionError):  # they hold the text
@@ -87,6 +97,14 @@ class Payload:
     def optional_id(self, name: str) -> str | None:
         """Return an id, or None if it is absent or empty."""
         return None if self.values.get(name) in (None, "") else self.id(name)
+
+    def correlation(self, name: str) -> str | None:
+        """Return the id that a bot gave to a button, or None if it is absent or too long for one.
+
+        Platforms allow a bot to put more into a button than an id may hold.
+        """
+        text = self.text(name)
+        return None if text is None else as_id(text)
 
     def text(self, name: str) -> str | None:
         """Return a text, or None if it is absent or empty."""

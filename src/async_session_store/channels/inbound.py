@@ -76,8 +76,9 @@ class Inbound:
     reply_chain: str | None = None
     """The first message of a chain of replies that may be a thread.
 
-    A wait at ``expecting(thread=inbound.reply_chain)`` is found. :attr:`scope` ignores the chain,
-    because a user's next message need not be a reply.
+    On Google Chat, it is the thread that a reply would open. A wait at
+    ``expecting(thread=inbound.reply_chain)`` is found. :attr:`scope` ignores the chain, because a
+    user's next message need not be a reply.
     """
     threads: Literal["inside", "apart", "none"] = "inside"
     """Where the platform's threads are: inside a conversation, or each a conversation of its own.
