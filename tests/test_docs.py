@@ -101,7 +101,10 @@ def runs() -> Iterator[object]:
         yield pytest.param("README.md", [block], id=f"README.md:{block.line}")
     for page in PAGES:
         if page != "README.md" and programs(page):
-            yield pytest.param(page, programs(page), id=page)
+            # A block with tests runs the conformance suite: a thousand tests in one.
+            seconds = 180 if any(block.mark == "run: pytest" for block in programs(page)) else 60
+            marks = pytest.mark.timeout(seconds)
+            yield pytest.param(page, programs(page), id=page, marks=marks)
 
 
 @pytest.mark.parametrize(("page", "together"), list(runs()))

@@ -192,7 +192,7 @@ class Inbound:
             if not isinstance(user, UserId):
                 name = f"user_aliases[{index - 1}]" if index else "user_id"
                 raise InvalidInputError(
-                    f"{name}: give a UserId; UserId.encode makes one of any text"
+                    f"{name}: give a UserId; UserId.encode turns any text into one"
                 )
 
     def _check_content(self) -> None:
