@@ -17,7 +17,7 @@ from typing_extensions import ParamSpec
 
 from async_session_store._loop_calls import Captured, LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
-from async_session_store.errors import InvalidInputError, StoreUnavailableError, cut_off
+from async_session_store.errors import InvalidInputError, StoreUnavailableError
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
 _PULSE: Final = 1.0  # seconds
@@ -48,18 +48,25 @@ class Call(Generic[_T]):
         return outcome.result()
 
     def _await_end(self) -> Captured[_T]:
-        while self._call.outcome is None:
+        while (outcome := self._call.outcome) is None:
             try:
                 self._ended.get(timeout=_PULSE)
             except Empty:
-                if not self._calls.loop.is_running():  # it never began what it was handed at its end
-                    return Captured(error=cut_off())
-                self._calls.mailbox.wake()
-        return self._call.outcome
+                self._check_loop()
+        return outcome
+
+    def _check_loop(self) -> None:
+        if not self._calls.loop.is_running():  # a portal's; it has ended, and may not be closed
+            self._call.cut_off()
+            return
+        # If a portal's loop runs in the main thread, a signal handler may have interrupted it just
+        # as it took a wake-up.
+        with suppress(RuntimeError):  # the loop was closed this very moment
+            self._calls.mailbox.wake()
 
     def _cancel(self) -> None:
         self._call.cancel()
-        if self._calls.loop.is_running() and self._call.outcome is None:
+        if self._call.outcome is None and self._calls.loop.is_running():
             with suppress(Empty):
                 self._ended.get(timeout=CANCEL_TIMEOUT)
 
