@@ -1,4 +1,7 @@
-"""What CI runs. One session: ``nox -s lint``. Some tests: ``nox -s tests-3.12 -- -k redis``."""
+"""The sessions that CI runs.
+
+One session: ``nox -s lint``. Some tests of one: ``nox -s tests-3.12 -- -k redis``.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,17 @@ nox.options.error_on_external_run = True
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 
-# The README's command runs every test but those of the sessions here, on the machine's own Python
-# and Redis. What may come out differently elsewhere runs again, and in .ci/run no more than that:
+# The README's command runs all tests except those of the sessions below, on the machine's own
+# Python and Redis. The sessions repeat only tests whose outcome may differ elsewhere:
 #
-# tests     on the other Pythons, less what is marked one_python; between the oldest and the newest
-#           also on one event loop only, and without the conformance suite in its sync form
-# servers   on other Redis servers: what runs scripts there. .ci/run takes the oldest server alone,
-#           so run the others before a release, and when a script changes
+# tests     on the other Pythons, without the tests marked one_python. Between the oldest and the
+#           newest Python, also on one event loop only, and without the sync form of the
+#           conformance suite
+# servers   on other Redis servers, the tests that run scripts there. .ci/run uses only the oldest
+#           server, so run the others before a release, and when a script changes
 #
-# Left out of .ci/run are those other servers, the benchmarks, and the Hypothesis profile "nightly",
-# which makes more examples of what runs there too.
+# .ci/run leaves out the other servers, the benchmarks, and the Hypothesis profile "nightly", which
+# generates more examples for tests that run anyway.
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -52,11 +56,11 @@ BENCHMARKS = (
     "plot",
 )
 PACKED = ROOT / "tests" / "packed"
-ONCE = "not uvloop and not trio and not sync_form"  # of the forms of the conformance suite
+ONCE = "not uvloop and not trio and not sync_form"  # one form of the conformance suite
 ANY_PYTHON = ("-m", "not interop and not runner and not crowded and not soak and not one_python")
 ANY_PYTHON_BETWEEN = (*ANY_PYTHON, "-k", ONCE)
 ANY_SERVER = ("tests/backends", "-k", f"redis and {ONCE}")
-GITHUB_FILES = {  # by the schema that each must fit
+GITHUB_FILES = {  # by the name of the schema that validates them
     "dependabot": "dependabot.yml",
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
     "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
@@ -65,8 +69,8 @@ GITHUB_FILES = {  # by the schema that each must fit
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 
-# Run by an interpreter that has nothing but one built archive and its dependencies. Importing each
-# module also loads the Lua and SQL files that the backends read.
+# Runs in an interpreter that has only one built archive and its dependencies. Importing each module
+# also loads the Lua and SQL files that the backends read.
 IMPORT_ALL = """
 import importlib.metadata, pathlib, pkgutil, sys
 package = importlib.import_module("async_session_store")
@@ -80,12 +84,12 @@ for module in pkgutil.walk_packages(package.__path__, "async_session_store."):
 
 
 def group(*names: str) -> tuple[str, ...]:
-    """Give the requirements of dependency groups: pip older than 25.1 has no --group."""
+    """Return the requirements of dependency groups, since pip before 25.1 has no --group."""
     return nox.project.dependency_groups(PYPROJECT, *names)
 
 
 def oldest_dependencies() -> tuple[str, ...]:
-    """Pin what the package and its extras depend on to the oldest versions that they allow."""
+    """Pin the dependencies of the package and its extras to the oldest versions that they allow."""
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     requirements = chain(PYPROJECT["project"]["dependencies"], *extras)
     return tuple(each.replace(">=", "==") for each in requirements if ">=" in each)
@@ -93,7 +97,7 @@ def oldest_dependencies() -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package; the oldest Python gets oldest dependencies."""
+    """Test the installed package; on the oldest Python, with the oldest dependencies."""
     pins = oldest_dependencies() if session.python == PYTHONS[0] else ()
     session.install(".[all]", *group("test"), *pins)
     share = ANY_PYTHON if session.python in (PYTHONS[0], PYTHONS[-1]) else ANY_PYTHON_BETWEEN
@@ -101,10 +105,27 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
+
+    Not by default: it takes far longer. It sets no threshold. What runs in a process that a test
+    kills is not counted, as that process does not live to write down what it ran.
+    """
+    session.install("-e", ".[all]", *group("test", "coverage"))
+    session.run("coverage", "erase")
+    try:
+        # A traced test takes longer than the time-out that holds for others.
+        session.run("coverage", "run", "-m", "pytest", "--timeout=300", *session.posargs)
+    finally:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Run the tests beside the Rust crate; ``-- --hypothesis-profile nightly`` runs far more.
 
-    Not by default: it needs cargo, and the network when it first builds.
+    Not by default: it needs cargo, and the network for its first build.
     """
     check_cargo(session)
     session.install(".[all]", *group("test"))
@@ -113,9 +134,10 @@ def interop(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def servers(session: nox.Session) -> None:
-    """Run the tests of the Redis backend on servers that packages carry; ``-- valkey-9.1`` on one.
+    """Run the Redis tests on servers from packages; ``-- valkey-9.1`` picks one.
 
-    A server cannot tell which loop calls it, nor whether the caller is async.
+    One event loop is enough: a server cannot tell which loop calls it, or whether the caller is
+    async.
     """
     session.install(".[all]", *group("test"))
     script = "tests/redis_server.py"
@@ -127,14 +149,14 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crowded(session: nox.Session) -> None:
-    """Run the suite, cancellation and processes while 63 others call: so all goes in batches."""
+    """Run the tests while 63 other callers use the store, so that every call is part of a batch."""
     session.install(".[all]", *group("test"))
     session.run("pytest", "-m", "crowded", *session.posargs)
 
 
 @nox.session(default=False, python=PYTHONS)
 def storm(session: nox.Session) -> None:
-    """Interrupt a thread that uses a store, 100,000 times; ``-- 5000`` does so less often."""
+    """Interrupt a thread that uses a store, 100,000 times; ``-- 5000`` changes the number."""
     session.install(".[all]", *group("test"))
     interrupts = session.posargs or ["100000"]
     session.run("python", "tests/processes/interrupt_storm.py", "memory://", *interrupts)
@@ -142,14 +164,14 @@ def storm(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Run processes, kills and storms; ``-- --rounds 1000`` makes each run that long."""
+    """Run the long tests of processes, kills and storms; ``-- --rounds 1000`` makes them longer."""
     session.install(".[all]", *group("test"))
     session.run("pytest", "-m", "soak", *session.posargs)
 
 
 @nox.session(default=False)
 def rust_vectors(session: nox.Session) -> None:
-    """Record what the Rust crate writes; fail if that is not what is recorded."""
+    """Record what the Rust crate writes; fail if it differs from the last recording."""
     check_cargo(session)
     session.install(".[all]", *group("test"))
     session.run("python", "tests/interop/record_vectors.py")
@@ -159,7 +181,7 @@ def rust_vectors(session: nox.Session) -> None:
 def runner_vectors(session: nox.Session) -> None:
     """Record what a Greentic runner does, fail if it changed, and run the tests beside its code.
 
-    For ``async_session_store.greentic``. It builds some minutes, and is not part of ``.ci/run``.
+    It tests ``async_session_store.greentic``. ``.ci/run`` leaves it out: it builds for minutes.
     """
     check_cargo(session)
     session.install(".[all]", *group("test"))
@@ -168,21 +190,21 @@ def runner_vectors(session: nox.Session) -> None:
 
 
 def check_cargo(session: nox.Session) -> None:
-    """Fail, and say so, where there is no Rust."""
+    """Fail with a message if Rust is not installed."""
     if shutil.which("cargo") is None:
         session.error("cargo is missing: install Rust, see https://rust-lang.org/tools/install")
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the tests that need chat frameworks: those of the examples, and the comparison."""
+    """Run the tests that need chat frameworks: the examples and the comparison."""
     session.install(".[all]", *group("examples"))
     session.run("pytest", *(session.posargs or ["tests/chat", "tests/comparison"]))
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the source's types, the API's as a user meets them, and those of the first program."""
+    """Check the types of the source, of the API as users see it, and of the first program."""
     session.install(".[all]", *group("types"))
     session.run("mypy")
     session.run("pyright")
@@ -194,23 +216,43 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format, and the YAML that GitHub and pre-commit read."""
+    """Check style and format, and the YAML that GitHub, Read the Docs and pre-commit read."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     for schema, paths in GITHUB_FILES.items():
         files = [str(path) for path in sorted((ROOT / ".github").glob(paths))]
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
     session.run("pre-commit", "validate-config")
     matrix = f"python: {json.dumps(PYTHONS)}\n"
     assert matrix in (ROOT / ".github/workflows/ci.yml").read_text(), f"ci.yml lacks {matrix}"
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation in docs/_build/html; a link or a reference to nothing fails."""
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going")
+    session.run(*build, "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(default=False)
+def docs_links(session: nox.Session) -> None:
+    """Follow the links that lead out of the documentation.
+
+    Not by default: it needs the network, and the sites that it asks may be away.
+    """
+    session.install(".[all]", *group("docs"))
+    build = ("sphinx-build", "--builder", "linkcheck", "--keep-going")
+    session.run(*build, "docs", "docs/_build/linkcheck", *session.posargs)
+
+
 @nox.session(default=False, python="3.13")
 def benchmarks(session: nox.Session) -> None:
-    """Measure all, and write tables and plot; ``nox -s benchmarks -- purge`` runs one script.
+    """Run all benchmarks, and write tables and plot; ``-- purge`` runs one script.
 
-    Without cargo, all is less the Rust crate.
+    Without cargo, it leaves out the Rust crate.
     """
     scripts = session.posargs or measurable(session)
     if "rust" in scripts:
@@ -221,7 +263,7 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def measurable(session: nox.Session) -> list[str]:
-    """Name the benchmarks that can run here, and say which one cannot."""
+    """Return the benchmarks that can run here. Warn if one cannot."""
     if shutil.which("cargo") is not None:
         return [*BENCHMARKS]
     session.warn("cargo is missing: the Rust crate is not measured")
@@ -230,7 +272,7 @@ def measurable(session: nox.Session) -> list[str]:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build wheel and sdist, look inside, install each where nothing else is, import all."""
+    """Build wheel and sdist, check their files, install each in a fresh venv, and import all."""
     session.install(*group("package"))
     with tempfile.TemporaryDirectory() as directory:
         session.run("python", "-m", "build", "--outdir", directory)
@@ -253,7 +295,7 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def frozen(session: nox.Session) -> None:
-    """Freeze a program with PyInstaller and run it: it opens every backend."""
+    """Freeze a program that opens every backend with PyInstaller, and run it."""
     session.install(".[all]", "pyinstaller")
     with tempfile.TemporaryDirectory() as directory, session.chdir(directory):
         session.run("pyinstaller", "--log-level=WARN", str(PACKED / "program.py"))
@@ -261,12 +303,12 @@ def frozen(session: nox.Session) -> None:
 
 
 def run_packed(session: nox.Session, python: str, *program: str) -> None:
-    """Run a program with the URL of a Redis server that is there for it alone."""
+    """Run a program with the URL of a Redis server that is started just for it."""
     session.run(python, str(PACKED / "run.py"), *program, external=True)
 
 
 def source_files() -> set[str]:
-    """Name the files that both archives must hold, relative to src."""
+    """Return the files that both archives must contain, relative to src."""
     files = {path for path in (ROOT / "src").rglob("*") if path.is_file()}
     names = {path.relative_to(ROOT / "src").as_posix() for path in files if path.suffix != ".pyc"}
     assert "async_session_store/py.typed" in names
@@ -275,27 +317,27 @@ def source_files() -> set[str]:
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:
-    """Check that the wheel holds the package, file by file, and a README whose links work."""
+    """Check that the wheel contains exactly the package, and a README without relative links."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
         readme = archive.read(metadata).decode()
     links = re.findall(r"\]\(([^)\s]+)\)", readme)
     if relative := [link for link in links if not link.startswith(("https://", "#"))]:
-        session.error(f"these links of the README would lead nowhere on PyPI: {relative}")
+        session.error(f"these README links would be broken on PyPI: {relative}")
     if differ := names ^ source_files():
         session.error(f"{wheel.name} and src differ in {sorted(differ)}")
 
 
 def check_sdist(session: nox.Session, sdist: Path) -> None:
-    """Check that the sdist holds the package, file by file, and beside it what it should."""
+    """Check that the sdist contains the package and exactly the expected files beside it."""
     with tarfile.open(sdist) as archive:
         members = [member.name for member in archive.getmembers() if member.isfile()]
-    paths = [Path(*Path(name).parts[1:]) for name in members]  # less the folder of name and version
+    paths = [Path(*Path(name).parts[1:]) for name in members]  # without the top folder
     names = {path.relative_to("src").as_posix() for path in paths if path.parts[0] == "src"}
     if differ := names ^ source_files():
         session.error(f"{sdist.name} and src differ in {sorted(differ)}")
     if differ := {path.parts[0] for path in paths} ^ SDIST_TOP_LEVEL:
         session.error(f"{sdist.name} and SDIST_TOP_LEVEL differ in {sorted(differ)}")
     if junk := [str(path) for path in paths if path.suffix in JUNK or "__pycache__" in path.parts]:
-        session.error(f"{sdist.name} holds {junk}")
+        session.error(f"{sdist.name} contains junk: {junk}")

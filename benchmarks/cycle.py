@@ -1,4 +1,4 @@
-"""One pause and resume of a flow: register with a deadline, find, get, update, clear."""
+"""Measure one pause and resume of a flow: register with a deadline, find, get, update, clear."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
 
-DISK = Path(__file__).parents[1] / ".cache"  # not where a temporary folder may be in memory
+DISK = Path(__file__).parents[1] / ".cache"  # a temporary folder may be in memory, not on disk
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the arms of a table store, and who calls them."""
+    """Where the arms of a table store their data, and who calls them."""
 
     folder: Path
     redis_url: str
@@ -133,7 +133,7 @@ def measure(storage: str, count: int, kib: int, rounds: int, seconds: float) -> 
 
 @contextmanager
 def open_place(called_by: Sequence[Caller]) -> Iterator[tuple[Place, str]]:
-    """Open a folder and start a Redis server. Yield them, and the server's version."""
+    """Create a folder and start a Redis server. Yield both, and the server's version."""
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
         yield Place(Path(folder), server.url, called_by), server.version
@@ -141,16 +141,16 @@ def open_place(called_by: Sequence[Caller]) -> Iterator[tuple[Place, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("storage", nargs="*", help=f"of {', '.join(STORAGES)}; all if none is told")
+    parser.add_argument("storage", nargs="*", help=f"any of {', '.join(STORAGES)} (default: all)")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--kib", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
-    asked = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
+    arguments = parser.parse_args()
     for storage, count, kib in itertools.product(
-        asked.storage or STORAGES, asked.callers, asked.kib
+        arguments.storage or STORAGES, arguments.callers, arguments.kib
     ):
-        measure(storage, count, kib, asked.rounds, asked.seconds)
+        measure(storage, count, kib, arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":

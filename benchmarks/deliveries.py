@@ -1,4 +1,4 @@
-"""How many bytes each backend takes to remember one delivery."""
+"""Measure how many bytes each backend needs to remember one delivery."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
 
-DISK = Path(__file__).parents[1] / ".cache"  # not where a temporary folder may be in memory
+DISK = Path(__file__).parents[1] / ".cache"  # a temporary folder may be in memory, not on disk
 DELIVERIES = 200_000
-A_DAY = 100 * 24 * 60 * 60  # deliveries, at 100 a second
+PER_DAY = 100 * 24 * 60 * 60  # deliveries, at 100 a second
 PER_USER = 10
-A_WHILE = 600  # seconds: a busy machine may lose a shorter lease
+LEASE = 600  # seconds: on a busy machine, a shorter lease may be lost
 WORKERS = 64
-MIBIBYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 PAGE = resource.getpagesize()
 
 
 async def handle(store: AsyncSessionStore, number: int, users: int) -> None:
-    """Handle a delivery, so that nothing is left but what is remembered of it."""
+    """Handle a delivery completely, so that only the record of it remains."""
     user = f"telegram-{500_000_000 + number % users}"
     ctx = TenantCtx(env="prod", tenant_id="acme", user_id=user)
     cursor = SessionCursor(node_pointer="ask")
@@ -44,12 +44,12 @@ async def handle(store: AsyncSessionStore, number: int, users: int) -> None:
     scope = ReplyScope(conversation=f"telegram:bot:{user}")
     await store.register_wait(ctx, user, scope, f"key-{number}", data)
     delivery_id = f"update-{900_000_000 + number}"
-    async with store.resume_wait(ctx, user, scope, delivery_id=delivery_id, lease=A_WHILE):
+    async with store.resume_wait(ctx, user, scope, delivery_id=delivery_id, lease=LEASE):
         pass
 
 
 async def handle_all(backend: Backend, count: int, size: Callable[[], int]) -> float:
-    """Return how many bytes a delivery takes."""
+    """Handle deliveries, and return how many bytes each one takes. ``size`` returns the total."""
     numbers = iter(range(count))
 
     async def work() -> None:
@@ -57,7 +57,8 @@ async def handle_all(backend: Backend, count: int, size: Callable[[], int]) -> f
             await handle(store, number, count // PER_USER)
 
     async with AsyncSessionStore(backend) as store:
-        for number in range(count, count + 1000):  # what the first calls take is not a delivery's
+        # Warm up first, because the first calls also allocate other things.
+        for number in range(count, count + 1000):
             await handle(store, number, count // PER_USER)
         before = size()
         async with asyncio.TaskGroup() as tasks:
@@ -67,12 +68,15 @@ async def handle_all(backend: Backend, count: int, size: Callable[[], int]) -> f
 
 
 def resident() -> int:
+    """Return this process's resident memory in bytes."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 def show(storage: str, each: float) -> None:
-    print(f"{storage}: {each:.0f} bytes each, {each * A_DAY / MIBIBYTE:,.0f} MiB a day", flush=True)
+    print(
+        f"{storage}: {each:.0f} bytes each, {each * PER_DAY / MEBIBYTE:,.0f} MiB a day", flush=True
+    )
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""Waits that nobody answers: how late they are handed out, what looking costs, and keeping them.
+"""Measure expired waits: how late they are handed out, and what finding and keeping them costs.
 
-1,000,000 kept waits are stored. 1,000 more fall due in one second, and one task hands them out.
+The store holds 1,000,000 waits with an ``expired_ttl``, none of them due. 1,000 more fall due
+within one second, and one task hands them out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from harness import Step, Table, compare, on_asyncio
 from redis import Redis
 from report import with_targets
 from results import save
-from targets import AT_THE_LATEST, FEW, MANY, MILLION, USUALLY
+from targets import FEW, MANY, MAXIMUM, MEDIAN, MILLION
 from workload import KIBIBYTE, session, user_ctx
 
 from async_session_store import AsyncSessionStore, ReplyScope, WaitClaim
@@ -35,11 +36,11 @@ from redis_server import RedisServer
 WORKERS = 64
 DUE = 1000
 IN_SECONDS = 1.0
-SOON = 5.0  # seconds, in which those that will be due are registered
+SOON = 5.0  # seconds until the first wait is due: enough to register all of them
 A_DAY = 24 * 60 * 60
 A_WEEK = 7 * A_DAY
 SCOPE = ReplyScope(conversation="chat")
-MEASURED = 100_000  # waits, for what one takes
+MEASURED = 100_000  # waits, to measure how many bytes each takes
 
 
 async def register(
@@ -80,12 +81,12 @@ def measure_looking(
         on_asyncio(name, partial(looking, partial(backend, name), waits), [None])
         for name, waits in ((MANY, many), (FEW, 1_000))
     ]
-    title = f"{storage}, look for waits that are due, none is"
+    title = f"{storage}, look for due waits when there are none"
     show(compare(f"expired-look-{storage.lower()}", title, arms), many, **versions)
 
 
 async def lateness(backend: Backend, many: int) -> list[float]:
-    """Return by how many seconds each wait is handed out late."""
+    """Return how many seconds after its deadline each wait is handed out."""
     late: list[float] = []
 
     async def handle(claim: WaitClaim) -> None:
@@ -109,15 +110,15 @@ async def lateness(backend: Backend, many: int) -> list[float]:
 
 def measure_lateness(storage: str, backend: Backend, many: int, **versions: str) -> None:
     late = [seconds * 1000 for seconds in asyncio.run(lateness(backend, many))]
-    values = {AT_THE_LATEST: [max(late)], USUALLY: [statistics.median(late)]}
-    title = f"{storage}, {DUE:,} waits fall due in a second: handed out late"
+    values = {MAXIMUM: [max(late)], MEDIAN: [statistics.median(late)]}
+    title = f"{storage}, delay of {DUE:,} waits that fall due in a second"
     show(Table(f"expired-late-{storage.lower()}", title, "milliseconds", values), many, **versions)
 
 
 async def bytes_each(
     backend: Backend, used: Callable[[], int], expired_ttl: float, size: int
 ) -> float:
-    """Return how many bytes one more wait takes, of a user of its own."""
+    """Return how many bytes each further wait takes. Each wait has its own user."""
     async with AsyncSessionStore(backend) as store:
         await register_all(store, range(1000), expired_ttl=expired_ttl, size=size)
         before = used()
@@ -141,11 +142,12 @@ def measure_bytes(
 
 
 def traced(_: str) -> int:
+    """Return the bytes that Python has allocated since tracing started."""
     return tracemalloc.get_traced_memory()[0]
 
 
 def size_of(file: Path) -> int:
-    """Return the size of a database file, once its log is in it."""
+    """Checkpoint a database file, and return its size."""
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA wal_checkpoint").close()
     return file.stat().st_size

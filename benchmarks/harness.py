@@ -1,8 +1,9 @@
-"""Arms in rotating order, and the medians of the ratios that the rounds gave.
+"""Measure arms in rotating order, and compare them by the median of the ratios of all rounds.
 
-A machine that is busy with something else slows all arms of a round alike, so ratios within a
-round hold where times do not. Each arm has an event loop of its own, which stands still while
-others are measured: so arms on asyncio, uvloop, trio and threads share one process.
+If the machine is busy with something else, all arms of a round slow down alike. So ratios within a
+round are reliable even where times are not. Each arm has its own event loop, which does not run
+while other arms are measured. That lets arms on asyncio, uvloop, trio and threads share one
+process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 ROUNDS = 15
-SECONDS = 0.5  # that an arm has in a round: many cycles, and still the same noise for all arms
+SECONDS = 0.5  # per arm and round: many cycles, but short enough that all arms see the same noise
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ LoopFactory: TypeAlias = "Callable[[], asyncio.AbstractEventLoop]"
 
 @dataclass(frozen=True)
 class Arm:
-    """Something to measure. What it opens tells how many seconds so many steps took."""
+    """Something to measure. ``open`` yields a function that takes steps and returns the seconds."""
 
     name: str
     open: Callable[[], AbstractContextManager[Run]]
@@ -46,14 +47,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Table:
-    """What one run measured: for each arm its value in each round."""
+    """The result of one run: the values of each arm, one for each round."""
 
     name: str
     title: str
     unit: str
     values: dict[str, list[float]]
     base: str = ""
-    """The arm that the others are measured against; else they are what the first one is."""
+    """The arm to which the others are compared. Without one, the first arm is compared to each."""
 
     def value(self, arm: str) -> float:
         return statistics.median(self.values[arm])
@@ -66,7 +67,7 @@ class Table:
 def on_asyncio(
     name: str, opened: Opened[T], callers: Sequence[T], loop_factory: LoopFactory | None = None
 ) -> Arm:
-    """An arm whose callers each take their steps in a task of their own, in one asyncio loop."""
+    """Return an arm that runs each caller's steps in a task of its own, in one asyncio loop."""
 
     @contextmanager
     def running() -> Iterator[Run]:
@@ -82,8 +83,8 @@ def on_asyncio(
 
 
 def on_trio(name: str, opened: Opened[T], callers: Sequence[T]) -> Arm:
-    """An arm on trio. A run of trio cannot stand still, so it opens anew for each measurement."""
-    import trio  # only here: the store does less where it is not imported
+    """Return an arm on trio. It opens again for each measurement: trio cannot pause a run."""
+    import trio  # only here, because the store takes a shorter path if trio is not imported
 
     async def run(repeats: int) -> float:
         async with opened() as step:
@@ -98,18 +99,18 @@ def on_trio(name: str, opened: Opened[T], callers: Sequence[T]) -> Arm:
 
 
 async def seconds_of(step: Step[T], callers: Sequence[T], repeats: int) -> float:
-    """How long it takes until each caller has taken so many steps; asyncio or trio."""
-    begun = time.perf_counter()
+    """Return the seconds until each caller has repeated its step, on asyncio or trio."""
+    start = time.perf_counter()
     async with anyio.create_task_group() as tasks:
         for caller in callers:
             tasks.start_soon(_repeat, step, caller, repeats)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 async def _repeat(step: Step[T], caller: T, repeats: int) -> None:
     for _ in range(repeats):
         if not await step(caller):
-            raise AssertionError("a step came to nothing")
+            raise AssertionError("a step returned nothing: this arm does not do its work")
 
 
 def compare(
@@ -122,12 +123,12 @@ def compare(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
 ) -> Table:
-    """Measure the arms, in microseconds a step."""
+    """Measure the arms, in microseconds per step."""
     values: dict[str, list[float]] = {arm.name: [] for arm in arms}
     with ExitStack() as stack:
         runs = {arm.name: stack.enter_context(arm.open()) for arm in arms}
         repeats = {arm: _repeats(run, seconds) for arm, run in runs.items()}
-        gc.freeze()  # the modules of the arms do not slow each other's collections
+        gc.freeze()  # keeps what each arm imported out of the garbage collections of the others
         for number in range(rounds):
             for arm in _rotated(list(runs), number):
                 gc.collect()
@@ -137,12 +138,12 @@ def compare(
 
 
 def _repeats(run: Run, seconds: float) -> int:
-    """Warm up, and find how many steps of each caller take about so long."""
+    """Warm up, and return how many steps of each caller fit into about ``seconds``."""
     repeats = 1
-    run(repeats)  # which imports, connects and prepares what is used for the first time
-    while (took := run(repeats)) < seconds / 4:
+    run(repeats)  # the first run imports modules, opens connections and prepares statements
+    while (elapsed := run(repeats)) < seconds / 4:
         repeats *= 2
-    return max(1, round(repeats * seconds / took))
+    return max(1, round(repeats * seconds / elapsed))
 
 
 def _rotated(names: list[str], number: int) -> list[str]:

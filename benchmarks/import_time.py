@@ -1,4 +1,4 @@
-"""What an import costs a fresh interpreter that finds all bytecode, as after an installation."""
+"""Measure an import in a fresh interpreter that finds all bytecode, as after an installation."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PROGRAMS = {
 
 
 def fresh(name: str, program: str, bytecode: str) -> Arm:
-    """An arm whose step is to run a program in an interpreter of its own."""
-    keeping = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode}
-    environment = {**os.environ, **keeping}
+    """Return an arm that runs the program in a fresh interpreter at each step."""
+    cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode}
+    environment = {**os.environ, **cached}
 
     def run(repeats: int) -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(repeats):
             subprocess.run([sys.executable, "-c", program], check=True, env=environment)
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
     @contextmanager
     def opened() -> Iterator[Run]:

@@ -1,4 +1,4 @@
-"""Listing one user's 3 waits among many stored sessions, against among few."""
+"""Measure how long it takes to list a user's 3 waits among many stored sessions and among few."""
 
 from __future__ import annotations
 

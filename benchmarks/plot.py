@@ -1,89 +1,225 @@
-"""Draw the last results of ``cycle.py``, ``rust.py`` and ``turn.py``, as an SVG for the docs."""
+"""Draw the plot of the page on speed, from the tables of its appendix.
+
+To draw more, add a group to a panel, or a panel: a group is the title of two tables on that page,
+one with 1 caller and one with 64. Its rows are the arms of those tables.
+
+The plot is one SVG for light and dark pages: matplotlib draws it light, and a style sheet replaces
+each colour if the reader's system is dark.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from io import StringIO
 
 import matplotlib as mpl
-import results
-from cycle import STORAGES
-from harness import Table
+from markdown_tables import Grid, grids
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
-from targets import BARE_DICTS, IN_THREAD, OURS, REDIS_PY
+from report import APPENDIX, CALLERS
+from targets import BARE_DICTS, FACADE, FIVE_CALLS, OURS, REGISTER_AND_RESUME, THREADSAFE
 
-FILE = Path(__file__).parents[1] / "docs/explanation/speed.svg"
+FILE = APPENDIX.with_name("speed.svg")
 
 
 @dataclass(frozen=True)
-class Style:
-    """Told apart by shape too, and by colours of Okabe and Ito."""
+class Group:
+    """Arms that are measured side by side."""
 
     label: str
-    color: str
-    marker: str
+    title: str
 
 
-STORE = Style("this library", "#0072B2", "o")
-BARE = Style("by hand: dicts, bare driver", "#D55E00", "s")
-PEER = Style("other libraries", "#7F7F7F", "^")
-STYLES = (STORE, BARE, PEER)
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    groups: tuple[Group, ...]
 
 
-def style(arm: str) -> Style:
-    if arm.startswith(OURS):
-        return STORE
-    return BARE if arm.startswith((BARE_DICTS, IN_THREAD, REDIS_PY, "aiosqlite")) else PEER
+PANELS = (
+    Panel(
+        "A pause and resume",
+        (
+            Group("Memory", "Memory, {callers}, 1 KiB"),
+            Group("SQLite", "SQLite at FULL, {callers}, 1 KiB"),
+            Group("Redis", "Redis, {callers}, 1 KiB"),
+            Group("Redis, beside the Rust crate", "Redis, Rust, {callers}, 1 KiB"),
+        ),
+    ),
+    Panel(
+        "A turn",
+        (
+            Group("Memory", "Memory, a turn, {callers}, 1 KiB"),
+            Group("SQLite", "SQLite at FULL, a turn, {callers}, 1 KiB"),
+            Group("Redis", "Redis, a turn, {callers}, 1 KiB"),
+        ),
+    ),
+)
+NOT_DRAWN = (" on uvloop", REGISTER_AND_RESUME, FIVE_CALLS)  # ends of the names of arms
 
 
-def draw(axes: Axes, table: Table) -> None:
-    """One dot for each arm, the first on top."""
-    arms = list(table.values)
-    for row, arm in enumerate(arms):
-        drawn = style(arm)
-        axes.plot(table.value(arm), row, drawn.marker, color=drawn.color, label=drawn.label)
-    axes.set_yticks(range(len(arms)), arms)
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_title(table.title, loc="left", fontsize="medium")
+@dataclass(frozen=True)
+class Color:
+    """How a colour looks on a light and on a dark page."""
+
+    light: str
+    dark: str
+
+
+# Orange and blue are by Okabe and Ito: also people who are colour-blind tell them apart.
+STORE = Color("#0072b2", "#56b4e9")
+BARE = Color("#c4520a", "#e69f00")
+PEER = Color("#737373", "#a3a3a3")
+TEXT = Color("#1f1f1f", "#e8e8e8")
+SOFT = Color("#5f5f5f", "#b0b0b0")
+GRID = Color("#e4e4e4", "#383838")
+PAGE = Color("#fefefe", "#18181b")
+COLORS = (STORE, BARE, PEER, TEXT, SOFT, GRID, PAGE)
+LEGEND = {STORE: "this library", BARE: "by hand, on the bare driver", PEER: "other libraries"}
+
+# Beginnings of the names of arms. All others are other libraries.
+THIS_LIBRARY = (OURS, FACADE)
+BY_HAND = (BARE_DICTS, "redis-py", "sqlite3", "aiosqlite", THREADSAFE)
+
+WIDTH = 8.0  # inches, at 96 pixels
+ROW = 0.24
+SMALL, NORMAL = 8.5, 9.5  # points
+LIMITS = (1, 9000)  # microseconds, wide enough for the labels beside the dots
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm, with its microseconds for 1 caller and for 64; or the label of a group, without."""
+
+    name: str
+    values: tuple[float, ...] = ()
+
+
+def rows(panel: Panel, measured: dict[str, Grid]) -> Iterator[Row]:
+    """Yield the rows of a panel from top to bottom."""
+    for group in panel.groups:
+        yield Row(group.label)
+        tables = [measured[group.title.format(callers=callers)] for callers in CALLERS]
+        for arm, *_ in tables[0].rows:
+            if not arm.endswith(NOT_DRAWN):
+                shown = (table.row(arm)[1] for table in tables)
+                yield Row(arm, tuple(float(text.replace(",", "")) for text in shown))
+
+
+def draw(axes: Axes, title: str, drawn: list[Row]) -> None:
+    """Draw a line for each arm, from its value for 1 caller to that for 64."""
+    for place, row in enumerate(drawn):
+        _draw_name(axes, place, row)
+        if row.values:
+            _draw_values(axes, place, row)
+    axes.set_title(title, loc="left", fontweight="bold", color=TEXT.light)
+    axes.set_ylim(len(drawn) - 0.4, -0.6)
+    axes.set_yticks([])
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.set_xlim(*LIMITS)
+    axes.xaxis.set_major_locator(LogLocator())
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", color="#E5E5E5")
-    axes.grid(axis="y", color="#F2F2F2")
+    axes.tick_params(axis="x", length=0, colors=SOFT.light)
+    axes.grid(axis="x", color=GRID.light)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
 
 
-def figure() -> Figure:
-    """Draw a row for each storage, the Rust crate and turns, a column for each caller count."""
-    rows = (*STORAGES, "rust", *(f"turn-{storage}" for storage in STORAGES))
-    named = [[f"{row}-{count}-1" for count in (1, 64)] for row in rows]
-    tables = [row for names in named if any(row := [results.load(name) for name in names])]
-    arms = [max(len(table.values) for table in row if table) for row in tables]
-    drawn = Figure(figsize=(11, 0.32 * sum(arms) + 1.2 * len(arms)), layout="constrained")
-    grid = drawn.subplots(
-        len(tables), 2, sharex="row", sharey="row", height_ratios=arms, squeeze=False
+def _draw_name(axes: Axes, place: int, row: Row) -> None:
+    axes.text(
+        *(-0.012, place, row.name),
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        ha="right",
+        color=TEXT.light if row.values else SOFT.light,
+        weight="normal" if row.values else "bold",
     )
-    for row, places in zip(tables, grid, strict=True):
-        for table, axes in zip(row, places, strict=True):
-            if table:
-                draw(axes, table)
-    handles = [
-        Line2D([], [], linestyle="", marker=one.marker, color=one.color, label=one.label)
-        for one in STYLES
-    ]
-    drawn.supxlabel("microseconds for a pause and resume, or a turn (logarithmic; less is better)")
-    drawn.supylabel("what stores")
-    drawn.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    return drawn
+
+
+def _draw_values(axes: Axes, place: int, row: Row) -> None:
+    """Draw a ring for 1 caller, a dot for 64, and the figures outside of both."""
+    color = color_of(row.name).light
+    axes.plot(row.values, [place, place], "-", color=color, linewidth=1.4)
+    for value, filled in zip(row.values, (PAGE.light, color), strict=True):
+        axes.plot(value, place, "o", markerfacecolor=filled, markeredgecolor=color, markersize=6)
+    for value, side, where in zip(sorted(row.values), (-7, 7), ("right", "left"), strict=True):
+        axes.annotate(
+            f"{value:,.0f}" if value >= 100 else f"{value:.1f}",
+            (value, place),
+            xytext=(side, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            ha=where,
+            fontsize=SMALL,
+            color=TEXT.light,
+            bbox={"facecolor": PAGE.light, "edgecolor": "none", "pad": 0.8},  # hides the grid
+        )
+
+
+def color_of(arm: str) -> Color:
+    if arm.startswith(THIS_LIBRARY):
+        return STORE
+    return BARE if arm.startswith(BY_HAND) else PEER
+
+
+def figure(measured: dict[str, Grid]) -> Figure:
+    """Draw the panels below each other, each as high as its rows."""
+    drawn = [list(rows(panel, measured)) for panel in PANELS]
+    heights = [len(of) for of in drawn]
+    size = (WIDTH, ROW * sum(heights) + 0.75 * len(PANELS) + 0.6)
+    whole = Figure(figsize=size, layout="constrained", facecolor=PAGE.light)
+    grid = whole.subplots(len(PANELS), 1, squeeze=False, height_ratios=heights)
+    for panel, of, (axes,) in zip(PANELS, drawn, grid, strict=True):
+        axes.set_facecolor(PAGE.light)
+        draw(axes, panel.title, of)
+    whole.supxlabel(
+        "microseconds, on a logarithmic scale: less is better", fontsize=SMALL, color=SOFT.light
+    )
+    whole.legend(
+        handles=list(_legend()),
+        loc="outside upper center",
+        ncols=5,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=TEXT.light,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )
+    return whole
+
+
+def _legend() -> Iterator[Line2D]:
+    for color, label in LEGEND.items():
+        yield Line2D([], [], linestyle="", marker="s", color=color.light, label=label)
+    for filled, callers in zip((PAGE, SOFT), CALLERS, strict=True):
+        yield Line2D(
+            *([], []),
+            linestyle="",
+            marker="o",
+            markerfacecolor=filled.light,
+            markeredgecolor=SOFT.light,
+            label=callers,
+        )
+
+
+def svg(drawn: Figure) -> str:
+    """Return the figure as an SVG that follows the reader's colour scheme."""
+    file = StringIO()
+    drawn.savefig(file, format="svg", metadata={"Date": None}, facecolor=PAGE.light)
+    rules = "".join(
+        f'[style*="{name}: {color.light}"] {{ {name}: {color.dark} !important }}\n'
+        for color in COLORS
+        for name in ("fill", "stroke")
+    )
+    style = f"<style>\n@media (prefers-color-scheme: dark) {{\n{rules}}}\n</style>\n"
+    return file.getvalue().replace(" <defs>", f" {style} <defs>", 1)
 
 
 if __name__ == "__main__":
-    # Text stays text, and the same results give the same file.
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "speed"})
-    figure().savefig(FILE, metadata={"Date": None})
+    # Text stays text, and the same tables give the same file.
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "speed", "font.size": NORMAL})
+    FILE.write_text(svg(figure(grids(APPENDIX.read_text()))))

@@ -1,4 +1,4 @@
-"""The longest pause of the event loop while 1 % of a million sessions is purged."""
+"""Measure the longest pause of the event loop while 1% of a million sessions is purged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TICK = 0.0005  # seconds
 
 
 async def longest_pause(work: Coroutine[Any, Any, object]) -> float:
-    """The longest time between two ticks of the loop while something works, in milliseconds."""
+    """Return the longest time between two ticks of the loop during the work, in milliseconds."""
     task = asyncio.create_task(work)
     longest, last = 0.0, time.perf_counter()
     while not task.done():
@@ -41,7 +41,7 @@ async def longest_pause(work: Coroutine[Any, Any, object]) -> float:
 
 
 async def expire(store: AsyncSessionStore, keys: list[str]) -> None:
-    """Let the deadlines of sessions pass."""
+    """Make sessions expire."""
     for key in keys:
         await store.touch_session(key, 0.001)
     await asyncio.sleep(0.01)
@@ -52,7 +52,7 @@ async def purge(store: AsyncSessionStore, count: int) -> None:
 
 
 async def pauses(backend: Backend, sessions: int, rounds: int) -> dict[str, list[float]]:
-    """The pauses while sessions are purged, and while the loop idles for as long, by round."""
+    """Return the longest pause of each round, during a purge and while the loop idles as long."""
     values: dict[str, list[float]] = {PURGE: [], NOTHING: []}
     expiring = sessions // 100
     async with filled(backend, sessions) as store:
@@ -60,10 +60,10 @@ async def pauses(backend: Backend, sessions: int, rounds: int) -> dict[str, list
         for number in range(rounds):
             users = range(number * expiring, (number + 1) * expiring)
             await expire(store, [f"{user}-0" for user in users])
-            begun = time.perf_counter()
+            start = time.perf_counter()
             values[PURGE].append(await longest_pause(purge(store, expiring)))
-            took = time.perf_counter() - begun
-            values[NOTHING].append(await longest_pause(asyncio.sleep(took)))
+            elapsed = time.perf_counter() - start
+            values[NOTHING].append(await longest_pause(asyncio.sleep(elapsed)))
     return values
 
 
@@ -82,15 +82,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=MILLION)
     parser.add_argument("--rounds", type=int, default=7)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
-        measure("Memory", MemoryBackend, asked.sessions, asked.rounds)
+        measure("Memory", MemoryBackend, arguments.sessions, arguments.rounds)
         sqlite = lambda: SqliteBackend(Path(folder, "purge.db"))  # noqa: E731
-        measure("SQLite", sqlite, asked.sessions, asked.rounds)
+        measure("SQLite", sqlite, arguments.sessions, arguments.rounds)
         redis = lambda: RedisBackend.from_url(server.url)  # noqa: E731
-        # One round: it walks the whole index, whatever has expired, and takes minutes.
-        measure("Redis", redis, asked.sessions, 1, Redis=server.version)
+        # One round only: a purge on Redis walks the whole index, however little has expired, which
+        # takes minutes.
+        measure("Redis", redis, arguments.sessions, 1, Redis=server.version)
 
 
 if __name__ == "__main__":

@@ -1,73 +1,128 @@
-"""Tables in Markdown; as a program, those of the last results, written into the documentation."""
+"""Write what was measured into the two pages on speed.
+
+The appendix, ``docs/explanation/speed-tables.md``, is the record: git does not keep the result
+files. Writing merges the last results into it, and changes nothing that they do not cover:
+
+- A table that was measured replaces the one with its title, whole: ratios hold only within a run.
+  A table that is new goes to the end of the page; move it to its section by hand.
+- In the tables "target" and "measured with", a row that was measured replaces the row of its name
+  or goes to the end. Other rows stay, also those that were written by hand.
+- Headings, prose and tables that no result covers stay as they are.
+
+So a run of one script updates what it measured. If you drop a benchmark or a target, remove its
+table or row by hand.
+
+The short table of the page itself, ``docs/explanation/speed.md``, is read from the appendix, and so
+is the plot (``plot.py``).
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import results
 from harness import Table
-from targets import TARGETS, Target, targets_of
+from markdown_tables import Cells, Grid, grids, put
+from targets import (
+    AIOGRAM,
+    BARE_DICTS,
+    IN_THREAD,
+    REDIS_PY,
+    RUST,
+    TARGETS,
+    TRANSACTIONS,
+    Target,
+    targets_of,
+)
 
-PAGE = Path(__file__).parents[1] / "docs/explanation/speed.md"
+DOCS = Path(__file__).parents[1] / "docs/explanation"
+PAGE = DOCS / "speed.md"
+APPENDIX = DOCS / "speed-tables.md"
+
+CALLERS = ("1 caller", "64 callers")
+RATIO = 2  # the column of a measured table
 
 
-def in_full(table: Table) -> str:
-    """All arms: what they took, and how the first one compares, or how they do with the base."""
+@dataclass(frozen=True)
+class Headline:
+    """A row of the short table: two ratios from the appendix, by the titles of their tables."""
+
+    text: str
+    title: str
+    reference: str
+
+
+HEADLINES = (
+    Headline("Memory, a pause and resume", "Memory, {callers}, 1 KiB", BARE_DICTS),
+    Headline("SQLite, a pause and resume", "SQLite at FULL, {callers}, 1 KiB", IN_THREAD),
+    Headline("SQLite, a turn", "SQLite at FULL, a turn, {callers}, 1 KiB", TRANSACTIONS),
+    Headline("Redis, a pause and resume", "Redis, {callers}, 1 KiB", REDIS_PY),
+    Headline("Redis, a pause and resume", "Redis, {callers}, 1 KiB", AIOGRAM),
+    Headline("Redis, a pause and resume", "Redis, Rust, {callers}, 1 KiB", RUST),
+    Headline("Redis, a turn", "Redis, a turn, {callers}, 1 KiB", REDIS_PY),
+    Headline("Redis, a turn", "Redis, a turn, {callers}, 1 KiB", AIOGRAM),
+)
+
+
+def in_full(table: Table) -> Grid:
+    """Show all arms: what each took, and how it compares with the base or with the first arm."""
     first = next(iter(table.values))
     compared = f"it / {table.base}" if table.base else f"{first} / it"
-    rows = [f"| {table.title} | {table.unit} | {compared} |", "|---|---|---|"]
+    rows = []
     for arm in table.values:
         ratio = table.ratio(arm, table.base) if table.base else table.ratio(first, arm)
-        rows.append(f"| {arm} | {table.value(arm):,.1f} | {ratio:.2f} |")
-    return "\n".join(rows)
+        rows.append((arm, f"{table.value(arm):,.1f}", f"{ratio:.2f}"))
+    return Grid((table.title, table.unit, compared), tuple(rows))
 
 
 def with_targets(table: Table) -> str:
-    lines = [f"{_question(target, table)}: {_verdict(target, table)}" for target in _of(table)]
-    return "\n".join([in_full(table), "", *lines])
+    """Return the table in Markdown, and a line for each of its targets."""
+    lines = [
+        f"{_question(target, table)}: {_verdict(target, table)}"
+        for target in targets_of(table.name)
+    ]
+    return "\n".join([str(in_full(table)), *lines])
 
 
-def summary() -> Iterator[str]:
-    """What was aimed at and what was measured."""
-    yield "| | at most | measured |"
-    yield "|---|---|---|"
+def write(appendix: Path, page: Path) -> None:
+    """Merge the last results into the appendix, and fill the page's short table from there."""
+    text = appendix.read_text()
+    for file in sorted(results.FOLDER.glob("*.json")):
+        table = results.load(file.stem)
+        if table is not None:
+            text = put(text, in_full(table))
+    shown = grids(text)
+    text = put(text, shown["target"].with_rows(_targets()))
+    text = put(text, shown["measured with"].with_rows(_conditions()))
+    appendix.write_text(text)
+    page.write_text(put(page.read_text(), headlines(grids(text))))
+
+
+def headlines(measured: dict[str, Grid]) -> Grid:
+    """Return the short table, from those of the appendix."""
+    rows = []
+    for line in HEADLINES:
+        tables = [measured[line.title.format(callers=callers)] for callers in CALLERS]
+        ratios = [table.row(line.reference)[RATIO] for table in tables]
+        rows.append((line.text, line.reference, *ratios))
+    return Grid(("1 KiB of data", "this library / it", *CALLERS), tuple(rows))
+
+
+def _targets() -> Iterator[Cells]:
+    """Yield what was aimed at and what was measured."""
     for target in TARGETS:
         table = results.load(target.table)
         if table is not None:
             at_most = f"{target.at_most:g}{_unit(target, table)}"
-            yield f"| {_question(target, table)} | {at_most} | {_verdict(target, table)} |"
+            yield _question(target, table), at_most, _verdict(target, table)
 
 
-def tables() -> Iterator[str]:
-    """Every table that was measured, in full."""
-    for file in sorted(results.FOLDER.glob("*.json")):
-        table = results.load(file.stem)
-        if table is not None:
-            yield from (in_full(table), "")
-
-
-def conditions() -> Iterator[str]:
-    """With what the tables were measured, the last one's word counting."""
-    used: dict[str, str] = {}
+def _conditions() -> Iterator[Cells]:
+    """Yield with which versions the tables were measured, the last one's at the end."""
     for file in sorted(results.FOLDER.glob("*.json"), key=lambda file: file.stat().st_mtime):
-        used |= results.measured_with(file.stem)
-    yield ", ".join(f"{name} {found}" for name, found in used.items())
-
-
-def write(page: Path) -> None:
-    """Replace what stands between the page's markers."""
-    text = page.read_text()
-    for part in (summary, tables, conditions):
-        begin, end = f"<!-- {part.__name__} -->", f"<!-- end of {part.__name__} -->"
-        block = "\n".join([begin, "", *part(), "", end])
-        text = re.sub(f"{begin}.*{end}", lambda _: block, text, flags=re.DOTALL)  # noqa: B023  # used at once
-    page.write_text(text)
-
-
-def _of(table: Table) -> list[Target]:
-    return list(targets_of(table.name))
+        yield from results.measured_with(file.stem).items()
 
 
 def _question(target: Target, table: Table) -> str:
@@ -89,4 +144,4 @@ def _unit(target: Target, table: Table) -> str:
 
 
 if __name__ == "__main__":
-    write(PAGE)
+    write(APPENDIX, PAGE)

@@ -1,4 +1,4 @@
-"""What was measured, as files: one for each table."""
+"""Save and load results: one JSON file for each table."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PACKAGES = (
 
 
 def save(table: Table, **versions: str) -> None:
-    """Write a table, and with what it was measured."""
+    """Write a table, with the versions of the software that it was measured with."""
     measured_with = {**_system(), **versions, **_packages()}
     FOLDER.mkdir(exist_ok=True)
     _file(table.name).write_text(json.dumps(asdict(table) | {"with": measured_with}, indent=1))
 
 
 def load(name: str) -> Table | None:
-    """The table that was measured last, if any was."""
+    """Return the last results of a table, or None if it was never measured."""
     if not _file(name).exists():
         return None
     fields = _fields(name)

@@ -1,6 +1,7 @@
-"""On Redis, against the Rust crate ``greentic-session``: the cycle of ``cycle.py``, and a look-up.
+"""Measure the store against the Rust crate ``greentic-session``, on Redis.
 
-The look-up finds a wait of 1 MiB that the crate registered. Needs cargo.
+The two are compared at the cycle of ``cycle.py``, and at finding a wait of 1 MiB that the crate
+registered. It needs cargo.
 """
 
 from __future__ import annotations
@@ -42,29 +43,29 @@ def arms(url: str, called_by: Sequence[Caller]) -> Iterator[Arm]:
 
 
 def look_up_arms(url: str, process: RustProcess) -> Iterator[Arm]:
-    of = caller(0, 1024 * KIBIBYTE)
+    waiter = caller(0, 1024 * KIBIBYTE)
     with closing(process.redis_store(url, NAMESPACE)) as store:
-        store.register_wait(of.ctx, of.user, of.scope, of.key, of.data)
-    yield on_asyncio(OURS, partial(our_look_up, url), [of])
-    yield Arm(RUST, partial(crates_look_up, process, url, of))
+        store.register_wait(waiter.ctx, waiter.user, waiter.scope, waiter.key, waiter.data)
+    yield on_asyncio(OURS, partial(our_look_up, url), [waiter])
+    yield Arm(RUST, partial(rust_look_up, process, url, waiter))
 
 
 @asynccontextmanager
 async def our_look_up(url: str) -> AsyncIterator[Step[Caller]]:
-    async def find(of: Caller) -> bool:
-        return await store.find_wait_by_scope(of.ctx, of.user, of.scope) == of.key
+    async def find(waiter: Caller) -> bool:
+        return await store.find_wait_by_scope(waiter.ctx, waiter.user, waiter.scope) == waiter.key
 
     async with AsyncSessionStore(RedisBackend.from_url(url, namespace=NAMESPACE)) as store:
         yield find
 
 
 @contextmanager
-def crates_look_up(process: RustProcess, url: str, of: Caller) -> Iterator[Run]:
+def rust_look_up(process: RustProcess, url: str, waiter: Caller) -> Iterator[Run]:
     def run(steps: int) -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(steps):
-            assert store.find_wait_by_scope(of.ctx, of.user, of.scope) == of.key
-        return time.perf_counter() - begun
+            assert store.find_wait_by_scope(waiter.ctx, waiter.user, waiter.scope) == waiter.key
+        return time.perf_counter() - start
 
     with closing(process.redis_store(url, NAMESPACE)) as store:
         yield run
@@ -75,27 +76,27 @@ def main() -> None:
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--kib", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
-    asked = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
+    arguments = parser.parse_args()
     with RustProcess.start() as process, RedisServer.start() as server:
         crates = process.call("versions")
         table = compare(
             "rust-look-up",
             "Redis, Rust, look up a wait of 1 MiB",
             list(look_up_arms(server.url, process)),
-            rounds=asked.rounds,
-            seconds=asked.seconds,
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
         )
         save(table, Redis=server.version, **{RUST: crates[RUST]})
         print(with_targets(table), end="\n\n", flush=True)
-        for count, kib in itertools.product(asked.callers, asked.kib):
+        for count, kib in itertools.product(arguments.callers, arguments.kib):
             table = compare(
                 f"rust-{count}-{kib}",
                 f"Redis, Rust, {count} {'caller' if count == 1 else 'callers'}, {kib} KiB",
                 list(arms(server.url, callers(count, kib * KIBIBYTE))),
                 callers=count,
-                rounds=asked.rounds,
-                seconds=asked.seconds,
+                rounds=arguments.rounds,
+                seconds=arguments.seconds,
             )
             save(table, Redis=server.version, **{RUST: crates[RUST]})
             print(with_targets(table), end="\n\n", flush=True)

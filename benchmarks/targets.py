@@ -1,4 +1,4 @@
-"""What is aimed at: the value of an arm, or its ratio to a reference in the same run."""
+"""The targets of the benchmarks: an arm's value, or its ratio to a reference in the same run."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ TRANSACTIONS = "sqlite3 in the loop's thread, 2 transactions"
 TRANSACTION_HOPS = "aiosqlite, 2 hops"
 GET_AND_SET_SCRIPTS = "a script that GETs, a script that SETs"
 
-MILLION = 1_000_000  # what is smaller is tried, not saved
+MILLION = 1_000_000  # results with fewer sessions are printed, but not saved
 MANY = f"among {MILLION:,}"
 FEW = "among 1,000"
 PURGE = f"while {MILLION // 100:,} are purged"
-AT_THE_LATEST, USUALLY = "at most", "the median"
+MAXIMUM, MEDIAN = "maximum", "median"
 NOTHING = "while nothing happens"
 IMPORT = "import async_session_store"
 PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
@@ -46,7 +46,7 @@ PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
 
 @dataclass(frozen=True)
 class Target:
-    """At most so much. ``why`` tells what stands in the way, where it is missed."""
+    """An upper bound. ``why`` explains what stands in the way of a target that is missed."""
 
     table: str
     arm: str
@@ -67,17 +67,17 @@ def _cycle(
 
 
 def _turn(storage: str, callers: int, reference: str, at_most: float, why: str = "") -> Target:
-    # Like resume_wait, these references leave what the flow remembers as it is. Turn reads it,
-    # validates it and writes it, and so does aiogram.
+    # Like resume_wait, most references do not look into the flow's memory. turn() parses,
+    # validates and writes it, so it is compared with aiogram, which parses and writes it too.
     ours = TURN if reference == AIOGRAM else RESUME_AND_NEXT
     return Target(f"turn-{storage}-{callers}-1", ours, reference, at_most, why)
 
 
-_SCRIPT = "a script that checks the owner takes a lone call about 25 µs longer than a GET"
-_ESCAPED = "JSON inside JSON is escaped twice and unescaped once, a third of the time"
+_SCRIPT = "for a lone call, a script that checks the owner takes about 25 µs longer than a GET"
+_ESCAPED = "escaping JSON inside JSON twice and unescaping it once takes a third of the time"
 _TWO_TRIPS = "a script that claims or completes takes the server 20 µs longer than a GET or SET"
 _VALIDATED = "aiogram's data is a dict of any JSON; ours is validated when it is read and saved"
-_SCHEDULED = "the reference never leaves its task; a call of this has rules, a future and a turn"
+_SCHEDULED = "the reference never leaves its task; our calls check rules and wait for the loop"
 
 
 TARGETS = (
@@ -96,7 +96,7 @@ TARGETS = (
     _cycle("sqlite-normal", 1, 1, KEY_VALUE, 0.6),
     _cycle("sqlite-normal", 1, 16, KEY_VALUE, 1.2),
     _cycle(
-        "memory", 1, 1, BARE_DICTS, 2.0, "two coroutines and the rules about owners on each call"
+        "memory", 1, 1, BARE_DICTS, 2.0, "each call runs two coroutines and the rules about owners"
     ),
     _cycle("memory", 1, 1, AIOGRAM, 1.3),
     _turn("redis", 1, REDIS_PY, 0.65),
@@ -117,14 +117,18 @@ TARGETS = (
     Target("purge-memory", PURGE, None, 10),
     Target("purge-sqlite", PURGE, None, 10),
     Target(
-        "purge-redis", PURGE, None, 10, "beside such a server, an idle loop pauses for half of it"
+        "purge-redis",
+        PURGE,
+        None,
+        10,
+        "even an idle loop pauses half as long while the server is this busy",
     ),
     Target("expired-look-memory", MANY, FEW, 1.5),
     Target("expired-look-sqlite", MANY, FEW, 1.5),
     Target("expired-look-redis", MANY, FEW, 1.5),
-    Target("expired-late-memory", AT_THE_LATEST, None, 1000),
-    Target("expired-late-sqlite", AT_THE_LATEST, None, 1000),
-    Target("expired-late-redis", AT_THE_LATEST, None, 1000),
+    Target("expired-late-memory", MAXIMUM, None, 1000),
+    Target("expired-late-sqlite", MAXIMUM, None, 1000),
+    Target("expired-late-redis", MAXIMUM, None, 1000),
     Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
     Target("crossing-redis-1", BRIDGED, NATIVE, 2.5, "a call crosses to a thread and back"),
     Target("crossing-redis-1", FACADE, THREADSAFE, 1.3),

@@ -1,4 +1,4 @@
-"""One turn: resume a flow with a delivery id, and ask its next question at the same place."""
+"""Measure one turn: resume a flow with a delivery id, and ask the next question there."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def _on_redis(place: Place) -> Callable[[str], Backend]:
 
 
 def _ours(place: Place, backend: Callable[[str], Backend]) -> Iterator[Arm]:
-    """By ``turn``, and by the calls below it. Each has a storage of its own."""
+    """Yield the arms of this library, each on its own storage: ``turn``, and ``resume_wait``."""
     arm, called_by = partial(on_asyncio, callers=place.callers), place.callers
     yield arm(TURN, partial(turns.turn, partial(backend, "turn"), called_by))
     yield arm(RESUME_AND_NEXT, partial(turns.resume_and_next, partial(backend, "next"), called_by))
 
 
 def scripts(place: Place) -> Iterator[Arm]:
-    """How long a Redis server runs scripts for a turn."""
+    """Yield arms that measure how long the Redis server runs scripts for a turn."""
     url, called_by = place.redis_url, place.callers
     scripted = partial(turns.get_and_set_scripts, url, called_by)
     for arm in (
@@ -92,21 +92,21 @@ def scripts(place: Place) -> Iterator[Arm]:
 
 @contextmanager
 def _script_seconds(url: str, arm: Arm) -> Iterator[Run]:
-    """Run an arm, and tell how long the server ran scripts meanwhile."""
+    """Open an arm. Yield a run that returns how long the server ran scripts, not the total time."""
     with arm.open() as run, Redis.from_url(url) as client:
 
         def scripted(steps: int) -> float:
             client.config_resetstat()
             run(steps)
             stats = client.info("commandstats")
-            # An EVALSHA counts what its script calls, too.
-            return sum(of["usec"] for name, of in stats.items() if "eval" in name) / 1e6
+            # The time of an EVALSHA includes the commands that its script calls.
+            return sum(stat["usec"] for name, stat in stats.items() if "eval" in name) / 1e6
 
         yield scripted
 
 
 def blocks(place: Place, on: Callable[..., Arm]) -> Iterator[Arm]:
-    """What a block adds to a claim, in memory."""
+    """Yield arms that show what a block adds to a claim, in memory."""
     for name, opened in ((BLOCK, turns.block), (CLAIM_AND_COMPLETE, turns.claim_and_complete)):
         yield on(name, partial(opened, MemoryBackend, place.callers), place.callers)
 
@@ -120,21 +120,21 @@ STORAGES: dict[str, Callable[[Place], Iterator[Arm]]] = {
 LOOPS: dict[str, Callable[..., Arm]] = {"asyncio": on_asyncio, "trio": on_trio}
 
 
-def tables(asked: argparse.Namespace) -> Iterator[tuple[Table, str]]:
-    """Measure one table after the other. Yield each with the version of the Redis server."""
-    measure = partial(compare, rounds=asked.rounds, seconds=asked.seconds)
+def tables(arguments: argparse.Namespace) -> Iterator[tuple[Table, str]]:
+    """Measure the tables one after another. Yield each with the version of the Redis server."""
+    measure = partial(compare, rounds=arguments.rounds, seconds=arguments.seconds)
     for storage, arms in STORAGES.items():
-        for count in (1, 64) if storage in asked.table else ():
+        for count in (1, 64) if storage in arguments.table else ():
             with open_place(callers(count, KIBIBYTE)) as (place, version):
                 many = "caller" if count == 1 else "callers"
                 title = f"{TITLES[storage]}, a turn, {count} {many}, 1 KiB"
                 name = f"turn-{storage}-{count}-1"
                 yield measure(name, title, list(arms(place)), callers=count), version
-    for kib in (1, 16) if "scripts" in asked.table else ():
+    for kib in (1, 16) if "scripts" in arguments.table else ():
         with open_place(callers(64, kib * KIBIBYTE)) as (place, version):
             title = f"Redis, scripts on the server for a turn, {kib} KiB"
             yield measure(f"turn-scripts-{kib}", title, list(scripts(place)), callers=64), version
-    for loop, on in LOOPS.items() if "blocks" in asked.table else ():
+    for loop, on in LOOPS.items() if "blocks" in arguments.table else ():
         with open_place(callers(1, KIBIBYTE)) as (place, version):
             title = f"Memory, a block that keeps its wait, {loop}"
             yield measure(f"turn-block-{loop}", title, list(blocks(place, on))), version
@@ -143,12 +143,12 @@ def tables(asked: argparse.Namespace) -> Iterator[tuple[Table, str]]:
 def main() -> None:
     known = (*STORAGES, "scripts", "blocks")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", nargs="*", help=f"of {', '.join(known)}; all if none is told")
+    parser.add_argument("table", nargs="*", help=f"any of {', '.join(known)} (default: all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
-    asked = parser.parse_args()
-    asked.table = asked.table or known
-    for table, redis_version in tables(asked):
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
+    arguments = parser.parse_args()
+    arguments.table = arguments.table or known
+    for table, redis_version in tables(arguments):
         save(table, Redis=redis_version)
         print(with_targets(table), end="\n\n", flush=True)
 

@@ -1,4 +1,4 @@
-"""Who calls, and what they store: a paused flow with a context of a given size."""
+"""The callers, and what each stores: a paused flow with a context of a given size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TTL = 600  # seconds
 
 @dataclass(frozen=True)
 class Caller:
-    """A user, where they reply, and what waits for that: built before the clock runs."""
+    """A user, where they reply, and the session that waits for it, built before timing starts."""
 
     number: int
     ctx: TenantCtx
@@ -76,14 +76,14 @@ def session(ctx: TenantCtx, size: int = KIBIBYTE) -> SessionData:
 
 
 def context_json(size: int) -> str:
-    """JSON of exactly so many characters."""
+    """Return JSON of exactly ``size`` characters."""
     answers = {"answers": ["yes"] * (size // 8), "note": ""}
     answers["note"] = "." * (size - len(json.dumps(answers)))
     return json.dumps(answers)
 
 
 async def fill(store: AsyncSessionStore, users: range) -> None:
-    """Three waits for each user."""
+    """Register three waits for each user."""
     for number in users:
         ctx = user_ctx(f"user-{number}")
         data = session(ctx, size=64)

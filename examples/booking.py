@@ -1,15 +1,18 @@
-"""The flow that the chat bots beside this file share: book a table, in three questions.
+"""Book a table in three questions: the flow that the chat bots in this folder share.
 
-It knows no platform: a bot hands it what came in, and a function that sends a text back. Talk to it
-in a terminal; end it with Ctrl-C between any two lines, start it again, and it goes on:
+The flow does not depend on any platform. A bot passes it each message, and a function that sends a
+text back. You can also talk to it in a terminal:
 
     pip install .
     SESSION_STORE_URL=sqlite:///booking.db python examples/booking.py
 
-You will see it ask for a name, for a date, and for a yes. /help is answered at any time.
+Write anything to start. It asks for a name, a date, and a final yes or no. Stop it with Ctrl-C
+between any two lines and start it again: it continues where it left off. It answers /help at any
+time.
 
-If you do not answer, it reminds you once, and then lets go of the table that it holds for you. That
-takes 30 minutes each, or as many seconds as SESSION_WAIT_TTL_SECS says: set it to 10 to see it.
+If you do not answer within 30 minutes, it reminds you once. If you still do not answer for another
+30 minutes, it releases the table that it holds for you. To see this sooner, set
+SESSION_WAIT_TTL_SECS to 10.
 """
 
 import asyncio
@@ -40,18 +43,19 @@ from async_session_store import (
 from async_session_store.channels import Inbound, Place, place
 
 TIME_TO_ANSWER = timedelta(seconds=float(os.environ.get("SESSION_WAIT_TTL_SECS") or 1800))
-REMIND_WITHIN = timedelta(days=1)  # so the bot may be down that long, and reminds when it is back
+REMIND_WITHIN = timedelta(days=1)  # a bot that was down at the deadline still reminds within a day
 
-HELP = "I book tables. Write anything to begin."
-TRY_AGAIN = "I could not take that in. Please write it again in a minute."
-LET_GO = "I did not hear from you, so I let the table go. Write anything to begin again."
+HELP = "I can book a table for you. Write anything to start."
+TRY_AGAIN = "Sorry, that didn't work. Please send it again in a minute."
+RELEASED = "I haven't heard from you, so I've released your table. Write anything to start again."
 
 NOT_NOW = (WaitClaimedError, ClaimLostError, StoreUnavailableError, StoreTimeoutError)
 
 Send = Callable[[str], Awaitable[object]]
 SendTo = Callable[[Place, str], Awaitable[object]]
 
-held: set[SessionKey] = set()  # which flows hold a table: stands for the restaurant's own system
+# The flows that hold a table. A real bot would ask the restaurant's own system.
+held: set[SessionKey] = set()
 
 logger = logging.getLogger(__name__)
 
@@ -62,19 +66,19 @@ class Booking:
 
     name: str = ""
     day: str = ""
-    is_reminded: bool = False  # of the question that was asked last
+    is_reminded: bool = False  # whether the user was reminded of the current question
 
 
 def ctx_of(provider: str) -> TenantCtx:
-    """Whose bot; the message says who writes.
+    """Return whose bot this is. The user's id comes with each message.
 
-    Each platform is a team: if several bots share a store, each reminds its own users.
+    Each platform gets a team of its own, so that bots that share a store remind only their users.
     """
     return TenantCtx(env="demo", tenant_id="trattoria", team_id=provider)
 
 
 def setting(name: str) -> str:
-    """Read what the platform gave you; end the program if you have not set it."""
+    """Return a credential from the environment. Exit with a message if it is not set."""
     if value := os.environ.get(name):
         return value
     sys.exit(f"{name} is not set: the first lines of this example say where to get it")
@@ -84,20 +88,21 @@ def setting(name: str) -> str:
 
 
 async def handle(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None:
-    """Take a user's turn, once; or ask the user to try again."""
+    """Handle a user's message once, or ask the user to try again."""
     try:
         await take_turn(store, inbound, send)
     except DuplicateDeliveryError:
-        pass  # it was answered the first time
+        pass  # it has already been answered
     except NOT_NOW:
-        await send(TRY_AGAIN)  # the libraries of most platforms have acknowledged it by now
+        # Most platform libraries have acknowledged the message by now, so it will not come again.
+        await send(TRY_AGAIN)
 
 
 async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> None:
-    """Resume the flow that waits for this message, or begin one.
+    """Resume the flow that waits for this message, or start one.
 
-    If the answer cannot be sent, or the process dies, the turn has not happened: the message can
-    come again.
+    If the answer cannot be sent, or the process dies, nothing is stored, and the message can be
+    delivered again.
     """
     async with store.turn(
         ctx_of(inbound.provider), inbound, flow="booking", memory=Booking, ttl=TIME_TO_ANSWER
@@ -109,16 +114,16 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
         if node is None:
             turn.end()
         elif node == turn.node:
-            turn.keep()  # the same question, and the time to answer it runs on
+            turn.keep()  # the question and its deadline stay as they are
         else:
             turn.memory.is_reminded = False
             turn.ask(node, expired_ttl=REMIND_WITHIN)
 
 
 def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]:
-    """Return the answer, and the question that it asks, or None if the flow ends."""
+    """Return the bot's answer and the node to wait at, or None for the node if the flow ends."""
     text = text.strip()
-    if text in ("/help", "help"):  # Slack keeps what begins with a slash to itself
+    if text in ("/help", "help"):  # Slack handles a leading slash itself
         return HELP, node
     if node is None:
         return question("take_name", memory), "take_name"
@@ -127,15 +132,15 @@ def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]
 
 def question(node: str, memory: Booking) -> str:
     return {
-        "take_name": "Which name is the table for?",
-        "take_date": "For which date? Write it like 2030-12-31.",
-        "confirm": f"A table for {memory.name} on {memory.day}: yes or no?",
+        "take_name": "What name should the booking be under?",
+        "take_date": "What date would you like? Please write it like 2030-12-31.",
+        "confirm": f"A table for {memory.name} on {memory.day}. Shall I book it, yes or no?",
     }[node]
 
 
 def take_name(memory: Booking, text: str) -> tuple[str, str | None]:
     if not text:
-        return "Please write a name.", "take_name"
+        return "Please type a name.", "take_name"
     memory.name = text
     return f"Hello {text}. {question('take_date', memory)}", "take_date"
 
@@ -144,26 +149,26 @@ def take_date(memory: Booking, text: str) -> tuple[str, str | None]:
     try:
         memory.day = date.fromisoformat(text).isoformat()
     except ValueError:
-        return "That is no date. Write it like 2030-12-31.", "take_date"
+        return "That's not a date. Please write it like 2030-12-31.", "take_date"
     return question("confirm", memory), "confirm"
 
 
 def confirm(memory: Booking, text: str) -> tuple[str, str | None]:
     if text.lower() == "yes":
-        return f"Booked for {memory.name} on {memory.day}.", None
+        return f"Done! Your table is booked for {memory.name} on {memory.day}.", None
     if text.lower() == "no":
-        return "Nothing is booked.", None
-    return "Please write yes or no.", "confirm"
+        return "OK, I haven't booked anything.", None
+    return "Please answer yes or no.", "confirm"
 
 
 NODES = {node.__name__: node for node in (take_name, take_date, confirm)}
 
 
 def hold_table(flow: SessionKey, node: str | None) -> None:
-    """Hold a table while a flow waits for a yes, and no longer.
+    """Hold a table while a flow waits for the final yes or no, and free it otherwise.
 
-    A turn that fails is taken again, and this with it. So it names the flow: there is one table to
-    hold or to free, however often.
+    A turn that fails runs again, and so does this call. It must be idempotent, so each table is
+    held in the name of its flow.
     """
     if node == "confirm":
         held.add(flow)
@@ -176,7 +181,7 @@ def hold_table(flow: SessionKey, node: str | None) -> None:
 
 @asynccontextmanager
 async def reminders(store: AsyncSessionStore, provider: str, send: SendTo) -> AsyncIterator[None]:
-    """Remind in the background. At the end, finish the reminder that is being sent."""
+    """Send reminders in the background. On exit, let the reminder that is being sent finish."""
     waits = store.expired_waits(ctx_of(provider))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(remind, store, waits, send)
@@ -185,31 +190,34 @@ async def reminders(store: AsyncSessionStore, provider: str, send: SendTo) -> As
 
 
 async def remind(store: AsyncSessionStore, waits: ExpiredWaits, send: SendTo) -> None:
-    """Take the turns of the users who do not answer, one after the other."""
+    """Take the turns of users who did not answer in time, one after another."""
     async for claim in waits:
         try:
             await take_expired_turn(store, claim, send)
         except Exception:
-            logger.exception("a wait that expired will be handed out again")
+            logger.exception("could not handle an expired wait; it will be handed out again")
 
 
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim, send: SendTo) -> None:
-    """Remind the user, or let go; of a user who has begun anew, let go without a word."""
+    """Remind the user once, then release the table.
+
+    If the user has started another booking, release this one's table without a word.
+    """
     async with store.expired_turn(claim, memory=Booking, ttl=TIME_TO_ANSWER) as turn:
         if turn.is_overtaken:
             hold_table(turn.record.key, None)
             return
-        said, node = nobody_answered(turn.node, turn.memory)
+        text, node = nobody_answered(turn.node, turn.memory)
         hold_table(turn.record.key, node)
-        await send(place(turn.record.scope), said)
+        await send(place(turn.record.scope), text)
         if node is not None:
             turn.ask(node, expired_ttl=REMIND_WITHIN)
 
 
 def nobody_answered(node: str, memory: Booking) -> tuple[str, str | None]:
-    """Return what to say, and the question that is asked again, or None if the flow ends."""
+    """Return what to say and the node to wait at, or None for the node if the flow ends."""
     if memory.is_reminded:
-        return LET_GO, None
+        return RELEASED, None
     memory.is_reminded = True
     return f"Are you still there? {question(node, memory)}", node
 

@@ -1,15 +1,15 @@
-"""A Discord bot with discord.py that books a table, and goes on where it was when it is restarted.
+"""A Discord bot that books a table and survives restarts, with discord.py.
 
-Discord's developer portal gives you a token; no privileged intent is needed. From the root of the
-repository:
+Get a token from Discord's developer portal. The bot needs no privileged intents. From the root of
+the repository:
 
     pip install . discord.py
     export DISCORD_TOKEN=... SESSION_STORE_URL=sqlite:///booking.db
     python examples/discord_bot.py
 
-Write to the bot in a direct message: it asks for a name, for a date, and for a yes. End it with
-Ctrl-C between any two messages, start it again, and answer: it goes on. /help is answered at any
-time.
+Write to the bot in a direct message: it asks for a name, a date, and a final yes or no. Stop it
+with Ctrl-C between any two messages, start it again, and answer: it continues where it left off.
+It answers /help at any time.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ from async_session_store import AsyncSessionStore, InvalidInputError, channels
 class BookingBot(discord.Client):
     def __init__(self, store: AsyncSessionStore) -> None:
         intents = discord.Intents(guilds=True, dm_messages=True)
-        super().__init__(intents=intents, enable_debug_events=True)  # which has the raw events
+        # Raw events are what channels.discord() reads. discord.py calls them debug events.
+        super().__init__(intents=intents, enable_debug_events=True)
         self.store = store
 
     async def on_socket_raw_receive(self, received: str) -> None:
@@ -40,7 +41,7 @@ class BookingBot(discord.Client):
         try:
             inbound = channels.discord(message, bot_id=self.application_id)
         except InvalidInputError:
-            return  # what this bot wrote itself, say: it answers nothing
+            return  # not a user's message: this bot's own answer, for example
         channel = self.get_partial_messageable(int(inbound.conversation))
         await booking.handle(self.store, inbound, channel.send)
 

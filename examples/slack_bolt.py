@@ -1,23 +1,24 @@
-"""A Slack app with Bolt that books a table, and goes on where it was when it is restarted.
+"""A Slack app that books a table and survives restarts, with Bolt.
 
-Make a Slack app with the bot scopes chat:write and im:history, subscribe it to message.im, and let
-its Request URL, https://your-host/slack/events, lead to port 3000 here. From the root of the
-repository:
+Create a Slack app with the bot scopes chat:write and im:history, subscribe it to message.im, and
+set its Request URL to https://your-host/slack/events, which must lead to port 3000 here. From the
+root of the repository:
 
     pip install . slack-bolt aiohttp
     export SLACK_BOT_TOKEN=xoxb-... SLACK_SIGNING_SECRET=... SESSION_STORE_URL=sqlite:///booking.db
     python examples/slack_bolt.py
 
-Write to the app: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. "help" is answered at any time. If you do not
-answer for 30 minutes, it reminds you once; export SESSION_WAIT_TTL_SECS=10 to see it sooner.
+Write to the app: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
+two messages, start it again, and answer: it continues where it left off. It answers "help" at any
+time. If you do not answer within 30 minutes, it reminds you once. To see that sooner, export
+SESSION_WAIT_TTL_SECS=10.
 """
 
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-# This file has the name of the framework, which would be looked for here first.
+# This file is named like the framework. Search this folder last, so that the framework is found.
 sys.path.sort(key=str(Path(__file__).parent).__eq__)
 
 try:
@@ -32,7 +33,7 @@ from async_session_store import AsyncSessionStore, InvalidInputError, channels
 
 
 def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
-    # A message is acknowledged when it has been answered: if that fails, Slack delivers it again.
+    # Acknowledge a message only after it has been answered. If that fails, Slack delivers it again.
     app = AsyncApp(process_before_response=True, **options)
 
     @app.event("message")
@@ -40,7 +41,7 @@ def new_app(store: AsyncSessionStore, **options: object) -> AsyncApp:
         try:
             inbound = channels.slack(body)
         except InvalidInputError:
-            return  # an edit, a join, another bot: it answers nothing
+            return  # not a user's message: an edit, a join, another bot
 
         async def send(text: str) -> None:
             await client.chat_postMessage(
@@ -63,7 +64,7 @@ def new_server(app: AsyncApp, store: AsyncSessionStore) -> web.Application:
             yield
 
     server = app.web_app()
-    server.cleanup_ctx.append(with_store)  # until SIGTERM or Ctrl-C
+    server.cleanup_ctx.append(with_store)  # runs until SIGTERM or Ctrl-C
     return server
 
 

@@ -1,19 +1,20 @@
-"""A Flask webhook with a store that its worker threads share: not a line of it is async.
+"""A Flask webhook whose worker threads share a store, without a line of async code.
 
-Run it from the root of the repository, and write to it:
+Run it from the root of the repository, and send it a message from another terminal:
 
     pip install . flask
     python examples/sync_flask.py
     curl localhost:5000/messages --json '{"event": "1", "chat": "42", "user": "al", "text": "hi"}'
 
-You will see the bot's answer: it asks for the name, then for the size, then whether that is right.
-Stop it with Ctrl-C and start it again between two messages: the flow goes on, as it waits in
-pizza.db, or in the store that SESSION_STORE_URL names. Send the same event again: it is
-acknowledged with a note, and the flow stays where it is.
+curl prints the bot's answer. The bot asks for your name, then for the size of your pizza, and then
+whether the order is right. Give each new message a new "event". Stop the server with Ctrl-C between
+two messages and start it again: the flow continues, because it is stored in pizza.db, or in the
+store that SESSION_STORE_URL names. Send the same event again: the server acknowledges it with a
+note, and the flow stays where it is.
 
-A platform delivers a message again until it is acknowledged with 200. So the answer is 503, with
-Retry-After, when another thread or process has this flow for longer than a moment, or when the
-storage is away.
+A platform delivers a message again until it is acknowledged with 200. So the server answers 503
+with Retry-After if another thread or process keeps the flow busy for more than two seconds, or if
+the storage is unavailable.
 """
 
 import argparse
@@ -43,15 +44,15 @@ except ModuleNotFoundError as missing:
 
 app = Flask(__name__)
 
-# One for all threads. It is opened by the process that serves, below, and not by the import: a
-# server that forks its workers opens it in each of them.
+# All threads share this store. Importing the module does not open it; the serving process does,
+# below. A server that forks its workers must open it in each worker.
 store = SessionStore.from_url(os.environ.get("SESSION_STORE_URL", "sqlite:///pizza.db"))
 
 CTX = TenantCtx(env="demo", tenant_id="sync-flask")
 
 
 class Message(BaseModel):
-    """A message as the platform posts it, with the members that a turn needs."""
+    """A message as the platform posts it, with the attributes that a turn needs."""
 
     event: str = Field(min_length=1, max_length=200)
     chat: str
@@ -59,7 +60,7 @@ class Message(BaseModel):
     text: str
 
     @property
-    def delivery_id(self) -> str:  # the same when the platform delivers a message again
+    def delivery_id(self) -> str:  # stays the same if the platform delivers a message again
         return self.event
 
     @property
@@ -74,7 +75,7 @@ class Message(BaseModel):
         return [self.scope]
 
 
-# --- The flow: each node takes a turn, says what comes next, and gives the answer --------------
+# --- The flow: each node takes a turn, decides what comes next, and returns the answer ---------
 
 
 class Order(BaseModel):
@@ -95,7 +96,7 @@ def start(turn: PizzaTurn) -> str:
 def take_name(turn: PizzaTurn) -> str:
     turn.memory.name = turn.text
     turn.ask("take_size")
-    return f"Hello {turn.text}. A small pizza, or a large one?"
+    return f"Hello {turn.text}. Would you like a small pizza or a large one?"
 
 
 def take_size(turn: PizzaTurn) -> str:
@@ -104,13 +105,13 @@ def take_size(turn: PizzaTurn) -> str:
         return "Small or large?"
     turn.memory.size = turn.text
     turn.ask("confirm")
-    return f"One {turn.text} pizza for {turn.memory.name}: yes or no?"
+    return f"One {turn.text} pizza for {turn.memory.name}. Is that right? Please answer yes or no."
 
 
 def confirm(turn: PizzaTurn) -> str:
     turn.end()
     if turn.text != "yes":
-        return "Then not."
+        return "OK, no pizza then."
     return f"One {turn.memory.size} pizza for {turn.memory.name} is on its way."
 
 
@@ -122,7 +123,7 @@ NODES = {None: start, "take_name": take_name, "take_size": take_size, "confirm":
 
 @app.post("/messages")
 def on_message() -> dict[str, str]:
-    """Resume the flow that waits for this message, or begin one."""
+    """Resume the flow that waits for this message, or start one."""
     message = Message.model_validate_json(request.get_data())
     with store.turn(
         CTX, message, flow="order-pizza", memory=Order, ttl=timedelta(minutes=30), wait=2
@@ -133,7 +134,7 @@ def on_message() -> dict[str, str]:
 
 @app.errorhandler(DuplicateDeliveryError)
 def acknowledge(error: DuplicateDeliveryError) -> dict[str, str]:
-    return {"note": "this event was handled before"}
+    return {"note": "this event was already handled"}
 
 
 @app.errorhandler(WaitClaimedError)
@@ -141,17 +142,19 @@ def acknowledge(error: DuplicateDeliveryError) -> dict[str, str]:
 @app.errorhandler(StoreTimeoutError)
 @app.errorhandler(StoreUnavailableError)
 def deliver_again(error: Exception) -> tuple[dict[str, str], int, dict[str, str]]:
-    return {"note": "not handled yet: deliver it again"}, 503, {"Retry-After": "1"}
+    return {"note": "not handled yet; deliver it again"}, 503, {"Retry-After": "1"}
 
 
 @app.errorhandler(ValidationError)
 def refuse(error: ValidationError) -> tuple[dict[str, str], int]:
-    return {"note": "a message has an event, a chat, a user and a text"}, 400
+    return {"note": "a message needs an event, a chat, a user and a text"}, 400
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--port", type=int, default=5000, help="0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, default=5000, help="0 picks a free port (default: %(default)s)"
+    )
     options = parser.parse_args()
     with store:
         app.run(port=options.port, threaded=True)

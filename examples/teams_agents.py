@@ -1,7 +1,7 @@
-"""A Teams bot with the Microsoft 365 Agents SDK that books a table, and survives its own restart.
+"""A Teams bot that books a table and survives restarts, with the Microsoft 365 Agents SDK.
 
-Let it trust anyone, to talk to it with a test tool at http://localhost:3978/api/messages. From the
-root of the repository:
+You can try it without Teams: let it accept anonymous requests, and point a test tool at
+http://localhost:3978/api/messages. From the root of the repository:
 
     pip install . microsoft-agents-hosting-aiohttp microsoft-agents-authentication-msal
     export CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED=True
@@ -9,10 +9,11 @@ root of the repository:
     python examples/teams_agents.py
 
 For Teams, set ...__CLIENTID, ...__CLIENTSECRET and ...__TENANTID of an Azure Bot instead of
-...__ANONYMOUS_ALLOWED, and let its endpoint lead here.
+...__ANONYMOUS_ALLOWED, and set the bot's messaging endpoint to this server.
 
-Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. /help is answered at any time.
+Write to the bot: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
+two messages, start it again, and answer: it continues where it left off. It answers /help at any
+time.
 """
 
 import os
@@ -46,8 +47,10 @@ from async_session_store import AsyncSessionStore, InvalidInputError, channels
 def new_app(store: AsyncSessionStore) -> web.Application:
     connections = MsalConnectionManager(**load_configuration_from_env(os.environ))
     adapter = CloudAdapter(connection_manager=connections)
-    adapter.on_turn_error = None  # it shows the user the error, and acknowledges the message
-    # The storage is for the SDK's own state; this flow has none there.
+    # The default handler shows the error to the user and acknowledges the message, which would
+    # then not be delivered again.
+    adapter.on_turn_error = None
+    # The SDK requires a storage for its own state. This flow keeps nothing in it.
     agent = AgentApplication[TurnState](storage=MemoryStorage(), connection_manager=connections)
 
     @agent.activity("message")
@@ -56,7 +59,7 @@ def new_app(store: AsyncSessionStore) -> web.Application:
         try:
             inbound = channels.teams(activity)
         except InvalidInputError:
-            return  # another bot, say: it answers nothing
+            return  # not a user's message: another bot's, for example
         await booking.handle(store, inbound, context.send_activity)
 
     async def on_post(request: web.Request) -> web.Response:
@@ -70,7 +73,7 @@ def new_app(store: AsyncSessionStore) -> web.Application:
 
 def main() -> None:
     if not any(name.startswith("CONNECTIONS__") for name in os.environ):
-        sys.exit("CONNECTIONS__... is not set: the first lines of this example say what it holds")
+        sys.exit("CONNECTIONS__... is not set: the first lines of this example say how")
     app = new_app(store := AsyncSessionStore.from_env())
     app.on_startup.append(lambda _: store.open())
     app.on_cleanup.append(lambda _: store.aclose())

@@ -1,14 +1,15 @@
-"""A Telegram bot with aiogram that books a table, and goes on where it was when it is restarted.
+"""A Telegram bot that books a table and survives restarts, with aiogram.
 
-BotFather gives you a token. From the root of the repository:
+Get a token from BotFather. From the root of the repository:
 
     pip install . aiogram
     export TELEGRAM_TOKEN=123:abc SESSION_STORE_URL=sqlite:///booking.db
     python examples/telegram_aiogram.py
 
-Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. /help is answered at any time. If you do not
-answer for 30 minutes, it reminds you once; export SESSION_WAIT_TTL_SECS=10 to see it sooner.
+Write to the bot: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
+two messages, start it again, and answer: it continues where it left off. It answers /help at any
+time. If you do not answer within 30 minutes, it reminds you once. To see that sooner, export
+SESSION_WAIT_TTL_SECS=10.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ async def on_message(
     try:
         inbound = channels.telegram(update, bot_id=bot.id)
     except InvalidInputError:
-        return  # someone joined, say: it answers nothing
+        return  # not a user's message: someone joined, for example
     await booking.handle(store, inbound, message.answer)
 
 
@@ -47,9 +48,10 @@ async def serve(
     async def remind(place: channels.Place, text: str) -> None:
         await bot.send_message(place.conversation, text, message_thread_id=place.thread)
 
-    # SIGTERM and Ctrl-C end the polling, and then the reminders. They need the bot until then.
+    # SIGTERM and Ctrl-C stop the polling first and the reminders after it. The reminders need the
+    # bot, so its session stays open until they have stopped.
     async with bot, booking.reminders(store, "telegram", remind):
-        # One message after the other: Telegram hears that it was handled when it was.
+        # Not as tasks: a message is acknowledged to Telegram only after it has been handled.
         await dispatcher.start_polling(
             bot, handle_as_tasks=False, close_bot_session=False, **options
         )

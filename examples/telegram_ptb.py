@@ -1,13 +1,14 @@
-"""A Telegram bot with python-telegram-bot that books a table, and survives its own restart.
+"""A Telegram bot that books a table and survives restarts, with python-telegram-bot.
 
-BotFather gives you a token. From the root of the repository:
+Get a token from BotFather. From the root of the repository:
 
     pip install . python-telegram-bot
     export TELEGRAM_TOKEN=123:abc SESSION_STORE_URL=sqlite:///booking.db
     python examples/telegram_ptb.py
 
-Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. /help is answered at any time.
+Write to the bot: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
+two messages, start it again, and answer: it continues where it left off. It answers /help at any
+time.
 """
 
 import sys
@@ -26,7 +27,7 @@ async def on_message(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None
     try:
         inbound = channels.telegram(update.to_dict(), bot_id=context.bot.id)
     except InvalidInputError:
-        return  # an edit, or someone joined: it answers nothing
+        return  # not a user's new message: an edit, or someone joined
     await booking.handle(context.bot_data["store"], inbound, update.effective_message.reply_text)
 
 

@@ -1,19 +1,20 @@
-"""Several conversations at once in one trio nursery; between two messages each is in the store.
+"""Several conversations run at once in one trio nursery. Between messages they wait in the store.
 
-Run it from the root of the repository, as it is or with a Redis server of yours:
+Run it from the root of the repository. It stores sessions in a temporary SQLite file, or on your
+own Redis server if you pass its URL:
 
     pip install ".[trio,redis]"
     python examples/trio_app.py
     python examples/trio_app.py --url redis://localhost
 
-The store is opened as it would be under asyncio.
+The program opens the store exactly as it would under asyncio.
 
-Each person is a task: it writes, reads the bot's answer, thinks, and writes again. The bot handles
-each message in a task of its own, which ends when it has asked its next question. So no task of
-the bot waits for a reply: the flow waits in the store, and the task that gets the reply resumes it.
+Each person is a task that writes, reads the bot's answer, thinks, and writes again. The bot handles
+each message in a new task, which ends once the bot has asked its next question. So no task of the
+bot waits for a reply. The flow waits in the store, and the task that gets the reply resumes it.
 
-You will see the messages, mixed as they come, and where each flow pauses. The exit code is 0 only
-if every person got the pizza that they ordered.
+You will see the messages of all people interleaved, and where each flow pauses. The exit code is 0
+only if everyone got the pizza that they ordered.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from async_session_store import AsyncSessionStore, TenantCtx, Turn, UserId
 from async_session_store.channels import Inbound
 
 CTX = TenantCtx(env="demo", tenant_id="trio-app")
-CHAT = f"chat-{uuid4().hex[:8]}"  # all write here; a new one for each run
+CHAT = f"chat-{uuid4().hex[:8]}"  # everyone writes in this chat; each run has a new one
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Message:
     answer_to: trio.MemorySendChannel[str]
 
 
-# --- The flow: each node takes a turn, says what comes next, and gives the answer --------------
+# --- The flow: each node takes a turn, decides what comes next, and returns the answer ---------
 
 
 @dataclass
@@ -91,7 +92,7 @@ async def bot(store: AsyncSessionStore, inbox: trio.MemoryReceiveChannel[Message
 
 
 async def on_message(store: AsyncSessionStore, message: Message) -> None:
-    """Resume the flow that waits for this person, or begin one; pause at the next question."""
+    """Resume the flow that waits for this person, or start one. Pause at the next question."""
     inbound = Inbound(
         provider="demo",
         bot_id="pizza",
@@ -121,23 +122,25 @@ class Person:
     name: str
     pizza: str
     size: str
-    thinks: float  # seconds before each reply
+    thinking_time: float  # seconds before each message
 
-    async def order(self, outbox: trio.MemorySendChannel[Message], got: dict[str, str]) -> None:
+    async def order(
+        self, outbox: trio.MemorySendChannel[Message], received: dict[str, str]
+    ) -> None:
         """Write, read the answer, think, and write again."""
         answer_to, answers = trio.open_memory_channel[str](1)
         async with outbox:
             for text in ("hi", self.pizza, self.size):
-                await trio.sleep(self.thinks)
+                await trio.sleep(self.thinking_time)
                 say(self.name, text)
                 await outbox.send(Message(self.name, text, answer_to))
-                got[self.name] = await answers.receive()
+                received[self.name] = await answers.receive()
 
 
 PEOPLE = [
-    Person("alice", "margherita", "large", thinks=0.3),
-    Person("bob", "funghi", "small", thinks=0.1),
-    Person("carol", "diavola", "large", thinks=0.2),
+    Person("alice", "margherita", "large", thinking_time=0.3),
+    Person("bob", "funghi", "small", thinking_time=0.1),
+    Person("carol", "diavola", "large", thinking_time=0.2),
 ]
 
 
@@ -146,16 +149,16 @@ PEOPLE = [
 
 async def main(url: str) -> None:
     print(f"{len(PEOPLE)} people in one chat, one nursery, {url.partition(':')[0]}\n")
-    got: dict[str, str] = {}
+    received: dict[str, str] = {}
     outbox, inbox = trio.open_memory_channel[Message](0)
     async with AsyncSessionStore.from_url(url) as store, trio.open_nursery() as nursery:
         nursery.start_soon(bot, store, inbox)
-        async with outbox:  # the bot ends when the last person has left
+        async with outbox:  # when the last person has closed theirs, the bot ends
             for person in PEOPLE:
-                nursery.start_soon(person.order, outbox.clone(), got)
-    if got != {person.name: f"One {person.size} {person.pizza}." for person in PEOPLE}:
-        sys.exit(f"somebody got what they did not order: {got}")
-    print("\nevery flow paused twice, was resumed by another task, and ended with the right pizza")
+                nursery.start_soon(person.order, outbox.clone(), received)
+    if received != {person.name: f"One {person.size} {person.pizza}." for person in PEOPLE}:
+        sys.exit(f"somebody got a pizza that they did not order: {received}")
+    print("\nevery flow paused twice, was resumed by other tasks, and ended with the right pizza")
 
 
 def say(who: str, what: str, state: str = "") -> None:
@@ -164,7 +167,7 @@ def say(who: str, what: str, state: str = "") -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--url", help="of the store; else a SQLite file in a temporary folder")
+    parser.add_argument("--url", help="URL of the store (default: a temporary SQLite file)")
     options = parser.parse_args()
     if options.url:
         trio.run(main, options.url)

@@ -1,16 +1,17 @@
-"""A WhatsApp bot with pywa that books a table, and goes on where it was when it is restarted.
+"""A WhatsApp bot that books a table and survives restarts, with pywa.
 
-Meta's developer portal gives you a token and the app's secret; the verify token is any word. Let
-the webhook of the app, with its field "messages", lead to port 8000 here. From the root of the
-repository:
+Get a token and the app's secret from Meta's developer portal. The verify token can be any word.
+Subscribe the app's webhook to the field "messages", and set its URL so that it leads to port 8000
+here. From the root of the repository:
 
     pip install . pywa aiohttp
     export WHATSAPP_TOKEN=... WHATSAPP_APP_SECRET=... WHATSAPP_VERIFY_TOKEN=...
     export SESSION_STORE_URL=sqlite:///booking.db
     python examples/whatsapp_pywa.py
 
-Write to the bot: it asks for a name, for a date, and for a yes. End it with Ctrl-C between any two
-messages, start it again, and answer: it goes on. /help is answered at any time.
+Write to the bot: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
+two messages, start it again, and answer: it continues where it left off. It answers /help at any
+time.
 """
 
 import sys
@@ -32,7 +33,7 @@ def new_client(store: AsyncSessionStore) -> WhatsApp:
         token=booking.setting("WHATSAPP_TOKEN"),
         app_secret=booking.setting("WHATSAPP_APP_SECRET"),
         verify_token=booking.setting("WHATSAPP_VERIFY_TOKEN"),
-        skip_duplicate_updates=False,  # the store knows them, also those of another process
+        skip_duplicate_updates=False,  # the store does that, across processes
     )
 
     @client.on_raw_update
@@ -41,7 +42,7 @@ def new_client(store: AsyncSessionStore) -> WhatsApp:
             try:
                 inbound = channels.whatsapp(one)
             except InvalidInputError:
-                continue  # a reaction, say: it answers nothing
+                continue  # not a message: a reaction, for example
             send = partial(client.send_message, inbound.conversation, sender=inbound.bot_id)
             await booking.handle(store, inbound, send)
 
@@ -49,7 +50,10 @@ def new_client(store: AsyncSessionStore) -> WhatsApp:
 
 
 def new_app(client: WhatsApp) -> web.Application:
-    """A webhook that acknowledges what is done; pywa's own server does so before it begins."""
+    """Return a webhook that acknowledges an update once it has been handled.
+
+    pywa's own server acknowledges it before that.
+    """
 
     async def challenge(request: web.Request) -> web.Response:
         token, word = request.query.get(utils.HUB_VT), request.query.get(utils.HUB_CH)

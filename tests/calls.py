@@ -1,4 +1,7 @@
-"""All calls of a store, for tests that try each: "k" waits at A; B, C and "new" are free."""
+"""The calls of a store, for tests that try each of them.
+
+The session "k" waits at A. The scopes B and C and the key "new" are free.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Call = Callable[[AsyncSessionStore], Awaitable[object]]
 
 
 async def claim(store: AsyncSessionStore) -> None:
-    """Claim the wait, which an earlier call may have done."""
+    """Claim the wait, unless an earlier call holds a claim on it."""
     with suppress(WaitClaimedError):
         await store.claim_wait(CTX, "u1", A)
 
@@ -45,14 +48,14 @@ GROWING: Final[dict[str, Call]] = {
     "register_wait_if_absent": lambda store: register_if_absent(store, "new", B),
     "update_session": lambda store: store.update_session("k", data("new")),
 }
-"""Writes that need more room."""
+"""Writes that need more memory."""
 SHRINKING: Final[dict[str, Call]] = {
     "touch_session": lambda store: store.touch_session("k", 60),
     "remove_session": lambda store: store.remove_session("k"),
     "clear_wait": lambda store: clear(store, A),
     "clear_waits_for_user": lambda store: store.clear_waits_for_user(CTX, "u1"),
 }
-"""Writes that need no more room."""
+"""Writes that need no more memory."""
 CALLS: Final[dict[str, Call]] = {
     **READS,
     **GROWING,

@@ -1,4 +1,4 @@
-"""Clocks that a test can move."""
+"""Clocks that a test can move forward."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 
 
 class Clock:
-    """It runs on in real time, unless ``real`` stands still."""
+    """A clock that can be moved ahead of another, by default of real time."""
 
     def __init__(self, real: Callable[[], float] = time.monotonic) -> None:
         self._real = real
@@ -23,8 +23,8 @@ class Clock:
         self._ahead += seconds
 
 
-# In one script, so that keys with one deadline keep having one. The scores of a sorted set are
-# times too. Redis 6.2 has no PEXPIRETIME: there a deadline may move by a millisecond less.
+# One script, so that keys that share a deadline still share it afterwards. The scores of sorted
+# sets are times, too. Redis 6.2 has no PEXPIRETIME: there a deadline may move a millisecond less.
 _SHORTEN: Final = """
 local function shorten(key)
   local deadline = redis.pcall('PEXPIRETIME', key)
@@ -56,5 +56,5 @@ until cursor == '0'
 
 
 def shorten_deadlines(client: redis.Redis, namespace: str, seconds: float) -> None:
-    """Do what would happen if the server's clock moved on: it has none that can be moved."""
+    """Shorten all deadlines in a namespace, as the server's clock cannot be moved."""
     client.eval(_SHORTEN, 0, f"{namespace}:*", round(seconds * 1000))

@@ -14,29 +14,32 @@ from rust_process import RustProcess
 
 INTEROP = Path(__file__).parent / "interop"
 SOAK = Path(__file__).parent / "soak"
-LONG_SECONDS = 1800  # one test may be thousands of generated examples, or of rounds
+LONG_SECONDS = 1800  # one test may run thousands of generated examples or rounds
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example says more about the machine than about the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rounds", default=40, help="how long each soak test is")
+    parser.addoption("--rounds", default=40, help="the length of each soak test")
 
 
 def pytest_configure() -> None:
-    """Let the processes that tests start hear Ctrl-C: a shell's background job ignores it."""
+    """Let Ctrl-C reach the processes that tests start, even in a background job of a shell.
+
+    Such a job ignores SIGINT, and its children inherit that.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run only when asked for: ``pytest -m interop``, ``pytest -m soak``.
+    """Mark the tests that run only on request: ``pytest -m interop``, ``pytest -m soak``.
 
-    Those beside a Greentic runner have the mark ``runner``: what they build is not in ``.ci/run``.
+    Tests beside a Greentic runner have the mark ``runner`` instead: ``.ci/run`` does not build one.
     """
     for item in items:
         needs_runner = item.get_closest_marker("runner")
@@ -46,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.soak)
         if needs_runner or item.get_closest_marker("interop") or item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep coverage.py out of the processes that a test starts: it imports modules, writes files.
+
+    Only ``nox -s coverage`` sets the variable by which a process knows that it is to be measured.
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(
@@ -61,21 +73,21 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """Run one server for all tests of this worker: a test keeps to a namespace of its own."""
+    """Run one server for all tests of this worker. Each test keeps to a namespace of its own."""
     with RedisServer.start() as server:
         yield server
 
 
 @pytest.fixture
 def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Give a client that looks behind the API."""
+    """Yield a client that looks behind the API."""
     with redis.Redis.from_url(redis_server.unix_url) as client:
         yield client
 
 
 @pytest.fixture
 def namespace(redis_client: redis.Redis) -> Iterator[str]:
-    """Give a namespace that is empty, now and in the end."""
+    """Yield an empty namespace, and delete its keys at the end."""
     namespace = f"test:{uuid.uuid4().hex}"
     yield namespace
     for key in redis_client.scan_iter(f"{namespace}:*", count=1000):
@@ -84,6 +96,6 @@ def namespace(redis_client: redis.Redis) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rust_process() -> Iterator[RustProcess]:
-    """Build and run one process with the Rust crate for all tests of this worker."""
+    """Run one process with the Rust crate for all tests of this worker. It is built first."""
     with RustProcess.start() as process:
         yield process

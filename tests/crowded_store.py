@@ -1,4 +1,4 @@
-"""A store that 63 others call all the time, so that each call goes with theirs in a batch."""
+"""A store that 63 tasks call all the time, so that each call of a test shares a batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CROWD: Final = 63
 
 
 class CrowdedStore(AsyncSessionStore):
-    """What the others call for is never there, so they leave nothing behind."""
+    """A store with a crowd of callers, who look for missing sessions and so leave nothing."""
 
     _crowd: tuple[asyncio.Task[None], ...] = ()
 

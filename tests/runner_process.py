@@ -1,7 +1,7 @@
-"""A process with the parts of the Rust crate ``greentic-runner-host`` that park a flow and find it.
+"""A process with the parts of the Rust crate ``greentic-runner-host`` that park and find flows.
 
-The program is ours, in ``tests/interop/runner_parts``; the parts are items of the crate's source,
-which cargo fetches. Only tests with the mark ``runner`` start it, and
+The program's source is in ``tests/interop/runner_parts``. The parts are items of the crate's
+source, which cargo fetches. Tests with the mark ``runner`` start it, and so does
 ``tests/interop/record_runner_vectors.py``.
 """
 
@@ -26,7 +26,7 @@ DAY_SECONDS: Final = 86_400
 
 
 def build() -> Path:
-    """Build the program, which takes some minutes at the first time, and return its path."""
+    """Build the program, which takes some minutes the first time, and return its path."""
     cargo = shutil.which("cargo")
     if cargo is None:
         raise RustPeerError("cargo is missing; the tests with a Greentic runner need it")
@@ -37,18 +37,18 @@ def build() -> Path:
 
 
 def source(cargo: str) -> Path:
-    """Return the folder with the crate's source, after cargo has fetched it if need be."""
+    """Return the folder with the crate's source. Let cargo fetch it if it is missing."""
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
     pattern = f"registry/src/*/greentic-runner-host-{VERSION}"
     if not any(home.glob(pattern)):
-        # It downloads this one crate; `cargo fetch` would download the 690 that it needs, too.
+        # This downloads one crate. `cargo fetch` would also download the 690 that it depends on.
         command = [cargo, "info", "--registry", "crates-io", f"greentic-runner-host@{VERSION}"]
         subprocess.run(command, cwd=PROJECT.parent, check=True, stdout=subprocess.DEVNULL)
     return next(home.glob(pattern))
 
 
 class Runner:
-    """What a runner does with a message's flow. Only one thread may use it."""
+    """The parts of a runner. Only one thread may use it."""
 
     def __init__(self, process: RustProcess) -> None:
         self.process = process
@@ -60,19 +60,19 @@ class Runner:
             yield cls(process)
 
     def place(self, url: str, namespace: str) -> RunnerPlace:
-        """Return what the runner does with sessions on one Redis server."""
+        """Return the runner's sessions on one Redis server."""
         return RunnerPlace(self.process, url=url, namespace=namespace, wait_ttl_secs=DAY_SECONDS)
 
 
 class RunnerPlace:
-    """A runner's sessions."""
+    """The sessions of a runner on one Redis server."""
 
     def __init__(self, process: RustProcess, **place: object) -> None:
         self.process = process
         self._place = place
 
     def save(self, envelope: IngressEnvelope, wait: object) -> dict[str, Any]:
-        """Park a flow; return the scope that the runner sends out."""
+        """Park a flow, and return the scope that the runner sends out."""
         return self._call("save", envelope=envelope, wait=wait)
 
     def fetch(self, envelope: IngressEnvelope) -> dict[str, Any] | None:
@@ -80,11 +80,11 @@ class RunnerPlace:
         return self._call("fetch", envelope=envelope)
 
     def clear(self, envelope: IngressEnvelope) -> None:
-        """Clear what is parked, as when the flow has ended."""
+        """Clear the parked flow, as the runner does when it has ended."""
         self._call("clear", envelope=envelope)
 
     def greet(self, envelope: IngressEnvelope) -> bool:
-        """Mark the user as greeted; return whether the runner greets now."""
+        """Mark the user as greeted, and return whether the runner greets now."""
         return self._call("greet", envelope=envelope)
 
     def _call(self, op: str, **values: object) -> Any:

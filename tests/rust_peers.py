@@ -1,4 +1,4 @@
-"""A process with the Rust crate ``greentic-session``, as tests of the Redis backend drive it."""
+"""Peers with the Rust crate ``greentic-session``, as tests of the Redis backend drive them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rust_process import RustStore
 
 
 class RustPeer:
-    """Does to Redis what a process with the Rust crate does, one command after the other."""
+    """A stand-in that sends the commands of the Rust crate to Redis, one after the other."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self.client = self._redis = client
@@ -40,7 +40,7 @@ class RustPeer:
         of: TenantCtx = CTX,
         ttl: int | None = None,
     ) -> Iterator[None]:
-        """Register with one command a step."""
+        """Register, with one command in each step of the iterator."""
         milliseconds = None if ttl is None else ttl * 1000
         document = document or data("rust", of=of).model_dump_json()
         yield from self._set(self.session(key), document, milliseconds)
@@ -92,7 +92,7 @@ class RustPeer:
         return f"{self._namespace}:waits:scope:{owner_text(of)}:{scope.scope_hash()}"
 
     def milliseconds(self, key: str) -> int:
-        """Give what is left until a session's deadline; -1 for none."""
+        """Return the milliseconds left until a session's deadline, or -1 if it has none."""
         return self._redis.pttl(self.session(key))
 
 
@@ -101,7 +101,7 @@ def owner_text(of: TenantCtx) -> str:
 
 
 class CratePeer(RustPeer):
-    """Lets the crate itself do it."""
+    """The crate itself, in its own process."""
 
     def __init__(self, client: redis.Redis, namespace: str, store: RustStore) -> None:
         super().__init__(client, namespace)
@@ -123,7 +123,7 @@ class CratePeer(RustPeer):
     def update(self, key: str, *, of: TenantCtx = CTX) -> None:
         self._store.update_session(key, data("rust", of=of))
 
-    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:  # noqa: ARG002  # it reads the owner
+    def remove(self, key: str, *, of: TenantCtx = CTX) -> None:  # noqa: ARG002  # the crate reads the owner from the session
         self._store.remove_session(key)
 
     def clear(self, scope: ReplyScope, *, of: TenantCtx = CTX) -> None:

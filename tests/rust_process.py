@@ -1,7 +1,7 @@
 """A process with the Rust crate ``greentic-session``: built with cargo, and driven line by line.
 
-The program is ours, in ``tests/interop/rust_peer``. Only tests with the mark ``interop`` start it;
-beside it is one that the benchmarks start.
+The program's source is in ``tests/interop/rust_peer``. Only tests with the mark ``interop`` start
+it. The same folder has a program that the benchmarks start.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ ROOT: Final = Path(__file__).parents[1]
 PROJECT: Final = ROOT / "tests" / "interop" / "rust_peer"
 TARGET: Final = ROOT / ".cache" / "rust_peer"
 
-# Some fit into the two pipes at once: else both sides could wait for the other to read.
+# A batch fits into the buffers of the two pipes. A larger one could block both sides for ever,
+# each waiting for the other to read.
 _BATCH: Final = 32
 
 
 class RustPeerError(Exception):
-    """The program could not be built, or it broke off."""
+    """Raised if the program could not be built, or ended early."""
 
 
 class RustError(Exception):
-    """What the crate refused."""
+    """Raised with an error that the crate returned."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -42,7 +43,7 @@ class RustError(Exception):
 
 
 def build(program: str = "rust_peer") -> Path:
-    """Build the programs, which takes a minute at the first time, and give the path of one."""
+    """Build the programs, which takes a minute the first time, and return the path of one."""
     cargo = shutil.which("cargo")
     if cargo is None:
         raise RustPeerError("cargo is missing; the tests beside the Rust crate need it")
@@ -56,12 +57,12 @@ def build(program: str = "rust_peer") -> Path:
 
 
 def command(op: str, arguments: str = "{}", store: str = "") -> str:
-    """Give the line for an operation; ``arguments`` are JSON."""
+    """Return the line for an operation. ``arguments`` are JSON."""
     return f'{{"op":"{op}","store":"{store}","args":{arguments}}}'
 
 
 def arguments(**values: object) -> str:
-    """Write arguments as JSON: wire types as the library writes them."""
+    """Return arguments as JSON, wire types as the library writes them."""
     fields = [f'"{name}":{_as_json(value)}' for name, value in values.items()]
     return f"{{{','.join(fields)}}}"
 
@@ -89,21 +90,21 @@ class RustProcess:
     def start(
         cls, program: Path | None = None, environment: Mapping[str, str] | None = None
     ) -> Iterator[RustProcess]:
-        """Run a program that speaks the peer's protocol: the peer, unless told otherwise."""
+        """Run a program that speaks the peer's protocol, by default the peer itself."""
         with subprocess.Popen(
             [program or build()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=None if environment is None else {**os.environ, **environment},
             encoding="utf-8",
-            start_new_session=True,  # else Ctrl-C would stop it before the tests that still use it
+            start_new_session=True,  # else Ctrl-C would stop it before the tests that use it
         ) as process:
             yield cls(process)
             assert process.stdin is not None
-            process.stdin.close()  # so it ends
+            process.stdin.close()  # this ends it
 
     def replies(self, commands: Sequence[str]) -> list[dict[str, Any]]:
-        """Answer each command, with its result under ``ok`` or its failure under ``error``."""
+        """Return the reply to each command: a result under ``ok``, or a failure under ``error``."""
         replies: list[dict[str, Any]] = []
         for start in range(0, len(commands), _BATCH):
             batch = commands[start : start + _BATCH]
@@ -115,22 +116,22 @@ class RustProcess:
     def _reply(self) -> dict[str, Any]:
         line = self._replies.readline()
         if not line:
-            raise RustPeerError(f"the Rust process broke off: {self._process.wait(timeout=10)}")
+            raise RustPeerError(f"the Rust process ended early: {self._process.wait(timeout=10)}")
         return json.loads(line)
 
     def call(self, op: str, arguments: str = "{}", store: str = "") -> Any:
-        """Give the result of one command, or raise ``RustError``."""
+        """Return the result of one command, or raise ``RustError``."""
         (reply,) = self.replies([command(op, arguments, store)])
         if "error" in reply:
             raise RustError(**reply["error"])
         return reply["ok"]
 
     def rewrite(self, kind: str, *texts: str) -> list[str]:
-        """Let the crate read texts as one of its types, and write each."""
+        """Return each text as the crate writes it after reading it as one of its types."""
         return self.call("rewrite", arguments(type=kind, texts=texts))
 
     def equal(self, kind: str, *texts: str) -> bool:
-        """Whether the crate reads equal values from texts."""
+        """Return whether the crate reads equal values from all texts."""
         return self.call("equal", arguments(type=kind, texts=texts))
 
     def memory_store(self) -> RustStore:
@@ -149,7 +150,7 @@ class RustProcess:
 
 
 class RustStore:
-    """A store of the crate: the nine methods of its trait."""
+    """A store of the crate, with the nine methods of its trait."""
 
     def __init__(self, process: RustProcess, name: str) -> None:
         self.process = process
@@ -194,7 +195,7 @@ class RustStore:
         return self._call("find_wait_by_scope", ctx=ctx, user_id=user_id, scope=scope)
 
     def list_waits_for_user(self, ctx: TenantCtx, user_id: str) -> list[str]:
-        """Give the keys in no order."""
+        """Return the keys in no particular order."""
         return self._call("list_waits_for_user", ctx=ctx, user_id=user_id)
 
     def clear_wait(self, ctx: TenantCtx, user_id: str, scope: ReplyScope) -> None:

@@ -1,4 +1,4 @@
-"""A backend whose calls do what a test says, and what a store leaves behind."""
+"""A backend with scripted calls, and a check for threads and descriptors left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Script = Callable[[], Awaitable[object]]
 
 
 class Scripted(MemoryBackend):
-    """Needs asyncio. Reading a key first runs its script; so do "open", "close" and "ping"."""
+    """A backend that needs asyncio and runs a script before a call.
+
+    Scripts are named after the keys that are read, or "open", "close" and "ping".
+    """
 
     asyncio_only = True
 
@@ -67,12 +70,13 @@ def descriptors() -> int:
 
 @dataclass
 class Belongings:
-    """The threads and descriptors of this process; trio keeps idle threads, which do not count."""
+    """The threads and descriptors of this process, without the idle threads that trio keeps."""
 
     threads: set[threading.Thread] = field(default_factory=threads)
     descriptors: int = field(default_factory=descriptors)
 
     def assert_all_that_is_left(self) -> None:
+        """Check that the process soon has no other threads, and no more descriptors, than these."""
         end = time.monotonic() + 10
         while not (threads() <= self.threads and descriptors() <= self.descriptors):
             assert time.monotonic() < end, (self, Belongings())

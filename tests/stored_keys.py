@@ -19,7 +19,7 @@ BLANKS: Final = b"\t\n\r "
 
 
 def documents(found: dict[str, tuple[Any, bool]]) -> dict[str, tuple[Any, bool]]:
-    """The same keys, where each document of ours is without the stamp that it ends in."""
+    """Return the same keys, with each document of ours stripped of the stamp at its end."""
     return {key: (_unstamped(key, value), expires) for key, (value, expires) in found.items()}
 
 
@@ -34,19 +34,19 @@ def _unstamped(key: str, value: Any) -> Any:
 def stored_keys(
     client: redis.Redis, namespace: str, without_value: Collection[bytes] = ()
 ) -> dict[str, tuple[Any, bool]]:
-    """Every key under the namespace, without it: its value, and whether it has a deadline."""
+    """Return each key of the namespace, without the prefix: value, and if it has a deadline."""
     found: dict[str, tuple[Any, bool]] = {}
     for key in client.scan_iter(f"{namespace}:*", count=1000):
         kind = client.type(key)
         if kind == b"none":
-            continue  # it expired meanwhile
+            continue  # it has just expired
         value = None if kind in without_value else _READ[kind](client, key)
         found[key.decode().removeprefix(f"{namespace}:")] = value, client.pttl(key) >= 0
     return found
 
 
 def image(client: redis.Redis, namespace: str) -> dict[bytes, tuple[object, int]]:
-    """Every key under the namespace: its value byte for byte, and its deadline or -1."""
+    """Return each key of the namespace: its value byte for byte, and its deadline or -1."""
     return {
         key: (_value(client, key), _deadline(client, key))
         for key in client.scan_iter(f"{namespace}:*", count=1000)
@@ -59,11 +59,11 @@ def _value(client: redis.Redis, key: bytes) -> object:
 
 
 def _deadline(client: redis.Redis, key: bytes) -> int:
-    """Milliseconds since the epoch: Redis 6.2 only tells what is left."""
+    """Return a deadline in milliseconds since the epoch. Redis 6.2 knows only the time left."""
     script = """
         local time = redis.call('TIME')
         local left = redis.call('PTTL', KEYS[1])
         return left < 0 and left or time[1] * 1000 + math.floor(time[2] / 1000) + left
     """
-    # Too early, where a millisecond ended between the two.
+    # The result is too early if a millisecond ended between the two commands.
     return max(client.eval(script, 1, key) for _ in range(3))

@@ -1,4 +1,4 @@
-"""A TCP proxy before a Redis server: it counts what passes, and breaks it when told to."""
+"""A TCP proxy in front of a Redis server. It records commands, and injects faults."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _CHUNK = 2**20
 
 class Fault(Enum):
     CUT_BEFORE = auto()
-    """The client's connection is cut when a command comes, which the server never sees."""
+    """Cut the client's connection when a command comes, so that the server never sees it."""
     CUT_AFTER = auto()
-    """The client's connection is cut when the reply comes: the server has run the command."""
+    """Cut the client's connection when the reply comes: the server has run the command."""
     SWALLOW = auto()
-    """The server runs commands, and its replies are dropped."""
+    """Let the server run commands, and drop its replies."""
     HOLD = auto()
-    """Commands reach the server when :attr:`TcpProxy.released` is set, even if the client has
-    gone meanwhile."""
+    """Hold commands back until :attr:`TcpProxy.released` is set. Then they reach the server even
+    if the client has gone."""
 
 
 class TcpProxy:
-    """What passed since :meth:`forget`, and the fault that there is now, if any."""
+    """A proxy: the commands that passed since :meth:`forget`, and the fault that it injects now."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
-        """Where new connections lead; those that are there stay with the old server."""
+        """Where new connections lead. Existing ones stay with the old server."""
         self.released = asyncio.Event()
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,16 +40,16 @@ class TcpProxy:
         self.url = ""
         self.fault: Fault | None = None
         self.before_each: Callable[[], Awaitable[object]] | None = None
-        """Called before each command, which then goes alone, even if it came in a pipeline."""
+        """Called before each command. Commands are then sent one by one, even from a pipeline."""
         self.rewrite: Callable[[bytes], bytes] = bytes
-        """Changes the server's replies."""
+        """Applied to the server's replies."""
         self.forget()
 
     def forget(self) -> None:
         self.commands: list[list[bytes]] = []
         """The commands that the clients sent."""
         self.round_trips = 0
-        """How often a client sent something while it waited for nothing."""
+        """How often a client sent commands while no reply was pending."""
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +63,7 @@ class TcpProxy:
         task.add_done_callback(self._tasks.discard)
 
     def lose_all(self) -> None:
-        """Pass nothing more on the connections that there are, and tell nobody, as a NAT does."""
+        """Silently pass nothing more on the existing connections, as a NAT gateway may do."""
         for connection in self._connections:
             connection.is_lost = True
 
@@ -153,7 +153,7 @@ def _parsed(parser: hiredis.Reader, chunk: bytes) -> list[list[bytes]]:
 async def tcp_proxy(
     server: RedisServer, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[TcpProxy]:
-    """Run a proxy before a server; with ``tls``, its clients must speak that."""
+    """Run a proxy in front of a server. With ``tls``, its clients must connect with TLS."""
     proxy = TcpProxy(server)
     listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, ssl=tls)
     host, port = listener.sockets[0].getsockname()

@@ -1,8 +1,9 @@
-"""Imports go one way, and only what is used is imported."""
+"""Imports go one way, only what is used is imported, and the design page knows each module."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,15 @@ import async_session_store
 
 PACKAGE = "async_session_store"
 ROOT = Path(async_session_store.__file__).parent
+DESIGN = Path(__file__).parents[1] / "docs" / "explanation" / "design.md"
+# The folders that the design page describes in one row each.
+FOLDERS_IN_ONE_ROW = tuple(
+    ROOT / folder for folder in ("testing/contract", "backends/redis/lua", "backends/sqlite/schema")
+)
+SHARED_BY_THE_CONTRACT = {
+    *("builders", "claim_builders", "expiry_builders", "hooks", "next_waits", "races"),
+    *("turn_builders", "unreadable_documents"),
+}
 
 # What each module may import of the package; a name stands for all that is in it.
 TYPES = {"errors", "_unicode", "_wire", "models"}
@@ -56,15 +66,18 @@ MAY_IMPORT = {
     "_crossing": {"errors", "_loop_calls", "_loop_thread"},
     "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread", "_mailbox"},
     "bridge": TYPES | {"abc", "_task_crossing"},
-    "backends._batches": {"errors", "_tasks"},
+    "backends._job_queue": set(),
+    "backends._batches": {"errors", "backends._job_queue"},
     "backends._time": set(),
     "backends._resources": {"errors"},
     "backends.memory": TYPES | {"abc", "_codec", "backends._time", "_waking"},
     "backends.sqlite": TYPES
     | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
+    | {"backends._job_queue"}
     | {"backends._time", "_waking"},
     "backends.redis": TYPES
     | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
+    | {"backends._job_queue"}
     | {"backends._time", "_waking"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
@@ -183,6 +196,7 @@ def test_nothing_imports_the_tests() -> None:
         )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
@@ -202,3 +216,36 @@ def test_importing_a_module_imports_no_more_than_it_needs(module: str, unwanted:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert not unwanted & set(ran.stdout.split())
+
+
+def described_modules() -> list[str]:
+    """Return the paths in the table "Every module" of the design page, relative to the package."""
+    _, _, section = DESIGN.read_text(encoding="utf-8").partition("\n## Every module\n")
+    section, _, _ = section.partition("\n## ")
+    paths: list[str] = []
+    for table in section.split("\n### ")[1:]:
+        heading, *rows = table.splitlines()
+        folder = heading.strip("`").removeprefix(f"{PACKAGE}/")
+        paths += [
+            folder + row[1]
+            for row in (re.fullmatch(r"\| `(\S+)` \| \S.* \|", line) for line in rows)
+            if row is not None
+        ]
+    return paths
+
+
+def test_the_design_page_describes_each_module_once() -> None:
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if not any(folder in path.parents for folder in FOLDERS_IN_ONE_ROW)
+    ]
+    folders = [f"{folder.relative_to(ROOT).as_posix()}/" for folder in FOLDERS_IN_ONE_ROW]
+    assert sorted(described_modules()) == sorted(modules + folders)
+
+
+def test_the_tests_of_the_contract_share_only_hooks_and_builders() -> None:
+    inside = "testing.contract."
+    for one in IMPORTS:
+        if one.importer.startswith(inside) and one.imported.startswith(inside):
+            assert one.imported.removeprefix(inside) in SHARED_BY_THE_CONTRACT, str(one)

@@ -1,4 +1,4 @@
-"""The worker that runs the calls of many, batch by batch."""
+"""The worker that runs many callers' operations batch by batch, and its queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from async_session_store import StoreUnavailableError
 from async_session_store.backends import _batches
-from async_session_store.backends._batches import BatchWorker, Job, Runner
+from async_session_store.backends._batches import BatchWorker, InlineRunner
+from async_session_store.backends._job_queue import Job, JobQueue
 from loops import turn_loop
 
 pytestmark = pytest.mark.anyio
@@ -27,19 +28,22 @@ def anyio_backend() -> str:
 class Connection:
     """A connection whose batches run when the test lets them."""
 
-    def __init__(self, most: int = 100, most_bytes: int = 100) -> None:
+    def __init__(self, max_in_flight: int = 100, max_bytes_in_flight: int = 100) -> None:
         self.batches: list[list[str]] = []
-        self.at_once: list[str] = []
-        self.must_wait = True
+        self.inline: list[str] = []
+        self.can_block = True
         self.events: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.begun = asyncio.Event()
         self.connecting: Callable[[], Awaitable[None]] | None = None
-        self.worker = BatchWorker(self._connect, most=most, most_bytes=most_bytes)
+        queue = JobQueue[str, str](
+            max_in_flight=max_in_flight, max_bytes_in_flight=max_bytes_in_flight
+        )
+        self.worker = BatchWorker(queue, self._connect)
 
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[Runner[str, str]]:
+    async def _connect(self) -> AsyncIterator[InlineRunner[str, str]]:
         if self.connecting is not None:
             await self.connecting()
         self.events.append("open")
@@ -48,18 +52,14 @@ class Connection:
         finally:
             self.events.append("closed")
 
-    def run_at_once(self, job: Job[str, str]) -> bool:
-        if self.must_wait:
+    def try_run_inline(self, job: Job[str, str]) -> bool:
+        if self.can_block:
             return False
-        self.at_once.append(job.operation)
+        self.inline.append(job.operation)
         job.succeed(job.operation.upper())
         return True
 
-    async def run_batch(
-        self,
-        jobs: list[Job[str, str]],
-        more: Callable[[], list[Job[str, str]]],  # noqa: ARG002  # its batches are of one write
-    ) -> None:
+    async def run_batch(self, jobs: list[Job[str, str]]) -> None:
         self.batches.append([job.operation for job in jobs])
         self.begun.set()
         await self.gate.wait()
@@ -119,7 +119,7 @@ async def test_calls_that_come_while_a_batch_runs_form_the_next_in_their_order(
 
 
 async def test_a_batch_is_of_so_many_calls_at_most() -> None:
-    connection = Connection(most=4)
+    connection = Connection(max_in_flight=4)
     held = await connection.hold()
     calls = [connection.call(f"c{number}") for number in range(10)]
     await turn_loop(1)
@@ -130,7 +130,7 @@ async def test_a_batch_is_of_so_many_calls_at_most() -> None:
 
 
 async def test_r4_a_batch_writes_so_many_bytes_and_one_call_more_at_most() -> None:
-    connection = Connection(most_bytes=10)
+    connection = Connection(max_bytes_in_flight=10)
     held = await connection.hold()
     calls = [connection.call(f"c{size}", size) for size in (4, 4, 4, 9, 9, 1, 0, 0, 9, 1)]
     await turn_loop(1)
@@ -147,7 +147,7 @@ async def test_r4_a_batch_writes_so_many_bytes_and_one_call_more_at_most() -> No
 
 
 async def test_r4_a_call_that_may_be_refused_for_its_size_goes_alone() -> None:
-    connection = Connection(most_bytes=10)
+    connection = Connection(max_bytes_in_flight=10)
     held = await connection.hold()
     calls = [connection.call(f"c{size}", size) for size in (0, 10, 4, 30, 30, 1, 1)]
     await turn_loop(1)
@@ -202,26 +202,26 @@ async def test_r4_no_caller_waits_for_a_burst_that_died_alone(connection: Connec
 # --- Errors -----------------------------------------------------------------------------------
 
 
-async def test_a_call_that_comes_alone_runs_at_once_if_it_need_not_wait(
+async def test_a_lone_call_runs_inline_if_it_cannot_block(
     connection: Connection,
 ) -> None:
-    connection.must_wait = False
+    connection.can_block = False
     for name in "abc":
         assert await connection.worker.submit(name) == name.upper()
-    assert (connection.batches, connection.at_once) == ([["a"]], ["b", "c"])
-    connection.must_wait = True
+    assert (connection.batches, connection.inline) == ([["a"]], ["b", "c"])
+    connection.can_block = True
     call = await connection.hold()
-    connection.must_wait = False
+    connection.can_block = False
     others = [connection.call(name) for name in "de"]
     await turn_loop(2)
-    assert connection.at_once == ["b", "c"], "something is under way"
+    assert connection.inline == ["b", "c"], "something is under way"
     connection.gate.set()
     assert await asyncio.gather(call, *others) == ["HELD", "D", "E"]
     assert await asyncio.gather(*map(connection.call, "fg")) == ["F", "G"]
     assert connection.batches[1:] == [["held"], ["d", "e"], ["f", "g"]]
     assert await connection.worker.submit("h") == "H"
     assert await connection.worker.submit("i") == "I"
-    assert connection.at_once == ["b", "c", "i"], "the call before did not come alone"
+    assert connection.inline == ["b", "c", "i"], "the call before did not come alone"
 
 
 async def test_a_failed_call_leaves_the_others_of_its_batch_alone(connection: Connection) -> None:

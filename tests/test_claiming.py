@@ -31,15 +31,15 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed
-from async_session_store.testing.contract.expired_waits import claim_one, expired, keep
-from async_session_store.testing.contract.taking_turns import Order
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
+from async_session_store.testing.contract.expiry_builders import claim_one, expired, keep
+from async_session_store.testing.contract.turn_builders import Order
 
 pytestmark = pytest.mark.anyio
 
 
 class Faulty(MemoryBackend):
-    """A backend whose claims fail or hang when they are told to."""
+    """A backend whose claims fail or hang on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,14 +181,14 @@ async def test_k4_a_block_is_cancelled_when_the_lease_ends_without_an_answer(
     assert not await is_claimed(store, A)
 
 
-async def test_k4_the_blocks_exception_matters_more_than_a_failing_release(
+async def test_k4_the_blocks_error_comes_before_that_of_a_failing_release(
     backend: Faulty, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.failing = {"release"}
     with caplog.at_level(logging.WARNING, logger="async_session_store"), pytest.raises(KeyError):
         async with store.resume_wait(CTX, "u1", A):
             raise KeyError
-    assert "its lease will end" in caplog.text
+    assert "it ends with its lease" in caplog.text
     caplog.clear()
     backend.failing.clear()
 
@@ -202,7 +202,7 @@ async def test_k4_a_failing_completion_comes_out(backend: Faulty, store: AsyncSe
     assert await is_claimed(store, A)
 
 
-async def test_r5_who_waits_for_a_turn_hears_that_the_store_was_closed(
+async def test_r5_a_caller_in_the_queue_learns_that_the_store_was_closed(
     store: AsyncSessionStore,
 ) -> None:
     await store.claim_wait(CTX, "u1", A)

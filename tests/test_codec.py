@@ -51,7 +51,7 @@ def test_m7_a_value_of_a_wrong_type_is_not_stored(field: str, value: object) -> 
             encode(changed)
 
 
-def test_s6_what_a_subclass_adds_is_not_stored() -> None:
+def test_s6_fields_that_a_subclass_adds_are_not_stored() -> None:
     class Extended(TenantCtx, frozen=True):
         secret: str
 
@@ -61,7 +61,7 @@ def test_s6_what_a_subclass_adds_is_not_stored() -> None:
     assert _codec.encode_head(stored) == _codec.encode_head(DATA)
 
 
-def test_a_remembered_head_gives_documents_of_their_own() -> None:
+def test_a_cached_head_gives_separate_documents() -> None:
     head = _codec.encode_head(DATA)
     one, two = (_codec.decode_split(head, text, MAXIMUM) for text in ("1", "2" * 9000))
     assert one == DATA.model_copy(update={"context_json": "1"})
@@ -81,7 +81,7 @@ def test_a_head_that_was_changed_is_decoded_anew(size: int) -> None:
 
 
 @given(sessions, unknown_fields)
-def test_s6_the_size_is_told_to_the_byte(data: SessionData, unknown: dict[str, Any]) -> None:
+def test_s6_the_size_is_exact_to_the_byte(data: SessionData, unknown: dict[str, Any]) -> None:
     for stored in (data, read(with_unknown_fields(unknown, data))):
         size = len(_codec.encode(stored))
         assert not _codec.exceeds(stored, size)
@@ -129,7 +129,7 @@ def test_s6_a_larger_document_is_unreadable() -> None:
     ],
     ids=range(17),
 )
-def test_r2_what_is_no_document_is_said_to_be_none_and_not_quoted(document: bytes) -> None:
+def test_r2_a_text_that_is_not_a_document_is_refused_and_not_quoted(document: bytes) -> None:
     with pytest.raises(_codec.UnreadableDocumentError) as caught:
         _codec.decode(document, MAXIMUM)
     assert "secret" not in str(caught.value)
@@ -139,7 +139,7 @@ def test_r2_what_is_no_document_is_said_to_be_none_and_not_quoted(document: byte
 @pytest.mark.parametrize(
     "head", [b"", b"{}", b"}", b"null", b"[1]", b'"', b'{"tenant_ctx":{}}', b"\xff"], ids=repr
 )
-def test_r2_what_is_no_head_is_unreadable(head: bytes) -> None:
+def test_r2_a_text_that_is_not_a_head_is_unreadable(head: bytes) -> None:
     with pytest.raises(_codec.UnreadableDocumentError):
         _codec.decode_split(head, "{}", MAXIMUM)
 
@@ -185,7 +185,7 @@ def test_e1_the_etag_is_the_sha_1_of_all_parts() -> None:
 
 
 @given(json_values)
-def test_what_is_no_document_never_fails_in_another_way(value: Any) -> None:
+def test_any_text_decodes_or_is_unreadable(value: Any) -> None:
     document = json.dumps(value).encode()
     with pytest.raises(_codec.UnreadableDocumentError):
         _codec.decode(document, MAXIMUM)

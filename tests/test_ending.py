@@ -15,8 +15,8 @@ from async_session_store import AsyncSessionStore, DuplicateDeliveryError
 from async_session_store.abc import Claimed, Outcome, Queued, Unreadable
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, B, find, register
-from async_session_store.testing.contract.claims import is_claimed, try_claim
-from async_session_store.testing.contract.taking_turns import Message, Order, waiting
+from async_session_store.testing.contract.claim_builders import is_claimed, try_claim
+from async_session_store.testing.contract.turn_builders import Message, Order, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 
 
 class Suspending(MemoryBackend):
-    """A backend that suspends before and after each step of a claim, as one with I/O does."""
+    """A backend that suspends before and after each step of a claim, like one with I/O."""
 
     @override
     async def claim_wait(
@@ -63,7 +63,7 @@ async def store() -> AsyncSessionStore:
 
 
 async def cancel_twice(steps: int, act: Callable[[], Awaitable[object]]) -> bool:
-    """Cancel a call after so many steps, and again after the next. Return whether it ended well."""
+    """Cancel a call after some steps, and again after the next. Return whether it ended well."""
 
     async def run() -> None:
         await act()
@@ -95,7 +95,7 @@ async def test_r3_k1_a_claim_is_given_back(store: AsyncSessionStore, steps: int)
 
 
 @pytest.mark.parametrize("steps", STEPS)
-async def test_r3_n1_what_a_turn_said_happens_together_with_its_delivery(
+async def test_r3_n1_the_calls_of_a_turn_take_effect_together_with_its_delivery(
     store: AsyncSessionStore, steps: int
 ) -> None:
     await register(store, "k", A, "{}")

@@ -18,15 +18,15 @@ STORY = """\
 parent sessions are stored in {kind}
 parent alice: "margherita"
 process 1 (pid {first}) bot: "Margherita, good choice. Small or large?"
-process 1 (pid {first}) stored: order-pizza waits in chat-42 for 30 minutes
+process 1 (pid {first}) stored: order-pizza waits in chat-42 for up to 30 minutes
 process 1 (pid {first}) kill -9, with the store still open
-parent process 1 is dead, and all that it had in memory is gone
+parent process 1 is dead, and everything in its memory is gone
 parent alice: "large"
-process 2 (pid {second}) order-pizza waits in chat-42, until TIME UTC
-process 2 (pid {second}) resume at take_size, with Order(pizza='margherita')
+process 2 (pid {second}) found order-pizza, waiting in chat-42 until TIME UTC
+process 2 (pid {second}) resuming at take_size with Order(pizza='margherita')
 process 2 (pid {second}) bot: "One large margherita is on its way."
-process 2 (pid {second}) the flow has ended; alice's waits: []
-parent done: process 2 finished what process 1 had begun
+process 2 (pid {second}) the flow has ended; alice's open waits: []
+parent done: process 2 finished what process 1 started
 """
 
 
@@ -56,11 +56,11 @@ def test_quickstart_resumes_on_redis(redis_server: RedisServer) -> None:
     assert_resumed(done, "redis")
 
 
-def test_quickstart_fails_if_nothing_was_kept() -> None:
+def test_quickstart_fails_if_nothing_was_stored() -> None:
     done = run("quickstart.py", "--url", "memory://")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "no flow waits in chat-42",
+        "no flow is waiting in chat-42",
         "process 2 did not resume the flow",
     ]
 
@@ -101,7 +101,7 @@ def test_two_workers_fail_if_nothing_is_shared() -> None:
     done = run("two_workers.py", "--url", "memory://")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "one worker should have been killed and one have finished; exit codes: [-9, -9]"
+        "one worker should be killed and the other should finish, but they exited with [-9, -9]"
     ]
 
 
@@ -127,7 +127,7 @@ def assert_each_flow_was_resumed(done: subprocess.CompletedProcess[str], kind: s
     assert len(writers) == 9
     assert len(list(groupby(writers))) > 3  # they talk at once
     assert last == (
-        "every flow paused twice, was resumed by another task, and ended with the right pizza"
+        "every flow paused twice, was resumed by other tasks, and ended with the right pizza"
     )
 
 

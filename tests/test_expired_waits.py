@@ -31,8 +31,8 @@ from async_session_store.backends.memory import MemoryBackend
 from async_session_store.expired_waits import HandOuts
 from async_session_store.models import SessionKey
 from async_session_store.testing.contract.builders import CTX, A, B, data
-from async_session_store.testing.contract.expired_waits import claim_all, keep
-from async_session_store.testing.contract.taking_turns import Order
+from async_session_store.testing.contract.expiry_builders import claim_all, keep
+from async_session_store.testing.contract.turn_builders import Order
 from redis_server import RedisServer, free_port
 
 POLL = 0.05  # seconds
@@ -106,7 +106,7 @@ async def test_q5_r4_the_loop_lasts_through_an_outage(
     ]
 
 
-def test_q5_another_loop_than_the_stores_is_refused() -> None:
+def test_q5_a_loop_other_than_the_stores_is_refused() -> None:
     with RedisServer.start() as server:
         store = AsyncSessionStore.from_url(server.url)
         with closing(asyncio.new_event_loop()) as own, closing(asyncio.new_event_loop()) as other:
@@ -170,7 +170,7 @@ def test_r3_q2_an_interrupted_call_gives_back_all_its_claims_in_the_time_for_one
         assert time.monotonic() - began < 4
 
 
-def test_q5_threads_share_what_falls_due_and_all_of_them_stop() -> None:
+def test_q5_threads_share_the_waits_that_fall_due_and_all_stop() -> None:
     handed_out: list[str] = []
 
     def work() -> None:
@@ -222,7 +222,7 @@ async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
 
 
 class Garbage:
-    """Only the garbage collector frees it. Its finalizer takes long enough to switch threads."""
+    """An object in a cycle, whose finalizer runs long enough for a switch of threads."""
 
     def __init__(self) -> None:
         self.cycle = self
@@ -241,7 +241,7 @@ def test_q5_r7_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
                 next(waits)
 
 
-def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
+def test_q5_threads_may_ask_concurrently_which_waits_were_handed_out() -> None:
     hand_outs, errors = HandOuts(0.03), list[BaseException]()
 
     def ask(thread: int) -> None:
@@ -265,7 +265,7 @@ def test_q5_threads_may_ask_at_once_what_was_handed_out() -> None:
     assert errors == []
 
 
-def test_q5_what_was_handed_out_is_remembered_for_a_while_only() -> None:
+def test_q5_waits_that_were_handed_out_are_remembered_for_a_while_only() -> None:
     hand_outs = HandOuts(0.05)
     keys = [SessionKey(f"k{number}") for number in range(100)]
     assert not any(map(hand_outs.comes_too_soon, keys))

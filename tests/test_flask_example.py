@@ -1,4 +1,4 @@
-"""The webhook of examples/sync_flask.py as a platform meets it: a real server, real HTTP."""
+"""The webhook of examples/sync_flask.py as a platform sees it: a real server, real HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Webhook:
-    """The example, served by werkzeug in a process of its own, and the platform that posts."""
+    """The example, served by werkzeug in its own process, and the platform that posts to it."""
 
     def __init__(self, url: str, log: Path) -> None:
         self._environ = {**os.environ, "SESSION_STORE_URL": url}
@@ -96,40 +96,42 @@ def webhook(url: str, tmp_path: Path) -> Iterator[Webhook]:
         webhook.close()
 
 
-def test_a_flow_goes_on_after_the_server_was_stopped_or_killed(webhook: Webhook) -> None:
+def test_a_flow_continues_after_the_server_was_stopped_or_killed(webhook: Webhook) -> None:
     assert webhook.post("1", "hi").text == "What is your name?"
     webhook.stop(signal.SIGINT)
     webhook.start()
-    assert webhook.post("2", "Al").text == "Hello Al. A small pizza, or a large one?"
+    assert webhook.post("2", "Al").text == "Hello Al. Would you like a small pizza or a large one?"
     webhook.stop(signal.SIGKILL)
     webhook.start()
     assert webhook.post("3", "huge").text == "Small or large?"
-    assert webhook.post("4", "large").text == "One large pizza for Al: yes or no?"
+    assert webhook.post("4", "large").text == (
+        "One large pizza for Al. Is that right? Please answer yes or no."
+    )
     assert webhook.post("5", "yes").text == "One large pizza for Al is on its way."
     assert webhook.post("6", "hi").text == "What is your name?"
     webhook.stop(signal.SIGINT)
 
 
 def test_an_event_that_is_delivered_again_is_handled_once(webhook: Webhook) -> None:
-    duplicate = Answer(200, None, {"note": "this event was handled before"})
+    duplicate = Answer(200, None, {"note": "this event was already handled"})
     for event, text in (("1", "hi"), ("2", "Al"), ("3", "small"), ("4", "no")):
         assert webhook.post(event, text).text
         assert webhook.post(event, text) == duplicate
     assert webhook.post("1", "hi") == duplicate
 
 
-def test_of_two_posts_of_one_event_at_once_one_is_handled(webhook: Webhook) -> None:
+def test_only_one_of_two_simultaneous_posts_of_an_event_is_handled(webhook: Webhook) -> None:
     with ThreadPoolExecutor() as threads:
         answers = list(threads.map(webhook.post, ["1", "1"], ["hi", "hi"]))
     assert sorted(answer.text for answer in answers) == ["", "What is your name?"]
-    assert webhook.post("2", "Al").text == "Hello Al. A small pizza, or a large one?"
+    assert webhook.post("2", "Al").text == "Hello Al. Would you like a small pizza or a large one?"
 
 
 def test_two_messages_at_once_are_handled_one_after_the_other(webhook: Webhook) -> None:
     with ThreadPoolExecutor() as threads:
         answers = list(threads.map(webhook.post, ["1", "2"], ["Al", "Al"]))
     assert sorted(answer.text for answer in answers) == [
-        "Hello Al. A small pizza, or a large one?",
+        "Hello Al. Would you like a small pizza or a large one?",
         "What is your name?",
     ]
 
@@ -146,7 +148,7 @@ def test_r7_the_threads_of_a_server_share_one_store(webhook: Webhook) -> None:
     assert answers == [f"One large pizza for {user} is on its way." for user in users]
 
 
-def test_a_message_is_refused_for_now_while_another_process_resumes_the_flow(
+def test_a_message_is_refused_while_another_process_resumes_the_flow(
     webhook: Webhook, url: str
 ) -> None:
     assert webhook.post("1", "hi").text
@@ -157,11 +159,11 @@ def test_a_message_is_refused_for_now_while_another_process_resumes_the_flow(
         refused = webhook.post("2", "Al")
         claim.release()
     assert (refused.status, refused.retry_after) == (503, "1")
-    assert webhook.post("2", "Al").text == "Hello Al. A small pizza, or a large one?"
+    assert webhook.post("2", "Al").text == "Hello Al. Would you like a small pizza or a large one?"
 
 
 @pytest.mark.parametrize("url", ["memory://"])
-def test_a_post_that_is_no_message_is_refused(webhook: Webhook) -> None:
+def test_a_post_that_is_not_a_message_is_refused(webhook: Webhook) -> None:
     message = {"event": "1", "chat": "chat", "user": "alice", "text": "hi"}
     for other in ({"event": ""}, {"chat": "a\nb"}, {"user": "\ud800"}, {"text": None}):
         assert webhook.send({**message, **other}).status == 400

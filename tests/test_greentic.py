@@ -52,7 +52,7 @@ ENVELOPE: Final = IngressEnvelope(
     conversation="-100:5",
     user="9001",
 )
-"""The message of what is stored."""
+"""The message that led to the stored flow."""
 
 
 def envelope_of(fields: dict[str, Any]) -> IngressEnvelope:
@@ -125,7 +125,7 @@ def test_a_time_to_live_that_a_runner_cannot_parse_is_its_default(digits: str) -
         ("GREENTIC_RUNNER_SESSION_BACKEND", "disk"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(variable: str, value: str) -> None:
+def test_an_invalid_setting_is_named(variable: str, value: str) -> None:
     given = {
         "GREENTIC_SESSION_REDIS_URL": "redis://cache",
         "GREENTIC_RUNNER_SESSION_NAMESPACE": "mine",
@@ -243,7 +243,7 @@ def test_any_state_comes_back_as_it_was(state: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), b"bytes", "\ud800", {1: 2}, {"\ud800": 1}, object(), {1}]
 )
-def test_what_json_cannot_hold_is_refused(value: object) -> None:
+def test_a_value_that_json_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(ValidationError, match="holds a"):
         FLOW.snapshot.model_copy(update={"state": {"a": [value]}})
 
@@ -257,7 +257,7 @@ def test_a_state_cannot_be_changed() -> None:
         snapshot.state["vars"]["new"] = 1  # type: ignore[index]
 
 
-def test_m3_what_a_newer_runner_wrote_survives() -> None:
+def test_m3_fields_of_a_newer_runner_survive() -> None:
     text = json.dumps(
         {
             "snapshot": {**json.loads(FLOW.snapshot.model_dump_json()), "newer": [1]},
@@ -276,7 +276,7 @@ def test_m3_what_a_newer_runner_wrote_survives() -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "", "secret", '{"snapshot": {"secret": 1}}'])
-def test_r2_what_is_no_parked_flow_is_refused(text: str) -> None:
+def test_r2_a_session_that_is_not_a_parked_flow_is_refused(text: str) -> None:
     data = ENVELOPE.session_data(FLOW).model_copy(update={"context_json": text})
     with pytest.raises(InvalidInputError, match=r"^data: its context_json is not") as refused:
         ParkedFlow.from_session(data)
@@ -398,7 +398,7 @@ async def test_a_welcome_mark_is_listed_and_can_be_left_out(
 
 
 def mark_key(envelope: IngressEnvelope) -> str:
-    """Give the key as the wire format documents it."""
+    """Return the key as the wire format documents it."""
     owner = envelope.ctx.owner
     parts = "welcome-marker:v1", owner.env, owner.tenant, "team=<none>", owner.user or ""
     text = "\0".join([*parts, f"welcome-seen::ep={envelope.endpoint}"])
@@ -406,5 +406,5 @@ def mark_key(envelope: IngressEnvelope) -> str:
 
 
 @pytest.mark.parametrize("vector", RECORDED["parked"])
-def test_a_parked_flow_is_no_welcome_mark(vector: dict[str, Any]) -> None:
+def test_a_parked_flow_is_not_taken_for_a_welcome_mark(vector: dict[str, Any]) -> None:
     assert not is_welcome_mark(vector["save"][0]["args"]["session_key"])

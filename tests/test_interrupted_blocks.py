@@ -23,18 +23,18 @@ from async_session_store import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
-from async_session_store.testing.contract.taking_turns import Message, Order
+from async_session_store.testing.contract.turn_builders import Message, Order
 
 PACKAGE = str(Path(async_session_store.__file__).parent)
 LEASE = 0.5
 
 
 class Interrupt(BaseException):
-    """Raised at an opcode."""
+    """Raised at an opcode, as by a signal handler."""
 
 
 class Tracer:
-    """Raises at the n-th opcode that a call runs in the library's code, in this thread."""
+    """A trace that raises at the n-th opcode of the library's code in this thread."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -96,7 +96,7 @@ def claim(store: SessionStore, number: int) -> None:
 
 
 @pytest.mark.parametrize("use", [resume, fail, claim, take_turn, begin])
-def test_r3_no_claim_is_renewed_by_nobody_wherever_its_thread_was_interrupted(
+def test_r3_no_claim_is_renewed_without_a_holder_wherever_its_thread_was_interrupted(
     use: Callable[[SessionStore, int], None],
 ) -> None:
     # A thread of its own, as Python 3.13 goes on handling an error for good where a trace raises
@@ -162,7 +162,7 @@ def iterate(store: SessionStore) -> None:
 
 
 @pytest.mark.parametrize("use", [give_back_expired, take_expired_turn, take_late_turn, iterate])
-def test_r3_q2_no_expired_wait_is_held_by_nobody_wherever_its_thread_was_interrupted(
+def test_r3_q2_no_expired_wait_is_held_without_a_holder_wherever_its_thread_was_interrupted(
     use: Callable[[SessionStore], None],
 ) -> None:
     with ThreadPoolExecutor(1) as thread:

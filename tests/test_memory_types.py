@@ -14,7 +14,7 @@ from async_session_store import AsyncSessionStore, FlowMemoryError, InvalidInput
 from async_session_store._memory import _memory_type, memory_type
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX
-from async_session_store.testing.contract.taking_turns import Message
+from async_session_store.testing.contract.turn_builders import Message
 
 SECRET = "secret-4242"  # what no error may show
 
@@ -25,7 +25,7 @@ class Model(BaseModel):
 
 
 class Child(Model):
-    """Has the fields of its parent."""
+    """A subclass with the fields of its parent."""
 
 
 class Judging(BaseModel):
@@ -60,7 +60,7 @@ KINDS = [Model, Child, Plain, Loose, dict[str, Any]]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_n6_what_is_written_reads_back(kind: type[Any]) -> None:
+def test_n6_memory_reads_back_as_written(kind: type[Any]) -> None:
     memory = memory_type(kind)
     text = memory.write("order", memory.new())
     assert memory.read("order", text) == memory.new()
@@ -145,7 +145,9 @@ def test_n6_f8_an_error_names_a_field_of_the_type_and_nothing_else(
     ],
     ids=["model", "dataclass", "typed dict", "item", "another type", "another class", "dict"],
 )
-def test_n6_f8_what_would_not_read_back_is_not_written(kind: type[Any], memory: object) -> None:
+def test_n6_f8_memory_that_would_not_read_back_is_not_written(
+    kind: type[Any], memory: object
+) -> None:
     with pytest.raises(FlowMemoryError) as caught:
         memory_type(kind).write("order", memory)
     shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
@@ -169,7 +171,7 @@ UNUSABLE = [Needy, Required, Failing, object, "Model", None, 7]
 
 
 @pytest.mark.parametrize("kind", [*UNUSABLE, Annotated[Model, {}]], ids=str)
-def test_n6_a_type_without_a_beginning_is_refused(kind: Any) -> None:
+def test_n6_a_type_that_has_no_default_is_refused(kind: Any) -> None:
     with pytest.raises(InvalidInputError, match="memory") as caught:
         memory_type(kind)
     shown = [str(caught.value), caught.value.__cause__, caught.value.__context__]
@@ -177,17 +179,17 @@ def test_n6_a_type_without_a_beginning_is_refused(kind: Any) -> None:
 
 
 class Unknown:
-    """Nothing that pydantic can read."""
+    """A class that pydantic cannot validate."""
 
 
-def test_n6_what_pydantic_finds_wrong_with_a_type_is_named() -> None:
+def test_n6_an_error_of_pydantic_about_a_type_is_named() -> None:
     with pytest.raises(InvalidInputError, match="generate pydantic-core schema for"):
         memory_type(Unknown)
 
 
 @pytest.mark.anyio
 async def test_n6_memory_stays_readable_when_its_type_was_forgotten() -> None:
-    """By a process that uses many types, or if two threads were the first to name one."""
+    """A type may be evicted by many others, or cached twice by two threads."""
     async with (
         AsyncSessionStore(MemoryBackend()) as store,
         store.turn(CTX, Message(), flow="order", memory=Plain) as turn,

@@ -150,7 +150,7 @@ class TestIds:
 
     @pytest.mark.parametrize("kind", [*IDS, SessionKey])
     @pytest.mark.parametrize("value", [None, 7, b"a", ["a"]], ids=repr)
-    def test_what_is_no_text_is_refused(self, kind: Any, value: object) -> None:
+    def test_a_value_that_is_not_text_is_refused(self, kind: Any, value: object) -> None:
         with pytest.raises(ValidationError):
             kind(value)
 
@@ -166,11 +166,11 @@ class TestIds:
         assert type(SessionKey(text)) is SessionKey
 
     @pytest.mark.parametrize("text", ["", "k" * 1025, "é" * 513, "😀" * 257, "\ud800"], ids=ascii)
-    def test_a_key_has_its_size(self, text: str) -> None:
+    def test_a_key_of_the_wrong_size_is_refused(self, text: str) -> None:
         with pytest.raises(ValidationError, match="1024 bytes"):
             SessionKey(text)
 
-    def test_an_id_is_a_str_in_all_it_does(self) -> None:
+    def test_an_id_behaves_like_a_str(self) -> None:
         assert UserId("u1").encode() == b"u1"
         assert f"{UserId('u1')}:{SessionKey('k')}" == "u1:k"
         assert {UserId("u1"): 1}["u1"] == 1
@@ -521,7 +521,7 @@ class TestImmutability:
         assert hash(one) == hash(two)
 
     @each_model
-    def test_m7_what_was_computed_does_not_count_when_comparing(self, model: BaseModel) -> None:
+    def test_m7_computed_fields_do_not_count_when_comparing(self, model: BaseModel) -> None:
         again = pickle.loads(pickle.dumps(model))
         CTX.owner, SCOPE.scope_hash()
         assert again == model

@@ -18,7 +18,7 @@ from async_session_store import AsyncSessionStore, ClaimLostError, StoreUnavaila
 from async_session_store.abc import ClaimKey
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import is_claimed
+from async_session_store.testing.contract.claim_builders import is_claimed
 from loops import eventually
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
 
 
 class Renewing(MemoryBackend):
-    """Renews as it is told: well, not in time, late, or with an error that no backend should raise.
+    """A backend whose renewals succeed, hang, come late, or raise an error that no backend should.
 
     A late renewal is granted, but its answer does not come.
     """
@@ -135,7 +135,7 @@ async def test_k4_a_generators_block_is_cancelled_while_its_own_task_is_at_work_
     assert not await is_claimed(store, A)
 
 
-async def test_k4_a_block_that_went_to_another_task_cancels_neither(
+async def test_k4_a_block_that_moved_to_another_task_cancels_neither(
     backend: Renewing, store: AsyncSessionStore
 ) -> None:
     backend.way = "never"
@@ -150,7 +150,9 @@ async def test_k4_a_block_that_went_to_another_task_cancels_neither(
     assert await find(store, A) == "k"
 
 
-async def test_k4_a_streamed_answer_whose_steps_have_time_outs(store: AsyncSessionStore) -> None:
+async def test_k4_the_steps_of_a_streamed_answer_may_have_timeouts(
+    store: AsyncSessionStore,
+) -> None:
     async def stream() -> AsyncGenerator[int, None]:
         async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
             for number in range(3):
@@ -166,7 +168,7 @@ async def test_k4_a_streamed_answer_whose_steps_have_time_outs(store: AsyncSessi
     assert await find(store, A) is None
 
 
-async def test_k4_a_context_manager_that_is_left_in_another_task(store: AsyncSessionStore) -> None:
+async def test_k4_a_context_manager_may_be_left_in_another_task(store: AsyncSessionStore) -> None:
     block = store.resume_wait(CTX, "u1", A)
     await asyncio.ensure_future(block.__aenter__())
     assert await is_claimed(store, A)
@@ -188,7 +190,7 @@ async def test_k4_a_renewal_that_is_late_does_not_outlive_the_holders_claim(
     assert claim is not None
 
 
-async def test_k4_whatever_a_renewal_raises_the_block_hears_of_a_lost_lease(
+async def test_k4_whatever_a_renewal_raises_the_block_learns_of_a_lost_lease(
     backend: Renewing, store: AsyncSessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.way = "odd"

@@ -86,7 +86,7 @@ def test_the_public_names() -> None:
     ]
 
 
-def test_names_that_are_imported_when_they_are_asked_for() -> None:
+def test_names_that_are_imported_on_first_use() -> None:
     program = (
         "import async_session_store as package, pickle;"
         "assert {*package.__all__} <= {*dir(package)};"

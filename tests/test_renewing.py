@@ -31,7 +31,7 @@ LEASE = 0.3
 
 
 class Slow(MemoryBackend):
-    """Renews after a while, however it is cancelled; fails to if told so."""
+    """A backend whose renewals take a while despite cancellation, and fail on request."""
 
     def __init__(self, seconds: float = 0.0, *, error: Exception | None = None) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Slow(MemoryBackend):
 
 
 async def test_k4_a_loop_that_stalls_goes_on_renewing() -> None:
-    """Timers that are late are due before the next ones are set."""
+    """After a stall, the late timers run before the next ones are set."""
     scopes = [ReplyScope(conversation=str(number)) for number in range(60)]
     async with AsyncSessionStore(MemoryBackend()) as store, anyio.create_task_group() as tasks:
 
@@ -149,7 +149,7 @@ async def test_r5_a_cancelled_close_lets_go_of_the_storage(
 
 
 class Managed:
-    """A context manager that enters the block with the help of a function."""
+    """A context manager that lets a function enter the block."""
 
     def __init__(self, store: AsyncSessionStore) -> None:
         self._store = store

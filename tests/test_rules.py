@@ -59,12 +59,12 @@ class TestArguments:
         assert type(owner.user) is UserId
 
     @pytest.mark.parametrize("value", ["", "k" * 1025, 7, None])
-    def test_a_key_that_is_none_is_named(self, value: Any) -> None:
+    def test_an_invalid_key_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^session_key: "):
             _rules.session_key(value)
 
     @pytest.mark.parametrize("value", ["", "a:b", "a\n", 7, None], ids=ascii)
-    def test_a_user_id_that_is_none_is_named(self, value: Any) -> None:
+    def test_an_invalid_user_id_is_named(self, value: Any) -> None:
         for check in (
             lambda: _rules.owner_for_read(CTX, value),
             lambda: _rules.owner_for_write(CTX, value),
@@ -83,7 +83,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         "scopes", [None, 7, "a", b"a", [], (), [None], {A}, [A, "a"]], ids=repr
     )
-    def test_what_is_no_scope_is_named(self, scopes: Any) -> None:
+    def test_a_value_that_is_not_a_scope_is_named(self, scopes: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^scope: "):
             _rules.scope_hashes(scopes)
 
@@ -94,7 +94,7 @@ class TestArguments:
         digests = [delivery_digest(one, "event") for one in hashes]
         assert deliveries == tuple(Delivery(digest, 3_600_000) for digest in digests)
 
-    def test_k6_a_digest_is_what_it_was_and_of_one_size(self) -> None:
+    def test_k6_a_digest_stays_as_it_was_and_has_a_fixed_size(self) -> None:
         # Processes of other versions look for it, and a migrated file holds it.
         digest = "4b27221d7c6bc44a4ea3792cd73da5"
         assert delivery_digest(A.scope_hash(), "event").hex() == digest
@@ -104,12 +104,12 @@ class TestArguments:
         assert {len(one) for one in digests} == {15}
 
     @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"e", True], ids=ascii)
-    def test_k6_a_delivery_id_that_is_none_is_named(self, value: Any) -> None:
+    def test_k6_an_invalid_delivery_id_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^delivery_id: "):
             _rules.deliveries([A.scope_hash()], value, 60)
 
     @pytest.mark.parametrize("ttl", [0, NEVER, None, math.nan], ids=repr)
-    def test_k6_a_time_to_remember_is_needed_with_a_delivery_or_without(self, ttl: Any) -> None:
+    def test_k6_a_dedupe_ttl_is_checked_with_a_delivery_or_without(self, ttl: Any) -> None:
         for delivery_id in ("event", None):
             with pytest.raises(InvalidInputError, match=r"^dedupe_ttl: "):
                 _rules.deliveries([A.scope_hash()], delivery_id, ttl)
@@ -118,12 +118,12 @@ class TestArguments:
         assert _rules.etag("etag") == "etag"
 
     @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"etag", True], ids=ascii)
-    def test_e2_an_etag_that_is_none_is_named(self, value: Any) -> None:
+    def test_e2_an_invalid_etag_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^if_match: "):
             _rules.etag(value)
 
     @pytest.mark.parametrize("value", [0, -1, 2**63, True, 1.5, None, "1"], ids=repr)
-    def test_a_number_that_is_out_of_range_or_none_is_named(self, value: Any) -> None:
+    def test_an_invalid_number_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^limit: "):
             _rules.limit(value)
         with pytest.raises(InvalidInputError, match=r"^max_document_bytes: "):
@@ -284,7 +284,7 @@ class TestWhoMayWrite:
             _rules.check_new_session(CTX, data(dashed))
 
     @pytest.mark.parametrize("value", [None, 7, "ctx", {}], ids=repr)
-    def test_what_is_no_context_or_data_is_named(self, value: Any) -> None:
+    def test_a_value_that_is_not_a_context_or_data_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^ctx: "):
             _rules.owner_for_read(value, UserId("u1"))
         with pytest.raises(InvalidInputError, match=r"^data: "):
@@ -319,7 +319,7 @@ class TestWhoMayWrite:
         ),
     ],
 )
-def test_t1_q1_a_refusal_names_only_what_may_be_given(
+def test_t1_q1_a_refusal_names_only_valid_alternatives(
     check: Callable[[], object], text: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:

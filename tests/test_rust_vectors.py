@@ -36,7 +36,7 @@ FUNCTIONS: Final = {
 }
 
 
-def test_they_are_of_the_versions_that_are_tested() -> None:
+def test_the_vectors_are_of_the_versions_that_are_tested() -> None:
     locked = re.findall(r'name = "(greentic-[a-z]+)"\nversion = "(.+)"', LOCK)
     assert RECORDED["versions"] == dict(locked)
 
@@ -92,7 +92,7 @@ def session_text(vector: dict[str, Any]) -> str:
 
 
 def as_json(value: bytes | str | set[bytes] | list[str]) -> object:
-    """Give a stored value to compare: the order of a document's fields means nothing."""
+    """Return a stored value for comparison. The order of a document's fields does not matter."""
     if isinstance(value, (set, list)):
         return {item.decode() if isinstance(item, bytes) else item for item in value}
     text = value.decode() if isinstance(value, bytes) else value

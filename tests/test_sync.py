@@ -36,7 +36,7 @@ from async_session_store import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, B, data
-from async_session_store.testing.contract.taking_turns import Message, Order
+from async_session_store.testing.contract.turn_builders import Message, Order
 from redis_server import RedisServer
 from scripted import Belongings, Script, Scripted, threads
 

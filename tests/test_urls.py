@@ -138,7 +138,7 @@ class TestFromUrl:
             assert scheme in str(caught.value)
 
     @pytest.mark.parametrize("url", [None, 7, b"memory://", Path("bot.db")], ids=repr)
-    def test_what_is_no_text_is_refused(self, url: Any) -> None:
+    def test_a_value_that_is_not_text_is_refused(self, url: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^url: "):
             AsyncSessionStore.from_url(url)
 
@@ -180,7 +180,7 @@ class TestFromUrl:
             "sqlite:///secret%ff",
         ],
     )
-    def test_f8_an_error_does_not_tell_the_password(self, url: str) -> None:
+    def test_f8_an_error_does_not_show_the_password(self, url: str) -> None:
         with pytest.raises(InvalidInputError) as caught:
             AsyncSessionStore.from_url(url)
         error: BaseException | None = caught.value
@@ -229,7 +229,7 @@ class TestFromUrl:
             ("unix://run/redis.sock", "three slashes"),
         ],
     )
-    def test_what_redis_py_does_not_take_is_named(self, url: str, named: str) -> None:
+    def test_an_option_that_redis_py_does_not_accept_is_named(self, url: str, named: str) -> None:
         with pytest.raises(InvalidInputError, match=r"^url: ") as caught:
             AsyncSessionStore.from_url(url)
         assert named in str(caught.value)
@@ -247,7 +247,7 @@ class TestFromUrl:
             "unix://me:pw@/run/redis.sock?db=1",
         ],
     )
-    def test_what_redis_py_takes_is_taken(self, url: str) -> None:
+    def test_options_that_redis_py_accepts_are_accepted(self, url: str) -> None:
         assert isinstance(backend_of(url), RedisBackend)
 
     @pytest.mark.parametrize("url", [None, 7, b"redis://host", "memory://", "host"], ids=repr)
@@ -300,7 +300,7 @@ class TestFromEnv:
         assert isinstance(store._storage, MemoryBackend)
         assert store._defaults.ttl is None
 
-    def test_set_to_nothing_means_unset(self, env: Any) -> None:
+    def test_an_empty_variable_means_unset(self, env: Any) -> None:
         env(STORE_URL="", REDIS_URL="", NAMESPACE="", WAIT_TTL_SECS="")
         assert isinstance(AsyncSessionStore.from_env()._storage, MemoryBackend)
 
@@ -324,9 +324,7 @@ class TestFromEnv:
         assert AsyncSessionStore.from_env()._defaults.ttl == seconds * 1000
 
     @pytest.mark.parametrize(("text", "kept"), [("86400", 86_400_000), ("0.5", 500), ("0", None)])
-    def test_q1_how_long_expired_waits_are_kept(
-        self, env: Any, text: str, kept: int | None
-    ) -> None:
+    def test_q1_the_ttl_of_expired_waits(self, env: Any, text: str, kept: int | None) -> None:
         env(EXPIRED_TTL_SECS=text)
         assert AsyncSessionStore.from_env()._defaults.expired_ttl == kept
         assert SessionStore.from_env()._store._defaults.expired_ttl == kept

@@ -1,5 +1,6 @@
-"""One pause and resume of a flow, as the store, bare drivers and other libraries do it.
+"""One pause and resume of a flow, as this library, bare drivers and other libraries do it.
 
-Each arm opens what it needs and gives its cycle: register, find, get, update, clear for one
-caller. A cycle returns what it got, so that an arm that stores nothing is noticed.
+Each arm opens what it needs and yields its cycle for one caller: register, find, get, update,
+clear. A cycle returns what it read. The harness fails if that is empty, so no arm can win by
+storing nothing.
 """

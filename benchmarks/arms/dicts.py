@@ -17,7 +17,7 @@ Place = tuple[str, str | None, str | None, str | None]
 
 
 class BareDicts:
-    """Sessions by key, waits by owner and scope, deadlines in a heap; nothing is checked."""
+    """Sessions by key, waits by owner and scope, and deadlines in a heap. Nothing is checked."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, tuple[SessionData, float, Owner, Place]] = {}

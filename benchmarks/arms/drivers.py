@@ -1,4 +1,4 @@
-"""Bare drivers, by hand: bytes in, bytes out. No owner, no check of what is stored or read."""
+"""Hand-written code on bare drivers: bytes in, bytes out, no owners, no validation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ CLEAR = "DELETE FROM sessions WHERE scope = ?"
 async def redis_py(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Caller]]:
     """SET, GET, GET, SET, DEL on the client's default pool.
 
-    What routes a scope to a key is written once, before the clock runs: it would be a sixth call.
+    The routes from scopes to keys are written once, before timing starts. Writing one in each
+    cycle would take a sixth call.
     """
 
     async def cycle(caller: Caller) -> bytes | None:
@@ -51,9 +52,9 @@ async def redis_py(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Ca
 
 @asynccontextmanager
 async def sqlite_in_thread(folder: Path, synchronous: str) -> AsyncIterator[Step[Caller]]:
-    """A connection that the loop's own thread uses; each statement commits by itself.
+    """A connection that is used in the loop's own thread. Each statement commits by itself.
 
-    The loop stands still in each call.
+    Each call blocks the event loop.
     """
 
     async def cycle(caller: Caller) -> tuple[bytes] | None:
@@ -74,7 +75,7 @@ async def sqlite_in_thread(folder: Path, synchronous: str) -> AsyncIterator[Step
 
 @asynccontextmanager
 async def aiosqlite_hops(folder: Path, synchronous: str) -> AsyncIterator[Step[Caller]]:
-    """One hop to aiosqlite's thread for each operation; each statement commits by itself."""
+    """One hop to aiosqlite's thread for each operation. Each statement commits by itself."""
 
     async def cycle(caller: Caller) -> list[tuple[bytes]]:
         key, scope = caller.name, caller.scope.digest

@@ -1,8 +1,8 @@
-"""Other libraries at their nearest equivalent, by their public API, with the same JSON.
+"""The nearest equivalent in other libraries, through their public APIs and with the same JSON.
 
-None of them compares owners, routes a reply to a session, or does an operation of several writes
-in one atomic step. What they store lies under a key that the caller must know already: so their
-``find`` asks whether something is there.
+None of them compares owners, routes a reply to a session, or does several writes in one atomic
+step. They store data under a key that the caller must already know. So their ``find`` only checks
+whether something is stored there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from workload import TTL, Caller
 
 @asynccontextmanager
 async def aiogram_memory() -> AsyncIterator[Step[Caller]]:
-    """Plain dicts by chat and user: no deadline, no index."""
+    """Plain dicts by chat and user, without deadlines or an index."""
     async with AsyncExitStack() as stack:
         storage = MemoryStorage()
         stack.push_async_callback(storage.close)
@@ -41,7 +41,7 @@ async def aiogram_memory() -> AsyncIterator[Step[Caller]]:
 
 @asynccontextmanager
 async def aiogram_redis(url: str) -> AsyncIterator[Step[Caller]]:
-    """A key for the state and a key for the data, each with a deadline; an update renews it."""
+    """One key for the state and one for the data, each with a deadline. An update renews it."""
     async with AsyncExitStack() as stack:
         storage = RedisStorage.from_url(url, state_ttl=TTL, data_ttl=TTL)
         stack.push_async_callback(storage.close)
@@ -65,7 +65,7 @@ def _aiogram(storage: BaseStorage) -> Step[Caller]:
 
 @asynccontextmanager
 async def litestar_memory() -> AsyncIterator[Step[Caller]]:
-    """Bytes by key; what has expired stays until it is read."""
+    """Bytes by key. An expired entry stays until it is read."""
     store = MemoryStore()
     async with store:
         yield _litestar(store)
@@ -73,7 +73,7 @@ async def litestar_memory() -> AsyncIterator[Step[Caller]]:
 
 @asynccontextmanager
 async def litestar_redis(url: str) -> AsyncIterator[Step[Caller]]:
-    """Bytes by key; an update sets the deadline anew."""
+    """Bytes by key. An update sets a new deadline."""
     store = RedisStore.with_client(url)
     async with store:
         yield _litestar(store)
@@ -93,20 +93,20 @@ def _litestar(store: Store) -> Step[Caller]:
 
 @asynccontextmanager
 async def key_value_memory() -> AsyncIterator[Step[Caller]]:
-    """JSON by key in a cache that forgets what has expired."""
+    """JSON by key, in a cache that drops expired entries."""
     yield _key_value(KeyValueMemoryStore())
 
 
 @asynccontextmanager
 async def key_value_redis(url: str) -> AsyncIterator[Step[Caller]]:
-    """JSON by key; an update sets the deadline anew."""
+    """JSON by key. An update sets a new deadline."""
     async with KeyValueRedisStore(url=url) as store:
         yield _key_value(store)
 
 
 @asynccontextmanager
 async def key_value_disk(folder: Path) -> AsyncIterator[Step[Caller]]:
-    """JSON by key in a SQLite file at NORMAL; the loop stands still in each call."""
+    """JSON by key, in a SQLite file at NORMAL. Each call blocks the event loop."""
     async with DiskStore(directory=folder / "key-value") as store:
         yield _key_value(store)
 
@@ -125,7 +125,7 @@ def _key_value(store: AsyncKeyValue) -> Step[Caller]:
 
 @asynccontextmanager
 async def langgraph_sqlite(folder: Path, synchronous: str) -> AsyncIterator[Step[Caller]]:
-    """A thread of checkpoints for each caller: no deadline; an update is one more checkpoint."""
+    """A thread of checkpoints for each caller, without deadlines. An update adds a checkpoint."""
 
     async def cycle(caller: Caller) -> object:
         config: Any = {"configurable": {"thread_id": caller.name, "checkpoint_ns": ""}}
@@ -148,9 +148,9 @@ def _checkpoint(caller: Caller) -> Checkpoint:
 
 @asynccontextmanager
 async def agents_sqlite(folder: Path, callers: Sequence[Caller]) -> AsyncIterator[Step[Caller]]:
-    """A history of items for each caller, at FULL: no deadline; an update takes two calls.
+    """A history of items for each caller, at FULL, without deadlines. An update takes two calls.
 
-    Its sessions are opened before the clock runs.
+    The sessions are opened before timing starts.
     """
     sessions = {one.name: SQLiteSession(one.name, folder / "agents.db") for one in callers}
 

@@ -1,8 +1,9 @@
 """The Rust crate ``greentic-session``, in a process and in threads of its own.
 
-Its store holds neither a lock nor a connection, so threads do not wait for each other. Each
-operation connects to Redis anew, and finding a wait does so twice: a cycle makes 6 connections,
-each with a handshake, and sends 15 commands, each after the reply to the one before.
+The crate's store holds neither a lock nor a connection, so its threads do not wait for each other.
+But each operation opens a new connection to Redis, and finding a wait opens two. A cycle makes 6
+connections, each with a handshake, and sends 15 commands, each of which waits for the reply to the
+one before.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _seconds(commands: IO[str], replies: IO[str], steps: int) -> float:
     print(steps, file=commands, flush=True)
     reply = replies.readline()
     if not reply:
-        raise RustPeerError("the Rust process broke off")
+        raise RustPeerError("the Rust process exited before it reported a time")
     return float(reply)
 
 

@@ -1,4 +1,4 @@
-"""This library: each operation is atomic and checks the owner; what is read is validated."""
+"""This library. Each operation is atomic and checks the owner, and each read is validated."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One turn, as the store, bare drivers and aiogram take it.
+"""One turn, as this library, bare drivers and aiogram take it.
 
-A message with a delivery id of its own comes in for a flow that waits; the flow goes on, and asks
-its next question at the same place. A turn returns what it read, so that one that does nothing is
-noticed.
+A message with a new delivery id comes in for a waiting flow. The flow is resumed, and asks its next
+question in the same place. A turn returns what it read. The harness fails if that is empty, so no
+arm can win by doing nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from async_session_store import (
 from async_session_store.abc import Backend
 
 LEASE = 30  # seconds
-REMEMBERED = 24 * 60 * 60  # seconds, for a delivery
+REMEMBERED = 24 * 60 * 60  # seconds that a delivery is remembered
 
 
 class Message(NamedTuple):
-    """A message that came in."""
+    """An incoming message."""
 
     user_id: UserId
     scope: ReplyScope
@@ -57,7 +57,7 @@ class Answers(BaseModel):
 
 
 class Deliveries:
-    """The ids of the deliveries that come in: each is a new one."""
+    """A source of delivery ids that are never repeated."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
@@ -73,7 +73,7 @@ class Deliveries:
 async def turn(
     backend: Callable[[], Backend], callers: Sequence[Caller]
 ) -> AsyncIterator[Step[Caller]]:
-    """The block of ``turn``, which reads the memory and changes it."""
+    """A ``turn`` block that reads and changes the memory."""
     deliveries = Deliveries()
 
     async def take(caller: Caller) -> str | None:
@@ -93,7 +93,7 @@ async def turn(
 async def resume_and_next(
     backend: Callable[[], Backend], callers: Sequence[Caller]
 ) -> AsyncIterator[Step[Caller]]:
-    """The block of ``resume_wait``, and data for the next question that was built before."""
+    """A ``resume_wait`` block. The data of the next question was built before timing starts."""
     deliveries = Deliveries()
 
     async def take(caller: Caller) -> SessionData:
@@ -109,7 +109,7 @@ async def resume_and_next(
 
 @asynccontextmanager
 async def register_and_resume(backend: Callable[[], Backend]) -> AsyncIterator[Step[Caller]]:
-    """Register a wait, and resume it in a block that lets nothing follow."""
+    """Register a wait, and resume it in a block that ends the flow."""
 
     async def take(caller: Caller) -> SessionData:
         await store.register_wait(
@@ -127,7 +127,7 @@ async def register_and_resume(backend: Callable[[], Backend]) -> AsyncIterator[S
 async def block(
     backend: Callable[[], Backend], callers: Sequence[Caller]
 ) -> AsyncIterator[Step[Caller]]:
-    """The block of ``resume_wait`` alone, which keeps the wait."""
+    """A ``resume_wait`` block that keeps the wait and does nothing else."""
 
     async def take(caller: Caller) -> SessionData:
         async with store.resume_wait(caller.ctx, caller.user, caller.scope) as wait:
@@ -142,7 +142,7 @@ async def block(
 async def claim_and_complete(
     backend: Callable[[], Backend], callers: Sequence[Caller]
 ) -> AsyncIterator[Step[Caller]]:
-    """What the block does, without renewals, and without a release if something goes wrong."""
+    """The work of such a block by hand, without renewals, and without a release on errors."""
 
     async def take(caller: Caller) -> bool:
         claim = await store.claim_wait(caller.ctx, caller.user, caller.scope)
@@ -156,7 +156,7 @@ async def claim_and_complete(
 async def _waiting(
     backend: Callable[[], Backend], callers: Sequence[Caller]
 ) -> AsyncIterator[AsyncSessionStore]:
-    """A store in which a flow waits for each caller."""
+    """Open a store in which a flow waits for each caller."""
     async with AsyncSessionStore(backend()) as store:
         for one in callers:
             await store.register_wait(one.ctx, one.user, one.scope, one.key, one.data, TTL)
@@ -168,10 +168,11 @@ async def _waiting(
 
 @asynccontextmanager
 async def redis_py(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Caller]]:
-    """A lock, the delivery, the document; the next one, and the lock's end. Bytes in, bytes out.
+    """Lock, record the delivery, read the document, write the next one, unlock.
 
-    A worker that dies after it noted the delivery loses the message; one that outlives its lock
-    overwrites what the next one wrote, and ends that one's lock.
+    It stores bytes, and it is not safe. A worker that dies after it has recorded the delivery loses
+    the message. A worker that outlives its lock overwrites what the next worker wrote, and removes
+    that worker's lock.
     """
     deliveries = Deliveries()
 
@@ -179,8 +180,8 @@ async def redis_py(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Ca
         delivery, lock = deliveries.next(), f"raw:lock:{caller.name}"
         if not await client.set(lock, delivery, nx=True, ex=LEASE):
             return None
-        noted = f"raw:delivery:{caller.name}:{delivery}"
-        if not await client.set(noted, b"", nx=True, ex=REMEMBERED):
+        record = f"raw:delivery:{caller.name}:{delivery}"
+        if not await client.set(record, b"", nx=True, ex=REMEMBERED):
             return None
         document = await client.get(f"raw:session:{caller.name}")
         await client.set(f"raw:session:{caller.name}", caller.document, ex=TTL)
@@ -195,7 +196,7 @@ async def redis_py(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Ca
 
 @asynccontextmanager
 async def get_and_set_scripts(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Caller]]:
-    """The least that two scripts can do for a turn: one reads the document, one writes it."""
+    """The minimum that two scripts can do for a turn: one reads the document, one writes it."""
 
     async def take(caller: Caller) -> bytes | None:
         key = f"scripted:session:{caller.name}"
@@ -242,7 +243,7 @@ REMEMBER = "INSERT OR REPLACE INTO deliveries (scope, id, deadline) VALUES (?, ?
 
 
 def resume(connection: sqlite3.Connection, scope: str, delivery: str) -> bytes | None:
-    """Claim a session in one transaction. Return its document; None for a repeated delivery."""
+    """Claim a session in one transaction. Return its document, or None for a repeated delivery."""
     execute, now = connection.execute, time.time()
     execute("BEGIN IMMEDIATE")
     document = None
@@ -270,9 +271,9 @@ def ask_next(connection: sqlite3.Connection, scope: str, delivery: str, document
 async def sqlite_in_thread(
     folder: Path, synchronous: str, callers: Sequence[Caller]
 ) -> AsyncIterator[Step[Caller]]:
-    """A connection that the loop's own thread uses, and a transaction for each half of the turn.
+    """A connection in the loop's own thread, and a transaction for each half of the turn.
 
-    The loop stands still in each of them.
+    Each transaction blocks the event loop.
     """
     deliveries = Deliveries()
 
@@ -301,7 +302,7 @@ async def aiosqlite_hops(
 
     file = folder / "turns-aiosqlite.db"
     async with aiosqlite.connect(file, isolation_level=None) as connection:
-        # Its public methods take one statement for each hop.
+        # aiosqlite's public methods run only one statement per hop.
         hop, raw = connection._execute, connection._conn
         await hop(_fill, raw, synchronous, callers)
         yield take
@@ -320,7 +321,7 @@ def _fill(connection: sqlite3.Connection, synchronous: str, callers: Sequence[Ca
 
 @asynccontextmanager
 async def aiogram_redis(url: str, callers: Sequence[Caller]) -> AsyncIterator[Step[Caller]]:
-    """State and data of a chat's user. No claim, and no delivery is remembered."""
+    """The state and data of a user in a chat. It neither claims nor remembers deliveries."""
 
     async def take(caller: Caller) -> dict[str, Any] | None:
         key = _storage_key(caller)

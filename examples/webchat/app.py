@@ -1,4 +1,4 @@
-"""A web chat: bookings side by side in one page, and a list of what waits for whom, and how long.
+"""A web chat: bookings side by side in one page, and a list of the questions that are open.
 
 Run it from the root of the repository, and open http://127.0.0.1:8000 in a browser:
 
@@ -9,8 +9,9 @@ Let the bot ask, kill the server, start it again, and answer: the flow goes on. 
 webchat.db, or where SESSION_STORE_URL says, for 30 minutes or SESSION_WAIT_TTL_SECS. If you do not
 answer in time, the bot reminds you once, and then lets the table go.
 
-Who writes is told by a cookie that the server hands out, never by a message. The page keeps what
-was said so far; the store keeps where each flow paused, and the bot's last words.
+A cookie that the server hands out identifies the user; what a message says of its sender does not
+count. The page keeps what was said so far; the store keeps where each flow paused, and the bot's
+last words.
 """
 
 import argparse
@@ -56,9 +57,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 import booking
 
 HERE = Path(__file__).parent
-LEASE = 3  # seconds: after a crash, a message that comes again waits as long for its turn
-OVER = "over"  # the flow has ended; its session waits with the last answer
-LET_GO = "let_go"  # the same, but nobody answered; it waits with what the bot said then
+LEASE = 3  # seconds; after a crash, a message that is sent again waits this long for its turn
+OVER = "over"  # the flow has ended; its session keeps the last answer, which may be asked for again
+LET_GO = "let_go"  # the flow has ended because nobody answered; its session keeps what the bot said
 WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
 CHOICES = {"confirm": ["yes", "no"]}
 
@@ -85,19 +86,19 @@ class Memory(booking.Booking):
 
 
 async def answer(store: AsyncSessionStore, inbound: channels.Inbound) -> Frame:
-    """Take a user's turn, and tell what the bot says to it: the same if the turn comes again."""
+    """Take a user's turn and return the bot's answer: the same one if the message comes again."""
     try:
         said, node = await take_turn(store, inbound)
     except DuplicateDeliveryError:
         record = await store.get_wait(ctx_of(inbound.user_id), inbound.user_id, inbound.scope)
         if record is None:
-            return reply(inbound, "I have taken that in before.", OVER)
+            return reply(inbound, "I have already handled that.", OVER)
         said, node = memory_of(record).said, record.data.cursor.node_pointer
     return reply(inbound, said, node)
 
 
 async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tuple[str, str]:
-    """Take one step, and remember what the bot says to it, in case that does not arrive."""
+    """Take one step, and remember the bot's answer in case it does not reach the page."""
     async with store.turn(
         ctx_of(inbound.user_id),
         inbound,
@@ -117,17 +118,17 @@ async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tupl
 
 
 async def remind(store: AsyncSessionStore) -> None:
-    """Remind users who do not answer, or let go. The page finds out when it polls the waits."""
+    """Remind users who do not answer, or let the table go. The page finds out when it polls."""
     async for claim in store.expired_waits(SITE):
         try:
             await take_expired_turn(store, claim)
         except Exception:
-            logger.exception("a wait that expired will be handed out again")
+            logger.exception("an expired wait was not handled, and will be handed out again")
 
 
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim) -> None:
     async with store.expired_turn(claim, memory=Memory) as turn:
-        if turn.is_overtaken:  # the user has begun anew
+        if turn.is_overtaken:  # the user has started over
             booking.hold_table(turn.record.key, None)
             return
         turn.memory.said, node = booking.nobody_answered(turn.node, turn.memory)
@@ -146,11 +147,11 @@ def ctx_of(user: UserId) -> TenantCtx:
     return SITE.model_copy(update={"user_id": user})
 
 
-# --- What the page is told --------------------------------------------------------------------
+# --- What the server sends to the page --------------------------------------------------------
 
 
 def reply(inbound: channels.Inbound, said: str, node: str) -> Frame:
-    """The bot's activity."""
+    """Return the bot's answer as an activity of the Bot Framework."""
     return {
         "type": "message",
         "from": {"role": "bot"},
@@ -168,7 +169,7 @@ def reply(inbound: channels.Inbound, said: str, node: str) -> Frame:
 
 
 async def waits(store: AsyncSessionStore, user: UserId) -> Frame:
-    """What waits for the user, and what the bot has let go, with its last words."""
+    """Return the questions that wait for the user, and the tables that the bot has let go."""
     asked, let_go = [], []
     for record in await store.list_wait_records(ctx_of(user), user):
         node = record.data.cursor.node_pointer
@@ -222,20 +223,20 @@ async def asset(request: Request) -> Response:
 
 
 async def chat(websocket: WebSocket) -> None:
-    """One socket carries all conversations of the page; their turns run side by side."""
+    """Serve one page: its socket carries all its conversations, whose turns run side by side."""
     cookie = cookie_of(websocket)
     if cookie is None or not comes_from_our_page(websocket):
         await websocket.close()
         return
     await websocket.accept()
-    # The store may be read by others, so it does not hold what would let them in.
+    # Others may read the store, so it holds a hash of the cookie, which does not let them in.
     line = Line(websocket, UserId(hashlib.sha256(cookie.encode()).hexdigest()))
     with suppress(WebSocketDisconnect):
         await line.show_waits()
     async with anyio.create_task_group() as turns:
         async for frame in websocket.iter_json():
             turns.start_soon(line.take, frame)
-        turns.cancel_scope.cancel()  # what was not finished, the page sends again
+        turns.cancel_scope.cancel()  # the page sends again what was not answered
 
 
 class Line:
@@ -245,7 +246,7 @@ class Line:
         self._websocket = websocket
         self._store: AsyncSessionStore = websocket.state.store
         self._user = user
-        self._lock = anyio.Lock()  # a list never overtakes an answer that is newer
+        self._lock = anyio.Lock()  # else a list could overtake a newer answer
 
     async def take(self, frame: Mapping[str, object]) -> None:
         with suppress(WebSocketDisconnect):
@@ -276,7 +277,7 @@ def cookie_of(connection: HTTPConnection) -> str | None:
 
 
 def comes_from_our_page(websocket: WebSocket) -> bool:
-    """A browser sends the cookie with a socket that another site opens, too."""
+    """Check the origin: a browser sends the cookie also if another site opens the socket."""
     origin = urlsplit(websocket.headers.get("origin", ""))
     return origin.netloc == websocket.headers["host"]
 
@@ -287,7 +288,7 @@ async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
         await store.purge_expired()
         tasks.start_soon(remind, store)
         yield {"store": store}
-        tasks.cancel_scope.cancel()  # a turn that is not finished is given back
+        tasks.cancel_scope.cancel()  # an unfinished turn gives its wait back
 
 
 app = Starlette(

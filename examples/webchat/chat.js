@@ -1,9 +1,11 @@
 // The page keeps what was said, in localStorage. The server keeps where each flow paused.
-// A message is sent again, with the same id, until the bot answers it.
+// The page sends a message again, with the same id, until the bot answers it.
 
 const STORED = "booking:";
 const FIRST_PAUSE = 250, LONGEST_PAUSE = 4000; // milliseconds between attempts to connect
-const PATIENCE = 5000; // milliseconds: the bot reminds within half a second, if its server runs
+const PATIENCE = 5000; // milliseconds; a bot that runs reminds within half a second
+
+const isWide = matchMedia("(min-width: 60rem)"); // as in style.css
 
 const find = (selector, within = document) => within.querySelector(selector);
 const copy = (id) => find(`#${id}`).content.firstElementChild.cloneNode(true);
@@ -11,7 +13,7 @@ const copy = (id) => find(`#${id}`).content.firstElementChild.cloneNode(true);
 const bookings = new Map();
 let waits = [];
 let socket;
-let underWay; // ids of the messages that this socket has sent
+let inFlight; // ids of the messages that this socket has sent
 let pause = FIRST_PAUSE;
 
 // --- Bookings ---
@@ -94,8 +96,8 @@ function add(booking, message) {
 
 function send(booking) {
   const next = unanswered(booking);
-  if (!next || underWay.has(next.id) || socket.readyState !== WebSocket.OPEN) return;
-  underWay.add(next.id);
+  if (!next || inFlight.has(next.id) || socket.readyState !== WebSocket.OPEN) return;
+  inFlight.add(next.id);
   socket.send(JSON.stringify({
     type: "message",
     conversation: { id: booking.id },
@@ -110,7 +112,7 @@ function sendAll() {
 
 function sendLater() {
   showConnection("connecting", "Trying again…");
-  underWay.clear();
+  inFlight.clear();
   setTimeout(sendAll, LONGEST_PAUSE);
 }
 
@@ -150,7 +152,8 @@ function questionOf({ isReminder, replyToId, text, choices }) {
   return { id: `${isReminder ? "reminder" : "answer"}:${replyToId}`, from: "bot", text, asks: true, choices };
 }
 
-// Nothing waits from a question's deadline until the bot reminds or lets go.
+// After a deadline, nothing waits until the bot reminds the user or lets the table go.
+// If it does neither for a while, the store has forgotten the question.
 function noteEnd(booking) {
   const now = performance.now();
   booking.forgottenAt = isForgotten(booking) ? booking.forgottenAt ?? now : undefined;
@@ -223,17 +226,19 @@ function showWaits() {
   waits.forEach(showWait);
   arrange(find("#waits"), waits.map(({ booking }) => booking.waitElement));
   find("#no-waits").hidden = waits.length > 0;
+  find("#count").textContent = waits.length;
   bookings.forEach((booking) => booking.element.classList.toggle("is-awaited", isAwaited(booking)));
   showTimes();
 }
 
 function showWait({ booking, waitsFor, isReminder }) {
-  const once = isReminder ? ", reminded once" : "";
-  find(".what", booking.waitElement).textContent = `The bot waits for ${waitsFor}`;
-  find(".where", booking.waitElement).textContent = `from you, in ${booking.title}${once}`;
+  const element = booking.waitElement;
+  find(".what", element).textContent = waitsFor;
+  find(".where", element).textContent = isReminder ? `${booking.title}, reminded` : booking.title;
+  find(".until", element).textContent = isReminder ? "table held for" : "reminder in";
 }
 
-// An element that is moved loses the focus, so what is in its place stays there.
+// Moving an element takes the focus from it, so the list is only touched if its order changes.
 function arrange(list, elements) {
   const same = list.children.length === elements.length
     && elements.every((element, index) => list.children[index] === element);
@@ -241,13 +246,22 @@ function arrange(list, elements) {
 }
 
 function showTimes() {
-  const now = performance.now();
-  waits.forEach(({ booking, endsAt }) => {
-    const seconds = Math.max(0, Math.ceil((endsAt - now) / 1000));
-    const left = find(".left", booking.waitElement);
+  waits.forEach((wait) => {
+    const seconds = secondsLeft(wait);
+    const left = find(".left", wait.booking.waitElement);
     left.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    left.classList.toggle("soon", seconds <= 60);
+    left.classList.toggle("soon", isSoon(wait));
   });
+  find("#count").classList.toggle("soon", waits.some(isSoon));
+}
+
+const secondsLeft = ({ endsAt }) => Math.max(0, Math.ceil((endsAt - performance.now()) / 1000));
+
+const isSoon = (wait) => secondsLeft(wait) <= 60;
+
+// On a phone the list would push the bookings down, so it is folded until the user opens it.
+function fold() {
+  find("#fold").open = isWide.matches;
 }
 
 // --- What is kept ---
@@ -278,7 +292,7 @@ function loadFromOtherTab({ key, newValue }) {
   askForWaits();
 }
 
-// Not crypto.randomUUID, which a page has only over https or from localhost.
+// Browsers offer crypto.randomUUID only over https or on localhost.
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -287,7 +301,7 @@ function newId() {
 // --- The connection ---
 
 function connect() {
-  underWay = new Set();
+  inFlight = new Set();
   socket = new WebSocket(new URL("chat", location.href.replace(/^http/, "ws")));
   socket.addEventListener("open", opened);
   socket.addEventListener("close", closed);
@@ -319,6 +333,8 @@ function showConnection(state, text) {
 
 // --- Begin ---
 
+fold();
+isWide.addEventListener("change", fold);
 loadAll();
 connect();
 setInterval(tick, 1000);

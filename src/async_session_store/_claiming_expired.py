@@ -1,4 +1,4 @@
-"""Claiming waits that nobody answered in time."""
+"""Claiming expired waits: those that nobody answered in time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from async_session_store.abc import Backend, Claimed, Unreadable
 from async_session_store.claims import WaitClaim
 from async_session_store.models import Owner
 
-_FRESH: Final = 0.75  # of a lease: a block renews its claim when it has run for a third of it
+# The part of the lease that a block needs when it starts: it first renews after a third of a lease.
+_FRESH: Final = 0.75
 
 _logger = logging.getLogger("async_session_store")
 
 
 class ExpiredRequest(NamedTuple):
-    """Which expired waits to claim: at most ``limit``, for ``lease`` milliseconds."""
+    """A checked request: claim up to ``limit`` expired waits behind ``fence``, for ``lease`` ms."""
 
     fence: Owner | None
     limit: int
@@ -33,13 +34,13 @@ class ExpiredRequest(NamedTuple):
 async def claim_expired(
     storage: Callable[[], Backend], request: ExpiredRequest, defaults: WaitDefaults
 ) -> list[WaitClaim]:
-    """Claim expired waits, and warn of those that cannot be read."""
+    """Claim expired waits. Log a warning for each one that cannot be read."""
     tokens = [_random.token() for _ in range(request.limit)]
     backend, asked_at = storage(), time.monotonic()
     try:
         found = await backend.claim_expired(request.fence, tokens, request.lease)
     except anyio.get_cancelled_exc_class():
-        # Claims may have been granted, and then no one would hold them until their leases end.
+        # The storage may have granted claims, which nobody would use until their leases end.
         await end_quietly(partial(_give_back, backend, request, tokens))
         raise
     _warn_unreadable(found)
@@ -50,10 +51,10 @@ async def claim_expired(
     ]
 
 
-async def held_on(claim: WaitClaim) -> WaitClaim:
-    """Return a claim that holds until the first of its renewals in a block.
+async def with_fresh_lease(claim: WaitClaim) -> WaitClaim:
+    """Return a claim whose lease lasts until a block first renews it.
 
-    If it cannot be renewed, give the wait back: the block ends the claim, also if it never begins.
+    If the renewal fails, release the claim: a block that never starts must not keep the wait.
     """
     if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
         try:
@@ -65,7 +66,7 @@ async def held_on(claim: WaitClaim) -> WaitClaim:
 
 
 async def _give_back(backend: Backend, request: ExpiredRequest, tokens: Sequence[str]) -> None:
-    """Release what the tokens hold: asked again, the storage tells, and may grant more."""
+    """Release the claims of the tokens. Asking again returns them, and may grant more."""
     found = await backend.claim_expired(request.fence, tokens, request.lease)
     _warn_unreadable(found)
     for one in found:
@@ -76,6 +77,4 @@ async def _give_back(backend: Backend, request: ExpiredRequest, tokens: Sequence
 def _warn_unreadable(found: Sequence[Claimed | Unreadable]) -> None:
     for one in found:
         if isinstance(one, Unreadable):
-            _logger.warning(
-                "session %r expired, and no worker gets it: it cannot be read", str(one.key)
-            )
+            _logger.warning("expired session %r is not handed out: it cannot be read", str(one.key))

@@ -17,22 +17,24 @@ __all__ = ["NewWait"]
 
 @dataclass(frozen=True, slots=True)
 class NewWait:
-    """The wait that follows a claim: the next question.
-
-    Attributes:
-        scope: Where the reply is expected.
-        data: The session. It must belong to the user whose wait was claimed.
-        ttl: As in ``register_wait``: None for the store's default.
-        session_key: The key of the session. The default is the key of the claimed session, or a
-            fresh one if a flow begins.
-        expired_ttl: As in ``register_wait``: None for the store's default, 0 for none.
-    """
+    """The wait that follows a claim: the next question."""
 
     scope: ReplyScope
+    """Where the reply is expected."""
     data: SessionData = field(repr=False)
+    """The session. It must belong to the user whose wait was claimed."""
     ttl: TimeToLive | None = None
+    """How long to wait for the reply, as in ``register_wait``. None for the store's default."""
     session_key: SessionKey | str | None = None
+    """The key of the session.
+
+    The default is the key of the claimed session, or a fresh one if a flow begins.
+    """
     expired_ttl: timedelta | float | None = None
+    """How long to keep the wait for a worker after its deadline, as in ``register_wait``.
+
+    None for the store's default, 0 for not at all.
+    """
 
 
 class WaitDefaults(NamedTuple):

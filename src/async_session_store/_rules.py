@@ -1,6 +1,6 @@
-"""Every rule about tenants, arguments and time: pure functions, no I/O.
+"""Every rule about tenants, arguments and time, as pure functions.
 
-The letters and numbers in parentheses are the ids of the guarantees in the documentation.
+Ids in parentheses, such as (F4), name guarantees in the documentation.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from async_session_store.models import (
 )
 
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
-_LARGEST: Final = 2**63 - 1  # that drivers can pass on
-_MOST_CLAIMS: Final = 1000  # in one step, so that none takes long
+_MAX_INTEGER: Final = 2**63 - 1  # the largest that the drivers accept
+_MAX_CLAIMS: Final = 1000  # in one step, which must not block other callers for long
 _NO_TEAM_MARK: Final = "-"
-_REMEMBERED: Final = 1024
+_CACHED: Final = 1024
 _OWNED: Final[dict[str, type[WireModel]]] = {"ctx": TenantCtx, "data": SessionData}
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
     SessionData: "context_json",
@@ -83,27 +83,27 @@ def user_id(value: UserId | str) -> UserId:
 
 def flow(value: FlowId | str) -> FlowId:
     if type(value) is str:
-        return _remembered_flow(value)
+        return _cached_flow(value)
     return value if type(value) is FlowId else _text(FlowId, "flow", value)
 
 
-@lru_cache(_REMEMBERED)
-def _remembered_flow(value: str) -> FlowId:
-    """Check a flow's id. Cached, because a bot has few and names one in each turn."""
+@lru_cache(_CACHED)
+def _cached_flow(value: str) -> FlowId:
+    """Check a flow id. Cached, because a bot has few flows and names one in each turn."""
     return _text(FlowId, "flow", value)
 
 
 def cursor(node: str) -> SessionCursor:
     """Return the cursor of a flow that pauses at a node."""
     try:
-        return _remembered_cursor(node)
-    except (TypeError, ValidationError) as error:  # an unhashable value is no string either
-        raise InvalidInputError("node: give a string") from error
+        return _cached_cursor(node)
+    except (TypeError, ValidationError) as error:  # TypeError: an unhashable value
+        raise InvalidInputError("node: give a text") from error
 
 
-@lru_cache(_REMEMBERED, typed=True)
-def _remembered_cursor(node: str) -> SessionCursor:
-    """Build a cursor. Cached, because a bot has few nodes, and a look-up takes 1/20 of the time."""
+@lru_cache(_CACHED, typed=True)
+def _cached_cursor(node: str) -> SessionCursor:
+    """Build a cursor. Cached, because a bot has few nodes and building takes 20 times as long."""
     return SessionCursor(node_pointer=node)
 
 
@@ -117,14 +117,14 @@ def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
 
 
 def scope_hashes(scopes: ReplyScope | Sequence[ReplyScope]) -> tuple[str, ...]:
-    """The hashes of one scope or of a sequence of them, most specific first."""
+    """Return the hashes of one scope, or of a sequence of scopes in the same order."""
     if type(scopes) is ReplyScope:
         try:
             return (scopes.digest,)
         except AttributeError:
             raise _bypassed_validation("scope") from None
     if isinstance(scopes, tuple) and scopes:
-        return tuple([scope_hash(one) for one in scopes])  # what an Inbound gives
+        return tuple([scope_hash(one) for one in scopes])  # the common case: Inbound.scopes()
     if isinstance(scopes, Sequence) and not scopes:
         raise InvalidInputError(
             "scope: give a ReplyScope or a sequence of at least one, not an empty one"
@@ -143,13 +143,13 @@ def limit(value: int) -> int:
 
 
 def claim_limit(value: int) -> int:
-    if _whole_number("limit", value) > _MOST_CLAIMS:
-        raise InvalidInputError(f"limit: at most {_MOST_CLAIMS} waits are claimed at once (Q2)")
+    if _whole_number("limit", value) > _MAX_CLAIMS:
+        raise InvalidInputError(f"limit: must be at most {_MAX_CLAIMS} (Q2)")
     return value
 
 
 def poll(value: timedelta | float) -> float:
-    """Return the seconds between two looks (Q5)."""
+    """Return the seconds between two polls of the storage (Q5)."""
     return duration("poll", value) / 1000
 
 
@@ -158,14 +158,14 @@ def max_document_bytes(value: int) -> int:
 
 
 def _whole_number(argument: str, value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_INTEGER:
         raise InvalidInputError(f"{argument}: give a whole number from 1 to 2**63 - 1")
     return value
 
 
 def _text(kind: type[_T], argument: str, value: object) -> _T:
     try:
-        return kind(value)  # type: ignore[call-arg]  # both kinds are built from one text
+        return kind(value)  # type: ignore[call-arg]  # every kind is built from one text
     except ValidationError as error:
         rule = error.errors(include_input=False, include_url=False)[0]["msg"]
         raise InvalidInputError(f"{argument}: {rule}") from error
@@ -189,8 +189,8 @@ def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError
 def _subclass(argument: str, value: WireModel) -> InvalidInputError:
     wanted = next(kind for kind in _OWN_FIELDS if isinstance(value, kind))
     return InvalidInputError(
-        f"{argument}: give a {wanted.__name__}, not its subclass {type(value).__name__}, whose own "
-        f"fields would be lost; put them into {_OWN_FIELDS[wanted]} (M7)"
+        f"{argument}: give a {wanted.__name__}, not its subclass {type(value).__name__}, whose "
+        f"own fields would be lost; put them into {_OWN_FIELDS[wanted]} (M7)"
     )
 
 
@@ -203,7 +203,7 @@ def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
 
 
 def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
-    """Whole milliseconds, at least one; or None for no deadline (T1)."""
+    """Return a time to live in whole milliseconds, at least 1; None for no deadline (T1)."""
     if type(ttl) is int and 0 < ttl <= _MAX_SECONDS:
         return ttl * 1000  # the common case
     if ttl is None or ttl is NEVER:
@@ -213,7 +213,7 @@ def milliseconds(argument: str, ttl: TimeToLive | None) -> int | None:
 
 
 def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
-    """Whole milliseconds for which an expired wait is kept; None if it is not (Q1)."""
+    """Return for how many milliseconds an expired wait is kept; None if it is not kept (Q1)."""
     if value is None:
         return None
     seconds = _seconds(argument, value, "a timedelta or seconds")
@@ -221,7 +221,7 @@ def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
 
 
 def duration(argument: str, value: timedelta | float) -> int:
-    """Whole milliseconds of what must end."""
+    """Return whole milliseconds, at least 1, of something that cannot last forever."""
     return _in_bounds(argument, _seconds(argument, value, "a timedelta or seconds"), "")
 
 
@@ -236,7 +236,7 @@ def _in_bounds(argument: str, seconds: float, otherwise: str) -> int:
 def begin_at(
     scope_hashes: tuple[str, ...], scope: ReplyScope | None
 ) -> tuple[tuple[str, ...], str | None]:
-    """Return the hashes of the scopes to look at, and of the one where a flow may begin (N3)."""
+    """Return the hashes of all scopes to look up, and of the one where a flow may begin (N3)."""
     if scope is None:
         return scope_hashes, None
     begin = scope_hash(scope, "begin_at")
@@ -246,7 +246,7 @@ def begin_at(
 def deliveries(
     scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
 ) -> tuple[Delivery, ...]:
-    """Return the delivery to remember at each of the scopes; nothing without an id (K6)."""
+    """Return the delivery to remember at each of the scopes; none without a delivery id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()
@@ -257,7 +257,7 @@ def deliveries(
 
 
 def wait_timeout(wait: timedelta | float) -> float:
-    """Seconds to wait for a turn (K1)."""
+    """Return how many seconds a claim waits for its turn (K1)."""
     seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
         raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
@@ -272,14 +272,14 @@ def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:
-    """Like :func:`milliseconds`, where no default makes sense (T3)."""
+    """Return a new deadline like :func:`milliseconds`, but refuse None: it has no default (T3)."""
     if ttl is None:
         raise InvalidInputError("ttl: give a timedelta, seconds, or NEVER")
     return milliseconds("ttl", ttl)
 
 
 def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData] | None:
-    """The wait of a user who has one at most (W9)."""
+    """Return the key and data of a user's only wait, or None. Refuse several (W9)."""
     if len(records) > 1:
         raise InvalidInputError("user_id: has multiple waits; look one up by its scope (W9)")
     return (records[0].key, records[0].data) if records else None
@@ -306,12 +306,12 @@ def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] =
 
 
 def viewer(ctx: TenantCtx | None) -> Owner | None:
-    """Return whose sessions the caller may see. None, the host's own view, is all of them."""
+    """Return the owner whose sessions the caller sees; None, for the host itself, sees all."""
     return None if ctx is None else owner_of(ctx)
 
 
 def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
-    """The owner of a session that the caller may create (F1)."""
+    """Return the owner of a new session, if the caller may create it (F1)."""
     calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling:
         return owner
@@ -323,7 +323,7 @@ def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
 
 
 def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
-    """The owner of a wait that the caller may register (F1, F3)."""
+    """Return the owner of a new wait, if the caller may register it (F1, F3)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling, owner = owner_of(ctx), owner_of(data, "data")
     if owner == calling and owner.user == user:
@@ -335,7 +335,7 @@ def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> 
 
 
 def check_following_wait(claimant: Owner, data: SessionData) -> Owner:
-    """Return the owner of a wait that follows a claim. It must be that of the claim (N1)."""
+    """Return the owner of the wait that follows a claim, if it is the claim's owner (N1)."""
     owner = owner_of(data, "data")
     if owner == claimant:
         return owner
@@ -343,7 +343,7 @@ def check_following_wait(claimant: Owner, data: SessionData) -> Owner:
 
 
 def owner_for_read(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
-    """The owner whose waits the caller may read, or None if it would find nothing (F4)."""
+    """Return the owner whose waits the caller may read; None if it must find nothing (F4)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
     calling = owner_of(ctx)
     if calling.user == user:
@@ -354,12 +354,15 @@ def owner_for_read(ctx: TenantCtx, user_id: UserId | str) -> Owner | None:
 
 
 def with_and_without_team(owner: Owner) -> tuple[Owner, ...]:
-    """The owner, and if it has a team the one that it is without: both are the caller's to ask."""
+    """Return the owner, and if it has a team, also the same owner without one.
+
+    A caller may read both.
+    """
     return (owner,) if owner.team is None else (owner, owner._replace(team=None))
 
 
 def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
-    """The owner whose waits the caller may change (F4)."""
+    """Return the owner whose waits the caller may change (F4)."""
     owner = owner_for_read(ctx, user_id)
     if owner is not None:
         return owner
@@ -368,7 +371,7 @@ def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
 
 
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
-    """The error for what became of a write that was not carried out."""
+    """Return the error for a write that was not carried out."""
     if outcome is Outcome.UNREADABLE:
         return CorruptSessionError(key, "its fields cannot be determined")
     if outcome is Outcome.FOREIGN and data is not None:
@@ -379,7 +382,7 @@ def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> Sess
 
 
 def _owner_change(data: SessionData) -> TenantMismatchError:
-    """The refusal of a write that would change a stored session's owner (F2, F8)."""
+    """Return the error for a write that would change a stored session's owner (F2, F8)."""
     return _mismatch(
         "a session of another owner is stored under this key (F2)", owner_of(data, "data")
     )

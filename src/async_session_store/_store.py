@@ -18,7 +18,7 @@ from async_session_store._background import Background, background, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
-from async_session_store._claiming_expired import ExpiredRequest, claim_expired, held_on
+from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
@@ -106,16 +106,17 @@ class AsyncSessionStore:
     Arguments are checked before anything is written: ``InvalidInputError``, or its subclass
     ``TenantMismatchError`` where ``ctx`` may not do what is asked.
 
-    Ids and keys may be plain ``str``. A time to live (``ttl``) is a ``timedelta``, seconds, or
-    ``NEVER``; None is the store's default.
-
     Args:
-        backend: Where sessions are stored. The store opens and closes it.
-        default_wait_ttl: The time to live of a wait that is registered without one.
-        default_session_ttl: The time to live of a session that is created without one.
+        backend: Where sessions are stored; not opened yet. The store opens and closes it. A client
+            that you gave to the backend stays open.
+        default_wait_ttl: The time to live of a wait that is registered without one. None is no
+            deadline.
+        default_session_ttl: The time to live of a session that is created without one. None is no
+            deadline.
         default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
-            for a worker after its deadline. None or 0 is not at all.
-        max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
+            for a worker after its deadline, as a ``timedelta`` or in seconds. None or 0 is not at
+            all.
+        max_document_bytes: The largest document, in bytes of JSON. 8 MiB by default (S6).
     """
 
     def __init__(
@@ -152,12 +153,14 @@ class AsyncSessionStore:
         default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
     ) -> Self:
-        """A store for a URL; nothing is connected before it is opened.
+        """Make a store for a URL. Nothing is connected before it is opened.
 
-        ``memory://``; ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` (a
-        private database in memory); ``redis://``, ``rediss://`` and ``unix://`` with all the
-        options that redis-py takes in them. ``namespace`` (Redis only) prefixes every key and is
-        ``greentic:session`` unless told otherwise.
+        The URL is ``memory://``; ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or
+        ``sqlite://`` (a private database in memory); or one with ``redis://``, ``rediss://`` or
+        ``unix://``, with all the options that redis-py takes in it.
+
+        ``namespace`` is for Redis only. It prefixes every key, and is ``greentic:session`` by
+        default. The other arguments are those of the constructor.
 
         Raises ``InvalidInputError`` for a URL that no backend takes, and ``ImportError`` naming
         the extra to install if the backend's driver is missing.
@@ -172,12 +175,12 @@ class AsyncSessionStore:
 
     @classmethod
     def from_env(cls) -> Self:
-        """A store configured by the environment.
+        """Make a store from environment variables.
 
-        ``SESSION_STORE_URL``, else ``SESSION_REDIS_URL``, else ``memory://``;
-        ``SESSION_NAMESPACE``; ``SESSION_WAIT_TTL_SECS``, the default time to live of a wait; and
-        ``SESSION_EXPIRED_TTL_SECS``, how long a wait is kept after that by default. Raises like
-        :meth:`from_url`.
+        The URL is ``SESSION_STORE_URL``, else ``SESSION_REDIS_URL``, else ``memory://``.
+        ``SESSION_NAMESPACE`` is the namespace, ``SESSION_WAIT_TTL_SECS`` the default time to live
+        of a wait in seconds, and ``SESSION_EXPIRED_TTL_SECS`` for how many seconds a wait is kept
+        after that by default. Raises like :meth:`from_url`.
         """
         settings = _urls.settings_from_env()
         return cls.from_url(
@@ -190,9 +193,10 @@ class AsyncSessionStore:
     # --- Opening and closing ------------------------------------------------------------------
 
     async def open(self) -> Self:
-        """Connect, and check that the storage answers.
+        """Connect, check that the storage answers, and return the store.
 
-        A store is opened once; if that fails, it may be tried again.
+        A store is opened once. If that fails, it may be tried again. ``async with store:`` calls
+        this and :meth:`aclose`.
         """
         if self._state is not _State.NEW:
             raise StoreUnavailableError("this store was opened before, or closed; make a new one")
@@ -213,10 +217,10 @@ class AsyncSessionStore:
         return self
 
     async def aclose(self) -> None:
-        """Finish the calls that are under way and let go of the storage.
+        """Finish the calls in flight and release the storage.
 
-        Closing twice, or closing a store that was never opened, does nothing. Not interrupted by
-        cancellation, and bounded to 30 seconds.
+        Closing twice, or closing a store that was never opened, does nothing. Cancellation does not
+        interrupt it. It takes at most 30 seconds.
         """
         was_open, self._state = self._state is _State.OPEN, _State.CLOSED
         self._backend = cast("Backend", _CLOSED_STORE)
@@ -235,7 +239,10 @@ class AsyncSessionStore:
         await self.aclose()
 
     async def ping(self) -> None:
-        """Check that the storage answers; raise ``StoreUnavailableError`` if not."""
+        """Check that the storage answers.
+
+        Raises ``StoreUnavailableError`` or ``StoreTimeoutError`` if it does not.
+        """
         await self._backend.ping()
 
     # --- Sessions -----------------------------------------------------------------------------
@@ -243,9 +250,10 @@ class AsyncSessionStore:
     async def create_session(
         self, ctx: TenantCtx, data: SessionData, *, ttl: TimeToLive | None = None
     ) -> SessionKey:
-        """Store a session under a fresh key and return the key. It waits nowhere.
+        """Store a session under a fresh key and return the key. It waits nowhere (S1).
 
         ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
+        Raises ``TenantMismatchError`` if not (F1).
         """
         _rules.check_new_session(ctx, data)
         milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
@@ -257,10 +265,11 @@ class AsyncSessionStore:
     async def get_session(
         self, key: SessionKey | str, *, ctx: TenantCtx | None = None
     ) -> SessionData | None:
-        """The data of a session, or None if it is missing or expired.
+        """Return the data of a session, or None if it is missing or expired.
 
-        With ``ctx``, also None if the session is of another environment, tenant or team, or of
-        another user where both have one. Raises ``CorruptSessionError`` if it cannot be read.
+        With ``ctx``, return None also if the session is of another environment, tenant or team, or
+        of another user where both have one (F5). Raises ``CorruptSessionError`` if it cannot be
+        read.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -273,7 +282,7 @@ class AsyncSessionStore:
     async def get_record(
         self, key: SessionKey | str, *, ctx: TenantCtx | None = None
     ) -> SessionRecord | None:
-        """Like :meth:`get_session`, with the etag and the deadline."""
+        """Return a session as :meth:`get_session` does, with its etag, deadline and scope."""
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
         found = await self._backend.read_record(key)
@@ -290,16 +299,16 @@ class AsyncSessionStore:
         ctx: TenantCtx | None = None,
         if_match: str | None = None,
     ) -> None:
-        """Replace the data of a session; its wait and its deadline stay.
+        """Replace the data of a session. Its wait and its deadline stay (S3).
 
-        With ``if_match``, the etag of a record, only if the stored document is still that one;
-        else ``ConflictError``. Of several writers with one etag, each with a document that differs
-        from the stored one, exactly one succeeds.
+        With ``if_match``, the etag of a record, write only if the stored document is still that
+        one, and raise ``ConflictError`` if it is not (E2). Of several writers with one etag, each
+        with a document that differs from the stored one, exactly one succeeds.
 
         Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
         does not see it), ``TenantMismatchError`` if the data has another owner than the stored
-        session, ``CorruptSessionError`` if the stored document cannot be read. A session that
-        was removed is never brought back.
+        session (F2), and ``CorruptSessionError`` if the stored document cannot be read. A session
+        that was removed is never brought back.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -318,12 +327,12 @@ class AsyncSessionStore:
         *,
         ctx: TenantCtx | None = None,
     ) -> SessionData:
-        """Read a session, write what ``fn`` makes of its data, and return that.
+        """Read a session, write what ``fn`` makes of its data, and return that (E3).
 
         If someone else writes in between, ``fn`` is called again with what they wrote: up to 20
-        times, with growing pauses of up to a quarter of a second, and then ``ConflictError``
-        comes out. So ``fn`` should have no effects. Raises like :meth:`update_session`, and what
-        ``fn`` raises.
+        times, with growing pauses of up to a quarter of a second. After the last attempt this
+        raises ``ConflictError``. So ``fn`` is a plain function without effects. What it raises
+        propagates, and nothing is written. Raises like :meth:`update_session`.
         """
         pauses = edit_pauses()
         while True:
@@ -339,7 +348,7 @@ class AsyncSessionStore:
                 return data
 
     async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
-        """Remove a session, readable or not, and its wait.
+        """Remove a session, readable or not, and its wait (S4).
 
         Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
         does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
@@ -354,9 +363,9 @@ class AsyncSessionStore:
     async def touch_session(
         self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
     ) -> None:
-        """Set the deadline of a session and of its wait to ``ttl`` from now; NEVER removes it.
+        """Set the deadline of a session and of its wait to ``ttl`` from now (T3).
 
-        Raises like :meth:`remove_session`.
+        ``NEVER`` removes the deadline. None is refused here. Raises like :meth:`remove_session`.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -378,12 +387,13 @@ class AsyncSessionStore:
         *,
         expired_ttl: timedelta | float | None = None,
     ) -> SessionKey | None:
-        """Store a session, creating or replacing it, and route the scope to it, in one step.
+        """Store a session, creating or replacing it, and route the scope to it (W1).
 
-        A session waits at one scope at most: registering it elsewhere moves it. A scope routes to
-        one session at most: another live session that waited there is detached (readable by its
-        key until its own deadline, but waiting nowhere) and its key is returned. Without a
-        ``ttl`` and a default, the wait has no deadline, even if the session had one before.
+        Return the key of the session that was detached, or None. A session waits at one scope at
+        most, so registering it elsewhere moves it (W2). A scope routes to one session at most, so
+        another live session that waited there is detached: it can be read by its key until its own
+        deadline, and waits nowhere (W3). Without a ``ttl`` and a default, the wait has no deadline,
+        even if the session had one before (T2).
 
         With ``expired_ttl`` (a ``timedelta`` or seconds; None for the store's default, 0 for none),
         a wait that nobody answers by its deadline is kept for that long as an expired wait, which
@@ -391,7 +401,8 @@ class AsyncSessionStore:
 
         ``ctx`` must have the environment, tenant, team and user of the data, and ``user_id`` must
         be that user. Raises ``TenantMismatchError`` if not, or if a session of another owner is
-        stored under the key; ``CorruptSessionError`` if the document there cannot be read.
+        stored under the key (F1 to F3), and ``CorruptSessionError`` if the document there cannot be
+        read.
         """
         registration = await self._put_wait(
             ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=False
@@ -411,9 +422,9 @@ class AsyncSessionStore:
         *,
         expired_ttl: timedelta | float | None = None,
     ) -> bool:
-        """Register like :meth:`register_wait`, but only if no live wait is at the scope.
+        """Register like :meth:`register_wait`, but only if no live wait is at the scope (W7).
 
-        Returns whether it did. Of any number of concurrent callers exactly one gets True.
+        Return whether it was registered. Of any number of concurrent callers exactly one gets True.
         """
         registration = await self._put_wait(
             ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=True
@@ -430,10 +441,10 @@ class AsyncSessionStore:
         user_id: UserId | str,
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionKey | None:
-        """The key of the live session that waits at the scope, or None.
+        """Return the key of the live session that waits at the scope, or None.
 
         Of a sequence of scopes, most specific first, the first with a live wait wins, in the same
-        single step. A ``ctx`` with another user than ``user_id`` finds nothing.
+        single step (W4). A ``ctx`` with another user than ``user_id`` finds nothing (F4).
         """
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
@@ -447,8 +458,9 @@ class AsyncSessionStore:
         user_id: UserId | str,
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionRecord | None:
-        """Like :meth:`find_wait_by_scope`, but the whole record, still in one step.
+        """Return the record of the live session that waits at the scope, or None (W8).
 
+        Look it up like :meth:`find_wait_by_scope`, in one step.
         Raises ``CorruptSessionError`` if the document cannot be read.
         """
         owner = _rules.owner_for_read(ctx, user_id)
@@ -462,10 +474,10 @@ class AsyncSessionStore:
         return None
 
     async def list_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionKey]:
-        """The keys of all live waits of the user, sorted.
+        """Return the keys of all live waits of the user, sorted (W5).
 
         A ``ctx`` with another user than ``user_id`` finds nothing. A session whose owner cannot
-        be read is left out, with a log warning.
+        be read is left out, with a log warning (R2).
         """
         owner = _rules.owner_for_read(ctx, user_id)
         if owner is None:
@@ -475,10 +487,10 @@ class AsyncSessionStore:
         return list(found.items)
 
     async def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
-        """The records of all live waits of the user, sorted by key, in one step.
+        """Return the records of all live waits of the user, sorted by key, in one step (W8a).
 
-        Like :meth:`list_waits_for_user`; a session whose document cannot be read is left out,
-        with a log warning.
+        A ``ctx`` with another user than ``user_id`` finds nothing. A session whose document cannot
+        be read is left out, with a log warning (R2).
         """
         owner = _rules.owner_for_read(ctx, user_id)
         if owner is None:
@@ -493,11 +505,12 @@ class AsyncSessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """Why a look-up of these scopes finds what it finds: what is at each of them, in one step.
+        """Report what is at each of these scopes, for logs and support, in one step (X4).
 
-        It tells of the waits of ``user_id`` alone: for the team of ``ctx`` and, if it has one, also
-        without a team, which is a common mistake. A ``ctx`` with another user than ``user_id`` is
-        told nothing. Nothing is changed, and an unreadable document raises no error.
+        This shows why a look-up finds what it finds. It reports only the waits of ``user_id``, for
+        the team of ``ctx`` and, if it has one, also without a team: to leave out the team is a
+        common mistake. For a ``ctx`` with another user than ``user_id`` nothing is looked at.
+        Nothing is changed, and an unreadable document raises no error.
         """
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scopes)
@@ -516,11 +529,11 @@ class AsyncSessionStore:
         *,
         session_key: SessionKey | str | None = None,
     ) -> bool:
-        """Remove the wait at the scope and its session; whether something was removed.
+        """Remove the wait at the scope and its session (W6). Return whether one was removed.
 
-        With a ``session_key``, only if the scope still routes to that session, so that a late
-        clean-up leaves the next wait alone. A ``ctx`` with another user than ``user_id`` raises
-        ``TenantMismatchError``.
+        With a ``session_key``, remove it only if the scope still routes to that session, so that a
+        late clean-up leaves the next wait alone. It takes one scope, not a sequence. A ``ctx`` with
+        another user than ``user_id`` raises ``TenantMismatchError`` (F4).
         """
         owner = _rules.owner_for_write(ctx, user_id)
         scope_hash = _rules.scope_hash(scope)
@@ -528,19 +541,20 @@ class AsyncSessionStore:
         return await self._backend.delete_wait(owner, scope_hash, session_key=key)
 
     async def clear_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> int:
-        """Remove all waits of the user and their sessions, in one step; how many there were.
+        """Remove all waits of the user and their sessions, in one step (W8a). Return their number.
 
-        A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``.
+        A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError`` (F4).
         """
         return await self._backend.delete_waits(_rules.owner_for_write(ctx, user_id))
 
-    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    @deprecated("removed in 1.0: use find_wait_by_scope, get_wait or list_wait_records")
     async def find_by_user(
         self, ctx: TenantCtx, user_id: UserId | str
     ) -> tuple[SessionKey, SessionData] | None:
-        """The only wait of the user, or None.
+        """Return the key and data of the user's only wait, or None (W9).
 
-        Raises ``InvalidInputError`` if there are several.
+        Deprecated: it warns, and 1.0 removes it. Raises ``InvalidInputError`` if there are several
+        waits.
         """
         return _rules.only_wait(await self.list_wait_records(ctx, user_id))
 
@@ -558,24 +572,33 @@ class AsyncSessionStore:
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
         begin_at: ReplyScope | None = None,
     ) -> WaitClaim | None:
-        """Claim the wait at the scope, so that no other worker resumes it; None if none is live.
+        """Claim the wait at the scope, so that no other worker resumes it (K1).
 
-        At most one claim is held on a scope, across processes and machines, for ``lease`` (30
-        seconds) unless it is renewed. While another is held, this waits up to ``wait`` for its
-        turn, in the order in which callers came, and then raises ``WaitClaimedError``. Of a
-        sequence of scopes, most specific first, the first with a live wait is claimed.
-        :meth:`resume_wait` does all of this and the rest.
+        Return the claim, or None if no wait is live. At most one claim is held on a scope, across
+        processes and machines. Nothing renews the claim, and the caller has to end it;
+        :meth:`resume_wait` does both. A cancelled call leaves no claim.
 
-        With ``begin_at``, if no wait is live and no claim is held at any of the scopes, that scope
-        is claimed, empty as it is: the claim's ``is_new`` is true, and its ``record`` None. Nothing
-        is stored there unless ``complete(NewWait(...))`` registers the flow's first wait.
+        Args:
+            ctx: The tenant. A ``ctx`` with another user than ``user_id`` raises
+                ``TenantMismatchError`` (F4).
+            user_id: The user whose wait to claim.
+            scope: A scope, or a sequence of scopes, most specific first. Of a sequence, the first
+                with a live wait is claimed.
+            lease: How long the claim is held without being renewed: as long as other workers wait
+                if this process dies. 30 seconds by default.
+            wait: How long to wait for a turn while another claim is held, in the order in which
+                callers came (N4). After that this raises ``WaitClaimedError``.
+            delivery_id: The platform's id of this delivery, such as a webhook's event id, 1 to 1024
+                bytes in UTF-8. If a completed claim on one of the scopes handled it within its
+                ``dedupe_ttl``, this raises ``DuplicateDeliveryError`` (K6).
+            dedupe_ttl: How long the delivery is remembered once the claim is completed. 24 hours by
+                default.
+            begin_at: A scope to claim, empty as it is, if no wait is live and no claim is held at
+                any of the scopes (N3). Then the claim's ``is_new`` is True and its ``record`` None.
+                Nothing is stored there unless ``complete(NewWait(...))`` registers the flow's first
+                wait.
 
-        A ``delivery_id`` (a webhook's event id, at most 1024 bytes) that a completed claim on one
-        of the scopes handled within its ``dedupe_ttl`` (24 hours) raises
-        ``DuplicateDeliveryError``.
-
-        A ``ctx`` with another user than ``user_id`` raises ``TenantMismatchError``, and a wait
-        whose document cannot be read ``CorruptSessionError``. A cancelled call leaves no claim.
+        Raises ``CorruptSessionError`` also for a wait whose document cannot be read.
         """
         owner = _rules.owner_for_write(ctx, user_id)
         scope_hashes, begin = _rules.begin_at(_rules.scope_hashes(scope), begin_at)
@@ -629,20 +652,25 @@ class AsyncSessionStore:
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
         begin_at: ReplyScope | None = None,
     ) -> WaitBlock[ResumedWait] | WaitBlock[ResumedWait | None]:
-        """Claim the wait at the scope for the length of a block, which gets it, or None.
+        """Claim the wait at the scope for the length of a block (K4).
 
-        The claim is renewed in the background. When the block ends well, the wait is completed:
-        it and its session are removed, unless the block called ``next(NewWait(...))`` or
-        ``keep()``. If the block registered the wait anew, or someone else changed it, that stays.
-        When the block raises, the wait is given back, and the exception propagates unchanged. If
-        the lease is lost, the block is cancelled and ``ClaimLostError`` is raised. A block whose
-        steps run in different tasks cannot always be cancelled; then ``ClaimLostError`` is raised
-        when the block ends without an exception.
+        Use it with ``async with``. The block gets a :class:`ResumedWait`, or None if no live wait
+        is there. The claim is renewed in the background, three times a lease. When the block ends
+        without an exception, the wait is completed: it and its session are removed, unless the
+        block called ``next(NewWait(...))`` or ``keep()``. If the block registered the wait anew, or
+        someone else changed it, that stays. When the block raises or is cancelled, the wait is
+        given back, and the exception propagates unchanged.
+
+        If the lease is lost, the block is cancelled and ``ClaimLostError`` is raised. A block may
+        end in another task than it began in. One whose steps run in different tasks cannot always
+        be cancelled; then ``ClaimLostError`` is raised when the block ends without an exception.
 
         One worker at a time runs the block, and no wait is lost. But a worker can die after its
         effects and before the block ends, and then another runs it again: make effects idempotent.
 
-        Takes the arguments of :meth:`claim_wait`, and raises like it.
+        Takes the arguments of :meth:`claim_wait`, and raises like it when the block begins. When
+        the block ends, raises ``ClaimLostError``, and what ``register_wait`` raises for the wait
+        that follows.
         """
         ask = partial(
             self.claim_wait,
@@ -702,22 +730,24 @@ class AsyncSessionStore:
         Use it with ``async with``; the block gets a :class:`Turn`. The flow that waits at one of
         ``inbound.scopes()`` is resumed, whichever flow that is. If none waits, ``flow`` begins at
         ``inbound.scope``; if ``flow`` is None, the block gets None. Turns at one place are taken
-        one at a time, in order, across processes and machines.
+        one at a time, in order, across processes and machines (N4).
 
         What the block calls (``ask``, ``end``, ``keep``) takes effect when it ends without an
-        exception, in one step that also remembers the message's delivery. If it raises, or its
-        process dies, nothing has changed, and the message may be handled again.
+        exception, in one step that also remembers the message's delivery (N1, N3, N6). If it
+        raises, or its process dies, nothing has changed, and the message may be handled again.
 
         Args:
-            ctx: The tenant. A ``ctx`` with a user other than the message's is refused.
+            ctx: The tenant. It needs no user. One with a user other than the message's is refused.
             inbound: The message: an ``Inbound``, or any other :class:`Incoming`.
-            flow: The flow to begin.
+            flow: The flow to begin. None begins none.
             memory: The type of what the flow remembers, which pydantic can read and write: a model,
-                a dataclass or a ``TypedDict``. A new flow's memory is ``memory()``.
+                a dataclass or a ``TypedDict``. A new flow's memory is ``memory()``. If pydantic
+                cannot read and write the type, or ``memory()`` fails, the call raises
+                ``InvalidInputError`` at once.
             ttl: How long a question waits for its answer; None for the store's default.
-            lease: How long another worker has to wait if this one dies.
-            wait: How long to wait for earlier turns at this place.
-            dedupe_ttl: How long the message's delivery is remembered.
+            lease: How long another worker has to wait if this one dies. 30 seconds by default.
+            wait: How long to wait for earlier turns at this place. 10 seconds by default.
+            dedupe_ttl: How long the message's delivery is remembered. 24 hours by default.
 
         Raises what :meth:`resume_wait` raises, and ``FlowMemoryError`` if memory does not fit.
         """
@@ -757,15 +787,17 @@ class AsyncSessionStore:
         limit: int = 1,
         lease: timedelta | float = DEFAULT_LEASE,
     ) -> list[WaitClaim]:
-        """Claim waits that nobody answered in time, the longest overdue first.
+        """Claim waits that nobody answered in time, the longest overdue first (Q2).
 
         Only waits that were registered with an ``expired_ttl`` are kept for this. Return at most
         ``limit`` claims (1 to 1000), or an empty list if nothing is due. Each wait is claimed by
         one worker at a time, across processes and machines, for ``lease``; a worker that dies gives
-        it back when the lease ends. Hand each claim to :meth:`expired_turn`, or complete it.
+        it back when the lease ends. Nothing renews a claim until it is passed to
+        :meth:`expired_turn`. Otherwise complete or release it.
 
         With ``ctx``, claim only waits of its environment, tenant and team, and if it has a user,
-        only that user's. Without it, claim those of all tenants of this store.
+        only that user's. Without it, claim those of all tenants of this store, which is the host's
+        right (Q4).
 
         A wait whose document cannot be read is left out, with a log warning. A cancelled call
         leaves no claim.
@@ -796,13 +828,14 @@ class AsyncSessionStore:
     def expired_turn(
         self, claim: WaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
     ) -> WaitBlock[Turn[None, _M]]:
-        """Take the turn of a user who did not answer in time: remind, hand over, or let go.
+        """Take the turn of a user who did not answer in time: remind, hand over, or end the flow.
 
         Use it with ``async with`` on a claim of :meth:`claim_expired` or :meth:`expired_waits`. The
         block gets a :class:`Turn` whose ``is_expired`` is True, and which has no message. The claim
-        is renewed while the block runs. If the block says nothing, or ``end()``, the flow ends.
-        ``ask`` asks again, unless ``is_overtaken``: then the user has begun another flow there. If
-        the block raises, the wait is handed out again.
+        is renewed while the block runs. What the block calls takes effect when it ends without an
+        exception. If it calls nothing, or ``end()``, the flow ends. ``ask`` asks again, unless
+        ``is_overtaken``: then the user has begun another flow there. If the block raises, the wait
+        is handed out again (Q5).
 
         Args:
             claim: The claim. The block ends it.
@@ -816,15 +849,15 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(held_on, claim), give, self._renewer)
+        return WaitBlock(partial(with_fresh_lease, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim the storage of at most ``limit`` expired entries, and return how many.
+        """Reclaim the storage of at most ``limit`` expired entries, and return their number (T5).
 
         These are sessions, claims and deliveries. On Redis, which drops those itself, they are
-        stale index entries. An expired session does not exist for any call, purged or not; an
+        stale index entries. An expired session does not exist for any call, purged or not (T4). An
         expired wait is kept until its ``expired_ttl`` has passed.
         """
         return await self._backend.purge(_rules.limit(limit))

@@ -53,6 +53,7 @@ class Outcome(Enum):
     """What became of a write."""
 
     DONE = auto()
+    """The write was done."""
     MISSING = auto()
     """No live session, or none that the viewer sees."""
     FOREIGN = auto()
@@ -72,112 +73,131 @@ class Outcome(Enum):
 
 
 class StoredWait(NamedTuple):
-    """A wait as a backend stores it. The owner is that of the data; times are in milliseconds.
-
-    The hash routes. The scope itself is only stored for the record, so a wrapper may replace it,
-    for example by one with an encrypted ``conversation``. ``expired_ttl`` is how long the wait is
-    kept for a worker after its deadline, None if it is not kept (Q1).
-    """
+    """A wait as a backend stores it."""
 
     owner: Owner
+    """The owner of the data. Its ``user`` is not None."""
     scope_hash: str
+    """The hash of the scope, which routes to the session."""
     scope: ReplyScope
+    """The scope itself, which is only stored for the record.
+
+    A wrapper may replace it, for example by one with an encrypted ``conversation``.
+    """
     key: SessionKey
+    """The key of the session."""
     data: SessionData
+    """The data of the session."""
     ttl: int | None
+    """The time to live in milliseconds, or None for no deadline."""
     expired_ttl: int | None = None
+    """For how many milliseconds the wait is kept for a worker after its deadline (Q1).
+
+    None if it is not kept.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of :meth:`Backend.put_wait`; ``detached`` is the live session it displaced."""
+    """What became of :meth:`Backend.put_wait`."""
 
     outcome: Outcome
+    """DONE, FOREIGN, UNREADABLE or TAKEN."""
     detached: SessionKey | None = None
+    """The key of the live session that waited there before, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A live session whose document cannot be read.
-
-    ``owner`` is None if it cannot be determined either. ``reason`` quotes nothing of the document.
-    """
+    """A live session whose document cannot be read."""
 
     key: SessionKey
+    """The key of the session."""
     owner: Owner | None
+    """Its owner, or None if that cannot be determined either."""
     reason: str
+    """Why the document cannot be read. Quotes nothing of it."""
 
 
 class ClaimKey(NamedTuple):
-    """A claim: the owner and the scope that it is held on, and the secret of its holder.
-
-    ``session_key`` is the key of the session that was claimed, None if the scope was empty.
-    ``is_expired`` is whether it was claimed as an expired wait, by :meth:`Backend.claim_expired`.
-    """
+    """A claim: the owner and the scope that it is held on, and the secret of its holder."""
 
     owner: Owner
+    """The owner of the wait."""
     scope_hash: str
+    """The hash of the scope."""
     token: str
+    """The unique token of this claim, which only its holder knows."""
     session_key: SessionKey | None = None
+    """The key of the session that was claimed, or None if the scope was empty."""
     is_expired: bool = False
+    """Whether it was claimed as an expired wait, by :meth:`Backend.claim_expired`."""
 
 
 class Claimed(NamedTuple):
-    """A claim that was granted, with the wait as it was found; ``lease_ends_at`` in UTC.
-
-    ``record`` is None if an empty scope was claimed, so that a flow begins there.
-    ``is_overtaken`` is whether another session waits at the scope of an expired wait by now.
-    """
+    """A claim that was granted, with the wait as it was found."""
 
     claim: ClaimKey
+    """The claim."""
     record: SessionRecord | None
+    """The wait, or None if an empty scope was claimed, so that a flow begins there."""
     lease_ends_at: datetime
+    """When the lease ends, in UTC."""
     is_overtaken: bool = False
+    """Whether another session waits at the scope of an expired wait by now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A place in the queue at a scope. ``place`` is the claim that the caller will get.
-
-    ``free_in`` is how many milliseconds the present claim's lease still lasts, or None if no claim
-    is held and others are ahead in the queue.
-    """
+    """A place in the queue at a scope."""
 
     place: ClaimKey
+    """The claim that the caller will get."""
     free_in: int | None
+    """How many milliseconds the present claim's lease still lasts.
+
+    None if no claim is held and others are ahead in the queue.
+    """
 
 
 class Delivery(NamedTuple):
-    """A delivery at a scope, and for how many milliseconds to remember that it was handled.
-
-    ``digest`` stands for the scope and the delivery's id. It always has the same few bytes, so a
-    backend stores it as it is, with the owner and a deadline.
-    """
+    """A delivery at a scope, and how long to remember that it was handled."""
 
     digest: bytes
+    """Stands for the scope and the delivery's id.
+
+    It always has the same few bytes, so a backend stores it as it is, with the owner and a
+    deadline.
+    """
     ttl: int
+    """For how many milliseconds to remember it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitState:
-    """What is at a scope: the live session that waits there, and until when a claim is held.
-
-    ``key`` is None if nothing waits, ``expires_at`` if it has no deadline, ``claimed_until`` if no
-    claim is held; both times are in UTC. A claim may outlive the wait that was claimed.
-    """
+    """What is at a scope: the live session that waits there, and until when a claim is held."""
 
     key: SessionKey | None = None
+    """The key of the session, or None if nothing waits."""
     readable: bool = True
+    """Whether the document of the session can be read."""
     expires_at: datetime | None = None
+    """The deadline, in UTC, or None if there is none."""
     claimed_until: datetime | None = None
+    """When the lease of the claim ends, in UTC, or None if no claim is held.
+
+    A claim may outlive the wait that was claimed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[_T]):
-    """What a listing found, in the order of the session keys, and the keys it left out."""
+    """What a listing found, and the keys that it left out."""
 
     items: tuple[_T, ...]
+    """What was found, in the order of the session keys."""
     unreadable: tuple[SessionKey, ...] = ()
+    """The keys of the sessions that cannot be read."""
 
 
 class Backend(ABC):
@@ -210,7 +230,7 @@ class Backend(ABC):
     """
 
     asyncio_only: bool = False
-    """Whether it needs asyncio. Under trio, a store then runs it in an asyncio loop of its own."""
+    """Whether it needs asyncio. If so, a store under trio runs it in an asyncio loop of its own."""
 
     @abstractmethod
     async def open(self, *, max_document_bytes: int) -> None:
@@ -222,7 +242,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what was begun and let go of everything that :meth:`open` made (R5, R6).
+        """Finish what was begun and release everything that :meth:`open` made (R5, R6).
 
         In bounded time, and not interrupted by cancellation.
         """
@@ -237,20 +257,20 @@ class Backend(ABC):
 
     @abstractmethod
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
-        """The data of a live session (S2)."""
+        """Return the data of a live session (S2)."""
 
     @abstractmethod
     async def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
-        """A live session with its etag and deadline (W8, E1)."""
+        """Return a live session with its etag, deadline and scope (W8, E1)."""
 
     @abstractmethod
     async def replace(
         self, key: SessionKey, data: SessionData, *, viewer: Owner | None, if_match: str | None
     ) -> Outcome:
-        """Replace the data of a live session; its wait and its deadline stay (S3).
+        """Replace the data of a live session. Its wait and its deadline stay (S3).
 
-        MISSING, UNREADABLE, FOREIGN if the stored owner is not the data's (F2), or CHANGED if
-        there is an ``if_match`` that is not the session's etag (E2); else DONE.
+        Return MISSING, UNREADABLE, FOREIGN if the stored owner is not the data's (F2), CHANGED if
+        there is an ``if_match`` that is not the session's etag (E2), or else DONE.
         A session that was deleted stays deleted, whatever runs concurrently (S5).
         """
 
@@ -258,43 +278,44 @@ class Backend(ABC):
     async def delete(self, key: SessionKey, *, viewer: Owner | None) -> Outcome:
         """Remove a live session, readable or not, and all its routing (S4).
 
-        MISSING or DONE; UNREADABLE, with nothing changed, if there is a viewer and the owner
-        cannot be determined. A claim that is held where it waited is superseded (N2).
+        Return MISSING or DONE; or UNREADABLE, with nothing changed, if there is a viewer and the
+        owner cannot be determined. A claim that is held where it waited is superseded (N2).
         """
 
     @abstractmethod
     async def touch(self, key: SessionKey, ttl: int | None, *, viewer: Owner | None) -> Outcome:
         """Move the deadline of a live session and of its wait (T3).
 
-        MISSING or DONE; UNREADABLE as in :meth:`delete`. An ``expired_ttl`` stays as it is.
+        Return MISSING or DONE, or UNREADABLE as in :meth:`delete`. An ``expired_ttl`` stays as it
+        is.
         """
 
     @abstractmethod
     async def put_wait(self, wait: StoredWait, *, only_if_absent: bool) -> Registration:
         """Store a session (creating or replacing it) and route the scope to it (W1).
 
-        FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
-        document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7);
-        each changes nothing. Else DONE, and then: the session waits here and nowhere else (W2);
-        another live session that waited here waits nowhere, keeps its data and deadline, and is
-        returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
+        Return FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
+        document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7).
+        Each changes nothing. Else return DONE, and then: the session waits here and nowhere else
+        (W2); another live session that waited here waits nowhere, keeps its data and deadline, and
+        is returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
         identity that no wait had before (K3). A claim that is held at the scope, or at the one
         that the session leaves, is superseded (N2).
         """
 
     @abstractmethod
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
-        """The live session that waits at the first of the scopes where one does (W4).
+        """Return the key of the live session at the first of the scopes where one waits (W4).
 
-        A session whose document cannot be read still waits, unless its owner can be told and is
-        another.
+        A session whose document cannot be read still waits, unless its owner can be determined and
+        is another.
         """
 
     @abstractmethod
     async def read_wait(
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
-        """Like :meth:`find_wait`, with the record (W8)."""
+        """Return the record of the session that :meth:`find_wait` finds (W8)."""
 
     @abstractmethod
     async def inspect_waits(
@@ -304,20 +325,23 @@ class Backend(ABC):
 
     @abstractmethod
     async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
-        """The keys of all live waits of the owner (W5).
+        """Return the keys of all live waits of the owner (W5).
 
         A session whose owner cannot be determined is left out and named in ``unreadable`` (R2).
         """
 
     @abstractmethod
     async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
-        """The records of all live waits of the owner (W8a); unreadable ones are left out (R2)."""
+        """Return the records of all live waits of the owner (W8a).
+
+        Unreadable ones are left out, and named in ``unreadable`` (R2).
+        """
 
     @abstractmethod
     async def delete_wait(
         self, owner: Owner, scope_hash: str, *, session_key: SessionKey | None
     ) -> bool:
-        """Remove the live wait at the scope and its session (W6); whether there was one.
+        """Remove the live wait at the scope and its session (W6). Return whether there was one.
 
         With a ``session_key``, only if that session waits there. A session whose document cannot
         be read is unrouted at least. A claim that is held at the scope is superseded (N2).
@@ -325,7 +349,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def delete_waits(self, owner: Owner) -> int:
-        """Remove all live waits of the owner and their sessions (W8a). Return how many.
+        """Remove all live waits of the owner and their sessions (W8a). Return their number.
 
         Claims that are held where they waited are superseded (N2).
         """
@@ -434,11 +458,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        """Let the lease end ``lease`` ms from now (K2); when that is, in UTC, or None if LOST."""
+        """Let the lease end ``lease`` ms from now (K2).
+
+        Return when that is, in UTC, or None if the claim is no longer held.
+        """
 
     @abstractmethod
     async def purge(self, limit: int) -> int:
-        """Reclaim the storage of at most ``limit`` expired entries, and return how many (T5).
+        """Reclaim the storage of at most ``limit`` expired entries, and return their number (T5).
 
         These are sessions, claims and deliveries; if the storage drops those itself, stale index
         entries. An expired wait is kept until its ``expired_ttl`` has passed.

@@ -29,10 +29,8 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 class WaitClaim:
     """A claim on a wait, from ``claim_wait`` or ``claim_expired``.
 
-    It is held until it is ended or its lease ends.
-
-    Using it after that raises ``ClaimLostError`` and changes nothing, so a worker that was too
-    slow cannot touch what the next one does.
+    It is held until it is ended or its lease ends. Using it after that raises ``ClaimLostError``
+    and changes nothing, so a worker that was too slow cannot touch what the next one does (K2).
     """
 
     def __init__(
@@ -73,7 +71,8 @@ class WaitClaim:
     def is_overtaken(self) -> bool:
         """Whether another session waited at the scope of the expired wait when it was claimed.
 
-        The user has begun another flow there, so ``complete(NewWait(...))`` would have no effect.
+        The user has begun another flow there, so ``complete(NewWait(...))`` would have no effect
+        (Q2).
         """
         return self._is_overtaken
 
@@ -106,7 +105,7 @@ class WaitClaim:
         return self.seconds_left == 0
 
     async def complete(self, then: NewWait | Keep | None = None) -> bool:
-        """End the claim, remember its delivery id, and do what ``then`` says, in one step.
+        """End the claim, remember its delivery id, and do what ``then`` says, in one step (N1).
 
         Without ``then``, remove the wait and its session. With ``KEEP``, leave the wait as it is.
         With a ``NewWait``, register that one in its place, even if the claimed wait has expired
@@ -115,10 +114,11 @@ class WaitClaim:
         Return whether that happened. Return False if the scope no longer holds the very wait that
         was claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust
         process; without a ``NewWait``, also if it expired. Then what is there stays, and the claim
-        ends too.
+        ends too (K3, N2).
 
         An expired wait is removed, unless ``then`` is ``KEEP``: then it is handed out again. If
-        another session waits at its scope by now, a ``NewWait`` is not registered; return False.
+        another session waits at its scope by now, a ``NewWait`` is not registered; return False
+        (Q2).
 
         Raises ``ClaimLostError``, and what ``register_wait`` raises for the new wait; in both cases
         nothing was changed, and in the second the claim is still held.

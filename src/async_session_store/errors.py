@@ -57,9 +57,14 @@ class ErrorCode(str, Enum):
 
 
 class SessionStoreError(Exception):
-    """Base of every exception that a store raises."""
+    """Base of every exception that a store raises.
+
+    The exception of a driver is its ``__cause__``. The text holds no payload, no user id and no
+    password. Exceptions can be pickled.
+    """
 
     code: ClassVar[ErrorCode] = ErrorCode.UNKNOWN
+    """What kind of error it is. It is the same for all exceptions of a class."""
 
 
 class InvalidInputError(SessionStoreError, ValueError):
@@ -73,9 +78,11 @@ class TenantMismatchError(InvalidInputError):
 
 
 class SessionNotFoundError(SessionStoreError, LookupError):
-    """No live session is stored under ``key``."""
+    """No live session is stored under :attr:`key`."""
 
     code = ErrorCode.NOT_FOUND
+    key: str
+    """The key that was asked for."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -119,12 +126,16 @@ class StoreUnavailableError(SessionStoreError):
 
 
 class CorruptSessionError(SessionStoreError):
-    """The document stored under ``key`` cannot be read.
+    """The document stored under :attr:`key` cannot be read.
 
     ``clear_wait`` unroutes it and ``remove_session`` removes it.
     """
 
     code = ErrorCode.INTERNAL
+    key: str
+    """The key of the session."""
+    reason: str
+    """Why the document cannot be read. Quotes nothing of it."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(
@@ -141,10 +152,16 @@ class CorruptSessionError(SessionStoreError):
 class FlowMemoryError(SessionStoreError):
     """A flow's memory does not fit the type that a turn reads or saves it as.
 
-    The wait stays as it was. ``field`` is the field at fault, if it is known.
+    The wait stays as it was. None of the attributes shows a value of the memory.
     """
 
     code = ErrorCode.INTERNAL
+    flow: str
+    """The flow whose memory it is."""
+    field: str | None
+    """The field at fault, or None if it is not known."""
+    reason: str
+    """Why the memory does not fit."""
 
     def __init__(self, flow: str, field: str | None, reason: str) -> None:
         where = "" if field is None else f", field {field!r}"

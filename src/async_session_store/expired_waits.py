@@ -88,10 +88,11 @@ class Outage:
 class ExpiredWaits:
     """Expired waits as they fall due: iterate over it with ``async for``.
 
-    Each item is a claim, which the loop's body completes or releases; ``expired_turn`` does so by
-    itself. No claim is held that was not handed out, so the loop may be left or cancelled at any
-    time. The loop lasts through an outage of the storage, until the store is closed: then it raises
-    ``StoreUnavailableError``.
+    Each item is a :class:`WaitClaim`, which the loop's body completes or releases; ``expired_turn``
+    does so by itself. No claim is held that was not handed out, so the loop may be left or
+    cancelled at any time. A wait that was given back is not handed out again before ``poll`` has
+    passed. While the storage is away, the loop logs a warning and goes on. When the store is
+    closed, it raises ``StoreUnavailableError``.
 
     Several tasks may iterate over one object, and share what falls due.
     """

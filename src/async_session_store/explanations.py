@@ -17,7 +17,7 @@ class WaitStatus(str, Enum):
     """What a look-up finds at a scope."""
 
     NOTHING = "nothing"
-    """No live wait: never registered, expired, moved, resumed or cleared."""
+    """No live wait. It was never registered, or it expired, moved, was resumed or was cleared."""
     LIVE = "live"
     """A live wait that nobody has claimed."""
     CLAIMED = "claimed"
@@ -28,19 +28,23 @@ class WaitStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """The state of one scope, for one team or without a team.
-
-    ``session_key`` is None if no session waits there, ``expires_at`` if its wait has no deadline,
-    and ``claimed_until`` if no claim is held. Both times are in UTC. A claim may still be held
-    after its wait is gone.
-    """
+    """The state of one scope, for one team or without a team."""
 
     scope: ReplyScope
+    """The scope."""
     team: TeamId | None
+    """The team, or None for no team."""
     status: WaitStatus
+    """What a look-up finds there."""
     session_key: SessionKey | None
+    """The key of the session that waits there, or None if no session waits."""
     expires_at: datetime | None
+    """The deadline of the wait, an aware ``datetime`` in UTC, or None if there is none."""
     claimed_until: datetime | None
+    """When the lease of the claim on the scope ends, in UTC, or None if no claim is held.
+
+    A claim may still be held after its wait is gone.
+    """
 
     def __str__(self) -> str:
         """Return one line without a payload, a user, a conversation or a session key."""
@@ -56,13 +60,19 @@ class ScopeReport:
 class Explanation:
     """The state of each scope that a look-up tries. ``explain`` returns it.
 
-    ``reports`` holds all scopes in the given order, for the team of the ``ctx``. If the ``ctx`` has
-    a team, all scopes follow again, without a team. ``same_user`` is False if the ``ctx`` names
-    another user than ``user_id``: such a look-up finds nothing, and the storage was not asked.
+    ``str()`` of it is one line for a log, without a user, conversation, session key or payload.
     """
 
     reports: tuple[ScopeReport, ...]
+    """All scopes in the given order, for the team of the ``ctx``.
+
+    If the ``ctx`` has a team, all scopes follow again, without a team.
+    """
     same_user: bool = True
+    """False if the ``ctx`` names another user than ``user_id``.
+
+    Such a look-up finds nothing, and the storage was not asked (F4).
+    """
 
     def __str__(self) -> str:
         """Return one line for a log, without a payload, a user, a conversation or a session key."""

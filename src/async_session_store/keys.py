@@ -1,9 +1,9 @@
-"""Deterministic session keys, made from what a channel delivers.
+"""Deterministic session keys, derived from what a channel delivers.
 
-The first three functions give, byte for byte, the keys of the Rust crates
-``greentic-session`` and ``greentic-types``. Their joins are ambiguous when a part contains ``:``
-(``"a:b", "c"`` and ``"a", "b:c"`` give one key), and only the third knows the tenant. New code
-should use :func:`derive_session_key`.
+New code should use :func:`derive_session_key`. The other three return, byte for byte, the keys of
+the Rust crates ``greentic-session`` and ``greentic-types``. They join their parts ambiguously:
+``"a:b", "c"`` and ``"a", "b:c"`` give the same key. And only ``canonical_session_key`` includes the
+tenant.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ __all__ = [
 def telegram_update_to_session_key(
     bot_id: str | int, chat_id: str | int, user_id: str | int
 ) -> SessionKey:
-    """SHA-256 hex of ``tg:{bot_id}:{chat_id}:{user_id}``, as in ``greentic-session``."""
+    """Return the SHA-256 of ``tg:{bot_id}:{chat_id}:{user_id}`` in hex, as ``greentic-session``."""
     return _digest(f"tg:{bot_id}:{chat_id}:{user_id}")
 
 
 def webhook_to_session_key(source: str, subject: str, id_hint: str) -> SessionKey:
-    """SHA-256 hex of ``wh:{source}:{subject}:{id_hint}``, as in ``greentic-session``."""
+    """Return the SHA-256 of ``wh:{source}:{subject}:{id_hint}`` in hex, as ``greentic-session``."""
     return _digest(f"wh:{source}:{subject}:{id_hint}")
 
 
 def canonical_session_key(
     tenant: str, provider: str, anchor: str | None = None, user: str | None = None
 ) -> SessionKey:
-    """``{tenant}:{provider}:{anchor}:{user}``, as in ``greentic-types``.
+    """Return ``{tenant}:{provider}:{anchor}:{user}``, as ``greentic-types`` does.
 
-    A missing anchor is ``conversation`` and a missing user is ``user``. Raises pydantic's
-    ``ValidationError`` if the key is over 1024 bytes.
+    A missing anchor becomes ``conversation``, and a missing user becomes ``user``. Raises
+    pydantic's ``ValidationError`` if the key exceeds 1024 bytes.
     """
     anchor = "conversation" if anchor is None else anchor
     user = "user" if user is None else user
@@ -48,11 +48,11 @@ def canonical_session_key(
 
 
 def derive_session_key(ctx: TenantCtx, *parts: str) -> SessionKey:
-    """A key for ``parts`` in the environment, tenant and team of ``ctx``.
+    """Return a key for ``parts`` in the environment, tenant and team of ``ctx`` (M5).
 
-    Two different lists of parts, or two tenants, give one key only if SHA-256 collides: the key
-    is the SHA-256 hex of a JSON array of environment, tenant, team and the parts. Raises
-    ``InvalidInputError`` if a part is no text.
+    The key is the SHA-256, in hex, of a JSON array of environment, tenant, team and the parts. So
+    two lists of parts, or two tenants, share a key only if SHA-256 collides. Raises
+    ``InvalidInputError`` without parts, or if one is not a ``str``.
     """
     if not parts or not all(isinstance(part, str) for part in parts):
         raise InvalidInputError("parts: give at least one, each a str")

@@ -71,21 +71,21 @@ class _Identifier(ValidatedText):
 
 
 class EnvId(_Identifier):
-    """An environment, such as ``prod``. ASCII letters, digits, ``.``, ``_`` and ``-``."""
+    """An environment, such as ``prod``. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
 
 
 class TenantId(_Identifier):
-    """A tenant. ASCII letters, digits, ``.``, ``_`` and ``-``."""
+    """A tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
 
 
 class TeamId(_Identifier):
-    """A team of a tenant. ASCII letters, digits, ``.``, ``_`` and ``-``.
+    """A team of a tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``.
 
-    The store refuses the team ``-``: on the wire it is the mark for "no team".
+    The store refuses the team ``-``: in the Redis layout it is the mark for "no team" (F6).
     """
 
     __slots__ = ()
@@ -99,7 +99,7 @@ class _Encode:
 
 
 class UserId(_Identifier):
-    """A user of a tenant. ASCII letters, digits, ``.``, ``_`` and ``-``."""
+    """A user of a tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
 
@@ -114,12 +114,12 @@ class UserId(_Identifier):
 
     @classmethod
     def from_platform_id(cls, raw: str) -> Self:
-        """Make a user id from any platform id, such as Teams' ``29:1abc``.
+        """Make a user id from any platform id, such as Teams' ``29:1abc`` (M6).
 
-        A valid id that does not look like a digest form is returned as it is; any other becomes
+        A valid id stays as it is, unless it looks like a digest form. Anything else becomes
         ``sha256-`` and the SHA-256 of its UTF-8 in hex. Two raw ids give one user id only if
-        SHA-256 collides. Encode once, at the edge: encoding the result of an encoding gives a
-        third id.
+        SHA-256 collides. Encode once, where the message comes in: encoding an encoded id gives
+        another one.
         """
         if cls.accepts(raw) and not _DIGEST_FORM.fullmatch(raw):
             return cls(raw)
@@ -128,19 +128,19 @@ class UserId(_Identifier):
 
 
 class FlowId(_Identifier):
-    """A flow. ASCII letters, digits, ``.``, ``_`` and ``-``."""
+    """A flow. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
 
 
 class PackId(_Identifier):
-    """A pack of flows. ASCII letters, digits, ``.``, ``_`` and ``-``."""
+    """A pack of flows. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
 
 
 class SessionKey(ValidatedText):
-    """The key of a session: any non-empty text of at most 1024 bytes in UTF-8."""
+    """The key of a session: any text of 1 to 1024 bytes in UTF-8."""
 
     __slots__ = ()
     rule: ClassVar[str] = f"must not be empty, and at most {MAX_KEY_BYTES} bytes of UTF-8"
@@ -158,14 +158,18 @@ class Owner(NamedTuple):
     """Who a session belongs to: the effective ids of its stored tenant context."""
 
     env: EnvId
+    """The environment."""
     tenant: TenantId
+    """The tenant."""
     team: TeamId | None
+    """The team, or None for no team."""
     user: UserId | None
+    """The user, or None for no user."""
 
     def sees(self, other: Owner) -> bool:
-        """Whether a session of ``other`` exists for this owner.
+        """Return whether a session of ``other`` exists for this owner (F5).
 
-        Environment, tenant and team are the same, and so is the user where both have one.
+        Environment, tenant and team must be the same, and so must the user where both have one.
         """
         return self[:3] == other[:3] and (
             self.user is None or other.user is None or self.user == other.user
@@ -182,10 +186,12 @@ _ScopeText = Annotated[Text, AfterValidator(_no_newline)]
 
 
 class Impersonation(WireModel, frozen=True):
-    """Who acts in another user's name, and why."""
+    """Who acts in another user's name, and why. Kept, not used by the store."""
 
     actor_id: UserId
+    """The user who acts."""
     reason: Text | None = optional()
+    """Why they act in the other user's name."""
 
     if TYPE_CHECKING:
 
@@ -193,9 +199,10 @@ class Impersonation(WireModel, frozen=True):
 
 
 class InvocationDeadline(WireModel, frozen=True):
-    """When an invocation should be finished: milliseconds since the Unix epoch (an i128)."""
+    """When an invocation should be finished. It is no time to live: no session ends by it."""
 
     unix_millis: int = Field(strict=True, ge=-_I128, lt=_I128)
+    """Milliseconds since the Unix epoch, as a signed integer of 128 bits."""
 
     if TYPE_CHECKING:
 
@@ -210,34 +217,57 @@ def _filled_by_twin() -> Any:
 class TenantCtx(WireModel, frozen=True):
     """Whose call this is: environment, tenant, and maybe team and user.
 
-    ``tenant``/``tenant_id``, ``team``/``team_id`` and ``user``/``user_id`` are twins: give one
-    and the other is filled in; twins that differ are refused. A document read from storage that
-    has only one of a pair keeps it that way and has the same effective value.
+    These four make up the owner of a session. The other fields describe the call that stored it:
+    the store keeps them and does not use them.
+
+    ``tenant`` and ``tenant_id`` are twins; so are ``team`` and ``team_id``, ``user`` and
+    ``user_id``. Give one, and the other is filled in. Twins that differ are refused. A stored
+    document that has only one of a pair is written back with that one, and has the same effective
+    value (M2).
     """
 
     env: EnvId
+    """The environment, such as ``prod``. Part of the owner."""
     tenant: TenantId = _filled_by_twin()
+    """Twin of :attr:`tenant_id`."""
     tenant_id: TenantId = _filled_by_twin()
+    """The tenant, whose bot this is. Required, under either name. Part of the owner."""
     team: TeamId | None = optional()
+    """Twin of :attr:`team_id`."""
     team_id: TeamId | None = optional()
+    """The team of the tenant, if sessions are kept apart by team. Part of the owner."""
     user: UserId | None = optional()
+    """Twin of :attr:`user_id`."""
     user_id: UserId | None = optional()
+    """The user, or None for a call that acts for any user of the tenant. Part of the owner."""
     session_id: Text | None = optional()
+    """The conversation's name in the program that made the call."""
     flow_id: Text | None = optional()
+    """The flow that made the call. The flow of a session is :attr:`SessionData.flow_id`."""
     node_id: Text | None = optional()
+    """The node of that flow."""
     provider_id: Text | None = optional()
+    """The messaging provider that the call came through."""
     trace_id: Text | None = optional()
+    """The trace that the call belongs to, for distributed tracing."""
     i18n_id: Text | None = optional()
+    """The language to answer in."""
     correlation_id: Text | None = optional()
+    """Links related calls, such as a request and its reply."""
     attributes: TextMapping = optional_mapping()
+    """Text by name, for whatever else the program wants to keep. Empty by default."""
     deadline: InvocationDeadline | None = optional()
+    """When the call should be finished."""
     attempt: int = Field(default=0, strict=True, ge=0, lt=2**32)
+    """How often the call was tried before, from 0 to 2**32 - 1."""
     idempotency_key: Text | None = optional()
+    """The same for each attempt of one call."""
     impersonation: Impersonation | None = optional()
+    """Who acts in the user's name, if it is not the user."""
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
-        """The ids that decide who may touch a session of this context. Set by validation alone."""
+        """The effective ids, which decide who may touch a session. Set by validation alone."""
 
         def __init__(
             self,
@@ -299,8 +329,11 @@ class SessionCursor(WireModel, frozen=True):
     """Where in the flow execution paused."""
 
     node_pointer: Text
+    """The node that gets the reply. In a turn, the question that was passed to ``ask``."""
     wait_reason: Text | None = optional()
+    """Why the flow waits. Kept, not used by the store."""
     outbox_marker: Text | None = optional()
+    """How far the flow's outgoing messages were sent. Kept, not used by the store."""
 
     if TYPE_CHECKING:
 
@@ -314,16 +347,18 @@ class SessionCursor(WireModel, frozen=True):
 
 
 class SessionData(WireModel, frozen=True):
-    """A paused flow: whose it is, which flow, where it paused, and its state.
-
-    ``context_json`` is text that the store never looks into.
-    """
+    """A paused flow: whose it is, which flow, where it paused, and its state."""
 
     tenant_ctx: TenantCtx
+    """Whose session it is. Its owner is the owner of the session."""
     flow_id: FlowId
+    """The flow."""
     pack_id: PackId | None = optional()
+    """The pack that the flow comes from, in a Greentic runner."""
     cursor: SessionCursor
+    """Where the flow paused."""
     context_json: Text
+    """What the flow remembers. The store never looks into it, so it may be any text."""
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
@@ -349,13 +384,18 @@ class SessionData(WireModel, frozen=True):
 class ReplyScope(WireModel, frozen=True):
     """Where a reply is expected: a conversation, and maybe a thread, a message, a correlation.
 
-    No field may contain a newline: the hash joins them with newlines.
+    No field may contain a newline: the hash joins them with newlines. None and empty text are the
+    same place, and each is written back as it was given (M4).
     """
 
     conversation: _ScopeText
+    """The conversation, named so that no other conversation has the name."""
     thread: _ScopeText | None = optional()
+    """The thread within the conversation."""
     reply_to: _ScopeText | None = optional()
+    """The message that the reply has to answer."""
     correlation: _ScopeText | None = optional()
+    """The id of a button, form or request that the reply has to carry."""
 
     if TYPE_CHECKING:
         digest: ClassVar[str]
@@ -371,9 +411,10 @@ class ReplyScope(WireModel, frozen=True):
         ) -> None: ...
 
     def scope_hash(self) -> str:
-        """Lower-case hex SHA-256 of the four fields joined by newlines, None as empty text.
+        """Return the hash that routes a reply to the session that waits here (M4).
 
-        The same as ``ReplyScope::scope_hash`` of the Rust crate ``greentic-types``.
+        It is the SHA-256, in lower-case hex, of the four fields joined by newlines, None as empty
+        text. ``ReplyScope::scope_hash`` of the Rust crate ``greentic-types`` returns the same.
         """
         return self.digest
 
@@ -387,15 +428,21 @@ class ReplyScope(WireModel, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A stored session.
-
-    ``etag`` is opaque text that differs whenever the stored document differs. ``expires_at`` is
-    an aware datetime in UTC, or None if the session never expires. ``scope`` is where the session
-    waits: None if it waits nowhere, or was registered by an older version or a Rust process.
-    """
+    """A stored session."""
 
     key: SessionKey
+    """The key of the session."""
     data: SessionData
+    """The session's data."""
     etag: str
+    """Opaque text that differs whenever the stored document differs (E1)."""
     expires_at: datetime | None
+    """The deadline, an aware ``datetime`` in UTC. None if the session never expires.
+
+    A deadline after the year 9999 shows as the last day of that year (T6).
+    """
     scope: ReplyScope | None = None
+    """Where the session waits.
+
+    None if it waits nowhere, or if an older version or only a Rust process registered it (W8).
+    """

@@ -19,8 +19,9 @@ __all__ = ["ResumedWait"]
 class ResumedWait:
     """The wait that a block of ``resume_wait`` resumes.
 
-    It has the attributes of its record. When the block ends without an exception, the wait and its
-    session are removed, unless the block called :meth:`next` or :meth:`keep`.
+    It has the attributes of its record, and compares equal to it. When the block ends without an
+    exception, the wait and its session are removed, unless the block called :meth:`next` or
+    :meth:`keep`.
     """
 
     __slots__ = ("_claim", "_plan")
@@ -41,7 +42,11 @@ class ResumedWait:
 
     @property
     def key(self) -> SessionKey:
-        """The session's key. Raises ``InvalidInputError`` if :attr:`is_new`, like all below."""
+        """The key of the session.
+
+        If :attr:`is_new`, there is no record. Then this raises ``InvalidInputError``, and so do
+        :attr:`data`, :attr:`etag`, :attr:`expires_at` and :attr:`scope`.
+        """
         return self._existing().key
 
     @property
@@ -56,7 +61,7 @@ class ResumedWait:
 
     @property
     def expires_at(self) -> datetime | None:
-        """The deadline of the wait, in UTC, or None."""
+        """The deadline, an aware ``datetime`` in UTC. None if the session never expires."""
         return self._existing().expires_at
 
     @property
@@ -66,14 +71,17 @@ class ResumedWait:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended, so that another worker may resume the wait."""
+        """Whether the lease may have ended, so that another worker may resume the wait.
+
+        Does not ask the storage, so check it often.
+        """
         return self._claim.lost
 
     @property
     def superseded(self) -> bool:
         """Whether the block had no effect, because the wait was no longer the claimed one.
 
-        Set when the block ends. See :meth:`WaitClaim.complete`.
+        Set when the block ends (N2). See :meth:`WaitClaim.complete`.
         """
         return self._plan.superseded
 

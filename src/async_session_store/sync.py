@@ -70,20 +70,26 @@ class SessionStore:
     run in an asyncio loop on a thread of its own, or in the loop of the ``portal`` that is given,
     so that several stores share one thread.
 
-    Each method promises and raises what that of ``AsyncSessionStore`` does. A thread that runs an
-    event loop gets ``StoreUnavailableError`` at once, as the call would freeze that loop. So does
-    a process that was forked after the store was opened: it must open a store of its own. When a
-    signal handler raises (``KeyboardInterrupt``, say), the call that waits is cancelled, and the
-    store stays usable for all threads. A store that is still open does not keep the interpreter
-    from ending.
+    Each method promises and raises what that of :class:`AsyncSessionStore` does, and takes the same
+    arguments. A thread that runs an event loop gets ``StoreUnavailableError`` at once, as the call
+    would freeze that loop. So does a process that was forked after the store was opened: it must
+    open a store of its own (R7).
+
+    When a signal handler raises (``KeyboardInterrupt``, say), the call in flight is cancelled and
+    waited for, for at most 10 seconds; then the exception propagates. The store stays usable for
+    all threads (R3). A store that is still open does not keep the interpreter from ending.
 
     Args:
-        backend: Where sessions are stored. The store opens and closes it.
-        default_wait_ttl: The time to live of a wait that is registered without one.
-        default_session_ttl: The time to live of a session that is created without one.
+        backend: Where sessions are stored; not opened yet. The store opens and closes it. A client
+            that you gave to the backend stays open.
+        default_wait_ttl: The time to live of a wait that is registered without one. None is no
+            deadline.
+        default_session_ttl: The time to live of a session that is created without one. None is no
+            deadline.
         default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
-            for a worker after its deadline. None or 0 is not at all.
-        max_document_bytes: The largest document, in bytes of JSON. 8 MiB unless told otherwise.
+            for a worker after its deadline, as a ``timedelta`` or in seconds. None or 0 is not at
+            all.
+        max_document_bytes: The largest document, in bytes of JSON. 8 MiB by default (S6).
         portal: An anyio portal to an asyncio loop, which must run until the store is closed.
     """
 
@@ -125,7 +131,7 @@ class SessionStore:
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
         portal: BlockingPortal | None = None,
     ) -> Self:
-        """A store for a URL, as in :meth:`AsyncSessionStore.from_url`."""
+        """Make a store for a URL, as :meth:`AsyncSessionStore.from_url` does."""
         return cls(
             _urls.backend(url, namespace=namespace),
             default_wait_ttl=default_wait_ttl,
@@ -137,7 +143,7 @@ class SessionStore:
 
     @classmethod
     def from_env(cls, *, portal: BlockingPortal | None = None) -> Self:
-        """A store configured by the environment, as in :meth:`AsyncSessionStore.from_env`."""
+        """Make a store from environment variables, as :meth:`AsyncSessionStore.from_env` does."""
         settings = _urls.settings_from_env()
         return cls.from_url(
             settings.url,
@@ -150,9 +156,10 @@ class SessionStore:
     # --- Opening and closing ------------------------------------------------------------------
 
     def open(self) -> Self:
-        """Connect, and check that the storage answers.
+        """Connect, check that the storage answers, and return the store.
 
-        A store is opened once; if that fails, it may be tried again.
+        A store is opened once. If that fails, it may be tried again. ``with store:`` calls this and
+        :meth:`close`.
         """
         refuse_event_loop()
         if self._portal is not None:
@@ -173,10 +180,10 @@ class SessionStore:
         return self
 
     def close(self) -> None:
-        """Finish the calls that are under way and let go of the storage, in at most 30 seconds.
+        """Finish the calls in flight and release the storage, in at most 30 seconds.
 
         Closing twice, or closing a store that was never opened or that was opened before a fork,
-        does nothing. If the thread is interrupted meanwhile, the storage is let go of at once.
+        does nothing. If the thread is interrupted meanwhile, the storage is released at once.
         """
         crossing = self._crossing
         if crossing is not None and crossing.is_forked:
@@ -210,7 +217,10 @@ class SessionStore:
         self.close()
 
     def ping(self) -> None:
-        """Check that the storage answers; raise ``StoreUnavailableError`` if not."""
+        """Check that the storage answers.
+
+        Raises ``StoreUnavailableError`` or ``StoreTimeoutError`` if it does not.
+        """
         self._call(self._store.ping)
 
     # --- Sessions -----------------------------------------------------------------------------
@@ -224,13 +234,13 @@ class SessionStore:
     def get_session(
         self, key: SessionKey | str, *, ctx: TenantCtx | None = None
     ) -> SessionData | None:
-        """The data of a session, or None if it is missing or expired."""
+        """Return the data of a session, or None if it is missing or expired."""
         return self._call(self._store.get_session, key, ctx=ctx)
 
     def get_record(
         self, key: SessionKey | str, *, ctx: TenantCtx | None = None
     ) -> SessionRecord | None:
-        """Like :meth:`get_session`, with the etag and the deadline."""
+        """Return a session as :meth:`get_session` does, with its etag, deadline and scope."""
         return self._call(self._store.get_record, key, ctx=ctx)
 
     def update_session(
@@ -241,7 +251,7 @@ class SessionStore:
         ctx: TenantCtx | None = None,
         if_match: str | None = None,
     ) -> None:
-        """Replace the data of a session; its wait and its deadline stay."""
+        """Replace the data of a session. Its wait and its deadline stay."""
         self._call(self._store.update_session, key, data, ctx=ctx, if_match=if_match)
 
     def edit_session(
@@ -275,7 +285,10 @@ class SessionStore:
     def touch_session(
         self, key: SessionKey | str, ttl: TimeToLive, *, ctx: TenantCtx | None = None
     ) -> None:
-        """Set the deadline of a session and of its wait to ``ttl`` from now; NEVER removes it."""
+        """Set the deadline of a session and of its wait to ``ttl`` from now.
+
+        ``NEVER`` removes the deadline.
+        """
         self._call(self._store.touch_session, key, ttl, ctx=ctx)
 
     # --- Waits --------------------------------------------------------------------------------
@@ -291,7 +304,10 @@ class SessionStore:
         *,
         expired_ttl: timedelta | float | None = None,
     ) -> SessionKey | None:
-        """Store a session and route the scope to it, in one step; the key it detached, or None."""
+        """Store a session, creating or replacing it, and route the scope to it.
+
+        Return the key of the session that was detached, or None.
+        """
         return self._call(
             self._store.register_wait,
             ctx,
@@ -314,7 +330,10 @@ class SessionStore:
         *,
         expired_ttl: timedelta | float | None = None,
     ) -> bool:
-        """Like :meth:`register_wait`, if no live wait is at the scope; whether it did."""
+        """Register like :meth:`register_wait`, but only if no live wait is at the scope.
+
+        Return whether it was registered.
+        """
         return self._call(
             self._store.register_wait_if_absent,
             ctx,
@@ -332,7 +351,7 @@ class SessionStore:
         user_id: UserId | str,
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionKey | None:
-        """The key of the live session that waits at the scope, or None."""
+        """Return the key of the live session that waits at the scope, or None."""
         return self._call(self._store.find_wait_by_scope, ctx, user_id, scope)
 
     def get_wait(
@@ -341,15 +360,15 @@ class SessionStore:
         user_id: UserId | str,
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionRecord | None:
-        """Like :meth:`find_wait_by_scope`, but the whole record, still in one step."""
+        """Return the record of the live session that waits at the scope, or None."""
         return self._call(self._store.get_wait, ctx, user_id, scope)
 
     def list_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionKey]:
-        """The keys of all live waits of the user, sorted."""
+        """Return the keys of all live waits of the user, sorted."""
         return self._call(self._store.list_waits_for_user, ctx, user_id)
 
     def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
-        """The records of all live waits of the user, sorted by key, in one step."""
+        """Return the records of all live waits of the user, sorted by key, in one step."""
         return self._call(self._store.list_wait_records, ctx, user_id)
 
     def explain(
@@ -358,7 +377,7 @@ class SessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """What is at each of these scopes, and so why a look-up finds what it finds."""
+        """Report what is at each of these scopes, for logs and support."""
         return self._call(self._store.explain, ctx, user_id, scopes)
 
     def clear_wait(
@@ -369,18 +388,21 @@ class SessionStore:
         *,
         session_key: SessionKey | str | None = None,
     ) -> bool:
-        """Remove the wait at the scope and its session; whether something was removed."""
+        """Remove the wait at the scope and its session. Return whether one was removed."""
         return self._call(self._store.clear_wait, ctx, user_id, scope, session_key=session_key)
 
     def clear_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> int:
-        """Remove all waits of the user and their sessions, in one step; how many there were."""
+        """Remove all waits of the user and their sessions, in one step. Return their number."""
         return self._call(self._store.clear_waits_for_user, ctx, user_id)
 
-    @deprecated("use find_wait_by_scope, get_wait or list_wait_records")
+    @deprecated("removed in 1.0: use find_wait_by_scope, get_wait or list_wait_records")
     def find_by_user(
         self, ctx: TenantCtx, user_id: UserId | str
     ) -> tuple[SessionKey, SessionData] | None:
-        """The only wait of the user, or None."""
+        """Return the key and data of the user's only wait, or None.
+
+        Deprecated: it warns, and 1.0 removes it.
+        """
         return _rules.only_wait(self.list_wait_records(ctx, user_id))
 
     # --- Claims -------------------------------------------------------------------------------
@@ -397,7 +419,10 @@ class SessionStore:
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
         begin_at: ReplyScope | None = None,
     ) -> SyncWaitClaim | None:
-        """Claim the wait at the scope, so that no other worker resumes it; None if none is live."""
+        """Claim the wait at the scope, so that no other worker resumes it.
+
+        Return the claim, or None if no wait is live. Like :meth:`AsyncSessionStore.claim_wait`.
+        """
 
         async def ask() -> list[WaitClaim]:
             claim = await self._store.claim_wait(
@@ -455,11 +480,12 @@ class SessionStore:
         dedupe_ttl: timedelta | float = DEFAULT_DEDUPE_TTL,
         begin_at: ReplyScope | None = None,
     ) -> SyncWaitBlock[ResumedWait] | SyncWaitBlock[ResumedWait | None]:
-        """Claim the wait at the scope for the length of a block, which gets it, or None.
+        """Claim the wait at the scope for the length of a block.
 
-        Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the lease
-        is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the block
-        ends without an exception.
+        Use it with ``with``. The block gets a :class:`ResumedWait`, or None if no live wait is
+        there. Like :meth:`AsyncSessionStore.resume_wait`, but nothing can cancel a thread: if the
+        lease is lost, the wait's ``lost`` becomes True, and ``ClaimLostError`` is raised when the
+        block ends without an exception.
         """
         block = self._store.resume_wait(
             ctx,
@@ -515,8 +541,9 @@ class SessionStore:
     ) -> SyncWaitBlock[Turn[_I, _M]] | SyncWaitBlock[Turn[_I, _M] | None]:
         """Take a user's turn: resume the flow that waits for a message, or begin one.
 
-        Like :meth:`AsyncSessionStore.turn`. If the lease is lost, the turn's ``lost`` becomes True,
-        and ``ClaimLostError`` is raised when the block ends without an exception.
+        Use it with ``with``; the block gets a :class:`Turn`, or None if ``flow`` is None and no
+        flow waits. Like :meth:`AsyncSessionStore.turn`, but nothing can cancel a thread: see
+        :meth:`resume_wait`.
         """
         block = self._store.turn(
             ctx,
@@ -539,7 +566,10 @@ class SessionStore:
         limit: int = 1,
         lease: timedelta | float = DEFAULT_LEASE,
     ) -> list[SyncWaitClaim]:
-        """Claim waits that nobody answered in time, the longest overdue first."""
+        """Claim waits that nobody answered in time, the longest overdue first.
+
+        Like :meth:`AsyncSessionStore.claim_expired`.
+        """
         ask = partial(self._store.claim_expired, ctx, limit=limit, lease=lease)
         return claim_in_loop(ask, self._open_crossing())
 
@@ -562,10 +592,10 @@ class SessionStore:
     def expired_turn(
         self, claim: SyncWaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
     ) -> SyncWaitBlock[Turn[None, _M]]:
-        """Take the turn of a user who did not answer in time: remind, hand over, or let go.
+        """Take the turn of a user who did not answer in time: remind, hand over, or end the flow.
 
-        Like :meth:`AsyncSessionStore.expired_turn`, but nothing can cancel a thread: see
-        :meth:`resume_wait`.
+        Use it with ``with``. Like :meth:`AsyncSessionStore.expired_turn`, but nothing can cancel a
+        thread: see :meth:`resume_wait`.
         """
         block = self._store.expired_turn(claim_of(claim), memory=memory, ttl=ttl)
         return SyncWaitBlock(block, self._open_crossing())
@@ -573,7 +603,7 @@ class SessionStore:
     # --- Upkeep -------------------------------------------------------------------------------
 
     def purge_expired(self, limit: int = 1000) -> int:
-        """Reclaim the storage of at most ``limit`` expired entries, and return how many."""
+        """Reclaim the storage of at most ``limit`` expired entries, and return their number."""
         return self._call(self._store.purge_expired, limit)
 
     # --- Inside -------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class SyncWaitClaim:
-    """A claim on a wait, from a ``SessionStore``: ``WaitClaim`` without ``await``."""
+    """A claim on a wait, from a ``SessionStore``: :class:`WaitClaim` without ``await``."""
 
     def __init__(self, claim: WaitClaim, crossing: Crossing) -> None:
         self._claim = claim
@@ -235,10 +235,10 @@ def claim_of(claim: SyncWaitClaim) -> WaitClaim:
 
 
 class SyncExpiredWaits:
-    """Expired waits as they fall due: iterate over it with ``for``. ``ExpiredWaits`` for threads.
+    """Expired waits as they fall due: iterate over it with ``for``.
 
-    Threads may share it. A thread that waits for the next one looks at the store every ``poll``
-    seconds.
+    It is :class:`ExpiredWaits` without ``async``, and its items are :class:`SyncWaitClaim`. Threads
+    may share it. A thread that waits for the next one looks at the store every ``poll`` seconds.
     """
 
     def __init__(

@@ -49,12 +49,12 @@ class Incoming(Protocol):
 
     @property
     def delivery_id(self) -> str | None:
-        """The id of the delivery: the same if the message is delivered again. None if unknown."""
+        """The id of the delivery, the same if the message is delivered again. None if unknown."""
         ...
 
     @property
     def text(self) -> str | None:
-        """What the user wrote."""
+        """What the user wrote or chose. None if there is neither, as in a photo."""
         ...
 
     def scopes(self) -> Sequence[ReplyScope]:
@@ -84,13 +84,19 @@ class Turn(Generic[_I_co, _M]):
     nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
     Once the block has ended, these calls raise ``InvalidInputError``.
 
+    In annotations it is ``Turn[Inbound, Order]``, if ``Order`` is the type of the memory, and for
+    an expired turn ``Turn[None, Order]``.
+
     If nobody answered in time, :attr:`is_expired` is True, and there is no message. Then, without a
     call, the flow ends; and after :meth:`keep` the expired wait is handed out again.
+    """
 
-    Attributes:
-        flow: The flow that is resumed or begins.
-        node: The question that the message answers, or that nobody answered, as it was passed to
-            :meth:`ask`; None if the flow begins.
+    flow: FlowId
+    """The flow that is resumed or begins."""
+    node: str | None
+    """The question that the message answers, or that nobody answered. None if the flow begins.
+
+    It is the ``node`` that was passed to :meth:`ask`.
     """
 
     def __init__(
@@ -98,9 +104,9 @@ class Turn(Generic[_I_co, _M]):
     ) -> None:
         self._inbound = inbound
         self._scope = scope
-        self.flow: FlowId = plan.flow
+        self.flow = plan.flow
         record = claim.record
-        self.node: str | None = None if record is None else record.data.cursor.node_pointer
+        self.node = None if record is None else record.data.cursor.node_pointer
         self._claim = claim
         self._plan = plan
 
@@ -111,7 +117,10 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def text(self) -> str | None:
-        """What the user wrote, or the value of what they chose. None if there is neither."""
+        """What the user wrote, or the value of what they chose.
+
+        None if there is neither, as in a photo.
+        """
         return None if self._inbound is None else self._inbound.text
 
     @property
@@ -152,14 +161,17 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended, so that another worker may have taken over."""
+        """Whether the lease may have ended, so that another worker may have taken over.
+
+        Does not ask the storage, so check it often.
+        """
         return self._claim.lost
 
     @property
     def superseded(self) -> bool:
         """Whether the turn had no effect, because someone else cleared or replaced the wait.
 
-        Set when the block ends.
+        Set when the block ends (N2).
         """
         return self._plan.superseded
 
@@ -167,7 +179,7 @@ class Turn(Generic[_I_co, _M]):
     def is_overtaken(self) -> bool:
         """Whether the user has begun another flow where the expired one waited.
 
-        Then :meth:`ask` has no effect, and the block should let go without a word.
+        Then :meth:`ask` has no effect, and the block should send nothing (Q2).
         """
         return self._claim.is_overtaken
 

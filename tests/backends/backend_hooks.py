@@ -1,4 +1,4 @@
-"""What the conformance suite needs of each backend; the tests of this folder share it."""
+"""The hooks of the conformance suite for each backend. The tests of this folder share them."""
 
 from __future__ import annotations
 

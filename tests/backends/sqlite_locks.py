@@ -1,4 +1,4 @@
-"""A database file that another process holds locked."""
+"""A database file that another process keeps locked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ database.close()
 
 @contextmanager
 def locked(path: Path) -> Iterator[Callable[[], None]]:
-    """Let another process hold the write lock; give what ends that early."""
+    """Let another process hold the write lock. Yield a function that releases it early."""
     command = [sys.executable, "-c", HOLD, path]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

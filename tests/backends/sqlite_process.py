@@ -1,6 +1,6 @@
-"""A process with a store on a SQLite file, told what to do by lines.
+"""A process with a store on a SQLite file, driven line by line.
 
-Run as ``python sqlite_process.py PATH``. It answers each line with "done" or with an error's text.
+Run as ``python sqlite_process.py PATH``. It answers each line with "done" or the text of an error.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TESTS: Final = Path(__file__).parents[1]
 
 
 class SqliteProcess:
-    """Another process, as a test sees it."""
+    """The other process, as a test drives it."""
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
 
     def tell(self, command: str) -> str:
-        """Let it do something; what it answered."""
+        """Send a command, and return the answer."""
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._popen.stdin.write(f"{command}\n")
@@ -36,16 +36,17 @@ class SqliteProcess:
         return self._popen.stdout.readline().strip()
 
     def do(self, command: str) -> None:
+        """Send a command, and check that it succeeds."""
         answer = self.tell(command)
         assert answer == "done", answer
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill the process with SIGKILL."""
         self._popen.kill()
         self._popen.wait()
 
     def exits(self) -> None:
-        """Let it end without closing its store."""
+        """Let the process end without closing its store."""
         assert self._popen.stdin is not None
         self._popen.stdin.close()
         assert self._popen.wait(20) == 0
@@ -74,14 +75,15 @@ async def run(store: AsyncSessionStore, command: str, *arguments: str) -> None:
             for key in arguments:
                 await register(store, key, ReplyScope(conversation=key))
         case "queue":
-            asyncio.ensure_future(store.claim_wait(CTX, "u1", A, wait=60))  # noqa: RUF006  # it runs until the process is killed
+            asyncio.ensure_future(store.claim_wait(CTX, "u1", A, wait=60))  # noqa: RUF006  # the task runs until the process is killed
             await asyncio.sleep(0.1)
         case "close":
             await store.aclose()
 
 
 def main(path: str) -> None:
-    loop = asyncio.new_event_loop()  # run by hand, and never closed
+    # Not asyncio.run(), which would cancel the tasks and close the loop.
+    loop = asyncio.new_event_loop()
     store = AsyncSessionStore(SqliteBackend(path, busy_timeout=0.2))
     for line in sys.stdin:
         try:

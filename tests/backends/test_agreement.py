@@ -11,7 +11,8 @@ from typing import Any
 
 import anyio
 import redis
-from hypothesis import HealthCheck, given, settings
+from histories import History, call, settings_for
+from hypothesis import given
 from hypothesis import strategies as st
 
 from async_session_store import (
@@ -39,10 +40,6 @@ scopes = st.sampled_from([A, B, C])
 ttls = st.sampled_from([10, 30, NEVER, None])
 datas = st.builds(data, st.sampled_from(["x", "y"]), of=callers)
 maybe_callers = st.none() | callers
-
-
-def call(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
 
 
 def registration(of: TenantCtx) -> st.SearchStrategy[dict[str, Any]]:
@@ -95,7 +92,7 @@ histories = st.lists(
 
 
 class Actor:
-    """A store, and the claims that were got from it."""
+    """A store, and the claims that it granted."""
 
     def __init__(self, store: AsyncSessionStore) -> None:
         self.store = store
@@ -122,7 +119,7 @@ async def outcome(call: Awaitable[object]) -> object:
 
 
 async def state_of(store: AsyncSessionStore) -> list[object]:
-    """Tell all that reads tell, less what need not be alike: etags, and deadlines to the ms."""
+    """Return what all reads show, except for etags and the milliseconds of deadlines."""
     state: list[object] = []
     for key in ("k1", "k2", "k3"):
         record = await store.get_record(key)
@@ -136,18 +133,17 @@ async def state_of(store: AsyncSessionStore) -> list[object]:
             records = await store.list_wait_records(caller, user)
             state.append([(record.key, record.data) for record in records])
             found = await store.explain(caller, user, [C, A, B])
-            state.append((found.same_user, [told(report) for report in found.reports]))
+            state.append((found.same_user, [comparable(report) for report in found.reports]))
     return state
 
 
-def told(report: ScopeReport) -> tuple[object, ...]:
+def comparable(report: ScopeReport) -> tuple[object, ...]:
+    """Return what a report shows on every backend alike."""
     claimed, endless = report.claimed_until is not None, report.expires_at is None
     return report.scope, report.team, report.status, report.session_key, claimed, endless
 
 
-async def replay(
-    history: list[tuple[str, dict[str, Any]]], url: str, redis_client: redis.Redis, namespace: str
-) -> None:
+async def replay(history: History, url: str, redis_client: redis.Redis, namespace: str) -> None:
     monotonic, wall = Clock(), Clock(time.time)
     with TemporaryDirectory() as folder:
         backends = [
@@ -183,13 +179,11 @@ async def replay(
 
 
 @given(history=histories)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings_for(examples=30)
 def test_all_backends_answer_alike(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,
-    history: list[tuple[str, dict[str, Any]]],
+    history: History,
 ) -> None:
     anyio.run(replay, history, redis_server.unix_url, redis_client, namespace)

@@ -60,7 +60,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def stores(
     url: str, namespace: str, redis_client: redis.Redis
 ) -> AsyncIterator[tuple[AsyncSessionStore, AsyncSessionStore]]:
-    """Give two stores on one storage; in the end nothing is left of them."""
+    """Yield two stores on one storage. Delete what they stored at the end."""
     own_namespace = namespace if url.startswith("redis") else None
     threads = set(threading.enumerate())
     connections = len(redis_client.client_list())
@@ -81,7 +81,7 @@ async def stores(
 
 
 class Interrupted:
-    """A call; where it waits for the ``at``-th time, ``cancel`` is called at a given moment."""
+    """A call that ``cancel`` hits at a given moment of its ``at``-th wait."""
 
     def __init__(
         self, call: Awaitable[object], at: int, moment: Moment, cancel: Callable[[], object]
@@ -122,7 +122,7 @@ def after_turns(
 def as_the_answer_comes(
     awaited: asyncio.Future[object] | None, cancel: Callable[[], object]
 ) -> None:
-    """What the call waits for is there, but the call has not gone on yet."""
+    """Cancel when the result has come, but the call has not resumed yet."""
     if awaited is None:
         cancel()
     else:
@@ -139,7 +139,7 @@ MOMENTS: dict[str, Moment] = {
 
 
 async def by_its_task(call: Awaitable[object], at: int, moment: Moment) -> bool:
-    """Cancel the task, as asyncio's own time-outs do."""
+    """Cancel the task, as asyncio's own timeouts do."""
 
     async def run() -> bool:
         task = asyncio.current_task()
@@ -171,7 +171,7 @@ Way = Callable[[Awaitable[object], int, Moment], Awaitable[bool]]
 
 
 async def assert_not_stuck(other: AsyncSessionStore) -> None:
-    """The wait is completed, or another worker gets it at once."""
+    """Check that the wait was completed, or that another worker gets it at once."""
     claim = await other.claim_wait(CTX, "u1", A)
     if claim is None:
         assert await find(other, A) is None
@@ -181,7 +181,7 @@ async def assert_not_stuck(other: AsyncSessionStore) -> None:
 
 
 class BlockError(Exception):
-    """Comes out of a block."""
+    """Raised in a block."""
 
 
 async def complete(store: AsyncSessionStore) -> None:
@@ -279,7 +279,7 @@ async def test_r3_a_cancelled_call_leaves_no_claim(
 
 @each_way
 @each_moment
-async def test_r3_waiting_for_a_turn(
+async def test_r3_a_call_cancelled_in_the_queue_leaves_no_claim(
     stores: tuple[AsyncSessionStore, AsyncSessionStore], moment: Moment, cancelled: Way
 ) -> None:
     store, other = stores

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import anyio
 import redis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from test_turn_agreement import (
+from histories import (
     KEYS,
-    MAX_BYTES,
     OWNERS,
+    Advance,
     Caller,
+    History,
     Wait,
     call,
     hashes,
@@ -22,15 +19,18 @@ from test_turn_agreement import (
     owners,
     replay,
     replay_on_redis,
+    settings_for,
     state_of,
     which,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from async_session_store import KEEP
 from redis_server import RedisServer
 
 TICK: Final = 0.002
-"""Seconds between two steps: what falls due in one millisecond may come in any order."""
+"""Seconds between two steps. Waits that fall due in one millisecond may come in any order."""
 
 FENCES: Final = (None, None, OWNERS[0]._replace(user=None), *OWNERS)
 
@@ -102,56 +102,44 @@ histories = st.lists(st.one_of(steps), min_size=8, max_size=40)
 rust_histories = st.lists(st.one_of(steps + rust_steps), min_size=8, max_size=40)
 
 
-async def act_alike(
-    history: list[tuple[str, dict[str, Any]]],
-    callers: list[Caller],
-    advance: Callable[[float], None],
-) -> None:
-    """Let all do the same, and check that they get the same, and leave what can be removed."""
-    async with AsyncExitStack() as stack:
-        for caller in callers:
-            await caller.backend.open(max_document_bytes=MAX_BYTES)
-            stack.push_async_callback(caller.backend.aclose)
-        for name, arguments in history:
-            await anyio.sleep(TICK)
-            if name == "advance":
-                advance(arguments["seconds"])
-                continue
-            found = [await caller.act(name, arguments) for caller in callers]
-            assert found == [found[0]] * len(found), name
-        states = [await state_of(caller.backend) for caller in callers]
-        assert states == [states[0]] * len(states)
-        await check_nothing_is_left(callers, advance)
+async def act_alike(history: History, callers: list[Caller], advance: Advance) -> None:
+    """Make the same calls on all, and compare the results. Check that the rest can be removed."""
+    for name, arguments in history:
+        await anyio.sleep(TICK)
+        if name == "advance":
+            advance(arguments["seconds"])
+            continue
+        found = [await caller.act(name, arguments) for caller in callers]
+        assert found == [found[0]] * len(found), name
+    states = [await state_of(caller.backend) for caller in callers]
+    assert states == [states[0]] * len(states)
+    await check_nothing_is_left(callers, advance)
 
 
 @given(history=histories)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings_for(examples=60)
 def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,
-    history: list[tuple[str, dict[str, Any]]],
+    history: History,
 ) -> None:
     anyio.run(replay, act_alike, history, redis_server.unix_url, redis_client, namespace)
 
 
 @given(history=rust_histories)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_q6_the_short_ways_hand_out_like_the_long_ways_beside_rust_too(
+@settings_for(examples=60)
+def test_q6_the_short_ways_hand_out_like_the_long_ways_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,
-    history: list[tuple[str, dict[str, Any]]],
+    history: History,
 ) -> None:
     anyio.run(replay_on_redis, act_alike, history, redis_server.unix_url, redis_client, namespace)
 
 
-async def check_nothing_is_left(callers: list[Caller], advance: Any) -> None:
-    """Check that what is left can be removed, and is gone then."""
+async def check_nothing_is_left(callers: list[Caller], advance: Advance) -> None:
+    """Remove everything, and check that nothing is left."""
     for caller in callers:
         for key in KEYS:
             await caller.delete(key)

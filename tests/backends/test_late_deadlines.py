@@ -13,7 +13,7 @@ from async_session_store import AsyncSessionStore, WaitClaimedError
 from async_session_store.abc import Backend
 from async_session_store.backends import _time
 from async_session_store.testing.contract.builders import CTX, A, B, clear, data, listed, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from async_session_store.testing.contract.hooks import SharedHooks
 
 LATEST = datetime(9999, 12, 31, tzinfo=timezone.utc)
@@ -22,7 +22,7 @@ LATE = (YEAR_10000, 2**62 - 1)
 late = pytest.mark.parametrize("milliseconds", LATE)
 
 
-def test_t6_the_last_day_stands_for_all_later_ones() -> None:
+def test_t6_the_last_day_stands_for_all_later_days() -> None:
     assert _time.utc(0) == datetime(1970, 1, 1, tzinfo=timezone.utc)
     assert _time.utc(YEAR_10000 - 86_400_001) == LATEST - timedelta(milliseconds=1)
     assert LATEST.astimezone(timezone(timedelta(hours=14))).tzinfo is not None  # no OverflowError
@@ -39,7 +39,7 @@ class LateDeadlines(SharedHooks):
         """Set the end of the lease of the only claim, behind the API."""
 
     @late
-    async def test_t6_r2_a_session_of_such_a_deadline_spoils_nothing(
+    async def test_t6_r2_a_session_with_a_late_deadline_spoils_nothing(
         self, store: AsyncSessionStore, milliseconds: int
     ) -> None:
         await register(store, "late", A, "late")
@@ -64,7 +64,7 @@ class LateDeadlines(SharedHooks):
         assert await listed(store) == ["sound"]
 
     @late
-    async def test_t6_such_a_lease_is_a_lease(
+    async def test_t6_a_claim_with_a_late_deadline_is_held(
         self, backend: Backend, store: AsyncSessionStore, milliseconds: int
     ) -> None:
         await register(store, "k", A)
@@ -79,7 +79,7 @@ class LateDeadlines(SharedHooks):
         assert await claimed.complete()
 
     @late
-    async def test_t3_such_a_deadline_can_be_moved(
+    async def test_t3_a_late_deadline_can_be_moved(
         self, store: AsyncSessionStore, milliseconds: int
     ) -> None:
         await register(store, "late", A)

@@ -28,8 +28,8 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim
-from async_session_store.testing.contract.expired_waits import claim_all, claim_one, keep, keys_of
+from async_session_store.testing.contract.claim_builders import claim
+from async_session_store.testing.contract.expiry_builders import claim_all, claim_one, keep, keys_of
 from clock import Clock
 
 
@@ -47,7 +47,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             clock.advance(0.001)
             assert await store.get_session(key) is None
 
-    async def test_9_nothing_is_shared_between_two_stores(self) -> None:
+    async def test_nothing_is_shared_between_two_stores(self) -> None:
         async with (
             AsyncSessionStore(MemoryBackend()) as one,
             AsyncSessionStore(MemoryBackend()) as two,
@@ -89,7 +89,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         overdue.insert(250 - 10, 10)
         assert claims == [f"k{ttl}" for ttl in overdue]
 
-    async def test_q2_looking_for_what_is_due_takes_no_longer_with_what_no_worker_gets(
+    async def test_q2_looking_for_due_waits_takes_no_longer_with_waits_that_no_worker_gets(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         assert isinstance(backend, MemoryBackend)
@@ -103,7 +103,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert len(backend._kept._due) == len(backend._kept._due_by_tenancy) == 0
         assert await store.purge_expired() == 499
 
-    async def test_q2_r3_who_asks_again_gets_the_claims_that_its_tokens_hold(
+    async def test_q2_r3_a_caller_that_asks_again_gets_the_claims_of_its_tokens(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for key, at, ttl in (("k1", A, 10), ("k2", B, 20), ("k3", C, 30)):
@@ -147,7 +147,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         groups = (kept.sessions, kept._by_owner, kept._due, kept._due_by_tenancy)
         assert not any([*groups, kept._claimed, kept._tokens])
 
-    async def test_9_what_is_removed_is_let_go(self, store: AsyncSessionStore) -> None:
+    async def test_a_removed_session_is_freed(self, store: AsyncSessionStore) -> None:
         paused = data()
         await store.register_wait(CTX, "u1", A, "k", paused, ttl=600)
         gone = weakref.ref(paused)
@@ -155,7 +155,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         await clear(store, A)
         assert gone() is None
 
-    async def test_t5_keeping_deadlines_takes_no_long_turn(self) -> None:
+    async def test_t5_keeping_deadlines_never_blocks_the_loop_for_long(self) -> None:
         live: set[int] = set()
         looks = 0
 
@@ -223,10 +223,10 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert scope.cancelled_caught
         assert len(await store.claim_expired(limit=1000)) == 1000
 
-    async def test_n4_a_handler_that_blocks_the_loop_swaps_nobody(
+    async def test_n4_a_handler_that_blocks_the_loop_reorders_nobody(
         self, store: AsyncSessionStore
     ) -> None:
-        """Nobody's place is renewed meanwhile, and who looks first afterwards is chance."""
+        """No place is renewed while the loop is blocked, and chance decides who looks first."""
         await register(store, "k", A)
         order: list[int] = []
 
@@ -245,7 +245,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert order == list(range(8))
 
     @pytest.mark.parametrize("end", ["taken", "cancelled"])
-    async def test_n4_those_who_waited_leave_nothing(
+    async def test_n4_callers_that_waited_leave_nothing(
         self, backend: Backend, store: AsyncSessionStore, end: str
     ) -> None:
         assert isinstance(backend, MemoryBackend)
@@ -264,7 +264,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert not backend._queues._queues
         assert not backend._queues._wake_ups
 
-    async def test_9_claiming_and_ending_a_claim_never_suspend(
+    async def test_claiming_and_ending_a_claim_never_suspend(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -287,7 +287,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             await claimed.renew()
         assert len(backend._claims._deadlines) < 2000
 
-    async def test_9_its_calls_never_suspend(self, backend: Backend) -> None:
+    async def test_its_calls_never_suspend(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)
         for call in (
             store.open(),

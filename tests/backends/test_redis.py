@@ -11,13 +11,13 @@ from async_session_store._deliveries import delivery_digest
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.testing import SharedStorageSuite
 from async_session_store.testing.contract.builders import A, ctx, data, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from stored_keys import documents, stored_keys
 
 
 class TestRedis(RedisHooks, SharedStorageSuite):
     @pytest.mark.parametrize("team", [None, "blue"])
-    async def test_9_the_layout_is_that_of_the_rust_crate(
+    async def test_the_layout_is_that_of_the_rust_crate(
         self, store: AsyncSessionStore, team: str | None
     ) -> None:
         of = ctx(team=team)
@@ -32,7 +32,7 @@ class TestRedis(RedisHooks, SharedStorageSuite):
             f"waits:scope:{owner}:{A.scope_hash()}": (b"k", True),
         }
 
-    async def test_9_claims_and_deliveries_have_deadlines(self, store: AsyncSessionStore) -> None:
+    async def test_claims_and_deliveries_have_deadlines(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         place = f"prod:acme:-:u1:{A.scope_hash()}"
         claimed = await claim(store, A, lease=20, delivery_id="a:b", dedupe_ttl=100)
@@ -48,7 +48,7 @@ class TestRedis(RedisHooks, SharedStorageSuite):
         assert len(digest) == 20
         assert 99_000 < self.behind.pttl(f"{self.namespace}:{remembered}") <= 100_000
 
-    async def test_9_a_claim_takes_nothing_from_the_layout(self, store: AsyncSessionStore) -> None:
+    async def test_a_claim_leaves_the_layout_as_it_is(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, ttl=60)
         before = stored_keys(self.behind, self.namespace)
         claimed = await claim(store, A)

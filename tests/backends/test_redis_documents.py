@@ -69,7 +69,7 @@ def test_r2_a_document_that_is_cut_means_what_it_means_as_a_whole(document: byte
 
 
 @given(unknown_fields)
-def test_m3_a_large_document_of_ours_is_read_whatever_its_unknown_fields_hold(
+def test_m3_a_large_document_of_this_library_is_read_whatever_its_unknown_fields_hold(
     unknown: dict[str, Any],
 ) -> None:
     nested = {"own": {"a": 1, "context_json": "2"}, "more": [{"a": 1, "context_json": "3"}]}

@@ -37,8 +37,8 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim, record_of, try_claim
-from async_session_store.testing.contract.expired_waits import (
+from async_session_store.testing.contract.claim_builders import claim, record_of, try_claim
+from async_session_store.testing.contract.expiry_builders import (
     claim_all,
     claim_one,
     expired,
@@ -74,7 +74,7 @@ async def store(backend: RedisBackend) -> AsyncIterator[AsyncSessionStore]:
 
 
 class Behind:
-    """Looks at the server behind the API, and moves its clock."""
+    """A look at the server behind the API, and a way to move its clock."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self.client = client
@@ -102,11 +102,6 @@ def behind(redis_client: redis.Redis, namespace: str) -> Behind:
     return Behind(redis_client, namespace)
 
 
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
-
-
 def near(milliseconds: int, seconds: float) -> bool:
     return seconds * 1000 - 5000 < milliseconds <= seconds * 1000
 
@@ -128,7 +123,7 @@ async def test_q6_only_our_keys_outlive_the_deadline(
     assert behind.stored().keys() == {"meta:k", f"waits:user:{OWNER}", *INDEX}
 
 
-async def test_q6_a_wait_that_does_not_ask_takes_nothing(
+async def test_q6_a_wait_without_expired_ttl_needs_no_further_key(
     store: AsyncSessionStore, behind: Behind
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -187,7 +182,7 @@ ENDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-async def test_q1_what_ends_a_kept_wait_drops_its_entries(
+async def test_q1_ending_a_kept_wait_drops_its_entries(
     store: AsyncSessionStore, behind: Behind, end: Any
 ) -> None:
     await keep(store, "k", A)
@@ -198,7 +193,7 @@ async def test_q1_what_ends_a_kept_wait_drops_its_entries(
     assert list(behind.stored()["expiring:all"]) == [b"prod:other:-"]
 
 
-async def test_q1_a_touch_moves_the_deadline_of_what_is_kept(
+async def test_q1_a_touch_moves_the_deadline_of_a_kept_wait(
     store: AsyncSessionStore, behind: Behind
 ) -> None:
     await keep(store, "k", A, ttl=60, expired_ttl=100)
@@ -217,7 +212,7 @@ async def test_q1_a_touch_moves_the_deadline_of_what_is_kept(
     assert await claim_all(store) == []
 
 
-async def test_t5_purge_keeps_what_is_kept_and_drops_the_rest(
+async def test_t5_purge_leaves_kept_waits_and_drops_the_rest(
     store: AsyncSessionStore, behind: Behind, caplog: pytest.LogCaptureFixture
 ) -> None:
     await keep(store, "k", A, ttl=60, expired_ttl=600)
@@ -436,7 +431,7 @@ async def test_t5_nested_namespaces_stay_apart(
 # --- Beside a Rust process --------------------------------------------------------------------
 
 
-async def test_q6_what_a_rust_process_updated_is_live(
+async def test_q6_a_wait_that_a_rust_process_updated_is_live(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -447,7 +442,7 @@ async def test_q6_what_a_rust_process_updated_is_live(
     assert f"expiring:{TENANCY}" not in behind.stored()
 
 
-async def test_q6_what_a_rust_process_moved_is_live_where_it_is(
+async def test_q6_a_wait_that_a_rust_process_moved_is_live_at_its_new_scope(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -459,7 +454,7 @@ async def test_q6_what_a_rust_process_moved_is_live_where_it_is(
     assert await claim_all(store) == []
 
 
-async def test_q6_what_a_rust_process_removed_is_handed_out_once(
+async def test_q6_a_wait_that_a_rust_process_removed_is_handed_out_once(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A, "ours")
@@ -472,7 +467,7 @@ async def test_q6_what_a_rust_process_removed_is_handed_out_once(
     assert await claim_all(store) == []
 
 
-async def test_q6_k3_a_claim_on_what_a_rust_process_removed_completes_as_before(
+async def test_q6_k3_a_claim_on_a_wait_that_a_rust_process_removed_completes_as_before(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await keep(store, "k", A)
@@ -500,7 +495,7 @@ FOLLOWING: dict[str, NewWait | None] = {
     ids=["cleared", "registered", "moved", "displaced"],
 )
 @pytest.mark.parametrize("by", ["reply", "worker"])
-async def test_q3_q6_what_was_completed_is_never_handed_out_again(
+async def test_q3_q6_a_completed_wait_is_never_handed_out_again(
     store: AsyncSessionStore,
     rust: RustPeer,
     behind: Behind,
@@ -526,7 +521,7 @@ async def test_q3_q6_what_was_completed_is_never_handed_out_again(
     [lambda store: clear(store, A), lambda store: store.clear_waits_for_user(CTX, "u1")],
     ids=["scope", "user"],
 )
-async def test_q4_q6_what_was_cleared_is_never_handed_out(
+async def test_q4_q6_a_cleared_wait_is_never_handed_out(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind, end: Any, *, is_expired: bool
 ) -> None:
     await keep(store, "k", A)
@@ -539,7 +534,7 @@ async def test_q4_q6_what_was_cleared_is_never_handed_out(
     assert "k" not in await expired(store)
 
 
-async def test_n2_q6_a_claim_on_what_was_cleared_is_superseded(
+async def test_n2_q6_a_claim_on_a_cleared_wait_is_superseded(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -551,7 +546,7 @@ async def test_n2_q6_a_claim_on_what_was_cleared_is_superseded(
     assert await held.complete(NewWait(A, data("next"))) is False
 
 
-async def test_w3_q6_what_a_registration_displaced_is_not_kept(
+async def test_w3_q6_a_displaced_wait_is_not_kept(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -574,7 +569,7 @@ async def test_q6_another_owners_session_is_never_handed_out(
 
 
 @pytest.mark.parametrize("by", ["claim", "touch", "update"])
-async def test_q6_what_we_wrote_after_a_rust_process_is_not_kept(
+async def test_q6_a_wait_that_we_wrote_after_a_rust_process_is_not_kept(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind, by: str
 ) -> None:
     await keep(store, "k", A)
@@ -591,7 +586,7 @@ async def test_q6_what_we_wrote_after_a_rust_process_is_not_kept(
     assert behind.stored() == {}
 
 
-async def test_q6_a_rust_process_sees_an_expired_wait_no_more(
+async def test_q6_a_rust_process_no_longer_sees_an_expired_wait(
     store: AsyncSessionStore, rust: RustPeer, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -608,7 +603,7 @@ async def test_q6_a_rust_process_sees_an_expired_wait_no_more(
 
 
 class OlderVersion:
-    """Does what a version of this library does that knows nothing of expired waits."""
+    """A stand-in for an older version of this library that does not know expired waits."""
 
     def __init__(self, behind: Behind) -> None:
         self._client = behind.client
@@ -679,7 +674,7 @@ async def test_q6_a_deadline_that_an_older_version_moved_is_followed(
     assert await expired(store) == ["k"]
 
 
-async def test_q6_what_an_older_version_completed_is_not_handed_out(
+async def test_q6_a_wait_that_an_older_version_completed_is_not_handed_out(
     store: AsyncSessionStore, behind: Behind, older: OlderVersion
 ) -> None:
     await keep(store, "k", A)
@@ -705,7 +700,7 @@ async def test_q3_a_reply_that_is_held_over_the_deadline_outlasts_its_session(
     assert behind.meta("k") == {}
 
 
-async def test_q3_k2_what_a_reply_let_go_of_is_handed_out(
+async def test_q3_k2_a_wait_that_a_reply_gave_back_is_handed_out(
     store: AsyncSessionStore, behind: Behind
 ) -> None:
     await keep(store, "k", A)
@@ -743,7 +738,7 @@ async def test_q2_a_worker_that_died_leaves_no_key_of_its_token(
     assert await expired(store) == ["k"]
 
 
-async def test_r1_a_server_that_is_out_of_memory_lets_go() -> None:
+async def test_r1_a_server_that_is_out_of_memory_still_ends_claims() -> None:
     with RedisServer.start() as server, redis.Redis.from_url(server.url) as client:
         async with AsyncSessionStore.from_url(server.url) as store:
             for key, at in (("k", A), ("k2", B), ("k3", C)):
@@ -779,7 +774,7 @@ async def test_r4_a_replica_refuses_to_drop_stale_entries(stale: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["expiring:x", "expiring:a b:c:-"])
-async def test_f7_an_index_that_is_no_owners_is_emptied(
+async def test_f7_an_index_without_an_owner_is_emptied(
     store: AsyncSessionStore, behind: Behind, name: str
 ) -> None:
     await keep(store, "k", A)

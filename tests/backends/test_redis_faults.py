@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 import redis
+from cancelled_calls import cancel_a_thousand_calls
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
@@ -48,7 +48,7 @@ from calls import READS, SHRINKING, Call
 from loops import eventually, turn_loop
 from redis_server import RedisServer, find_server
 from stored_keys import stored_keys
-from tcp_proxy import Fault, TcpProxy, tcp_proxy
+from tcp_proxy import Fault, TcpProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -66,33 +66,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own, which it may break."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
-@pytest.fixture
 async def store(server: RedisServer) -> AsyncIterator[AsyncSessionStore]:
     async with open_store(server.url) as store:
         yield store
 
 
 @pytest.fixture
-async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
-    async with tcp_proxy(server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def behind_proxy(proxy: TcpProxy) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that waits a second for an answer, behind the proxy."""
+    """Yield a store that waits a second for an answer, behind the proxy."""
     async with open_store(f"{proxy.url}?socket_timeout=1") as store:
         await register(store, "k", A, "old")
         proxy.forget()
@@ -113,7 +94,7 @@ def stalled(server: RedisServer) -> Iterator[None]:
 
 
 def connections(client: redis.Redis) -> list[str]:
-    """Give the addresses of all other clients."""
+    """Return the addresses of all other clients."""
     own = str(client.client_id())
     return [item["addr"] for item in client.client_list() if item["id"] != own]
 
@@ -199,7 +180,7 @@ async def test_r1_a_server_that_is_too_old(
 
 @pytest.fixture
 async def replica(server: RedisServer) -> AsyncIterator[RedisServer]:
-    """Give a replica of a server where one session waits, up to date."""
+    """Yield a replica of a server where one session waits, up to date."""
     with redis.Redis.from_url(server.url) as client:
         client.config_set("repl-diskless-sync-delay", 0)
         with RedisServer.start(replicaof=f"127.0.0.1 {server.port}") as replica:
@@ -252,7 +233,7 @@ async def test_r1_a_replica_that_lost_its_primary(
 
 @pytest.fixture
 async def full(client: redis.Redis, store: AsyncSessionStore) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store on a server that is out of memory."""
+    """Yield a store on a server that is out of memory."""
     await register(store, "k", A, "old", ttl=600)
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", 1)
@@ -261,7 +242,7 @@ async def full(client: redis.Redis, store: AsyncSessionStore) -> AsyncIterator[A
 
 
 @pytest.mark.parametrize("call", GROWING.values(), ids=GROWING)
-async def test_r1_out_of_memory_refuses_what_grows_wholly(
+async def test_r1_out_of_memory_refuses_each_growing_write_wholly(
     client: redis.Redis, full: AsyncSessionStore, call: Call
 ) -> None:
     before = stored_keys(client, NS)
@@ -270,7 +251,7 @@ async def test_r1_out_of_memory_refuses_what_grows_wholly(
     assert stored_keys(client, NS) == before
 
 
-async def test_r1_out_of_memory_refuses_although_there_is_something_to_mend(
+async def test_r1_out_of_memory_refuses_even_if_there_is_something_to_repair(
     client: redis.Redis, full: AsyncSessionStore
 ) -> None:
     client.delete(f"{NS}:session:k")
@@ -283,7 +264,9 @@ async def test_r1_out_of_memory_refuses_although_there_is_something_to_mend(
 
 
 @pytest.mark.parametrize("call", {**READS, **SHRINKING}.values(), ids={**READS, **SHRINKING})
-async def test_r1_out_of_memory_lets_read_and_remove(full: AsyncSessionStore, call: Call) -> None:
+async def test_r1_out_of_memory_allows_reads_and_removals(
+    full: AsyncSessionStore, call: Call
+) -> None:
     await call(full)
     assert await full.purge_expired() == 0
 
@@ -378,13 +361,13 @@ async def test_r1_a_right_that_is_taken_away(server: RedisServer, client: redis.
 
 
 async def outcomes_of(*calls: Awaitable[object]) -> list[object]:
-    """Give what each call returns or raises, all made at once and sent in one write."""
+    """Make all calls at once, so that one write sends them. Return each result or error."""
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.fixture
 async def in_company(behind_proxy: AsyncSessionStore) -> AsyncSessionStore:
-    """Give a store that waits for others: its last calls did not come alone."""
+    """Return a store whose last calls came together, so that it waits for more."""
     await outcomes_of(*(behind_proxy.ping() for _ in range(3)))
     return behind_proxy
 
@@ -392,10 +375,10 @@ async def in_company(behind_proxy: AsyncSessionStore) -> AsyncSessionStore:
 @pytest.mark.parametrize(
     ("code", "text"), [(b"MASTERDOWN", "lost its primary"), (b"LOADING", "loading its data")]
 )
-async def test_r4_a_refusal_in_a_batch_fails_the_call_that_was_refused_alone(
+async def test_r4_a_refusal_in_a_batch_fails_only_the_refused_call(
     proxy: TcpProxy, in_company: AsyncSessionStore, client: redis.Redis, code: bytes, text: str
 ) -> None:
-    """A replica that may be written to loses its primary in the middle, and is promoted then."""
+    """A writable replica loses its primary halfway, and is then promoted."""
     client.config_set("replica-serve-stale-data", "no")
     client.config_set("replica-read-only", "no")
     number = 0
@@ -423,7 +406,7 @@ async def test_r4_a_refusal_in_a_batch_fails_the_call_that_was_refused_alone(
 async def test_r4_a_call_refused_for_its_size_leaves_its_neighbours_alone(
     in_company: AsyncSessionStore, client: redis.Redis
 ) -> None:
-    """The server hangs up after it: what is larger is sent alone."""
+    """The server hangs up after such a call, so large calls are sent alone."""
     client.config_set("proto-max-bulk-len", 1024 * 1024)
 
     def create(number: int) -> Awaitable[object]:
@@ -456,7 +439,7 @@ async def test_r4_a_call_that_exceeds_the_query_buffer_leaves_its_neighbours_alo
     assert [text and text[0] for text in stored] == list("0124567")
 
 
-async def test_r4_out_of_memory_in_a_batch_fails_what_was_refused_alone(
+async def test_r4_out_of_memory_in_a_batch_fails_only_refused_calls(
     proxy: TcpProxy, in_company: AsyncSessionStore, client: redis.Redis
 ) -> None:
     number = 0
@@ -494,7 +477,7 @@ async def test_r4_a_stalled_server(server: RedisServer, client: redis.Redis) -> 
 
 
 async def time_outs(*calls: Awaitable[object]) -> list[StoreTimeoutError]:
-    """Give what each of the calls raises, all made at once."""
+    """Make all calls at once, and return the error of each."""
     with anyio.fail_after(10):
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     errors = [outcome for outcome in outcomes if isinstance(outcome, StoreTimeoutError)]
@@ -502,7 +485,7 @@ async def time_outs(*calls: Awaitable[object]) -> list[StoreTimeoutError]:
     return errors
 
 
-async def test_r4_all_callers_hear_of_a_stalled_server(server: RedisServer) -> None:
+async def test_r4_all_callers_learn_of_a_stalled_server(server: RedisServer) -> None:
     async with open_store(f"{server.url}?socket_timeout=1") as store:
         with stalled(server):
             await time_outs(*(store.get_session(f"k{number}") for number in range(64)))
@@ -512,7 +495,7 @@ async def test_r4_all_callers_hear_of_a_stalled_server(server: RedisServer) -> N
 async def test_r4_calls_that_wait_for_a_server_that_hangs_fail_together(
     server: RedisServer,
 ) -> None:
-    """Each is so large that it is a batch of its own; their time-outs must not add up."""
+    """Each call is large enough for a batch of its own. Their timeouts must not add up."""
     large = "x" * 700 * 1024
     async with open_store(f"{server.url}?socket_timeout=1") as store:
         with stalled(server):
@@ -552,7 +535,7 @@ async def test_r4_a_loop_that_was_blocked_finds_large_answers_too(
             time.sleep(1.1)  # noqa: ASYNC251  # it is what some callers do
 
 
-async def test_r4_a_timeout_that_a_callee_swallowed_is_no_cancellation() -> None:
+async def test_r4_a_timeout_that_a_callee_swallowed_is_not_a_cancellation() -> None:
     """asyncio.wait_for of Python 3.11 does that, where a write ends at the same time."""
     watchdog, now = Watchdog(), asyncio.get_running_loop().time
     with pytest.raises(TimeoutError), watchdog:  # noqa: PT012  # both are the point
@@ -568,8 +551,8 @@ async def test_r4_a_timeout_that_a_callee_swallowed_is_no_cancellation() -> None
 
 
 @pytest.mark.parametrize("namespace", ["", "caf\udce9", None], ids=ascii)
-async def test_a_namespace_that_is_no_text_is_refused(server: RedisServer, namespace: Any) -> None:
-    """A lone surrogate is what an environment variable that is not UTF-8 comes as."""
+async def test_a_namespace_that_is_not_text_is_refused(server: RedisServer, namespace: Any) -> None:
+    """An environment variable that is not UTF-8 arrives with lone surrogates."""
     async with Redis.from_url(server.url) as client:
         with pytest.raises(InvalidInputError, match=r"^namespace: "):
             RedisBackend(client, namespace=namespace)
@@ -676,7 +659,7 @@ async def test_r4_an_idle_store_outlives_a_restart_of_the_server(server: RedisSe
                 await call(store)
 
 
-async def test_r4_a_store_that_met_no_server_goes_on_when_it_is_back(server: RedisServer) -> None:
+async def test_r4_a_store_that_found_no_server_goes_on_when_it_is_back(server: RedisServer) -> None:
     async with open_store(server.url) as store:
         await register(store, "k", A)
         server.process.kill()
@@ -810,35 +793,8 @@ async def test_r4_a_store_behind_sentinel_follows_a_failover(
 
 
 async def test_r3_a_thousand_cancelled_calls(server: RedisServer, client: redis.Redis) -> None:
-    cancelled = 0
-
-    async def shuffle(store: AsyncSessionStore, number: int) -> None:
-        nonlocal cancelled
-        chance = random.Random(number)
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        for turn in range(10_000):
-            if cancelled >= 1000:
-                return
-            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
-                match chance.randrange(3):
-                    case 0:
-                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
-                    case 1:
-                        await store.get_wait(CTX, "u1", scope)
-                    case _:
-                        await clear(store, scope)
-            cancelled += limit.cancelled_caught
-            # What a call found is this task's own, and final: nothing lands later.
-            first = await context_of(store, key)
-            assert first is None or first.startswith(f"{key}/")
-            assert await find(store, scope) == (None if first is None else key)
-            assert await context_of(store, key) == first
-
     async with open_store(server.url) as store:
-        async with anyio.create_task_group() as tasks:
-            for number in range(32):
-                tasks.start_soon(shuffle, store, number)
-        assert cancelled >= 1000
+        await cancel_a_thousand_calls(store)
         assert len(connections(client)) == 1
         waits = await listed(store)
         for key in waits:
@@ -927,7 +883,7 @@ async def test_r3_opening_cancelled_while_the_server_stalls_leaves_nothing(
 # --- Closing ----------------------------------------------------------------------------------
 
 
-async def test_r5_closing_while_calls_are_under_way(server: RedisServer) -> None:
+async def test_r5_closing_while_calls_are_in_flight(server: RedisServer) -> None:
     outcomes: list[str] = []
 
     async def call(store: AsyncSessionStore, number: int) -> None:
@@ -948,7 +904,7 @@ async def test_r5_closing_while_calls_are_under_way(server: RedisServer) -> None
     assert all("closed" in text for text in outcomes)
 
 
-async def test_r5_what_is_under_way_when_closing_begins_is_finished(
+async def test_r5_calls_in_flight_when_closing_begins_are_finished(
     server: RedisServer, client: redis.Redis
 ) -> None:
     store = await open_store(server.url).open()
@@ -1044,7 +1000,7 @@ def test_r5_a_loop_that_ends_without_closing(server: RedisServer, client: str) -
 
 
 async def test_r1_every_error_is_the_librarys(server: RedisServer) -> None:
-    """Whatever happens to the server while many call, callers get its errors only."""
+    """Whatever happens to the server during many calls, callers get only the library's errors."""
     errors: list[Exception] = []
 
     async def call(store: AsyncSessionStore, number: int) -> None:

@@ -52,25 +52,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own: ids of its connections are counted."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def proxy(server: RedisServer) -> AsyncIterator[TcpProxy]:
-    async with tcp_proxy(server) as proxy:
-        yield proxy
-
-
 @asynccontextmanager
 async def opened(url: str, *, own_client: bool = False) -> AsyncIterator[AsyncSessionStore]:
     if not own_client:
@@ -88,7 +69,7 @@ async def opened(url: str, *, own_client: bool = False) -> AsyncIterator[AsyncSe
 async def store(
     request: pytest.FixtureRequest, proxy: TcpProxy
 ) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store behind the proxy where "k" waits at A."""
+    """Yield a store behind the proxy where "k" waits at A."""
     url = f"{proxy.url}?socket_timeout={TIMEOUT}"
     async with opened(url, own_client=request.param) as store:
         await register(store, "k", A, "v0")
@@ -97,7 +78,7 @@ async def store(
 
 
 def ids(client: redis.Redis) -> set[int]:
-    """Give the ids of the connections of all other clients."""
+    """Return the ids of the connections of all other clients."""
     return {int(item["id"]) for item in client.client_list()} - {client.client_id()}
 
 
@@ -131,7 +112,7 @@ async def test_r4_a_registration_that_timed_out_does_not_outlive_a_clear(
     assert await find(store, A) is None
 
 
-async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_time_out(
+async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_timeout(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -144,10 +125,10 @@ async def test_r4_a_call_whose_caller_was_cancelled_does_not_happen_after_its_ti
     assert await context_of(store, "k") == "v0"
 
 
-async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
+async def test_r4_a_timed_out_call_is_ended_without_another_call_of_the_store(
     proxy: TcpProxy, store: AsyncSessionStore, server: RedisServer, client: redis.Redis
 ) -> None:
-    """The next to look and to write may be another process."""
+    """The next reader and writer may be another process."""
     (held,) = ids(client)
     proxy.fault = Fault.HOLD
     with pytest.raises(StoreTimeoutError, match=UNKNOWN):
@@ -162,7 +143,7 @@ async def test_r4_what_timed_out_is_ended_without_another_call_of_this_store(
         assert await context_of(peer, "k") == "v2"
 
 
-async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
+async def test_r4_a_timed_out_call_is_ended_when_the_server_can_be_reached_again(
     proxy: TcpProxy, store: AsyncSessionStore, client: redis.Redis
 ) -> None:
     proxy.fault = Fault.HOLD
@@ -180,7 +161,7 @@ async def test_r4_what_timed_out_is_ended_when_the_server_can_be_reached_again(
 
 
 async def test_r4_nobody_elses_connection_is_ended() -> None:
-    """A server that was started anew counts its connections from 1 again. INFO may be forbidden."""
+    """A restarted server numbers its connections from 1 again. INFO may be forbidden."""
     user = "bot on >pw ~* &* +@all -info"
     with RedisServer.start(user=user) as server, redis.Redis.from_url(server.unix_url) as client:
         async with tcp_proxy(server) as proxy:
@@ -209,7 +190,7 @@ async def test_r4_nobody_elses_connection_is_ended() -> None:
 
 @contextmanager
 def bystanders(server: RedisServer, lost_id: int) -> Iterator[set[int]]:
-    """Connect until one has the id, and a few more do."""
+    """Connect until a connection has the id, and a few times more."""
     with ExitStack() as open_ones:
         found = {0}
         while max(found) < lost_id + 5:
@@ -229,7 +210,7 @@ def test_r4_a_connection_is_known_by_its_id_and_address(address: str, rest: str)
 async def test_r4_a_user_who_may_not_kill_cannot_open(
     server: RedisServer, client: redis.Redis, allowed: str, refused: str
 ) -> None:
-    """Else a call that timed out might happen later after all."""
+    """Without the right to kill, a timed-out call might happen later."""
     rights = ["+@all", "-client", f"+client|{allowed}"]
     client.acl_setuser("bot", enabled=True, passwords=["+pw"], keys=["*"], commands=rights)
     named = rf"client\|{refused}" if server.version >= "7" else "client"
@@ -239,7 +220,7 @@ async def test_r4_a_user_who_may_not_kill_cannot_open(
 
 
 async def test_r4_a_proxy_that_holds_calls_back_at_random(proxy: TcpProxy) -> None:
-    """What a caller sees after a call that timed out stays so, until the caller changes it."""
+    """The state that a caller sees after a timed-out call stays until the caller changes it."""
     chance = random.Random(1)
     end = anyio.current_time() + STORM_SECONDS
     timed_out = 0
@@ -341,7 +322,7 @@ async def test_the_interval_is_that_of_the_url(
 
 @asynccontextmanager
 async def moved(proxy: TcpProxy, server: RedisServer) -> AsyncIterator[None]:
-    """Let the name lead to a new primary; the old one stays up, as its replica."""
+    """Point the name at a new primary. The old one stays up, as its replica."""
     host_port = f"127.0.0.1 {server.port}"
     with RedisServer.start(replicaof=host_port, repl_diskless_sync_delay=0) as promoted:
         with (
@@ -379,7 +360,7 @@ async def test_r4_a_plain_write_finds_the_new_primary_too(
         await store.create_session(CTX, data())
 
 
-async def test_r4_of_many_that_call_only_what_was_under_way_is_refused(
+async def test_r4_of_many_calls_only_those_in_flight_are_refused(
     server: RedisServer, proxy: TcpProxy, store: AsyncSessionStore
 ) -> None:
     async with moved(proxy, server):
@@ -452,7 +433,7 @@ async def test_r4_a_switch_that_is_heard_while_connecting_is_followed(proxy: Tcp
 async def test_r3_no_call_gets_anothers_reply_when_its_connection_is_disconnected(
     proxy: TcpProxy,
 ) -> None:
-    """The owner of the pool may do that; redis-py would connect anew for the next command."""
+    """The owner of the pool may disconnect it. redis-py would reconnect for the next command."""
     first_may_go = asyncio.Event()
     commands = 0
 
@@ -512,7 +493,7 @@ async def test_r4_a_pools_connection_that_others_connected_anew_is_known_by_its_
 
 
 async def test_r4_a_connection_that_was_disconnected_is_not_asked(server: RedisServer) -> None:
-    """Redis-py would connect anew for a command, and its answers be of two connections."""
+    """redis-py would reconnect for a command, and so mix the replies of two connections."""
     async with Redis.from_url(server.url) as own:
         connection = await own.connection_pool.get_connection()
         await connection.disconnect()

@@ -46,7 +46,7 @@ LONG = 300.0
 
 
 class Lost(Enum):
-    """Stands for a result that did not come."""
+    """The markers of a lost result."""
 
     LOST = auto()
 
@@ -68,7 +68,7 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[TcpProxy]:
 
 @pytest.fixture
 async def worker(proxy: TcpProxy, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store behind the proxy, which has used each script before."""
+    """Yield a store behind the proxy that has used each script before."""
     async with open_store(f"{proxy.url}?socket_timeout=2", namespace) as store:
         await register(store, "k", A, "old")
         await store.update_session("k", data("new"))
@@ -81,7 +81,7 @@ async def worker(proxy: TcpProxy, namespace: str) -> AsyncIterator[AsyncSessionS
 
 @pytest.fixture
 async def direct(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that sees what there is, past the proxy."""
+    """Yield a store that bypasses the proxy, and so sees the real state."""
     async with open_store(redis_server.url, namespace) as store:
         yield store
 
@@ -97,7 +97,7 @@ async def claimed(store: AsyncSessionStore, delivery_id: str | None = None) -> W
 
 
 class Line:
-    """The worker's line to the server: replies of all its calls are dropped, or of some."""
+    """The worker's line to the server, on which all or some replies are lost."""
 
     def __init__(
         self, proxy: TcpProxy, worker: AsyncSessionStore, client: redis.Redis, drops: str
@@ -108,7 +108,7 @@ class Line:
         self._random = random.Random(1) if drops == "some" else None
 
     async def call(self, call: Callable[[], Awaitable[_T]]) -> _T | Lost:
-        """Call once. It must be sent once, run once, and tell if its reply did not come."""
+        """Make a call. Check that it is sent and run once, and that a lost reply is reported."""
         await self._worker.ping()  # it connects anew
         self._proxy.forget()
         self._client.config_resetstat()

@@ -36,19 +36,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """Give a server of the test's own, whose settings it may change."""
-    with RedisServer.start() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.unix_url) as client:
-        yield client
-
-
 def open_store(url: str, namespace: str = NS) -> AsyncSessionStore:
     return AsyncSessionStore.from_url(url, namespace=namespace)
 
@@ -87,7 +74,7 @@ async def test_r5_a_database_that_the_server_does_not_have(server: RedisServer) 
 
 @contextmanager
 def sentinel(folder: Path) -> Iterator[int]:
-    """Run a Sentinel that watches no server; give its port."""
+    """Run a Sentinel that watches no server, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     config = folder / "sentinel.conf"
@@ -107,7 +94,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def test_r5_a_sentinel_is_no_server(tmp_path: Path) -> None:
+async def test_r5_a_sentinel_is_refused(tmp_path: Path) -> None:
     with sentinel(tmp_path) as port:
         await eventually(lambda: listens(port))
         with pytest.raises(StoreUnavailableError, match=r"this is a Sentinel.*master_for"):
@@ -164,7 +151,7 @@ async def test_r5_a_server_that_may_evict_is_warned_about(
     assert "set noeviction" in warning
 
 
-async def test_r5_a_server_that_evicts_nothing_is_not(
+async def test_r5_a_server_that_evicts_nothing_is_not_warned_about(
     server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     for maxmemory, policy in (("0", "allkeys-lru"), ("100mb", "noeviction")):
@@ -186,7 +173,7 @@ async def test_r5_a_replica_is_warned_about(
 
 
 @pytest.mark.parametrize("command", ["config", "info"])
-async def test_r5_a_user_who_may_not_ask_can_open(
+async def test_r5_a_user_without_the_info_command_can_open(
     server: RedisServer, client: redis.Redis, command: str
 ) -> None:
     rights = ["+@all", f"-{command}"]
@@ -215,7 +202,7 @@ async def test_r5_a_user_who_may_not_ask_can_open(
         (f"{ALL_BUT_EXPIRING} {ALL}", rf"~{NS}:\*"),
     ],
 )
-async def test_r5_a_user_who_may_not_is_refused(rights: str, advice: str) -> None:
+async def test_r5_a_user_without_the_permissions_is_refused(rights: str, advice: str) -> None:
     with (
         RedisServer.start(user=f"bot on >sesame -@all {rights}") as server,
         redis.Redis.from_url(server.url) as client,
@@ -242,7 +229,7 @@ async def test_r5_a_namespace_of_odd_characters_is_named_as_a_pattern() -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-async def test_r5_either_protocol_tells(
+async def test_r5_opening_checks_on_either_protocol(
     server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
     client.config_set("maxmemory", "100mb")
@@ -278,7 +265,7 @@ async def test_r5_a_full_server_can_be_opened(server: RedisServer, client: redis
         ("EVAL", "unknown command `eval`, with args beginning with:", "does not know EVAL"),
     ],
 )
-def test_r5_what_is_refused_for_good_says_what_to_do(command: str, text: str, advice: str) -> None:
+def test_r5_a_permanent_refusal_says_what_to_do(command: str, text: str, advice: str) -> None:
     with pytest.raises(StoreUnavailableError, match=re.escape(advice)):
         _server.check_rights([Refusal(command, text)], "n:*")
 
@@ -292,7 +279,7 @@ def test_r5_what_is_refused_for_good_says_what_to_do(command: str, text: str, ad
         "NOREPLICAS Not enough good replicas to write.",
     ],
 )
-def test_r5_what_is_refused_for_now_is_left_to_the_calls(text: str) -> None:
+def test_r5_a_temporary_refusal_is_left_to_the_calls(text: str) -> None:
     _server.check_rights([Refusal("SET", text)], "n:*")
 
 
@@ -317,7 +304,7 @@ def test_r5_the_probe_tries_every_command() -> None:
 def test_r5_a_client_that_imitates_redis_py_is_refused() -> None:
     class Imitation(Connection):
         async def read_response(self, **_options: object) -> None:
-            """Take the replies from somewhere else, as imitations of a server do."""
+            """Return replies from elsewhere, as imitations of a server do."""
 
     client = Redis(connection_pool=ConnectionPool(connection_class=Imitation))
     with pytest.raises(InvalidInputError, match=r"Imitation.*memory://"):

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta, timezone
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import CALLS, GROWING, MORE_REGISTRATIONS, SHRINKING, Call
 from calls import claim as claim_if_free
 from clock import shorten_deadlines
@@ -74,14 +74,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
-@pytest.fixture
 def layout(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    """Give the commands, for what the crate would not write."""
+    """Return a peer of plain commands, for what the crate would not write."""
     return RustPeer(redis_client, namespace)
 
 
@@ -117,7 +111,7 @@ async def reports(store: AsyncSessionStore, *scopes: ReplyScope) -> Sequence[Sco
 # --- Both on one namespace --------------------------------------------------------------------
 
 
-async def test_a_rust_process_sees_what_is_registered_here(
+async def test_a_rust_process_sees_waits_that_are_registered_here(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await register(store, "k1", A)
@@ -129,7 +123,7 @@ async def test_a_rust_process_sees_what_is_registered_here(
     assert (rust.find(B), rust.listed()) == (None, [])
 
 
-async def test_what_a_rust_process_registers_is_seen_here(
+async def test_waits_that_a_rust_process_registers_are_seen_here(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     rust.register("k", A, ttl=60)
@@ -153,7 +147,7 @@ async def test_what_a_rust_process_registers_is_seen_here(
     ],
     ids=["clear", "clear its key", "clear all", "remove"],
 )
-async def test_s4_w6_what_a_rust_process_registers_is_ended_here(
+async def test_s4_w6_waits_that_a_rust_process_registered_can_be_ended_here(
     store: AsyncSessionStore, rust: RustPeer, end: Call
 ) -> None:
     rust.register("k", A)
@@ -186,7 +180,9 @@ async def test_w3_each_displaces_the_others_wait(store: AsyncSessionStore, rust:
     assert (await find(store, A), await listed(store)) == ("theirs", ["theirs"])
 
 
-async def test_w7_a_rust_processs_wait_counts(store: AsyncSessionStore, rust: RustPeer) -> None:
+async def test_w7_the_wait_of_a_rust_process_counts(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
     rust.register("theirs", A)
     assert not await register_if_absent(store, "ours", A)
     rust.remove("theirs")
@@ -206,7 +202,7 @@ async def test_w7_a_rust_processs_wait_counts(store: AsyncSessionStore, rust: Ru
     ],
     ids=["get wait", "get record", "list records", "explain"],
 )
-async def test_t4_a_read_tells_the_deadline_that_a_rust_update_dropped(
+async def test_t4_a_read_shows_the_deadline_that_a_rust_update_dropped(
     store: AsyncSessionStore,
     rust: RustPeer,
     read: Callable[[AsyncSessionStore], Awaitable[SessionRecord | ScopeReport]],
@@ -220,7 +216,7 @@ async def test_t4_a_read_tells_the_deadline_that_a_rust_update_dropped(
 
 
 @pytest.mark.parametrize("by", ["python", "rust"])
-async def test_t3_t4_an_update_gives_the_deadline_back_that_a_rust_update_dropped(
+async def test_t3_t4_an_update_restores_the_deadline_that_a_rust_update_dropped(
     store: AsyncSessionStore, rust: RustPeer, by: str
 ) -> None:
     if by == "python":
@@ -234,10 +230,10 @@ async def test_t3_t4_an_update_gives_the_deadline_back_that_a_rust_update_droppe
     assert 50_000 < rust.milliseconds("k") <= 60_000
 
 
-async def test_t3_t4_the_deadline_of_a_scope_that_rust_has_left_is_no_ones(
+async def test_t3_t4_the_deadline_of_a_scope_that_rust_left_does_not_count(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
-    """The wait is where Rust moved it, for ever. A session that stays is the lesser evil."""
+    """The wait stays where Rust moved it, for ever: better a session that stays than a lost one."""
     await register(store, "k", A, ttl=60)
     rust.register("k", B)
     record = await store.get_record("k")
@@ -301,7 +297,7 @@ async def test_t3_a_touched_wait_keeps_its_deadline(
     assert 590 < seconds_left(record) <= 600
 
 
-async def test_x4_an_explanation_tells_of_what_rust_left_and_mends_nothing(
+async def test_x4_an_explanation_reports_what_rust_left_and_repairs_nothing(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
     rust.register("of rust", A, ttl=60)
@@ -393,7 +389,7 @@ async def test_t2_a_wait_registered_over_a_touched_one_of_rust_lives_for_ever(
     assert stored_keys(redis_client, namespace) == {}
 
 
-async def test_t3_what_waits_nowhere_is_touched_without_a_trace(
+async def test_t3_touching_a_session_that_waits_nowhere_leaves_no_trace(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     key = await store.create_session(CTX, data())
@@ -457,7 +453,7 @@ async def test_w2_a_wait_that_rust_moved_routes_from_its_new_scope(
     assert (await listed(store), rust.find(B)) == (["k"], "k")
 
 
-async def test_w2_also_if_rust_moved_it_with_the_document_as_it_was(
+async def test_w2_a_wait_that_rust_moved_with_its_document_unchanged_routes_there_too(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -488,7 +484,7 @@ async def test_w2_a_rust_clear_of_a_scope_that_was_left_here_does_nothing(
 
 
 @pytest.mark.parametrize("claimed_at", [A, B], ids="AB")
-async def test_w2_k3_a_claim_does_not_tell_where_a_wait_of_rust_is(
+async def test_w2_k3_a_claim_does_not_change_where_a_wait_of_rust_is(
     store: AsyncSessionStore, rust: RustPeer, claimed_at: ReplyScope
 ) -> None:
     rust.register("k", A)
@@ -501,7 +497,7 @@ async def test_w2_k3_a_claim_does_not_tell_where_a_wait_of_rust_is(
     assert (rust.find(A), await find(store, A, B)) == (None, None)
 
 
-async def test_w3_a_scope_key_that_rust_left_does_not_find_what_is_detached_here(
+async def test_w3_a_scope_key_that_rust_left_does_not_find_a_detached_session(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     rust.register("k", B)
@@ -518,7 +514,7 @@ async def test_w3_a_scope_key_that_rust_left_does_not_find_what_is_detached_here
     assert await find(store, B) == rust.find(B) == "k"
 
 
-async def test_w3_what_is_displaced_at_one_scope_stays_where_rust_moved_it(
+async def test_w3_a_session_displaced_at_one_scope_stays_where_rust_moved_it(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await register(store, "k", A)
@@ -549,7 +545,7 @@ async def test_w5_stale_members_are_not_listed_and_go_with_a_write(
     assert not redis_client.exists(rust.user(CTX))
 
 
-async def test_t5_a_key_that_is_another_owners_by_now_leaves_the_set(
+async def test_t5_a_key_that_now_belongs_to_another_owner_leaves_the_set(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -620,7 +616,7 @@ RUST_CHANGES: dict[str, tuple[Callable[[RustPeer], None], str | None]] = {
 
 @pytest.mark.parametrize("by", ["python", "rust"])
 @pytest.mark.parametrize(("change", "left"), RUST_CHANGES.values(), ids=RUST_CHANGES)
-async def test_k3_what_a_rust_process_made_of_a_claimed_wait_stays(
+async def test_k3_changes_of_a_rust_process_to_a_claimed_wait_stay(
     store: AsyncSessionStore,
     rust: RustPeer,
     by: str,
@@ -646,7 +642,7 @@ async def test_k3_what_a_rust_process_made_of_a_claimed_wait_stays(
         assert rust.find(A) is None
 
 
-async def test_k3_what_a_rust_process_moved_meanwhile_stays(
+async def test_k3_a_wait_that_a_rust_process_moved_during_the_claim_stays(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -807,7 +803,7 @@ async def test_f7_another_tenant_that_replaced_a_session_is_left_alone(
     ],
     ids=["find", "get wait", "list", "list records", "get record", "update", "purge"],
 )
-async def test_f7_what_the_first_owner_left_does_not_reach_the_second(
+async def test_f7_keys_that_the_first_owner_left_do_not_reach_the_second(
     store: AsyncSessionStore, rust: RustPeer, call: Call
 ) -> None:
     await register(store, "k", A, "secret", ttl=60)
@@ -856,7 +852,7 @@ KEYS = ("k1", "k2", "k3")
 
 
 async def view(store: AsyncSessionStore, of: TenantCtx) -> list[object]:
-    """Give all that an owner can see."""
+    """Return everything that an owner can see."""
     seen: list[object] = [await find(store, scope, of=of) for scope in SCOPES]
     seen += [await listed(store, of=of)]
     for key in KEYS:
@@ -1167,7 +1163,7 @@ async def test_r1_an_index_key_of_another_type_gives_the_librarys_error(
         assert await find(store, A, of=OTHER) == "sound"
 
 
-async def test_f6_the_team_that_is_the_mark_for_none_is_another_owner(
+async def test_f6_the_team_dash_is_another_owner_than_no_team(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
     # On the wire its keys are those of no team.
@@ -1236,7 +1232,7 @@ async def test_w3_w6_keys_that_only_rust_allows_are_displaced_and_cleared(
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"\xe1\xc2\x80\x80\x80", b"\xf0\x90\xc3\xa9\x80\x80"])
-async def test_w4_w7_a_key_that_no_one_can_name_is_no_wait(
+async def test_w4_w7_a_key_that_is_not_valid_in_any_call_does_not_count(
     store: AsyncSessionStore, layout: RustPeer, redis_client: redis.Redis, name: bytes
 ) -> None:
     layout.register("k", A)
@@ -1286,7 +1282,7 @@ async def test_t6_a_deadline_beyond_the_year_9999_spoils_nothing(
     assert await (await claim(store, A)).complete() is True
 
 
-async def test_x4_a_claim_without_an_end_that_a_datetime_can_hold_is_told(
+async def test_x4_a_claim_that_ends_after_the_year_9999_is_reported(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A)

@@ -6,7 +6,7 @@ import json
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -38,7 +38,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from calls import READS, Call
 from redis_server import RedisServer
 from rust_peers import RustPeer
@@ -68,17 +68,6 @@ COMMANDS_THAT_READ: Final = {
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
 
 
 # --- Nothing changes --------------------------------------------------------------------------
@@ -112,7 +101,7 @@ SPOILT: Final = (b"", b"spoilt", b"[[],[]]", b'{"tenant_ctx":{"env":"prod"}}', b
 
 
 def rust_steps(rust: RustPeer, client: redis.Redis, chance: random.Random) -> Iterator[None]:
-    """Do something as a Rust process, or as someone who spoils a document, command by command."""
+    """Act as a Rust process, or damage a document, with one command in each step."""
     of, key, scope = chance.choice(OWNERS), chance.choice(KEYS), chance.choice(SCOPES)
     match chance.choice(["register", "register", "register", "update", "remove", "clear", "spoil"]):
         case "register":
@@ -173,7 +162,7 @@ async def test_f9_no_read_changes_a_key_a_value_or_a_deadline(
 def unchanged(
     before: dict[bytes, tuple[object, int]], after: dict[bytes, tuple[object, int]]
 ) -> bool:
-    """Whether keys and values are the same, and deadlines to the tick of the clock."""
+    """Return whether keys and values are equal, and deadlines to the tick of the clock."""
     return before.keys() == after.keys() and all(
         value == after[key][0] and abs(deadline - after[key][1]) <= 2
         for key, (value, deadline) in before.items()
@@ -253,7 +242,7 @@ async def replicated(primary: redis.Redis, replica: redis.Redis, namespace: str)
 
 
 def values(client: redis.Redis, namespace: str) -> dict[bytes, object]:
-    """Without deadlines: Redis 6.2 replicates a time to live, which begins later on the replica."""
+    """Deadlines are left out: Redis 6.2 replicates a time to live, which begins later there."""
     return {key: value for key, (value, _) in image(client, namespace).items()}
 
 
@@ -275,11 +264,11 @@ LOOK_UPS: Final[dict[str, Call]] = {
     "update_session": lambda store: store.update_session("k", data("new")),
     "touch_session": lambda store: store.touch_session("k", 60),
 }
-"""Calls that have to tell whose a document is, and do not return it."""
+"""Calls that must find out whose a document is, and do not return it."""
 
 
 def microseconds(client: redis.Redis) -> float:
-    """How long the server has had a processor, which a busy machine does not change."""
+    """Return the processor time of the server, which a busy machine does not change."""
     cpu = client.info("cpu")
     return (cpu["used_cpu_user"] + cpu["used_cpu_sys"]) * 1e6
 
@@ -361,7 +350,7 @@ UNTELLABLE: Final = {
         separators=(",", ":"),
     ),
 }
-"""Documents whose owner no script can tell, though they are whole."""
+"""Whole documents whose owner no script can determine."""
 FORGED: Final = {
     "another context behind": f'{CUT_HEAD}{FILLER}","tenant_ctx":{THEIRS},"new":"x"}}',
     "another context behind, escaped": (
@@ -372,7 +361,7 @@ FORGED: Final = {
     "not utf-8": f'{CUT_HEAD}{FILLER}\udcff"}}',
     "a lone surrogate": f'{CUT_HEAD}{FILLER}\\ud800"}}',
 }
-"""Documents that have the form of one, up to what a script reads of them."""
+"""Documents that are sound in the part that a script reads."""
 
 
 @pytest.mark.parametrize("document", READABLE.values(), ids=READABLE)
@@ -419,7 +408,7 @@ async def test_r2_a_large_document_of_another_form_is_unreadable(
 
 
 @pytest.mark.parametrize("document", FORGED.values(), ids=FORGED)
-async def test_f7_a_large_document_is_no_one_elses_than_its_head_tells(
+async def test_f7_a_large_document_belongs_to_the_owner_in_its_head(
     store: AsyncSessionStore, rust: RustPeer, document: str
 ) -> None:
     rust.register("k", A, document.encode(errors="surrogateescape"))
@@ -450,7 +439,7 @@ async def test_f7_a_large_document_is_no_one_elses_than_its_head_tells(
 
 
 def hostile(chance: random.Random) -> bytes:
-    """Give a document made of sound parts and odd ones, in any order, some of them twice."""
+    """Return a document of sound and odd parts, in any order, some of them twice."""
     theirs, ours = (
         json.dumps(OTHER.model_dump(mode="json")),
         json.dumps(CTX.model_dump(mode="json")),
@@ -498,7 +487,7 @@ async def test_f7_a_hostile_document_is_never_read_by_two_owners(
 
 
 async def is_read_by(store: AsyncSessionStore, of: TenantCtx, document: bytes) -> bool:
-    """Whether any call gives the owner the data, which then must be the owner's own."""
+    """Return whether any call gives the owner the data. Check that the data is the owner's own."""
     records = [*await store.list_wait_records(of, "u1")]
     data_of = []
     for read in (store.get_wait(of, "u1", A), store.get_record("k", ctx=of)):
@@ -516,7 +505,9 @@ async def is_read_by(store: AsyncSessionStore, of: TenantCtx, document: bytes) -
     return bool(data_of)
 
 
-async def test_s3_a_session_of_ours_may_have_a_head_of_any_size(store: AsyncSessionStore) -> None:
+async def test_s3_a_session_of_this_library_may_have_a_head_of_any_size(
+    store: AsyncSessionStore,
+) -> None:
     of = CTX.model_copy(update={"trace_id": "é" * 50_000, "attributes": {"a": FILLER}})
     key = await store.create_session(of, data(FILLER, of=of))
     await store.update_session(key, data(FILLER, of=of), ctx=of)
@@ -550,7 +541,7 @@ async def test_s6_a_session_as_large_as_allowed_can_be_updated_and_claimed(
     "etag",
     ["}", " ", "\n", '"}', " " * 32, "\t\n\r " * 8, "0" * 16, "A" * 40, "0" * 40, "x" * 40, "-"],
 )
-async def test_e2_only_an_etag_of_ours_matches(
+async def test_e2_only_an_etag_of_this_library_matches(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, etag: str
 ) -> None:
     await register(store, "ours", A)

@@ -112,13 +112,13 @@ async def store_of(group: Group) -> AsyncIterator[AsyncSessionStore]:
 
 
 def named_primary(group: Group) -> int:
-    """Give the port of the server that the first Sentinel names as the primary."""
+    """Return the port of the server that the first Sentinel names as the primary."""
     with redis.Redis(port=group.ports[0]) as sentinel:
         return int(sentinel.sentinel_master("primary")["port"])
 
 
 def stored(server: RedisServer) -> set[str]:
-    """Give the keys of the sessions on a server."""
+    """Return the keys of the sessions on a server."""
     with suppress(redis.ConnectionError), redis.Redis.from_url(server.url) as client:
         return {key.decode().removeprefix(f"{NS}:session:") for key in client.scan_iter(count=1000)}
     return set()  # Sentinel cuts the connections of a server that it promotes
@@ -126,7 +126,7 @@ def stored(server: RedisServer) -> set[str]:
 
 @pytest.mark.parametrize("min_replicas", [0, 1])
 async def test_r4_a_fail_over_by_hand_is_followed_at_once(group: Group, min_replicas: int) -> None:
-    """The old primary goes on for ten seconds, and acknowledges what is lost later."""
+    """For ten seconds the old primary goes on acknowledging writes, which are lost later."""
     with redis.Redis.from_url(group.primary.url) as client:
         client.config_set("min-replicas-to-write", min_replicas)
         await eventually(lambda: client.info("replication").get("min_slaves_good_slaves", 1) == 1)
@@ -158,7 +158,7 @@ async def test_r4_a_sentinel_that_hung_up_is_listened_to_again(group: Group) -> 
         await eventually(lambda: not listeners(sentinel))
 
 
-async def test_r4_a_sentinel_that_refuses_to_tell_is_warned_about_once(
+async def test_r4_a_sentinel_that_refuses_to_subscribe_is_warned_about_once(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis(port=group.ports[0]) as sentinel:
@@ -171,7 +171,7 @@ async def test_r4_a_sentinel_that_refuses_to_tell_is_warned_about_once(
     assert [record.name for record in caplog.records].count("async_session_store") == 1
 
 
-async def test_r4_a_listener_goes_on_whatever_it_meets(
+async def test_r4_a_listener_goes_on_after_any_error(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = 0
@@ -203,12 +203,14 @@ async def test_r4_a_listener_goes_on_whatever_it_meets(
         (b"\xff 127.0.0.1 1 127.0.0.1 2", set()),
     ],
 )
-def test_only_a_switch_of_the_own_primary_is_followed(data: object, concerns: set[str]) -> None:
+def test_only_a_switch_of_the_stores_own_primary_is_followed(
+    data: object, concerns: set[str]
+) -> None:
     assert {
         name for name in ("primary", "primary2") if _may_concern(name, {"data": data})
     } == concerns
 
 
 def listeners(sentinel: redis.Redis) -> set[str]:
-    """Give the ids of the connections that listen for switches."""
+    """Return the ids of the connections that listen for switches."""
     return {item["id"] for item in sentinel.client_list(_type="pubsub")}

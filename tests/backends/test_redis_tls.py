@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 that is signed by itself; give it and its key."""
+    """Make a self-signed certificate for 127.0.0.1. Return its file and that of its key."""
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]
@@ -37,7 +37,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 @pytest.fixture
 async def url(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[str]:
-    """Give the URL of a server behind TLS, whose certificate is server.crt."""
+    """Yield the URL of a server behind TLS, whose certificate is server.crt."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*make_certificate(tmp_path, "server"))
     async with tcp_proxy(redis_server, tls=context) as proxy:
@@ -45,7 +45,7 @@ async def url(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def refusal(url: str, options: str) -> str:
-    """Give the text with which a store is refused at open."""
+    """Return the text with which a store is refused at open."""
     with pytest.raises(StoreUnavailableError) as caught:
         await AsyncSessionStore.from_url(f"{url}?{options}").open()
     assert "sesame" not in "".join(traceback.format_exception(caught.value))

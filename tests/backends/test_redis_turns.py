@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final
 
@@ -27,7 +27,7 @@ from async_session_store import (
 )
 from async_session_store.backends.redis import RedisBackend, _turns
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, listed, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from loops import eventually
 from redis_server import RedisServer
 from rust_peers import RustPeer
@@ -46,17 +46,6 @@ RIGHTS: Final = "+@read +@write +@connection +eval +evalsha +info +time"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
-@pytest.fixture
-def rust(redis_client: redis.Redis, namespace: str) -> RustPeer:
-    return RustPeer(redis_client, namespace)
 
 
 def claim_key(namespace: str, scope: ReplyScope = A) -> str:
@@ -81,7 +70,7 @@ def next_wait(scope: ReplyScope = A, context: str = "next") -> NewWait:
 # --- What is stored ---------------------------------------------------------------------------
 
 
-async def test_9_a_claim_is_a_text_of_its_token_and_the_waits_identity(
+async def test_a_claim_holds_its_token_and_the_identity_of_the_wait(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A)
@@ -138,7 +127,7 @@ async def test_n2_a_mark_keeps_the_lease(
     assert await listed(store) == before
 
 
-async def test_9_the_keys_of_a_queue_expire(
+async def test_the_keys_of_a_queue_expire(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A)
@@ -166,7 +155,7 @@ async def test_9_the_keys_of_a_queue_expire(
     assert stored_keys(redis_client, namespace) == {}
 
 
-async def test_n1_a_turn_is_two_round_trips_also_when_others_wait(
+async def test_n1_a_turn_is_two_round_trips_even_when_others_wait(
     redis_server: RedisServer, store: AsyncSessionStore, namespace: str
 ) -> None:
     await register(store, "k", A)
@@ -336,7 +325,7 @@ async def test_n1_r4_a_server_out_of_memory_changes_nothing(
 # --- Rust peers -------------------------------------------------------------------------------
 
 
-async def test_w8_a_record_tells_no_scope_that_a_rust_process_may_have_changed(
+async def test_w8_a_record_shows_no_scope_that_a_rust_process_may_have_changed(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     async def scopes() -> set[ReplyScope | None]:
@@ -386,7 +375,7 @@ async def test_w8_a_wait_of_an_older_version_has_no_scope(
     assert record.scope == A
 
 
-async def test_n2_what_a_rust_process_cleared_is_taken_for_expired(
+async def test_n2_a_wait_that_a_rust_process_cleared_is_taken_for_expired(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:
     await register(store, "k", A)
@@ -397,7 +386,7 @@ async def test_n2_what_a_rust_process_cleared_is_taken_for_expired(
 
 
 @pytest.mark.parametrize("by", ["update", "register", "register another", "move"])
-async def test_n2_what_a_rust_process_wrote_stays(
+async def test_n2_a_wait_that_a_rust_process_wrote_stays(
     store: AsyncSessionStore, rust: RustPeer, redis_client: redis.Redis, namespace: str, by: str
 ) -> None:
     await register(store, "k", A)
@@ -413,7 +402,7 @@ async def test_n2_what_a_rust_process_wrote_stays(
 
 
 @pytest.mark.parametrize("then", [None, KEEP, next_wait(), next_wait(B)])
-async def test_n2_n3_what_a_rust_process_began_meanwhile_stays(
+async def test_n2_n3_a_wait_that_a_rust_process_registered_in_between_stays(
     store: AsyncSessionStore,
     rust: RustPeer,
     redis_client: redis.Redis,
@@ -456,7 +445,7 @@ async def test_n1_the_next_question_may_follow_a_wait_of_a_rust_process(
 
 
 async def late(holder: AsyncSessionStore, waiting: AsyncSessionStore) -> float:
-    """Return how long after a claim's end the next in line has its own, in seconds."""
+    """Return the seconds between a claim's end and the claim of the next in line."""
     held = await claim(holder, A, lease=LONG)
     started: list[float] = []
 
@@ -483,10 +472,10 @@ async def test_n4_the_next_in_line_is_woken(
 
 
 @pytest.mark.parametrize("is_claimed", [False, True])
-async def test_n4_who_leaves_a_queue_for_another_scope_wakes_the_next(
+async def test_n4_a_caller_that_leaves_a_queue_for_another_scope_wakes_the_next(
     store: AsyncSessionStore, *, is_claimed: bool
 ) -> None:
-    """The first in the queue at A finds the flow at B: to be claimed there, or to wait for."""
+    """The first in the queue at A finds the flow at B, and claims it or waits for it there."""
 
     async def late() -> float:
         await register(store, "k", A)
@@ -648,7 +637,7 @@ async def test_r5_listening_ends_with_the_store(
     await eventually(lambda: len(redis_client.client_list()) == connections)
 
 
-async def test_r5_a_store_that_closes_lets_no_one_wait(
+async def test_r5_closing_ends_all_waiting(
     redis_server: RedisServer, store: AsyncSessionStore, namespace: str
 ) -> None:
     await register(store, "k", A)

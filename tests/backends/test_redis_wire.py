@@ -45,7 +45,7 @@ from tcp_proxy import TcpProxy, tcp_proxy
 pytestmark = pytest.mark.anyio
 
 COMMANDS = {"create_session": "SET", "get_session": "GET", "ping": "PING"}
-"""Where the call is no script."""
+"""The commands of the calls that are not scripts."""
 
 
 @pytest.fixture
@@ -61,26 +61,20 @@ async def proxy(redis_server: RedisServer) -> AsyncIterator[TcpProxy]:
 
 @pytest.fixture
 async def watched(proxy: TcpProxy, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store whose traffic goes through the proxy, which has seen nothing yet."""
+    """Yield a store whose traffic goes through the proxy, which has seen nothing yet."""
     async with AsyncSessionStore.from_url(proxy.url, namespace=namespace) as store:
         proxy.forget()
         yield store
 
 
-@pytest.fixture
-async def store(redis_server: RedisServer, namespace: str) -> AsyncIterator[AsyncSessionStore]:
-    async with AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace) as store:
-        yield store
-
-
 def deadline(client: redis.Redis, key: str) -> int:
-    """Give a key's deadline in milliseconds since the epoch: Redis 6.2 only tells what is left."""
+    """Return a deadline in milliseconds since the epoch. Redis 6.2 knows only the time left."""
     script = """
         local time = redis.call('TIME')
         local left = redis.call('PTTL', KEYS[1])
         return time[1] * 1000 + math.floor(time[2] / 1000) + left
     """
-    # Too early, where a millisecond ended between the two.
+    # The result is too early if a millisecond ended between the two commands.
     return max(client.eval(script, 1, key) for _ in range(20))
 
 
@@ -241,7 +235,7 @@ async def test_f7_t5_a_namespace_within_another_is_left_alone(
 
 
 def own_image(client: redis.Redis, namespace: str, other: str) -> dict[bytes, tuple[object, int]]:
-    """Give what is in a namespace, and not in one within it."""
+    """Return the keys of a namespace, without those of namespaces within it."""
     inner = f"{other}:".encode() if other.startswith(namespace) else b"none"
     return {k: v for k, v in image(client, namespace).items() if not k.startswith(inner)}
 
@@ -393,7 +387,7 @@ async def test_a_wait_is_stored_in_the_layout_of_the_rust_crate(
     }
 
 
-async def test_e1_each_document_of_ours_ends_in_a_stamp_of_its_own(
+async def test_e1_each_document_of_this_library_ends_in_a_stamp_of_its_own(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A)
@@ -455,7 +449,7 @@ async def test_t6_session_scope_and_meta_have_one_deadline(
     assert await milliseconds() > 36_524 * 86_400_000
 
 
-async def test_t6_a_record_tells_one_deadline_each_time(
+async def test_t6_a_record_shows_the_same_deadline_each_time(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -468,7 +462,7 @@ async def test_t6_a_record_tells_one_deadline_each_time(
     assert told == {deadline(redis_client, f"{namespace}:session:k")}
 
 
-async def test_t2_t3_no_deadline_is_none_on_any_key(
+async def test_t2_t3_without_a_deadline_no_key_has_one(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -502,7 +496,7 @@ async def test_s1_a_session_that_waits_nowhere_is_one_key(
     ],
     ids=["remove", "clear", "clear all"],
 )
-async def test_s4_w6_w8a_nothing_is_left_of_a_wait(
+async def test_s4_w6_w8a_a_wait_leaves_no_key(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str, end: Call
 ) -> None:
     await register(store, "k", B)

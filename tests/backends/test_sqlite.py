@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from backend_hooks import SqliteHooks
+from sqlite_schema import run_scripts
 from typing_extensions import override
 
 from async_session_store import (
@@ -18,7 +19,6 @@ from async_session_store import (
     SessionKey,
     WaitClaimedError,
 )
-from async_session_store._deliveries import delivery_digest
 from async_session_store.abc import ClaimKey, Outcome, StoredWait
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Operation
@@ -35,7 +35,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from clock import Clock
 
 
@@ -76,7 +76,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert await context_of(store, "k") == "new"
             assert await find(store, A) is None
 
-    async def test_t5_writes_reclaim_what_expired(self, tmp_path: Path) -> None:
+    async def test_t5_writes_reclaim_expired_sessions(self, tmp_path: Path) -> None:
         clock, path = Clock(lambda: 1_700_000_000.0), tmp_path / "busy.db"
         async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
             for number in range(200):
@@ -103,7 +103,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         del whole["context_json"]
         assert json.loads(document) == whole
 
-    async def test_9_a_file_of_version_1_is_migrated(self, tmp_path: Path) -> None:
+    async def test_a_file_of_version_1_is_migrated(self, tmp_path: Path) -> None:
         path, now = tmp_path / "old.db", int(time.time() * 1000)
         write_version_1(path, deadline=now + 600_000)
         async with AsyncSessionStore(SqliteBackend(path)) as store:
@@ -142,7 +142,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert await (await claim(store, B, delivery_id="event")).complete()
             assert await (await claim(store, A, delivery_id="expired")).complete()
 
-    async def test_9_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
+    async def test_waits_of_version_1_get_identities_of_their_own(self, tmp_path: Path) -> None:
         path = tmp_path / "old.db"
         write_version_1(path, deadline=None)
         async with AsyncSessionStore(SqliteBackend(path)) as store:
@@ -156,7 +156,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
         assert all(ids.values())
 
     @pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
-    async def test_9_claims_of_an_older_version_are_held_and_completed(
+    async def test_claims_of_an_older_version_are_held_and_completed(
         self, tmp_path: Path, version: int
     ) -> None:
         path, owner = tmp_path / "old.db", data().owner
@@ -194,7 +194,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert done is Outcome.MISSING
             assert await listed(store) == []
 
-    async def test_9_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
+    async def test_a_migrated_file_has_the_schema_of_a_new_one(self, tmp_path: Path) -> None:
         schemas = []
         for version in range(7):
             path = tmp_path / f"{version}.db"
@@ -222,16 +222,8 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             assert f"`{column}`" in described
 
 
-def run_scripts(database: sqlite3.Connection, until: int) -> None:
-    schema = files("async_session_store.backends.sqlite").joinpath("schema")
-    database.create_function("delivery_digest", 2, delivery_digest)
-    for version in range(1, until + 1):
-        database.executescript(schema.joinpath(f"{version}.sql").read_text(encoding="utf-8"))
-    database.execute(f"PRAGMA user_version = {until}")
-
-
 def write_claimed(path: Path, version: int) -> None:
-    """Write a file as a version of this library did: a wait "k" at A, claimed if that is known."""
+    """Write a file of an older version: a wait "k" at A, claimed if the version knows claims."""
     document = json.loads(data().model_dump_json())
     del document["context_json"]
     place = ("prod", "acme", "", "u1", A.scope_hash())
@@ -254,7 +246,7 @@ def write_claimed(path: Path, version: int) -> None:
 
 
 def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
-    """Write a file as the second version of this library did: deliveries at the scope A."""
+    """Write a file of version 2, with deliveries at the scope A."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         run_scripts(database, 2)
         database.executemany(
@@ -264,7 +256,7 @@ def write_version_2(path: Path, deliveries: dict[str, int]) -> None:
 
 
 def write_version_1(path: Path, *, deadline: int | None) -> None:
-    """Write a file as the first version of this library did: two waits, and a session."""
+    """Write a file of version 1, with two waits and a session."""
     document = json.loads(data().model_dump_json())
     del document["context_json"]
     schema = files("async_session_store.backends.sqlite").joinpath("schema", "1.sql")

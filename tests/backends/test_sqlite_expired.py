@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from test_sqlite import run_scripts
+from sqlite_schema import run_scripts
 from typing_extensions import override
 
 from async_session_store import (
@@ -53,11 +53,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock(lambda: 1_700_000_000.0)
 
@@ -81,7 +76,7 @@ async def ask(
 
 
 async def handed_out(store: AsyncSessionStore, limit: int = 10) -> list[str]:
-    """Claim what is due, give it back, and return the keys."""
+    """Claim the due waits, give them back, and return their keys."""
     claims = await store.claim_expired(limit=limit)
     for claim in claims:
         await claim.release()
@@ -106,9 +101,7 @@ def change(path: Path, statement: str, *values: object, changed: int = 1) -> Non
 # --- The file ---------------------------------------------------------------------------------
 
 
-async def test_9_a_file_of_version_5_is_migrated_with_what_is_in_it(
-    path: Path, clock: Clock
-) -> None:
+async def test_a_file_of_version_5_is_migrated_with_its_content(path: Path, clock: Clock) -> None:
     now = int(clock() * 1000)
     stored = {"live": now + 60_000, "ended": now - 1, "odd": "soon", "endless": None}
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -165,9 +158,7 @@ def plan_of(statement: str) -> str:
         (_kept._FIND_OF_OWNER, "sessions_by_scope (env=? AND tenant=? AND team=? AND user=?"),
     ],
 )
-def test_9_what_is_due_and_what_may_be_deleted_is_found_by_an_index(
-    statement: str, index: str
-) -> None:
+def test_due_and_deletable_rows_are_found_by_an_index(statement: str, index: str) -> None:
     plan = plan_of(statement)
     assert f"INDEX {index}" in plan
     assert "SCAN sessions" not in plan
@@ -193,7 +184,7 @@ def write_kept(path: Path, count: int, deadline: int, *, tenant: str = "acme") -
 
 
 class Steps:
-    """Counts what SQLite does, in thousands of steps of its machine."""
+    """A counter of SQLite's work, in thousands of steps of its virtual machine."""
 
     def __init__(self, backend: SqliteBackend) -> None:
         self._backend = backend
@@ -212,7 +203,7 @@ class Steps:
         return 0
 
 
-async def test_t5_sweeps_and_polls_pass_kept_waits_by(path: Path, clock: Clock) -> None:
+async def test_t5_sweeps_and_polls_skip_kept_waits(path: Path, clock: Clock) -> None:
     backend = SqliteBackend(path, clock=clock)
     async with AsyncSessionStore(backend) as store:
         write_kept(path, 20_000, int(clock() * 1000) - 1, tenant="other")
@@ -230,7 +221,7 @@ async def test_t5_sweeps_and_polls_pass_kept_waits_by(path: Path, clock: Clock) 
     assert len(rows(path)) == 20_000
 
 
-async def test_q4_a_user_in_a_team_with_much_that_is_due(path: Path, clock: Clock) -> None:
+async def test_q4_a_user_in_a_team_with_many_due_waits(path: Path, clock: Clock) -> None:
     backend = SqliteBackend(path, clock=clock)
     async with AsyncSessionStore(backend) as store:
         write_kept(path, 20_000, int(clock() * 1000) - 1)
@@ -243,7 +234,7 @@ async def test_q4_a_user_in_a_team_with_much_that_is_due(path: Path, clock: Cloc
         assert steps.count <= 2
 
 
-async def test_q1_what_nobody_asked_to_keep_is_in_no_further_index(
+async def test_q1_a_wait_without_expired_ttl_is_in_no_further_index(
     path: Path, store: AsyncSessionStore
 ) -> None:
     await register(store, "k", A, ttl=60)
@@ -300,7 +291,7 @@ async def test_n4_a_row_moved_aside_waits_for_the_claims_and_the_queue_of_its_sc
 
 
 @pytest.mark.parametrize("by_key", [False, True])
-async def test_q4_clearing_a_scope_ends_what_was_moved_aside(
+async def test_q4_clearing_a_scope_ends_waits_moved_aside(
     path: Path, store: AsyncSessionStore, clock: Clock, *, by_key: bool
 ) -> None:
     for key in ("first", "second"):
@@ -332,7 +323,7 @@ async def test_q4_the_key_of_a_row_moved_aside_is_registered_anew(
     assert rows(path) == []
 
 
-async def test_n2_what_ends_an_expired_wait_leaves_the_claim_on_another(
+async def test_n2_ending_an_expired_wait_leaves_the_claim_on_another(
     path: Path, store: AsyncSessionStore, clock: Clock
 ) -> None:
     await ask(store, "first", A)
@@ -347,7 +338,7 @@ async def test_n2_what_ends_an_expired_wait_leaves_the_claim_on_another(
     assert rows(path, "key, context_json") == [("first", "asked again")]
 
 
-async def test_q3_a_reply_that_began_before_the_deadline_ends_what_was_moved_aside(
+async def test_q3_a_reply_that_began_before_the_deadline_ends_a_wait_moved_aside(
     path: Path, store: AsyncSessionStore, clock: Clock
 ) -> None:
     await ask(store, "k", A)
@@ -363,7 +354,7 @@ async def test_q3_a_reply_that_began_before_the_deadline_ends_what_was_moved_asi
 
 
 class TickingClock(Clock):
-    """Moves on by a millisecond with each look at it, once that is wanted."""
+    """A clock that, on request, moves by a millisecond with each look."""
 
     ticks = False
 
@@ -375,13 +366,13 @@ class TickingClock(Clock):
 
 
 READINGS: Final = 25
-"""More than an operation takes of the clock."""
+"""Milliseconds: longer than any operation takes."""
 
 
 @pytest.mark.parametrize(
     "then", [None, NewWait(A, data("next")), NewWait(A, data("next"), session_key="other")]
 )
-async def test_q3_a_reply_that_is_completed_at_its_deadline_is_not_handed_out_too(
+async def test_q3_a_wait_that_is_completed_at_its_deadline_is_not_handed_out_too(
     path: Path, then: NewWait | None
 ) -> None:
     clock = TickingClock(lambda: 1_700_000_000.0)
@@ -399,7 +390,7 @@ async def test_q3_a_reply_that_is_completed_at_its_deadline_is_not_handed_out_to
             await store.clear_waits_for_user(CTX, "u1")
 
 
-async def test_9_a_deadline_that_an_older_process_moved_passes_while_it_is_corrected(
+async def test_a_deadline_that_an_older_process_moved_may_pass_during_its_correction(
     path: Path,
 ) -> None:
     clock = TickingClock(lambda: 1_700_000_000.0)
@@ -420,7 +411,7 @@ async def test_9_a_deadline_that_an_older_process_moved_passes_while_it_is_corre
 
 @pytest.mark.parametrize("value", ["soon", b"\x00", "", 0.5, -7, 0, -(2**63)])
 @pytest.mark.parametrize("column", ["expired_ttl", "due"])
-async def test_r2_a_damaged_column_lets_no_live_row_go_and_spoils_nothing_else(
+async def test_r2_a_damaged_column_removes_no_live_row_and_spoils_nothing_else(
     path: Path, store: AsyncSessionStore, clock: Clock, column: str, value: object
 ) -> None:
     await ask(store, "k", A)
@@ -488,7 +479,7 @@ async def test_r2_a_damaged_row_does_not_hold_up_the_others(
     clock.advance(60)
     found = await handed_out(store)
     assert "other" in found
-    assert ("'k' expired" in caplog.text) is (column in spoils)
+    assert ("'k' is not handed out" in caplog.text) is (column in spoils)
     assert ("k" in found) is (column not in spoils | {"key"})
     caplog.clear()
     assert sorted(await handed_out(store)) == sorted(found)
@@ -531,7 +522,7 @@ async def test_r2_removing_an_expired_wait_copes_with_a_damaged_owner(
     assert rows(path) == []
 
 
-async def test_f7_a_row_whose_owner_is_not_that_of_its_document_is_not_handed_out(
+async def test_f7_a_row_whose_owner_differs_from_its_documents_is_not_handed_out(
     path: Path, clock: Clock
 ) -> None:
     backend = SqliteBackend(path, clock=clock)
@@ -559,7 +550,7 @@ async def test_r2_a_claim_with_an_odd_deadline_hinders_no_worker(
 
 
 class Watched(SqliteBackend):
-    """Notes for each operation whether it writes."""
+    """A backend that records for each operation whether it writes."""
 
     writes: list[bool]
 
@@ -597,7 +588,7 @@ async def test_q2_two_stores_on_one_file_claim_each_wait_once(path: Path, clock:
         assert await handed_out(second) == ["k2", "k3", "k0"]
 
 
-async def test_q2_a_caller_that_asks_again_gets_what_its_tokens_hold(
+async def test_q2_a_caller_that_asks_again_gets_the_claims_of_its_tokens(
     path: Path, clock: Clock
 ) -> None:
     backend = Watched(path, clock=clock)
@@ -631,9 +622,7 @@ async def test_q2_a_caller_that_asks_again_gets_what_its_tokens_hold(
         assert await backend.release_claim(of_k0.claim) is Outcome.DONE
 
 
-async def test_q2_a_claim_of_a_reply_is_not_taken_for_that_of_a_worker(
-    path: Path, clock: Clock
-) -> None:
+async def test_q2_the_claim_of_a_reply_is_not_taken_for_a_workers(path: Path, clock: Clock) -> None:
     backend = SqliteBackend(path, clock=clock)
     async with AsyncSessionStore(backend) as store:
         await ask(store, "k", A)
@@ -645,9 +634,7 @@ async def test_q2_a_claim_of_a_reply_is_not_taken_for_that_of_a_worker(
         assert await handed_out(store) == ["k"]
 
 
-async def test_q2_many_rows_that_are_over_are_passed_by_in_several_steps(
-    path: Path, clock: Clock
-) -> None:
+async def test_q2_many_outdated_rows_are_skipped_in_several_steps(path: Path, clock: Clock) -> None:
     backend = Watched(path, clock=clock)
     async with AsyncSessionStore(backend) as store:
         write_kept(path, 600, int(clock() * 1000))
@@ -673,7 +660,7 @@ OLD_REGISTER: Final = (
 )
 
 
-async def test_9_an_older_process_moves_a_deadline(
+async def test_an_older_process_may_move_a_deadline(
     path: Path, store: AsyncSessionStore, clock: Clock
 ) -> None:
     await ask(store, "k", A)
@@ -685,7 +672,7 @@ async def test_9_an_older_process_moves_a_deadline(
     assert await handed_out(store) == ["k"]
 
 
-async def test_9_an_older_process_removes_a_deadline(
+async def test_an_older_process_may_remove_a_deadline(
     path: Path, store: AsyncSessionStore, clock: Clock
 ) -> None:
     await ask(store, "k", A)
@@ -699,7 +686,7 @@ async def test_9_an_older_process_removes_a_deadline(
     assert await handed_out(store) == ["k"]
 
 
-async def test_9_what_an_older_process_detached_or_registered_is_not_handed_out(
+async def test_sessions_that_an_older_process_detached_or_registered_are_not_handed_out(
     path: Path, store: AsyncSessionStore, clock: Clock
 ) -> None:
     for statement in (OLD_DETACH, OLD_REGISTER):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import resource
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cancelled_calls import cancel_a_thousand_calls
 from sqlite_locks import locked
 
 from async_session_store import (
@@ -33,7 +33,6 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
-    clear,
     context_of,
     data,
     find,
@@ -54,13 +53,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store that waits a tenth of a second for a lock."""
+    """Yield a store that waits a tenth of a second for a lock."""
     async with open_store(path) as store:
         yield store
 
@@ -70,7 +64,7 @@ def open_store(path: Path | str, busy_timeout: float = 0.1) -> AsyncSessionStore
 
 
 def behind(path: Path) -> closing[sqlite3.Connection]:
-    """Give a connection behind the API."""
+    """Return a connection behind the API."""
     return closing(sqlite3.connect(path, isolation_level=None))
 
 
@@ -80,7 +74,7 @@ def content(path: Path) -> list[object]:
 
 
 async def refused(path: Path | str, match: str) -> BaseException | None:
-    """Open a store, which must fail; give the cause."""
+    """Check that opening a store fails, and return the cause."""
     with pytest.raises(StoreUnavailableError, match=match) as caught:
         await open_store(path).open()
     return caught.value.__cause__
@@ -100,7 +94,7 @@ def run_python(program: str, *arguments: str | Path) -> subprocess.CompletedProc
 
 
 async def test_r1_a_missing_folder(path: Path) -> None:
-    cause = await refused(path.parent / "none" / "sessions.db", "folder .* does not exist")
+    cause = await refused(path.parent / "none" / "bot.db", "folder .* does not exist")
     assert isinstance(cause, FileNotFoundError)
     assert list(path.parent.iterdir()) == []
 
@@ -112,18 +106,18 @@ async def test_r1_a_folder_in_place_of_the_file(path: Path) -> None:
 
 async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
     path.touch()
-    await refused(path / "sessions.db", "SQLite: ")
+    await refused(path / "bot.db", "SQLite: ")
 
 
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
-async def test_r1_a_file_that_is_no_database(path: Path, size: int) -> None:
+async def test_r1_a_file_that_is_not_a_database(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
     assert isinstance(await refused(path, "no SQLite database"), sqlite3.DatabaseError)
     assert path.read_bytes() == b"x" * size
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_an_empty_file_is_taken_as_new(path: Path) -> None:
+async def test_an_empty_file_is_treated_as_new(path: Path) -> None:
     path.touch()
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -163,7 +157,7 @@ async def test_r1_a_file_of_another_application_is_left_as_it_is(path: Path) -> 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody, if this is root, whom no mode keeps out."""
+    """Become an ordinary user if this is root, which ignores file modes."""
     if os.geteuid() != 0:
         yield
         return
@@ -176,16 +170,16 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 async def foreign() -> AsyncIterator[Path]:
-    """Give a file with a wait, in a folder of its own, which nobody may read."""
+    """Yield a file with a wait, in a folder of its own, which nobody may read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nobody must get there
-        async with open_store(folder / "sessions.db") as store:
+        async with open_store(folder / "bot.db") as store:
             await register(store, "k", A)
-        (folder / "sessions.db").chmod(0o444)
-        before = (folder / "sessions.db").read_bytes()
-        yield folder / "sessions.db"
-        assert (folder / "sessions.db").read_bytes() == before
+        (folder / "bot.db").chmod(0o444)
+        before = (folder / "bot.db").read_bytes()
+        yield folder / "bot.db"
+        assert (folder / "bot.db").read_bytes() == before
         folder.chmod(0o755)  # for its removal
 
 
@@ -216,7 +210,7 @@ async def test_r1_an_unreadable_file(foreign: Path) -> None:
 
 
 def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
-    process = run_python(FAILED_OPEN, path.parent / "none" / "sessions.db")
+    process = run_python(FAILED_OPEN, path.parent / "none" / "bot.db")
     assert (process.returncode, process.stdout, process.stderr) == (0, "refused\n", "")
 
 
@@ -242,15 +236,15 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_file_is_created_for_its_user_only(path: Path, store: AsyncSessionStore) -> None:
+async def test_the_file_is_private_to_its_user(path: Path, store: AsyncSessionStore) -> None:
     await register(store, "k", A)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
-    names = ("sessions.db", "sessions.db-wal", "sessions.db-shm")
+    names = ("bot.db", "bot.db-wal", "bot.db-shm")
     assert modes == dict.fromkeys(names, 0o600)
 
 
 @pytest.mark.usefixtures("umask")
-async def test_the_mode_of_a_file_that_is_there_is_kept(path: Path) -> None:
+async def test_the_mode_of_an_existing_file_is_kept(path: Path) -> None:
     path.touch(0o640)
     async with open_store(path) as store:
         await register(store, "k", A)
@@ -298,7 +292,7 @@ async def test_r1_a_file_that_was_moved_away_under_a_store(
         await call(store)
 
 
-async def test_r1_each_caller_hears_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
+async def test_r1_each_caller_learns_of_a_lost_file(path: Path, store: AsyncSessionStore) -> None:
     path.unlink()
     results = await asyncio.gather(
         *(register(store, f"k{number}", A) for number in range(32)), return_exceptions=True
@@ -318,7 +312,7 @@ async def test_two_stores_in_one_process_keep_their_locks(path: Path) -> None:
             # Another process would take itself for the last one, and delete the log.
             process = run_python(USE_AND_CLOSE, path)
             assert (process.returncode, process.stderr) == (0, "")
-            assert path.with_name("sessions.db-wal").exists()
+            assert path.with_name("bot.db-wal").exists()
             await register(store, "k2", B)
         assert len(content(path)) == 2
 
@@ -332,7 +326,9 @@ database.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the table of locks")
-async def test_r1_opening_drops_no_locks_where_none_of_the_librarys_last(path: Path) -> None:
+async def test_r1_opening_drops_no_locks_even_where_the_librarys_own_do_not_last(
+    path: Path,
+) -> None:
     process = await asyncio.to_thread(run_python, OPEN_TWICE, path)
     before, after = process.stdout.splitlines()
     assert "WRITE" in before
@@ -362,7 +358,7 @@ async def main(path):
             print(locks(path))
             asyncio.run(open_another(path))
             print(locks(path))
-        await backend._writing(hold, brief=False)
+        await backend._writing(hold, inline=False)
 
 async def open_another(path):
     await AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1)).open()
@@ -419,7 +415,7 @@ def test_many_processes_open_a_new_file_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
-async def test_r4_a_writer_waits_for_the_lock_until_its_time_is_over(
+async def test_r4_a_writer_waits_for_the_lock_until_its_timeout(
     path: Path, store: AsyncSessionStore, call: Call
 ) -> None:
     await register(store, "k", A)
@@ -471,7 +467,7 @@ async def test_reads_beside_a_writer_that_gets_no_lock(
 
 @contextmanager
 def size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size."""
+    """Limit the size of every file that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -482,18 +478,18 @@ def size_limit(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a database file on a disk of 1 MiB."""
+    """Yield a database file on a disk of 1 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
     try:
-        yield tmp_path / "sessions.db"
+        yield tmp_path / "bot.db"
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 async def fill(store: AsyncSessionStore) -> int:
-    """Create sessions until there is no more room; how many there were."""
+    """Create sessions until the disk is full, and return their number."""
     for number in range(1000):
         try:
             await store.create_session(CTX, data("x" * 10_000))
@@ -541,7 +537,7 @@ async def test_r1_a_file_that_may_not_grow(path: Path, store: AsyncSessionStore)
 
 
 @pytest.mark.parametrize("sizes", [(1, 300_000, 1, 1), (1, 5_000_000, 300_000, 1)])
-async def test_r1_what_does_not_fit_leaves_the_rest_of_its_batch_alone(
+async def test_r1_a_write_that_does_not_fit_leaves_the_rest_of_its_batch_alone(
     store: AsyncSessionStore, sizes: tuple[int, ...]
 ) -> None:
     # 300,000 characters fail when they are committed; 5,000,000 before that.
@@ -587,7 +583,7 @@ async def test_r1_a_call_that_fails_leaves_the_rest_of_its_batch_alone(
     assert await context_of(store, "k") == "new"
 
 
-async def test_r1_a_lock_that_another_process_takes_meanwhile_fails_who_needs_it(
+async def test_r1_a_lock_that_another_process_takes_fails_only_the_calls_that_need_it(
     path: Path,
 ) -> None:
     backend = SqliteBackend(path, busy_timeout=0.1)
@@ -650,7 +646,7 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
     process = run_python(CLOSE_THE_INDEX, path)
     assert "whether this call was carried out is unknown" in process.stdout
     assert process.stderr == ""
-    assert path.with_name("sessions.db-wal").exists()  # as it may be another's by now
+    assert path.with_name("bot.db-wal").exists()  # as it may be another's by now
     assert len(content(path)) == 1
 
 
@@ -658,14 +654,14 @@ def test_r1_a_write_after_which_the_index_cannot_be_read_is_not_said_to_be_undon
 
 
 def open_files() -> set[str]:
-    """Give the files that this process has open, apart from what the system puts there."""
+    """Return the database files that this process has open."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
             found.add(f"{entry.name} {entry.readlink()}")
         except FileNotFoundError:
             continue  # the folder itself
-    return {item for item in found if "sessions.db" in item}
+    return {item for item in found if "bot.db" in item}
 
 
 def threads() -> set[threading.Thread]:
@@ -717,36 +713,9 @@ async def test_r5_a_failed_open_leaves_nothing(path: Path) -> None:
 
 
 async def test_r3_a_thousand_cancelled_calls(path: Path) -> None:
-    cancelled = 0
-
-    async def shuffle(store: AsyncSessionStore, number: int) -> None:
-        nonlocal cancelled
-        chance = random.Random(number)
-        key, scope = f"k{number}", ReplyScope(conversation=str(number))
-        for turn in range(10_000):
-            if cancelled >= 1000:
-                return
-            with anyio.move_on_after(chance.uniform(0, 0.004)) as limit:
-                match chance.randrange(3):
-                    case 0:
-                        await register(store, key, scope, f"{key}/{turn}", ttl=60)
-                    case 1:
-                        await store.get_wait(CTX, "u1", scope)
-                    case _:
-                        await clear(store, scope)
-            cancelled += limit.cancelled_caught
-            # What a call found is this task's own, and final: nothing lands later.
-            first = await context_of(store, key)
-            assert first is None or first.startswith(f"{key}/")
-            assert await find(store, scope) == (None if first is None else key)
-            assert await context_of(store, key) == first
-
     before = threads()
     async with AsyncSessionStore(SqliteBackend(path, synchronous="NORMAL")) as store:
-        async with anyio.create_task_group() as tasks:
-            for number in range(32):
-                tasks.start_soon(shuffle, store, number)
-        assert cancelled >= 1000
+        await cancel_a_thousand_calls(store)
         await store.clear_waits_for_user(CTX, "u1")
         assert content(path) == []
     await eventually(lambda: not open_files() and threads() <= before)
@@ -764,7 +733,7 @@ async def test_r3_a_call_that_waits_for_the_lock_is_followed_by_others(path: Pat
         assert await find(store, A) is None
 
 
-async def test_r5_closing_while_calls_are_under_way(path: Path) -> None:
+async def test_r5_closing_while_calls_are_in_flight(path: Path) -> None:
     outcomes: list[str] = []
 
     async def call(store: AsyncSessionStore, number: int) -> None:
@@ -864,9 +833,7 @@ print("ended", flush=True)
 
 
 @pytest.mark.parametrize("how", ["idle", "under way", "loop closed"])
-async def test_r5_a_loop_that_was_run_by_hand_and_never_ends_its_store(
-    path: Path, how: str
-) -> None:
+async def test_r5_a_loop_that_is_run_by_hand_may_leave_its_store_open(path: Path, how: str) -> None:
     # Python may complain of tasks that are left; but it ends, and what was answered is kept.
     command = [sys.executable, "-c", RUN_BY_HAND, str(path), how]
     process = await asyncio.to_thread(

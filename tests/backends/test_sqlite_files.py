@@ -35,11 +35,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
     async with open_store(path) as store:
         yield store
@@ -84,7 +79,7 @@ def back_up(path: Path) -> Path:
 
 
 async def assert_refused(store: AsyncSessionStore, match: str) -> None:
-    """Check that one call hears of the loss, and so do all later ones."""
+    """Check that each call reports the loss."""
     for call in CALLS.values():
         with pytest.raises(StoreUnavailableError, match=match):
             await call(store)
@@ -247,7 +242,7 @@ async def test_r1_a_deleted_log_is_not_written_over_what_others_wrote_since(
     assert is_sound(path)
 
 
-async def test_r1_what_others_wrote_and_closed_since_stays(
+async def test_r1_what_others_wrote_before_closing_stays(
     path: Path, store: AsyncSessionStore
 ) -> None:
     await fill(store, "k")
@@ -291,7 +286,7 @@ async def test_r1_a_new_store_beside_one_that_lost_its_log_is_refused(
 # --- A file that was replaced -----------------------------------------------------------------
 
 
-async def test_r1_a_replaced_file_is_followed_by_a_store_that_is_the_replacement(
+async def test_r1_a_store_opened_on_the_replacement_works(
     path: Path, store: AsyncSessionStore
 ) -> None:
     await fill(store, "k", "k2")
@@ -381,7 +376,7 @@ async def test_a_moved_file_is_opened_and_moved_again(path: Path) -> None:
     assert await keys_in(path) == ["k0", "k1", "k2"]
 
 
-async def test_the_log_of_a_killed_process_is_its_files_own(path: Path) -> None:
+async def test_the_log_of_a_killed_process_is_applied(path: Path) -> None:
     with sqlite_process(path) as other:
         other.do("open")
         other.do("register k k2")
@@ -496,7 +491,7 @@ async def test_r1_a_file_that_was_touched_is_opened_again_with_its_log(
     assert await keys_in(path) == ["k"]
 
 
-async def test_checkpoints_of_other_processes_are_no_overwriting(
+async def test_checkpoints_of_other_processes_are_not_taken_for_overwriting(
     path: Path, store: AsyncSessionStore
 ) -> None:
     with closing(sqlite3.connect(path)) as database:
@@ -530,7 +525,7 @@ database.execute("PRAGMA wal_checkpoint")
 """
 
 
-async def test_a_checkpoint_whose_process_was_killed_is_no_overwriting(path: Path) -> None:
+async def test_a_checkpoint_of_a_killed_process_is_not_taken_for_overwriting(path: Path) -> None:
     backend = SqliteBackend(path, synchronous="NORMAL")
     async with AsyncSessionStore(backend) as store:
         await fill(store, "k")

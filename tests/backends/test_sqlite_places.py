@@ -31,11 +31,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
 def open_store(path: Path) -> AsyncSessionStore:
     return AsyncSessionStore(SqliteBackend(path, busy_timeout=0.1))
 
@@ -60,7 +55,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("target", ["data/bot.db", "../data/bot.db"])
-async def test_a_file_that_is_created_through_a_link_is_its_users_alone(
+async def test_a_file_created_through_a_link_is_private_to_its_user(
     tmp_path: Path, target: str
 ) -> None:
     for name in ("links", "data", "links/data"):
@@ -80,7 +75,7 @@ async def test_a_file_that_is_created_through_a_link_is_its_users_alone(
 
 
 @pytest.mark.usefixtures("umask")
-async def test_a_file_is_created_for_its_user_whatever_the_umask(path: Path) -> None:
+async def test_a_file_is_private_to_its_user_whatever_the_umask(path: Path) -> None:
     async with open_store(path) as store:
         await register(store, "k", A)
         assert {*modes(path.parent).values()} == {0o600}
@@ -111,7 +106,7 @@ def root() -> None:
 
 @contextmanager
 def mounted(*arguments: str | Path) -> Iterator[None]:
-    """Mount something, in its last argument."""
+    """Mount a file system at the last argument."""
     subprocess.run(["mount", *arguments], check=True)
     try:
         yield
@@ -181,7 +176,7 @@ asyncio.run(main())
 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("folder", ["/proc", "/dev"])
-async def test_a_sandbox_may_lack_what_locks_that_last_need(folder: str) -> None:
+async def test_a_sandbox_may_lack_what_lasting_locks_need(folder: str) -> None:
     hide = f'mount -t tmpfs none {folder} && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", hide, "-", sys.executable, "-c", USE]
     with TemporaryDirectory(dir="/var/tmp") as place:  # the usual ones may be in /dev/shm
@@ -247,7 +242,7 @@ def test_the_mount_table_of_this_machine_can_be_read() -> None:
 
 
 def their_file(path: Path, *statements: str) -> dict[str, bytes]:
-    """Write a file as another application may; what is in its folder then."""
+    """Write a file as another application may. Return the content of its folder."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for statement in statements:
             database.execute(statement)
@@ -338,7 +333,7 @@ async def test_r1_a_file_that_is_almost_ours_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_9_a_file_of_ours_from_before_the_stamp_is_stamped(path: Path, version: int) -> None:
+async def test_a_file_older_than_the_application_id_gets_it(path: Path, version: int) -> None:
     write_version(path, version)
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE INDEX sessions_by_user ON sessions (user)")
@@ -382,7 +377,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-@pytest.mark.usefixtures("root")
+@pytest.mark.usefixtures("root", "unmeasured")
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
 async def test_r1_a_write_that_cannot_be_checked_is_not_said_to_be_undone(synchronous: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -47,13 +47,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
-@pytest.fixture
 async def store(path: Path) -> AsyncIterator[AsyncSessionStore]:
-    """Give a store with two waits: "k" at A, and "other" at B."""
+    """Yield a store with two waits: "k" at A, and "other" at B."""
     async with AsyncSessionStore(SqliteBackend(path)) as store:
         await register(store, "k", A)
         await register(store, "other", B)
@@ -95,9 +90,7 @@ async def test_r2_a_deadline_of_a_wrong_type_spoils_only_its_session(
     assert await listed(store) == ["new", "other"]
 
 
-async def test_t6_a_deadline_after_the_last_date_there_is(
-    path: Path, store: AsyncSessionStore
-) -> None:
+async def test_t6_a_deadline_after_the_year_9999(path: Path, store: AsyncSessionStore) -> None:
     change(path, "UPDATE sessions SET deadline = ? WHERE key = 'k'", 2**63 - 1)
     record = await store.get_wait(CTX, "u1", A)
     assert record is not None
@@ -109,7 +102,7 @@ async def test_t6_a_deadline_after_the_last_date_there_is(
 
 
 @pytest.mark.parametrize("key", [b"k", b"\xff", "", "x" * 1025])
-async def test_r2_a_key_that_no_call_can_name_is_no_session(
+async def test_r2_a_key_that_is_not_valid_in_any_call_is_not_a_session(
     path: Path, store: AsyncSessionStore, key: object
 ) -> None:
     change(path, "UPDATE sessions SET key = ? WHERE key = 'k'", key)
@@ -126,7 +119,7 @@ async def test_r2_a_key_that_no_call_can_name_is_no_session(
     assert await listed(store) == ["new", "other"]
 
 
-async def test_r2_a_key_that_is_no_text(path: Path, store: AsyncSessionStore) -> None:
+async def test_r2_a_key_that_is_not_text(path: Path, store: AsyncSessionStore) -> None:
     change(path, "UPDATE sessions SET key = CAST(x'6bff' AS TEXT) WHERE key = 'k'")
     assert await listed(store) == ["other"]
     assert await find(store, A) is None
@@ -147,7 +140,7 @@ async def test_r2_a_wait_without_identity_is_not_claimed(
 @pytest.mark.parametrize(
     "scope", [None, "", "nonsense", "{}", b"\xff", 7, '{"conversation":"a\\nb"}', "[1]"]
 )
-async def test_r2_a_scope_that_cannot_be_read_is_only_missing_in_the_record(
+async def test_r2_an_unreadable_scope_is_merely_missing_from_the_record(
     path: Path, store: AsyncSessionStore, scope: object
 ) -> None:
     change(path, "UPDATE sessions SET scope = ? WHERE key = 'k'", scope)
@@ -202,7 +195,7 @@ async def test_r2_a_claim_with_a_text_that_is_not_utf_8_hinders_nobody_for_long(
     assert await claim.complete()
 
 
-async def test_w8_what_an_older_version_detached_waits_nowhere(
+async def test_w8_a_session_that_an_older_version_detached_waits_nowhere(
     path: Path, store: AsyncSessionStore
 ) -> None:
     # It knows no column "scope", and has the file open since before the file was migrated.
@@ -212,7 +205,7 @@ async def test_w8_what_an_older_version_detached_waits_nowhere(
     assert record.scope is None
 
 
-async def test_r2_a_document_that_was_damaged_under_a_claim_is_not_replaced(
+async def test_r2_a_document_damaged_during_a_claim_is_not_replaced(
     path: Path, store: AsyncSessionStore
 ) -> None:
     claim = await store.claim_wait(CTX, "u1", A)
@@ -265,7 +258,7 @@ def clock() -> Clock:
     return Clock(time.time)
 
 
-async def test_t4_what_expires_while_a_call_waits_for_the_lock_is_gone(
+async def test_t4_a_session_that_expires_while_a_call_waits_for_the_lock_is_gone(
     path: Path, clock: Clock
 ) -> None:
     backend = SqliteBackend(path, busy_timeout=20, clock=clock)
@@ -311,7 +304,9 @@ async def test_k2_a_claim_that_ends_while_a_call_waits_for_the_lock_is_lost(
             assert isinstance(task.exception(), ClaimLostError)
 
 
-async def test_t4_a_deadline_counts_from_when_the_lock_was_had(path: Path, clock: Clock) -> None:
+async def test_t4_a_deadline_counts_from_when_the_lock_was_acquired(
+    path: Path, clock: Clock
+) -> None:
     async with AsyncSessionStore(SqliteBackend(path, busy_timeout=20, clock=clock)) as store:
         with locked(path) as release:
             task = asyncio.ensure_future(register(store, "k", ReplyScope(conversation="a"), ttl=60))

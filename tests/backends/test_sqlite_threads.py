@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 UNBOUNDED = {
     *("list_waits_for_user", "list_wait_records", "clear_waits_for_user", "find_by_user"),
 }
-BRIEF_READS = {
+INLINE_READS = {
     *("get_session", "get_record", "find_wait_by_scope", "get_wait", "explain", "ping"),
     "claim_expired",  # as nothing is due
 }
@@ -63,11 +63,6 @@ class CountingQueue(queue.SimpleQueue[object]):
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
 
 
 @pytest.fixture
@@ -99,8 +94,8 @@ async def test_w1_a_call_is_one_hop_or_none(
                 await register(store, "k", A)
             hops.hops = 0
             await call(store)
-            is_brief = name in BRIEF_READS or (not syncs and name not in UNBOUNDED)
-            assert hops.hops == (0 if is_brief else 1), name
+            runs_inline = name in INLINE_READS or (not syncs and name not in UNBOUNDED)
+            assert hops.hops == (0 if runs_inline else 1), name
 
 
 def watch(tables: Tables, statements: list[str]) -> None:
@@ -157,7 +152,7 @@ async def test_a_large_document_is_written_in_sqlites_thread(
 
 
 async def test_the_log_is_emptied_in_sqlites_thread(hops: type[CountingQueue], path: Path) -> None:
-    log = path.with_name("sessions.db-wal")
+    log = path.with_name("bot.db-wal")
     async with open_store(path) as store:
         await register(store, "k", A)
         hops.hops = 0
@@ -221,7 +216,7 @@ async def test_r3_a_read_sees_the_outcome_of_a_write_that_was_cancelled(path: Pa
 
 
 @pytest.mark.parametrize(("synchronous", "durable"), [("FULL", 2), ("NORMAL", 1)])
-def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
+def test_a_commit_syncs_unless_a_power_loss_may_undo_all_of_it(
     path: Path, synchronous: str, durable: int
 ) -> None:
     def level(_: Tables) -> object:
@@ -238,7 +233,7 @@ def test_9_a_commit_syncs_unless_all_of_it_may_be_lost_with_the_power(
     database.close()
 
 
-def test_9_in_memory_no_commit_switches_the_syncing_which_would_cost_it_time() -> None:
+def test_in_memory_no_commit_switches_synchronous_which_would_cost_time() -> None:
     database = Database(Settings(":memory:", "FULL", 1, time.time, 1_000_000))
     statements: list[str] = []
     database._connection.set_trace_callback(statements.append)
@@ -294,7 +289,7 @@ def test_r3_a_write_syncs_after_an_interrupted_claim(
     database.close()
 
 
-@pytest.mark.parametrize("run", [Database.run_at_once, lambda one, two: one.run_batch([two])])
+@pytest.mark.parametrize("run", [Database.try_run_inline, lambda one, two: one.run_batch([two])])
 def test_r3_an_interrupted_write_is_rolled_back_and_ends_with_it(
     path: Path, run: Callable[[Database, Operation], list[object]]
 ) -> None:

@@ -18,7 +18,7 @@ from async_session_store.abc import PLACE_TTL, Claimed, ClaimKey, Outcome, Queue
 from async_session_store.backends.sqlite import SqliteBackend, _turns
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.testing.contract.builders import CTX, A, B, data, register
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -32,13 +32,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bot.db"
-
-
 class Counting(SqliteBackend):
-    """Counts what it does to the file."""
+    """A backend that counts its accesses to the file."""
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         super().__init__(path, clock=clock)
@@ -91,7 +86,7 @@ async def ends(waiting: Awaitable[None]) -> bool:
 
 @contextmanager
 def data_version(path: Path) -> Iterator[Callable[[], int]]:
-    """Give what tells the number of the last commit to the file."""
+    """Yield a function that returns the number of the last commit to the file."""
     with closing(sqlite3.connect(path)) as database:
         yield lambda: int(database.execute("PRAGMA data_version").fetchone()[0])
 
@@ -113,7 +108,7 @@ async def test_n4_waiting_for_another_process_writes_nothing(path: Path) -> None
         await take(other, "other")
 
 
-async def test_n4_all_that_wait_share_each_look(path: Path) -> None:
+async def test_n4_all_waiting_callers_share_each_poll(path: Path) -> None:
     async with opened(path) as holder, opened(path) as other:
         held = await take(holder, "holder")
         places = [await queue(other, f"other-{number}") for number in range(50)]
@@ -156,7 +151,7 @@ async def test_n4_a_place_that_is_given_up_wakes_the_next_at_once(
         assert await ends(waiting)
 
 
-async def test_n4_one_who_finds_nothing_wakes_the_next_at_once(
+async def test_n4_a_caller_that_finds_nothing_wakes_the_next_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_turns, "_PAUSE", 60.0)
@@ -189,7 +184,7 @@ async def test_n4_the_end_of_a_lease_wakes_the_next(path: Path) -> None:
         await take(backend, "next")
 
 
-async def test_n4_a_killed_process_holds_up_nobody_for_longer_than_its_place_lasts(
+async def test_n4_a_killed_process_holds_nobody_up_longer_than_its_place_lasts(
     path: Path,
 ) -> None:
     async with AsyncSessionStore(SqliteBackend(path)) as store:
@@ -207,7 +202,7 @@ async def test_n4_a_killed_process_holds_up_nobody_for_longer_than_its_place_las
         assert time.monotonic() - began_at < PLACE_TTL / 1000 + 0.5
 
 
-async def test_n4_a_caller_that_was_late_keeps_its_place_if_no_one_took_its_turn(
+async def test_n4_a_late_caller_keeps_its_place_if_nobody_took_its_turn(
     path: Path,
 ) -> None:
     clock = Clock(time.time)
@@ -223,7 +218,7 @@ async def test_n4_a_caller_that_was_late_keeps_its_place_if_no_one_took_its_turn
         await take(backend, "second")
 
 
-async def test_n4_places_that_none_could_keep_are_in_their_old_order(path: Path) -> None:
+async def test_n4_places_that_nobody_could_renew_keep_their_order(path: Path) -> None:
     clock = Clock(time.time)
     async with opened(path, clock) as backend:
         held = await take(backend, "first")
@@ -238,7 +233,7 @@ async def test_n4_places_that_none_could_keep_are_in_their_old_order(path: Path)
             held = await take(backend, token)
 
 
-async def test_n4_a_dead_caller_holds_up_nobody_though_the_clock_was_set_back(path: Path) -> None:
+async def test_n4_a_dead_caller_holds_nobody_up_even_if_the_clock_was_set_back(path: Path) -> None:
     clock = Clock(time.time)
     async with opened(path, clock) as backend:
         held = await take(backend, "first")
@@ -275,7 +270,7 @@ async def test_n4_lost_places_leave_the_file(path: Path) -> None:
             assert database.execute("SELECT * FROM queue").fetchall() == []
 
 
-async def test_r5_closing_wakes_all_that_wait(path: Path) -> None:
+async def test_r5_closing_wakes_all_waiting_callers(path: Path) -> None:
     async with opened(path) as backend:
         await take(backend, "first")
         place = await queue(backend, "next")
@@ -286,7 +281,7 @@ async def test_r5_closing_wakes_all_that_wait(path: Path) -> None:
         await queue(backend, "next")
 
 
-async def test_r5_one_who_stops_waiting_leaves_nothing_behind(path: Path) -> None:
+async def test_r5_a_caller_that_stops_waiting_leaves_nothing_behind(path: Path) -> None:
     async with opened(path) as backend:
         await take(backend, "first")
         place = await queue(backend, "next")
@@ -303,12 +298,12 @@ async def test_r5_one_who_stops_waiting_leaves_nothing_behind(path: Path) -> Non
         assert backend.reads == reads
 
 
-async def test_r5_a_backend_that_was_never_opened_gives_no_turn(path: Path) -> None:
+async def test_r5_a_backend_that_was_never_opened_grants_no_turn(path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="not open"):
         await SqliteBackend(path).wait_for_turn(ClaimKey(OWNER, A.scope_hash(), "token"), 1)
 
 
-async def test_n2_what_expired_and_was_reclaimed_is_not_superseded(path: Path) -> None:
+async def test_n2_a_wait_that_expired_and_was_reclaimed_is_not_superseded(path: Path) -> None:
     clock = Clock(time.time)
     async with AsyncSessionStore(SqliteBackend(path, clock=clock)) as store:
         await register(store, "k", A, ttl=10)

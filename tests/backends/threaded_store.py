@@ -1,4 +1,4 @@
-"""The sync store behind the async methods, so that one suite tests both."""
+"""``SessionStore`` behind the async methods, so that one suite tests both stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from async_session_store import SessionStore, SyncExpiredWaits, SyncWaitClaim
 from async_session_store.abc import Backend
 
 THREADS = 100
-"""As many calls at once as a test of the suite makes."""
+"""Enough for all calls that a test of the suite makes at once."""
 
 
 async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -26,7 +26,7 @@ async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class ThreadedStore:
-    """Each call of the ``SessionStore`` is made in a worker thread."""
+    """A ``SessionStore`` whose calls run in worker threads."""
 
     def __init__(self, backend: Backend, **options: Any) -> None:
         self._store = SessionStore(backend, **options)
@@ -72,7 +72,7 @@ class ThreadedStore:
 async def threaded_block(
     make: Callable[..., AbstractContextManager[Any]], *args: Any, **kwargs: Any
 ) -> AsyncGenerator[Any, None]:
-    """Enter and leave a block in worker threads."""
+    """Enter and leave a block in worker threads, and yield what it gives."""
     block = make(*args, **kwargs)
     given = await in_thread(block.__enter__)
     try:
@@ -85,19 +85,19 @@ async def threaded_block(
 
 
 class ThreadedClaim:
-    """Each call of the ``SyncWaitClaim`` is made in a worker thread."""
+    """A ``SyncWaitClaim`` whose calls run in worker threads."""
 
     def __init__(self, claim: SyncWaitClaim) -> None:
         self.claim = claim
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.claim, name)
-        is_call = callable(value) and name != "check"  # which is not async in either form
+        is_call = callable(value) and name != "check"  # `check` is not async in either form
         return partial(in_thread, value) if is_call else value
 
 
 class ThreadedWaits:
-    """Each step of the ``SyncExpiredWaits`` is taken in a worker thread."""
+    """A ``SyncExpiredWaits`` whose steps run in worker threads."""
 
     def __init__(self, waits: SyncExpiredWaits) -> None:
         self._waits = waits

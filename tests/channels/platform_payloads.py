@@ -1,4 +1,4 @@
-"""The payloads in the folder beside this file, and how each is handed over."""
+"""The recorded payloads of each platform, and the functions that read them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,14 @@ WEBEX_PAIRS: Final = {
     "webex_thread_fetched": "webex_message",
     "webex_card_action_fetched": "webex_card_action",
 }
-"""What was fetched, and the webhook that told of it."""
+"""Each fetched payload, and the webhook that announced it."""
 
 
 def payload(name: str, /, **changes: object) -> Any:
-    """Give a copy of a payload; ``a__b=1`` changes the field b of the object a, None drops it."""
+    """Return a changed copy of a payload.
+
+    ``a__b=1`` sets the field ``b`` of the object ``a``; a value of None drops the field.
+    """
     changed = copy.deepcopy(PAYLOADS[name])
     for path, value in changes.items():
         *outer, last = path.split("__")
@@ -60,20 +63,20 @@ def payload(name: str, /, **changes: object) -> Any:
 
 
 def parser(name: str) -> Parse:
-    """Give the function for a payload, whose name opens with that of its platform."""
+    """Return the function that reads a payload. The payload's name begins with its platform's."""
     platform, _, _ = name.partition("_")
     return PARSERS[platform]
 
 
 def parse(name: str) -> Inbound:
-    """Hand over a payload of the folder, a fetched one with its webhook."""
+    """Read a recorded payload, a fetched one together with its webhook."""
     if name in WEBEX_PAIRS:
         return webex(PAYLOADS[WEBEX_PAIRS[name]], PAYLOADS[name])
     return parser(name)(PAYLOADS[name])
 
 
 def paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Give the way to every value within a JSON value, itself included."""
+    """Yield the path of every value within a JSON value, including itself."""
     yield path
     if isinstance(value, dict):
         for name, item in value.items():

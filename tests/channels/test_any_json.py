@@ -38,7 +38,7 @@ def check(parse: Any, *arguments: object) -> None:
 
 
 def replaced(value: Any, path: tuple[str | int, ...], new: object) -> Any:
-    """Give a copy with another value at the end of a path; one to nowhere drops the field."""
+    """Return a copy with another value at a path; ``...`` drops the field."""
     if not path:
         return new
     changed = copy.deepcopy(value)
@@ -55,14 +55,14 @@ def replaced(value: Any, path: tuple[str | int, ...], new: object) -> Any:
 @pytest.mark.parametrize("platform", PARSERS)
 @quickly
 @given(JSON)
-def test_x1_any_json_is_taken_or_refused(platform: str, value: object) -> None:
+def test_x1_any_json_is_accepted_or_refused(platform: str, value: object) -> None:
     check(PARSERS[platform], value)
 
 
 @pytest.mark.parametrize("name", TURNS)
 @quickly
 @given(st.data())
-def test_x1_a_payload_with_anything_in_it_is_taken_or_refused(
+def test_x1_a_payload_with_any_value_in_it_is_accepted_or_refused(
     name: str, draw: st.DataObject
 ) -> None:
     payload = PAYLOADS[name]
@@ -73,7 +73,7 @@ def test_x1_a_payload_with_anything_in_it_is_taken_or_refused(
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_x1_a_payload_that_lacks_any_field_is_taken_or_refused(name: str) -> None:
+def test_x1_a_payload_without_any_one_field_is_accepted_or_refused(name: str) -> None:
     payload = PAYLOADS[name]
     for path in paths(payload):
         if path:
@@ -85,7 +85,9 @@ def test_x1_a_payload_that_lacks_any_field_is_taken_or_refused(name: str) -> Non
 @pytest.mark.parametrize("name", WEBEX_PAIRS)
 @quickly
 @given(st.data())
-def test_x1_what_was_fetched_from_webex_may_be_anything(name: str, draw: st.DataObject) -> None:
+def test_x1_the_fetched_part_of_a_webex_payload_may_be_any_json(
+    name: str, draw: st.DataObject
+) -> None:
     fetched = PAYLOADS[name]
     path = draw.draw(st.sampled_from(sorted(paths(fetched), key=str)))
     check(webex, PAYLOADS[WEBEX_PAIRS[name]], replaced(fetched, path, draw.draw(JSON)))

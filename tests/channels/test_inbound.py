@@ -51,7 +51,7 @@ def test_x2_two_places_never_share_a_scope(
 
 
 @given(PLACES, st.sampled_from(["thread", "reply_to", "correlation"]), st.none() | AWKWARD)
-def test_x2_a_scope_gives_the_ids_back_that_it_was_made_of(
+def test_x2_a_scope_gives_back_the_ids_it_was_made_of(
     ids: tuple[str, str, str | None, str], name: str, part: str | None
 ) -> None:
     scope = at(ids).expecting(**({} if part is None else {name: part}))
@@ -85,7 +85,7 @@ def test_x2_a_scope_that_no_inbound_made_is_refused(scope: ReplyScope) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "a/b/c", at(("a", "b", None, "c"))], ids=type)
-def test_x2_what_is_no_scope_has_no_place(wrong: Any) -> None:
+def test_x2_a_value_that_is_not_a_scope_has_no_place(wrong: Any) -> None:
     with pytest.raises(InvalidInputError, match=rf"^scope: .* type {type(wrong).__name__};"):
         place(wrong)
 
@@ -100,7 +100,7 @@ def test_x2_what_is_no_scope_has_no_place(wrong: Any) -> None:
         (("a", "b", None, "c\nd"), ("a", "b", None, "c%0Ad")),
     ],
 )
-def test_x2_what_separates_the_parts_may_be_in_them(
+def test_x2_the_parts_may_contain_the_separator(
     one: tuple[str, str, str | None, str], other: tuple[str, str, str | None, str]
 ) -> None:
     assert at(one).scope.scope_hash() != at(other).scope.scope_hash()
@@ -154,7 +154,7 @@ def test_x3_a_correlation_may_be_any_text(sent: str, came_back: str) -> None:
 
 def test_x3_one_answer_is_expected_at_a_time() -> None:
     assert inbound(thread="t").expecting() == inbound(thread="t").scope
-    with pytest.raises(InvalidInputError, match=r"^thread and reply_to: give one of them"):
+    with pytest.raises(InvalidInputError, match=r"^thread and reply_to: give only one of them"):
         inbound().expecting(thread="t", reply_to="r")
     with pytest.raises(InvalidInputError, match=r"^correlation: must not be empty"):
         inbound().expecting(correlation="")
@@ -175,7 +175,7 @@ def test_x3_one_answer_is_expected_at_a_time() -> None:
         ({"user_id": "ann"}, "user_id: give a UserId"),
     ],
 )
-def test_x1_an_inbound_of_ones_own_is_checked(fields: dict[str, Any], message: str) -> None:
+def test_x1_an_inbound_built_by_hand_is_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         inbound(**fields)
 
@@ -218,7 +218,7 @@ NOT_FOUND = [
 
 
 async def is_found(asked: Inbound, scope: ReplyScope, answered: Inbound) -> bool:
-    """Register for the one turn, and resume with the other."""
+    """Register for one turn, and resume with the other."""
     async with AsyncSessionStore(MemoryBackend()) as store:
         ctx = TenantCtx(env="prod", tenant_id="acme", user_id=asked.user_id)
         data = SessionData(

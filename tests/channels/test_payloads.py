@@ -412,7 +412,7 @@ NO_TURN: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("name", NO_TURN)
-def test_x1_what_is_no_users_turn_is_refused(name: str) -> None:
+def test_x1_a_payload_that_is_not_a_users_turn_is_refused(name: str) -> None:
     platform, value, message = NO_TURN[name]
     with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}"):
         PARSERS[platform](value)
@@ -431,7 +431,7 @@ def test_x1_what_is_no_users_turn_is_refused(name: str) -> None:
         (10**30, "at most 64 bits"),
     ],
 )
-def test_x1_an_id_that_is_none_is_refused_by_name(value: object, rule: str) -> None:
+def test_x1_an_invalid_id_is_refused_by_name(value: object, rule: str) -> None:
     update = payload("telegram_message")
     update["message"]["chat"]["id"] = value
     with pytest.raises(InvalidInputError, match=r"^update\.message\.chat\.id: ") as caught:
@@ -440,7 +440,7 @@ def test_x1_an_id_that_is_none_is_refused_by_name(value: object, rule: str) -> N
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_x1_an_argument_that_is_no_id_is_refused_by_name() -> None:
+def test_x1_an_argument_that_is_not_an_id_is_refused_by_name() -> None:
     for call in (
         lambda: telegram(PAYLOADS["telegram_message"], bot_id=""),
         lambda: telegram(PAYLOADS["telegram_message"], bot_id="4242:the-whole-token"),
@@ -455,13 +455,13 @@ def test_x1_an_argument_that_is_no_id_is_refused_by_name() -> None:
         webchat(PAYLOADS["webchat_message"], bot_id="orders", user_id="")
 
 
-def test_x1_webex_refuses_what_was_fetched_for_another_message() -> None:
+def test_x1_webex_refuses_a_payload_fetched_for_another_message() -> None:
     other = payload("webex_message_fetched", id=f"{WEBEX}OTHER")
     with pytest.raises(InvalidInputError, match=r"^fetched\.id: "):
         webex(PAYLOADS["webex_message"], other)
 
 
-def test_x1_a_card_action_of_webex_may_be_named_by_what_was_fetched_alone() -> None:
+def test_x1_the_fetched_part_alone_may_name_a_webex_card_action() -> None:
     webhook = payload("webex_card_action", data__messageId=None)
     assert webex(webhook, PAYLOADS["webex_card_action_fetched"]) == EXPECTED["webex_card_action"]
     with pytest.raises(InvalidInputError, match=r"^webhook\.data\.messageId: is missing"):

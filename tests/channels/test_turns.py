@@ -47,7 +47,7 @@ def test_n3_a_first_message_that_is_delivered_twice_begins_one_flow(*, at_once: 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "at once"])
 @pytest.mark.parametrize("mention_first", [False, True])
-def test_n3_a_mention_that_slack_sends_as_message_too_begins_one_flow(
+def test_n3_a_mention_that_slack_also_sends_as_a_message_begins_one_flow(
     *, mention_first: bool, at_once: bool
 ) -> None:
     # An app that subscribes to both gets one message as both, with one ts.

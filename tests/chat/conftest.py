@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-# At the end: slack_bolt.py has the name of its framework.
+# Last, because slack_bolt.py would hide the framework of the same name.
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 
 from platform_server import Platform

@@ -1,4 +1,4 @@
-"""A chat platform on loopback: it answers a bot's HTTP calls and keeps them."""
+"""A chat platform on the loopback interface. It answers and records a bot's HTTP calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer = Callable[[Call], object]
 
 @dataclass
 class Platform:
-    """The server. ``answers`` has, by the end of a path, what makes the JSON to answer with."""
+    """The server. ``answers`` maps the end of a path to a function that makes the JSON reply."""
 
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)

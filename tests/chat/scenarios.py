@@ -1,7 +1,7 @@
-"""What each chat example must do, whatever its framework.
+"""What every chat example must do, whatever its framework.
 
-A test module says how its framework gets a message, in a fixture ``bot``, and has a class:
-``class TestMyFramework(Scenarios)``.
+A test module has a fixture ``bot``, which passes messages to its framework, and a subclass of the
+scenarios: ``class TestMyFramework(Scenarios)``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from async_session_store import AsyncSessionStore
 from booking import HELP, TIME_TO_ANSWER, ctx_of
 from clock import Clock
 
-ASK_NAME = "Which name is the table for?"
-ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
-ASK_DATE_AGAIN = "That is no date. Write it like 2030-12-31."
-CONFIRM = "A table for Ann on 2030-05-01: yes or no?"
-BOOKED = "Booked for Ann on 2030-05-01."
+ASK_NAME = "What name should the booking be under?"
+ASK_DATE = "Hello Ann. What date would you like? Please write it like 2030-12-31."
+ASK_DATE_AGAIN = "That's not a date. Please write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-01. Shall I book it, yes or no?"
+BOOKED = "Done! Your table is booked for Ann on 2030-05-01."
 
 REMINDER = f"Are you still there? {ASK_NAME}"
 
@@ -36,8 +36,8 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError
 
 
-async def be_late(store: AsyncSessionStore, provider: str, user: str, clock: Clock) -> None:
-    """Let the time to answer pass, once the bot's question waits: it is sent before that."""
+async def miss_deadline(store: AsyncSessionStore, provider: str, user: str, clock: Clock) -> None:
+    """Let the time to answer pass once the question is stored, which is after the bot sent it."""
     for _ in range(1000):
         if await store.list_waits_for_user(ctx_of(provider), user):
             clock.advance(TIME_TO_ANSWER.total_seconds())
@@ -47,20 +47,20 @@ async def be_late(store: AsyncSessionStore, provider: str, user: str, clock: Clo
 
 
 class Bot(Protocol):
-    """An example, and the platform that it talks to."""
+    """An example bot, and the platform that it talks to."""
 
     async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
-        """Make the bot's objects anew, and feed a user's message to them.
+        """Create the bot's objects anew, and feed a user's message to them.
 
-        ``number`` tells one message from another: it is the same for one that comes again.
+        ``number`` identifies the message. A message that is delivered again has the same number.
         """
 
     def sent(self) -> list[str]:
-        """All texts that the bot has sent so far."""
+        """Return all texts that the bot has sent so far."""
 
 
 class Chat:
-    """One user's chat with a bot that is started anew for each message."""
+    """One user's chat with a bot that restarts for each message."""
 
     def __init__(
         self,
@@ -74,17 +74,17 @@ class Chat:
         self._number = 1000
 
     async def say(self, text: str) -> list[str]:
-        """Write a message; what the bot sends."""
+        """Write a message. Return what the bot sends."""
         return await self.say_at_once(text)
 
     async def say_at_once(self, *texts: str) -> list[str]:
-        """Write several messages, each to a bot of its own; what they send."""
+        """Write several messages at once, each to a bot of its own. Return what the bots send."""
         numbers = [self._number + more for more, _ in enumerate(texts, 1)]
         self._number = numbers[-1]
         return await self._heard(map(self._deliver, texts, numbers))
 
     async def repeat(self, text: str, times: int = 1) -> list[str]:
-        """Deliver the last message again; what the bots send."""
+        """Deliver the last message again, to several bots at once. Return what they send."""
         return await self._heard(self._deliver(text, self._number) for _ in range(times))
 
     async def _heard(self, deliveries: Iterable[Awaitable[None]]) -> list[str]:
@@ -99,38 +99,38 @@ class Chat:
 
 @pytest.mark.anyio
 class Scenarios:
-    """The tests. They take the fixture ``chat``, which takes the fixture ``bot``."""
+    """The common tests. They use the fixture ``chat``, which uses the fixture ``bot``."""
 
-    async def test_it_goes_on_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
+    async def test_it_continues_after_a_restart_between_any_two_messages(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
 
-    async def test_it_begins_anew_when_a_flow_has_ended(self, chat: Chat) -> None:
+    async def test_it_starts_a_new_flow_when_one_has_ended(self, chat: Chat) -> None:
         for text in FLOW:
             await chat.say(text)
         assert await chat.say("hi") == [ASK_NAME]
 
-    async def test_it_answers_a_message_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_message_once(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             assert await chat.repeat(text, times=2) == []
 
-    async def test_it_answers_a_command_that_comes_again_once(self, chat: Chat) -> None:
+    async def test_it_answers_a_redelivered_command_once(self, chat: Chat) -> None:
         assert await chat.say("help") == [HELP]
         assert await chat.repeat("help") == []
 
-    async def test_it_begins_one_flow_for_two_first_messages_at_once(self, chat: Chat) -> None:
+    async def test_it_starts_one_flow_for_two_first_messages_at_once(self, chat: Chat) -> None:
         answers = await chat.say_at_once("Ann", "Ann")
         assert answers == [ASK_NAME, ASK_DATE]
 
-    async def test_it_begins_one_flow_for_a_first_message_that_comes_twice_at_once(
+    async def test_it_starts_one_flow_for_a_first_message_delivered_twice_at_once(
         self, chat: Chat
     ) -> None:
         assert await chat.repeat("hi", times=2) == [ASK_NAME]
         assert await chat.say("Ann") == [ASK_DATE]
 
     @pytest.mark.parametrize("answered", range(1, len(FLOW)))
-    async def test_it_begins_anew_when_a_reply_comes_too_late(
+    async def test_it_starts_a_new_flow_when_a_reply_is_too_late(
         self, chat: Chat, answered: int
     ) -> None:
         texts = list(FLOW)
@@ -139,20 +139,20 @@ class Scenarios:
         chat.advance(TIME_TO_ANSWER)
         assert await chat.say(texts[answered]) == [ASK_NAME]
 
-    async def test_it_goes_on_when_a_reply_comes_just_in_time(self, chat: Chat) -> None:
+    async def test_it_continues_when_a_reply_is_just_in_time(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say(text) == [answer]
             chat.advance(TIME_TO_ANSWER - timedelta(minutes=1))
 
-    async def test_it_answers_a_command_in_between_and_goes_on(self, chat: Chat) -> None:
+    async def test_it_answers_a_command_in_between_and_continues(self, chat: Chat) -> None:
         for text, answer in FLOW.items():
             assert await chat.say("help") == [HELP]
             assert await chat.say(text) == [answer]
 
-    async def test_it_asks_again_for_what_it_cannot_read(self, chat: Chat) -> None:
+    async def test_it_asks_again_when_it_cannot_parse_an_answer(self, chat: Chat) -> None:
         await chat.say("hi")
         await chat.say("Ann")
         assert await chat.say("tomorrow") == [ASK_DATE_AGAIN]
         assert await chat.say("2030-05-01") == [CONFIRM]
-        assert await chat.say("perhaps") == ["Please write yes or no."]
-        assert await chat.say("no") == ["Nothing is booked."]
+        assert await chat.say("perhaps") == ["Please answer yes or no."]
+        assert await chat.say("no") == ["OK, I haven't booked anything."]

@@ -1,4 +1,4 @@
-"""Telegram, as far as a bot that writes messages meets it."""
+"""The part of Telegram's Bot API that a bot needs to receive and send messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOPIC = {
 
 
 class TelegramPlatform(ABC):
-    """What the local server answers, and what it was told to send; a subclass has the bot."""
+    """A local Telegram server, and the messages that the bot sends. A subclass has the bot."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
@@ -47,13 +47,13 @@ class TelegramPlatform(ABC):
 
     @abstractmethod
     async def feed(self, store: AsyncSessionStore, update: dict[str, object]) -> None:
-        """Make the bot's objects anew, and feed a raw update to them."""
+        """Create the bot's objects anew, and feed a raw update to them."""
 
     async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
         await self.feed(store, message_update(number, text=text))
 
     def keep(self, *updates: dict[str, object]) -> asyncio.Event:
-        """Keep updates for a bot that polls, until it acknowledges them all: then it is set."""
+        """Serve updates to a bot that polls. The event is set when it has acknowledged all."""
         acknowledged = asyncio.Event()
 
         def get_updates(call: Call) -> object:

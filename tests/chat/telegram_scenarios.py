@@ -1,4 +1,4 @@
-"""What every bot on Telegram does beside the common scenarios."""
+"""Scenarios for every bot on Telegram, beside the common ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from async_session_store import AsyncSessionStore
 
 
 class TelegramScenarios(Scenarios):
-    """They take the fixture ``bot`` too, which gives a :class:`TelegramPlatform`."""
+    """Scenarios whose fixture ``bot`` returns a :class:`TelegramPlatform`."""
 
     @pytest.mark.parametrize("update", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
-    async def test_what_no_user_wrote_answers_nothing(
+    async def test_updates_that_are_not_a_users_turn_are_not_answered(
         self, bot: TelegramPlatform, update: dict[str, object]
     ) -> None:
         async with AsyncSessionStore.from_url("memory://") as store:
@@ -23,7 +23,7 @@ class TelegramScenarios(Scenarios):
             await bot.receive(store, "Ann", 4)
             assert bot.sent() == [ASK_NAME, ASK_DATE]
 
-    async def test_a_topic_is_answered_where_it_is(self, bot: TelegramPlatform) -> None:
+    async def test_a_message_in_a_topic_is_answered_there(self, bot: TelegramPlatform) -> None:
         async with AsyncSessionStore.from_url("memory://") as store:
             await bot.feed(store, message_update(1, text="hi", **TOPIC))
         (call,) = bot.messages()

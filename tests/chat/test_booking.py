@@ -1,4 +1,4 @@
-"""The flow itself, without a framework; and what a framework cannot easily show."""
+"""The flow itself, without a framework, and cases that are hard to show with one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, be_late, until
+from scenarios import ASK_DATE, ASK_NAME, BOOKED, CONFIRM, REMINDER, Scenarios, miss_deadline, until
 
 import booking
 from async_session_store import AsyncSessionStore, StoreUnavailableError, UserId
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.channels import Inbound, Place
-from booking import HELP, LET_GO, TRY_AGAIN
+from booking import HELP, RELEASED, TRY_AGAIN
 from clock import Clock
 
 
@@ -63,7 +63,7 @@ class TestBooking(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_again(
+async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_is_redelivered(
     bot: PlainBot,
 ) -> None:
     async def fail(text: str) -> None:
@@ -78,15 +78,17 @@ async def test_an_answer_that_could_not_be_sent_is_sent_when_the_message_comes_a
 
 
 @pytest.mark.anyio
-async def test_a_photo_is_no_name(bot: PlainBot) -> None:
+async def test_a_photo_is_not_a_name(bot: PlainBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.receive(store, "hi", 1)
         await booking.handle(store, inbound(None, 2), bot.send)
-    assert bot.sent() == [ASK_NAME, "Please write a name."]
+    assert bot.sent() == [ASK_NAME, "Please type a name."]
 
 
 @pytest.mark.anyio
-async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: PlainBot) -> None:
+async def test_the_user_is_asked_to_try_again_when_the_storage_is_unavailable(
+    bot: PlainBot,
+) -> None:
     class AwayBackend(MemoryBackend):
         async def claim_wait(self, *_: object, **__: object) -> NoReturn:
             raise StoreUnavailableError("away")
@@ -97,7 +99,7 @@ async def test_the_user_is_asked_to_try_again_when_the_storage_is_away(bot: Plai
 
 
 class Late:
-    """A chat whose time to answer passes when a test says so."""
+    """A chat in which a test decides when the time to answer is over."""
 
     def __init__(self, bot: PlainBot, store: AsyncSessionStore, clock: Clock) -> None:
         self.bot = bot
@@ -110,8 +112,8 @@ class Late:
             self._number += 1
             await self.bot.receive(self.store, text, self._number)
 
-    async def be_late(self) -> None:
-        await be_late(self.store, "test", "alice", self._clock)
+    async def miss_deadline(self) -> None:
+        await miss_deadline(self.store, "test", "alice", self._clock)
 
     def reminders(self) -> AbstractAsyncContextManager[None]:
         return booking.reminders(self.store, "test", self.bot.remind)
@@ -135,32 +137,34 @@ TO_CONFIRM = {"hi": ASK_NAME, "Ann": ASK_DATE, "2030-05-01": CONFIRM}
 
 
 @pytest.mark.anyio
-async def test_it_reminds_once_and_then_lets_go_of_the_table(late: Late) -> None:
+async def test_it_reminds_once_and_then_releases_the_table(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
     said = list(TO_CONFIRM.values())
     async with late.reminders():
-        await late.be_late()
+        await late.miss_deadline()
         said.append(f"Are you still there? {CONFIRM}")
         await late.has_said(*said)
         assert len(booking.held) == 1
-        await late.be_late()
-        await late.has_said(*said, LET_GO)
+        await late.miss_deadline()
+        await late.has_said(*said, RELEASED)
     assert booking.held == set()
     await late.hear("hi")
-    await late.has_said(*said, LET_GO, ASK_NAME)
+    await late.has_said(*said, RELEASED, ASK_NAME)
 
 
 @pytest.mark.anyio
-async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_question_too(
+async def test_a_user_who_answers_a_reminder_is_reminded_of_the_next_question_too(
     late: Late,
 ) -> None:
     await late.hear("hi")
     async with late.reminders():
-        await late.be_late()
+        await late.miss_deadline()
         await late.has_said(ASK_NAME, REMINDER)
         await late.hear("help", "Ann")
-        await late.be_late()
-        ask_date_again = "Are you still there? For which date? Write it like 2030-12-31."
+        await late.miss_deadline()
+        ask_date_again = (
+            "Are you still there? What date would you like? Please write it like 2030-12-31."
+        )
         await late.has_said(ASK_NAME, REMINDER, HELP, ASK_DATE, ask_date_again)
         await late.hear("2030-05-01", "yes")
     assert late.bot.sent()[-1] == BOOKED
@@ -168,9 +172,9 @@ async def test_who_answers_a_reminder_goes_on_and_is_reminded_of_the_next_questi
 
 
 @pytest.mark.anyio
-async def test_who_has_begun_anew_is_not_reminded_of_what_was_before(late: Late) -> None:
+async def test_a_user_who_has_started_again_is_not_reminded_of_the_old_flow(late: Late) -> None:
     await late.hear(*TO_CONFIRM)
-    await late.be_late()
+    await late.miss_deadline()
     await late.hear(*TO_CONFIRM)
     assert len(booking.held) == 2
     async with late.reminders():
@@ -191,11 +195,11 @@ async def test_a_reminder_that_could_not_be_sent_is_sent_later(
         await late.bot.remind(place, text)
 
     await late.hear("hi")
-    await late.be_late()
+    await late.miss_deadline()
     async with booking.reminders(late.store, "test", fail_once):
         await late.has_said(ASK_NAME, REMINDER)
     assert [record.message for record in caplog.records] == [
-        "a wait that expired will be handed out again"
+        "could not handle an expired wait; it will be handed out again"
     ]
 
 
@@ -210,10 +214,10 @@ def test_it_reminds_in_a_terminal() -> None:
         print("hi", file=process.stdin, flush=True)
         said = [process.stdout.readline().strip() for _ in range(3)]
         process.stdin.close()
-    assert (said, process.returncode) == ([ASK_NAME, REMINDER, LET_GO], 0)
+    assert (said, process.returncode) == ([ASK_NAME, REMINDER, RELEASED], 0)
 
 
-def test_it_goes_on_in_a_terminal_that_was_closed(tmp_path: Path) -> None:
+def test_it_continues_after_the_terminal_was_closed(tmp_path: Path) -> None:
     assert terminal(tmp_path, "hi", "Ann") == [ASK_NAME, ASK_DATE]
     assert terminal(tmp_path, "/help", "2030-05-01", "yes") == [HELP, CONFIRM, BOOKED]
 

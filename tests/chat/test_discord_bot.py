@@ -1,4 +1,4 @@
-"""The Discord example: it logs in at a gateway on loopback, and answers over a REST API there."""
+"""Test the Discord example against a local gateway and REST API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with warnings.catch_warnings():
 
     from discord_bot import BookingBot
 
-DISPATCH, IDENTIFY, HELLO = 0, 2, 10  # kinds of what goes over a gateway
+DISPATCH, IDENTIFY, HELLO = 0, 2, 10  # opcodes of the gateway
 
 BOT = {"id": "4242", "username": "booking", "discriminator": "0", "avatar": None, "bot": True}
 ANN = {"id": "5551", "username": "ann", "discriminator": "0", "avatar": None}
@@ -61,7 +61,7 @@ def message(text: str, number: int, **more: object) -> dict[str, object]:
 
 
 class BriefBot(BookingBot):
-    """The example. It logs out when it has handled so many messages."""
+    """The example bot, which logs out after a given number of messages."""
 
     def __init__(self, store: AsyncSessionStore, messages: int) -> None:
         super().__init__(store)
@@ -77,7 +77,7 @@ class BriefBot(BookingBot):
 
 
 class Discord:
-    """The platform. A bot gets its messages when it logs in: the token tells which."""
+    """The platform. A bot gets the messages of its token when it logs in."""
 
     def __init__(self) -> None:
         self._messages: dict[str, list[dict[str, object]]] = {}
@@ -133,7 +133,7 @@ class Discord:
 
 
 def json_response(value: object) -> web.Response:
-    """Answer as Discord does: without a charset, with which discord.py would not read it."""
+    """Answer as Discord does, without a charset: discord.py reads only that as JSON."""
     return web.Response(body=json.dumps(value).encode(), content_type="application/json")
 
 
@@ -151,14 +151,14 @@ class TestDiscordBot(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_messages_that_come_at_once_take_turns(bot: Discord) -> None:
+async def test_messages_that_arrive_at_once_take_turns(bot: Discord) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.deliver(store, message("Ann", 1), message("Ann", 2), message("/help", 3))
     assert [answer for answer in bot.sent() if answer != HELP] == [ASK_NAME, ASK_DATE]
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(
+async def test_it_ignores_everything_but_users_messages(
     bot: Discord, caplog: pytest.LogCaptureFixture
 ) -> None:
     joined, of_a_webhook = message("", 2, type=7), message("hi", 3, webhook_id="88")

@@ -1,4 +1,4 @@
-"""A bot that is run without its token says so in one line, and not with a traceback."""
+"""A bot that runs without its token says so in one line, without a traceback."""
 
 from __future__ import annotations
 

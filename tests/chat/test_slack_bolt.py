@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from platform_server import Call, Platform
-from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, be_late, until
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, Scenarios, miss_deadline, until
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
@@ -16,7 +16,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from async_session_store import AsyncSessionStore, StoreUnavailableError
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO
+from booking import RELEASED
 from clock import Clock
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "slack_bolt.py"))
@@ -57,7 +57,7 @@ AUTHORIZED = {
 
 
 def message_event(number: int, **event: object) -> dict[str, object]:
-    """Give the event of a message to the app, as Slack sends it."""
+    """Return a message event as Slack sends it."""
     ts = f"1767225600.{number:06}"
     return {
         "type": "event_callback",
@@ -106,7 +106,7 @@ NOT_ANSWERED = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("payload", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
-async def test_what_no_user_wrote_answers_nothing(
+async def test_updates_that_are_not_a_users_turn_are_not_answered(
     bot: SlackBot, payload: dict[str, object]
 ) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
@@ -118,7 +118,7 @@ async def test_what_no_user_wrote_answers_nothing(
 
 
 @pytest.mark.anyio
-async def test_a_thread_is_answered_where_it_is(bot: SlackBot) -> None:
+async def test_it_answers_in_the_thread(bot: SlackBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         await bot.feed(store, message_event(2, text="hi", thread_ts="1767225600.000001"))
     (call,) = bot.messages()
@@ -126,7 +126,7 @@ async def test_a_thread_is_answered_where_it_is(bot: SlackBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_could_not_be_answered_is_not_acknowledged(bot: SlackBot) -> None:
+async def test_a_message_that_could_not_be_answered_is_not_acknowledged(bot: SlackBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         posted = bot.platform.answers["/chat.postMessage"]
         bot.platform.answers["/chat.postMessage"] = lambda _: {"ok": False, "error": "fatal_error"}
@@ -149,7 +149,7 @@ async def test_a_request_that_slack_did_not_sign_is_refused(bot: SlackBot) -> No
 
 
 @pytest.mark.anyio
-async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
+async def test_it_reminds_where_it_asked_and_then_releases_the_table(bot: SlackBot) -> None:
     clock = Clock()
     store = AsyncSessionStore(MemoryBackend(clock=clock))
     app = bot.app(store)
@@ -158,10 +158,10 @@ async def test_it_reminds_where_it_asked_and_lets_go(bot: SlackBot) -> None:
     thread = message_event(2, text="hi", thread_ts="1767225600.000001")
     await app.async_dispatch(signed_request(thread))
     await until(lambda: bot.sent() == [ASK_NAME])
-    await be_late(store, "slack", "U0ANN", clock)
+    await miss_deadline(store, "slack", "U0ANN", clock)
     await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
-    await be_late(store, "slack", "U0ANN", clock)
-    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+    await miss_deadline(store, "slack", "U0ANN", clock)
+    await until(lambda: bot.sent() == [ASK_NAME, REMINDER, RELEASED])
     await server.cleanup()
     places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]
     assert places == [("D0ANN", "1767225600.000001")] * 3

@@ -1,4 +1,4 @@
-"""The Teams example: activities are posted to it over HTTP, and it posts to their serviceUrl."""
+"""Test the Teams example: it gets activities over HTTP, and posts answers to their serviceUrl."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scenarios import ASK_DATE, ASK_NAME, FLOW, Scenarios
 import teams_agents
 from async_session_store import AsyncSessionStore
 
-# The SDK looks its configuration up in the application by a text.
+# The SDK stores its configuration in the aiohttp application under a plain string.
 pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
 
 PERSONAL = {"id": "a:1chat", "conversationType": "personal", "tenantId": "tenant-1"}
@@ -72,7 +72,7 @@ class TeamsBot:
         return [str(call.fields["text"]) for call in self.messages()]
 
     def messages(self) -> list[Call]:
-        """What it sent, less what only says that it is typing: it does if it takes its time."""
+        """Return what the bot sent, without the typing indicators of slow turns."""
         return [call for call in self.platform.calls if call.fields["type"] == "message"]
 
 
@@ -87,7 +87,7 @@ class TestTeamsAgents(Scenarios):
 
 
 @pytest.mark.anyio
-async def test_a_thread_of_a_channel_and_the_personal_chat_have_flows_of_their_own(
+async def test_a_channel_thread_and_the_personal_chat_have_separate_flows(
     bot: TeamsBot,
 ) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
@@ -105,7 +105,7 @@ async def test_a_thread_of_a_channel_and_the_personal_chat_have_flows_of_their_o
 
 
 @pytest.mark.anyio
-async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -> None:
+async def test_it_does_not_acknowledge_a_message_that_it_could_not_answer(bot: TeamsBot) -> None:
     def fail_once(_: object) -> NoReturn:
         bot.platform.answers["/activities/2"] = lambda _: {"id": "sent"}
         raise ConnectionError
@@ -115,11 +115,11 @@ async def test_it_acknowledges_no_turn_that_it_could_not_answer(bot: TeamsBot) -
         bot.platform.answers["/activities/2"] = fail_once
         assert await bot.post(store, "Ann", 2) == 500
         await bot.receive(store, "Ann", 2)
-    assert bot.sent() == [ASK_NAME, ASK_DATE, ASK_DATE]  # the first of them did not arrive
+    assert bot.sent() == [ASK_NAME, ASK_DATE, ASK_DATE]  # the first ASK_DATE was not accepted
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
+async def test_it_ignores_everything_but_users_messages(bot: TeamsBot) -> None:
     async with AsyncSessionStore.from_url("memory://") as store:
         of_a_bot = {"from": {"id": "28:other", "role": "bot"}}
         assert await bot.post(store, "hi", 1, **of_a_bot) == 202
@@ -128,7 +128,7 @@ async def test_it_has_no_answer_to_what_is_no_users_turn(bot: TeamsBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_refuses_who_does_not_prove_to_be_the_platform(
+async def test_it_refuses_requests_that_do_not_come_from_the_platform(
     bot: TeamsBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED")
@@ -138,7 +138,7 @@ async def test_it_refuses_who_does_not_prove_to_be_the_platform(
 
 
 @pytest.mark.anyio
-async def test_it_goes_on_in_another_process_when_its_process_was_killed(
+async def test_it_continues_in_another_process_after_its_process_was_killed(
     bot: TeamsBot, tmp_path: Path
 ) -> None:
     for number, (text, answer) in enumerate(FLOW.items()):
@@ -149,7 +149,7 @@ async def test_it_goes_on_in_another_process_when_its_process_was_killed(
 
 @asynccontextmanager
 async def running_example(folder: Path) -> AsyncIterator[str]:
-    """Run the example as a user does; kill it at the end."""
+    """Run the example as a user does, and kill it at the end."""
     port = unused_port()
     settings = {"SESSION_STORE_URL": "sqlite:///booking.db", "PORT": str(port)}
     process = await asyncio.create_subprocess_exec(

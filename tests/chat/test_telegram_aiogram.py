@@ -9,7 +9,7 @@ from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from platform_server import Platform
-from scenarios import ASK_DATE, ASK_NAME, REMINDER, be_late, until
+from scenarios import ASK_DATE, ASK_NAME, REMINDER, miss_deadline, until
 from telegram_platform import TOKEN, TOPIC, TelegramPlatform, message_update
 from telegram_scenarios import TelegramScenarios
 from typing_extensions import override
@@ -17,7 +17,7 @@ from typing_extensions import override
 import telegram_aiogram
 from async_session_store import AsyncSessionStore
 from async_session_store.backends.memory import MemoryBackend
-from booking import LET_GO
+from booking import RELEASED
 from clock import Clock
 
 
@@ -51,15 +51,15 @@ async def test_it_polls(bot: AiogramBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_reminds_where_it_asked_and_lets_go(bot: AiogramBot) -> None:
+async def test_it_reminds_where_it_asked_and_then_releases_the_table(bot: AiogramBot) -> None:
     clock = Clock()
     bot.keep(message_update(1, text="hi", **TOPIC))
     async with AsyncSessionStore(MemoryBackend(clock=clock)) as store, polling(bot, store):
         await until(lambda: bot.sent() == [ASK_NAME])
-        await be_late(store, "telegram", "5551", clock)
+        await miss_deadline(store, "telegram", "5551", clock)
         await until(lambda: bot.sent() == [ASK_NAME, REMINDER])
-        await be_late(store, "telegram", "5551", clock)
-        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, LET_GO])
+        await miss_deadline(store, "telegram", "5551", clock)
+        await until(lambda: bot.sent() == [ASK_NAME, REMINDER, RELEASED])
     places = [(call.fields["chat_id"], call.fields["message_thread_id"]) for call in bot.messages()]
     assert places == [("-1001234", "77")] * 3
 

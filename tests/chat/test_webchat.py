@@ -1,4 +1,4 @@
-"""The web chat: its server, killed and started again, and its page in a real Chromium."""
+"""Test the web chat: its server, which is killed and restarted, and its page in Chromium."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from redis_server import RedisServer
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webchat" / "app.py"
 
 BEGIN = "I would like a table."
-ASK_NAME = "Which name is the table for?"
-ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
-CONFIRM = "A table for Ann on 2030-05-17: yes or no?"
-BOOKED = "Booked for Ann on 2030-05-17."
+ASK_NAME = "What name should the booking be under?"
+ASK_DATE = "Hello Ann. What date would you like? Please write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-17. Shall I book it, yes or no?"
+BOOKED = "Done! Your table is booked for Ann on 2030-05-17."
 REMINDER = f"Are you still there? {ASK_NAME}"
-LET_GO = "I did not hear from you, so I let the table go."
+LET_GO = "I haven't heard from you, so I've released your table."
 
 expect.set_options(timeout=20_000)
 
@@ -42,7 +42,7 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Server:
-    """The example, as a user starts it, on a port that stays the same over restarts."""
+    """The example, as a user starts it, on a port that stays the same across restarts."""
 
     settings: dict[str, str]
     port: int
@@ -107,7 +107,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @dataclass
 class Visitor:
-    """A user with a browser of their own, who sees the page as people do: by its names."""
+    """A user with their own browser, who finds things on the page by their accessible names."""
 
     page: Page
 
@@ -127,7 +127,7 @@ class Visitor:
 
     @property
     def waits(self) -> Locator:
-        return self.page.get_by_role("complementary", name="Who waits for what")
+        return self.page.get_by_role("complementary", name="Waiting for your answer")
 
     def sees_waits(self, *waits: str) -> None:
         expect(self.waits.get_by_role("listitem")).to_contain_text(waits)
@@ -164,7 +164,7 @@ class Booking:
         return self.region.get_attribute("data-id")
 
 
-@pytest.fixture(scope="module")  # while it is open, no other event loop runs in this thread
+@pytest.fixture(scope="module")  # while it is open, no other event loop can run in this thread
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -206,7 +206,7 @@ def bob(server: Server, browser: Browser) -> Iterator[Visitor]:
 
 
 @pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
-def test_the_flow_goes_on_when_the_server_is_killed_and_started_again(
+def test_the_flow_continues_after_the_server_was_killed_and_restarted(
     server: Server, ann: Visitor
 ) -> None:
     booking = ann.open()
@@ -231,7 +231,7 @@ def test_the_flow_goes_on_when_the_server_is_killed_and_started_again(
     ann.sees_waits()
 
 
-def test_a_page_that_is_loaded_again_shows_what_was_said(server: Server, ann: Visitor) -> None:
+def test_a_reloaded_page_shows_what_was_said(server: Server, ann: Visitor) -> None:
     ann.open().tell("Ann", ASK_DATE)
     server.kill()
     server.start()
@@ -240,7 +240,7 @@ def test_a_page_that_is_loaded_again_shows_what_was_said(server: Server, ann: Vi
     ann.booking(1).tell("2030-05-17", CONFIRM)
 
 
-def test_a_page_that_forgot_everything_shows_what_the_bot_asks(ann: Visitor) -> None:
+def test_a_page_without_its_local_storage_shows_the_open_question(ann: Visitor) -> None:
     ann.open().tell("Ann", ASK_DATE)
     ann.page.evaluate("localStorage.clear()")
     ann.page.reload()
@@ -252,10 +252,10 @@ def test_bookings_side_by_side_do_not_mix(ann: Visitor) -> None:
     one, two = ann.open(1), ann.open(2)
     two.tell("Bob", "Hello Bob.")
     one.tell("Ann", ASK_DATE)
-    two.tell("2031-01-01", "A table for Bob on 2031-01-01: yes or no?")
+    two.tell("2031-01-01", "A table for Bob on 2031-01-01. Shall I book it, yes or no?")
     ann.sees_waits("a date", "yes or no")
     one.tell("2030-05-17", CONFIRM)
-    two.tell("no", "Nothing is booked.")
+    two.tell("no", "OK, I haven't booked anything.")
     ann.sees_waits("yes or no")
     one.tell("yes", BOOKED)
     ann.sees_waits()
@@ -271,11 +271,12 @@ def test_two_tabs_show_the_same(ann: Visitor) -> None:
     booking.tell("2030-05-17", CONFIRM)
 
 
-def test_the_list_says_what_waits_where_and_counts_down(ann: Visitor) -> None:
-    expect(ann.waits).to_contain_text("Nobody waits for anything.")
+def test_the_list_shows_each_wait_and_counts_down(ann: Visitor) -> None:
+    expect(ann.waits).to_be_hidden()
     ann.open()
-    ann.sees_waits("The bot waits for a name")
-    expect(ann.waits.get_by_role("button")).to_contain_text("from you, in Booking 1")
+    ann.sees_waits("a name")
+    expect(ann.waits.get_by_role("button")).to_contain_text("Booking 1")
+    expect(ann.waits.get_by_role("button")).to_contain_text("reminder in")
     left = ann.waits.get_by_text(re.compile(r"^\d+:\d\d$"))
     for _ in range(3):
         before = left.inner_text()
@@ -300,6 +301,23 @@ def test_the_list_leads_to_the_booking(ann: Visitor) -> None:
     expect(booking.region.get_by_role("textbox")).to_be_focused()
 
 
+def test_the_list_is_folded_on_a_phone(server: Server, browser: Browser) -> None:
+    with visit(server, browser, viewport={"width": 390, "height": 844}) as visitor:
+        booking = visitor.open()
+        expect(visitor.waits).to_contain_text("1")
+        expect(visitor.page.locator("#waits")).to_be_hidden()
+        visitor.waits.get_by_role("heading").click()
+        visitor.sees_waits("a name")
+        expect(visitor.page.locator("#waits")).to_be_visible()
+        booking.tell("Ann", ASK_DATE)
+        visitor.sees_waits("a date")
+
+
+def test_the_page_is_centred_while_it_is_empty(ann: Visitor) -> None:
+    box = ann.page.get_by_role("button", name="Book a table").bounding_box()
+    assert abs(box["x"] + box["width"] / 2 - 1280 / 2) < 2
+
+
 def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor) -> None:
     booking = ann.open()
     bob.is_told("Connected")
@@ -315,7 +333,7 @@ def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor)
 
 
 def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
-    """Send a message that says it is another user's; what the bot answers."""
+    """Send a message that claims to come from another user. Return the bot's answer."""
     activity = {
         "type": "message",
         "id": uuid4().hex,
@@ -336,7 +354,7 @@ def tell_as(visitor: Visitor, conversation: str, user: str, text: str) -> str:
     )
 
 
-def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
+def test_a_redelivered_message_is_handled_once(ann: Visitor) -> None:
     sent: list[str] = []
     lost: list[str] = []
 
@@ -369,7 +387,7 @@ def test_a_message_that_comes_again_is_handled_once(ann: Visitor) -> None:
     booking.shows(BEGIN, ASK_NAME, "Ann", ASK_DATE, "2030-05-17", CONFIRM)
 
 
-def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> None:
+def test_a_message_is_sent_again_after_the_storage_was_unavailable(browser: Browser) -> None:
     with (
         RedisServer.start() as redis,
         running({"SESSION_STORE_URL": redis.url}) as server,
@@ -385,13 +403,13 @@ def test_a_message_is_sent_again_when_the_storage_was_away(browser: Browser) -> 
         visitor.is_told("Connected")
 
 
-def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
+def test_a_finished_booking_can_be_removed(ann: Visitor) -> None:
     booking = ann.open()
     remove = booking.region.get_by_role("button", name="Remove Booking 1")
     expect(remove).to_be_hidden()  # the bot still waits there
     booking.tell("Ann", ASK_DATE)
     booking.tell("2030-05-17", CONFIRM)
-    booking.tell("no", "Nothing is booked.")
+    booking.tell("no", "OK, I haven't booked anything.")
     remove.click()
     expect(ann.page.get_by_role("button", name="Book a table")).to_be_focused()
     ann.page.reload()
@@ -400,16 +418,18 @@ def test_what_is_done_can_be_put_away(ann: Visitor) -> None:
 
 
 @pytest.mark.parametrize("server", ["sqlite", "redis"], indirect=True)
-def test_who_does_not_answer_is_reminded_once_and_then_the_table_is_let_go(
+def test_a_silent_user_is_reminded_once_and_then_the_table_is_released(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")
     booking = ann.open()
     ann.sees_waits("a name")
     booking.shows(BEGIN, ASK_NAME, REMINDER)
-    ann.sees_waits("in Booking 1, reminded once")
+    ann.sees_waits("Booking 1, reminded")
+    expect(ann.waits.get_by_role("button")).to_contain_text("table held for")
     booking.shows(BEGIN, ASK_NAME, REMINDER, LET_GO)
     ann.sees_waits()
+    expect(ann.waits).to_contain_text("No question is open.")
     booking.tell("Ann", ASK_NAME)
     booking.tell("Ann", ASK_DATE)
 
@@ -425,7 +445,7 @@ def test_a_reminder_has_the_buttons_and_its_answer_counts(server: Server, ann: V
     ann.sees_waits()
 
 
-def test_a_page_that_was_away_shows_the_reminder_and_that_the_table_was_let_go(
+def test_a_page_that_was_closed_shows_the_reminder_and_that_the_table_was_released(
     server: Server, ann: Visitor
 ) -> None:
     restart(server, SESSION_WAIT_TTL_SECS="4")
@@ -468,7 +488,7 @@ def test_the_page_fits_and_every_control_has_a_name(
 ) -> None:
     with visit(server, browser, viewport={"width": width, "height": 800}) as visitor:
         booking = visitor.open()
-        booking.tell("Donaudampfschifffahrtsgesellschaft" * 4, "For which date?")
+        booking.tell("Donaudampfschifffahrtsgesellschaft" * 4, "What date would you like?")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") == width
         assert visitor.page.evaluate("document.querySelector('.log').scrollWidth") <= width
         for role in ("button", "textbox", "log", "region"):

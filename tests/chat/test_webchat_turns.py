@@ -1,4 +1,7 @@
-"""The web chat's turns, without its page: the browser's tests leave no room for an event loop."""
+"""Test the web chat's turns without its page.
+
+They are not in the browser's tests, because no event loop can run in the same thread as those.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from async_session_store import AsyncSessionStore, UserId, channels
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "webchat" / "app.py"
 
-ASK_NAME = "Which name is the table for?"
-ASK_DATE = "Hello Ann. For which date? Write it like 2030-12-31."
-CONFIRM = "A table for Ann on 2030-05-17: yes or no?"
-BOOKED = "Booked for Ann on 2030-05-17."
+ASK_NAME = "What name should the booking be under?"
+ASK_DATE = "Hello Ann. What date would you like? Please write it like 2030-12-31."
+CONFIRM = "A table for Ann on 2030-05-17. Shall I book it, yes or no?"
+BOOKED = "Done! Your table is booked for Ann on 2030-05-17."
 
 
 @pytest.mark.anyio
-async def test_a_message_that_comes_again_gets_the_same_answer_also_the_last_one() -> None:
+async def test_a_redelivered_message_gets_the_same_answer_even_the_last_one() -> None:
     app = SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
 
     def inbound(number: int, text: str) -> channels.Inbound:

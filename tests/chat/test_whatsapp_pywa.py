@@ -1,4 +1,4 @@
-"""The WhatsApp example: signed webhooks are posted to it over HTTP, and it calls the Graph API."""
+"""Test the WhatsApp example: it gets signed webhooks over HTTP, and calls the Graph API."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class WhatsAppBot:
     async def served(self, store: AsyncSessionStore) -> AsyncIterator[TestClient]:
         bot = whatsapp_pywa.new_client(store)
         session = bot.api._session
-        session.base_url = self.platform.url  # pywa sets it to Meta's, also that of a given session
+        session.base_url = (
+            self.platform.url
+        )  # pywa sets it to Meta's URL, even on a session that it is given
         async with session, TestClient(TestServer(whatsapp_pywa.new_app(bot))) as client:
             yield client
 
@@ -96,7 +98,7 @@ async def test_it_answers_each_message_of_one_webhook(bot: WhatsAppBot) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_has_no_answer_to_what_is_no_users_turn(bot: WhatsAppBot) -> None:
+async def test_it_ignores_everything_but_users_messages(bot: WhatsAppBot) -> None:
     receipt = {"id": "wamid.sent", "status": "read", "timestamp": "1893456000"}
     reaction = {"type": "reaction", "reaction": {"message_id": "wamid.sent", "emoji": "+"}}
     async with AsyncSessionStore.from_url("memory://") as store:
@@ -106,7 +108,7 @@ async def test_it_has_no_answer_to_what_is_no_users_turn(bot: WhatsAppBot) -> No
 
 
 @pytest.mark.anyio
-async def test_it_refuses_what_the_platform_has_not_signed(bot: WhatsAppBot) -> None:
+async def test_it_refuses_updates_that_the_platform_has_not_signed(bot: WhatsAppBot) -> None:
     body = webhook(messages=[message("hi", 1)])
     async with AsyncSessionStore.from_url("memory://") as store, bot.served(store) as client:
         assert (await client.post("/", data=body)).status == 401

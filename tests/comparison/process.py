@@ -1,8 +1,8 @@
-"""One of the bots in a process of its own, on a platform and a storage that are told to it.
+"""One of the bots in a process of its own, on a given platform and storage.
 
-A line on stdin holds messages, as JSON: ``[[number, text], ...]``. They are delivered at once, in
-this order; once the bot has handled them, "done" is printed. Deliveries with one number are one
-message that comes again.
+Each line on stdin holds messages as JSON: ``[[number, text], ...]``. They are delivered at once, in
+this order. When the bot has handled them, the process prints "done". Two deliveries with the same
+number are one message, delivered twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from async_session_store import AsyncSessionStore
 
 TOKEN = "4242:AAF-a-token-that-looks-like-one"
-LEASE = 1  # seconds, of claims and locks: how long others wait after a crash
+LEASE = 1  # seconds of claims and locks: how long others wait after a crash
 
 Deliver = Callable[[int, str], Awaitable[object]]
 
@@ -98,7 +98,7 @@ async def run_ptb(platform: str, storage: str) -> AsyncIterator[Deliver]:
     application.add_handler(ptb_pizza.conversation)
 
     async def deliver(number: int, text: str) -> None:
-        # As its webhook does. It handles one update after the other.
+        # As its webhook does. The application handles one update after the other.
         update = Update.de_json(telegram_update(number, text), application.bot)
         await application.update_queue.put(update)
         await application.update_queue.join()

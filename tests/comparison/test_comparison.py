@@ -1,7 +1,7 @@
-"""What the table of docs/explanation/comparison.md says, seen with the real frameworks.
+"""Check the table of docs/explanation/comparison.md with the real frameworks.
 
-Each bot runs in a process of its own, which is killed where the table says so. The programs are
-those of the page; the platform is a server on loopback.
+Each bot runs in a process of its own, which is killed where the table says so. The programs are the
+ones on the page. The platform is a local server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from telegram.ext import PicklePersistence
 
 from redis_server import RedisServer
 
-# To import the dialogs takes seconds, also in each process that runs them.
+# Importing the dialogs takes seconds, here and in each process that runs them.
 pytestmark = pytest.mark.timeout(180)
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ HI, PIZZA, SIZE = (1, "hi"), (2, "margherita"), (3, "large")
 
 
 class Bot:
-    """A bot, whose processes share a storage; and all that it has sent."""
+    """A bot whose processes share a storage, and everything that it has sent."""
 
     def __init__(self, name: str, platform: Platform, storage: str) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class Bot:
             platform.answers[f"/activities/{number}"] = self._on_teams
 
     async def start(self) -> None:
-        """Start a process, which takes the messages from now on."""
+        """Start a process. From now on it gets the messages."""
         program = str(Path(__file__).with_name("process.py"))
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, program, self.name, self._platform.url, self._storage),
@@ -67,7 +67,7 @@ class Bot:
         assert await process.stdout.readline() == b"ready\n"
 
     async def tell(self, *messages: tuple[int, str]) -> list[str]:
-        """Deliver messages at once; what the bot sends until it has handled them, or dies."""
+        """Deliver messages at once. Return what the bot sends until it has handled them or dies."""
         before = len(self.sent)
         self._process.stdin.write(json.dumps(messages).encode() + b"\n")
         assert await self._process.stdout.readline() in (b"done\n", b"")
@@ -139,7 +139,7 @@ async def test_a_first_message_that_is_delivered_again(bot: Bot) -> None:
     if bot.name == "turn":
         assert again == []
     else:
-        assert again == [ASK_SIZE]  # it is taken for the pizza
+        assert again == [ASK_SIZE]  # "hi" is taken as the pizza
 
 
 @pytest.mark.anyio
@@ -151,14 +151,14 @@ async def test_an_answer_that_is_delivered_again(bot: Bot) -> None:
         assert again == []
         assert await bot.tell(SIZE) == [DONE]
     else:
-        assert again == ["One margherita margherita."]  # it is taken for the size
+        assert again == ["One margherita margherita."]  # it is taken as the size
 
 
 @pytest.mark.anyio
 async def test_three_quick_messages(bot: Bot) -> None:
     sent = await bot.tell(HI, PIZZA, SIZE)
     if bot.name in ("aiogram", "dialogs"):
-        assert sent == [ASK_PIZZA] * 3  # each begins the flow
+        assert sent == [ASK_PIZZA] * 3  # each message starts the flow
     elif bot.name == "aiogram, isolated":
         assert sent[:2] == [ASK_PIZZA, ASK_SIZE]  # one at a time, in no particular order
         texts = [text for _, text in (HI, PIZZA, SIZE)]
@@ -179,9 +179,9 @@ async def test_a_crash_in_the_middle_of_a_handler(bot: Bot) -> None:
         assert again == [ASK_SIZE]
         assert await bot.tell(SIZE) == [DONE]
     elif bot.name == "ptb":
-        assert again == [ASK_PIZZA]  # the flow is lost, and begins anew
+        assert again == [ASK_PIZZA]  # the flow is lost, and starts over
     else:
-        assert again == ["One margherita margherita."]  # it is taken for the size
+        assert again == ["One margherita margherita."]  # it is taken as the size
 
 
 @pytest.mark.anyio
@@ -211,7 +211,7 @@ async def test_another_worker_that_takes_the_next_message(bot: Bot) -> None:
 
 def test_the_dialog_state_is_not_json() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the syntax of what it imports
+        warnings.simplefilter("ignore")  # its imports raise syntax warnings
         from microsoft_agents.hosting.dialogs import DialogState
     state = CachedAgentState({"dialogs": DialogState()})
     with pytest.raises(TypeError, match="not JSON serializable"):

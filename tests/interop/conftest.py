@@ -13,7 +13,7 @@ from rust_process import RustProcess, RustStore
 
 @pytest.fixture
 def python(redis_server: RedisServer, namespace: str) -> Iterator[PythonStore]:
-    """Give a store of ours, on the namespace that ``rust`` has too."""
+    """Yield a store of this library, on the same namespace as ``rust``."""
     store = AsyncSessionStore.from_url(redis_server.unix_url, namespace=namespace)
     with PythonStore.opened(store) as side:
         yield side

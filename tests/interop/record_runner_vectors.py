@@ -1,7 +1,7 @@
 """Record what a Greentic runner derives, calls and stores: ``nox -s runner_vectors``.
 
-The file that this writes is checked wherever the tests run, also without cargo. If it changed, this
-fails: look at what the runner does now.
+The tests check the library against the file that this writes, also without cargo. If the file
+changes, the program exits with an error: review what the runner does now.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import redis
 
 TESTS: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
+
+from vector_file import as_text, write_vectors  # noqa: E402
 
 from async_session_store.greentic import IngressEnvelope  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
@@ -147,7 +149,7 @@ def calls(rust: RustProcess, envelope: object, wait: object) -> dict[str, Any]:
 
 
 def stored(runner: Runner, server: RedisServer) -> dict[str, dict[str, Any]]:
-    """Park a flow and mark a user as greeted on Redis; give the keys that each leaves."""
+    """Park a flow and mark a user as greeted on Redis. Return the keys that each leaves."""
     place = runner.place(server.url, "vectors")
     envelope = IngressEnvelope.model_validate_json(json.dumps(_FULL))
     place.save(envelope, WAITS[0])
@@ -157,7 +159,7 @@ def stored(runner: Runner, server: RedisServer) -> dict[str, dict[str, Any]]:
 
 
 def keys(server: RedisServer) -> dict[str, Any]:
-    """Take all keys: the value of each, and its time to live in minutes, or -1."""
+    """Return all keys and delete them: the value of each, and its minutes to live, or -1."""
     with redis.Redis.from_url(server.url) as client:
         found = stored_keys(client, "vectors")
         seconds = {name: client.ttl(f"vectors:{name}") for name in found}
@@ -168,20 +170,10 @@ def keys(server: RedisServer) -> dict[str, Any]:
     }
 
 
-def as_text(value: bytes | set[bytes]) -> str | list[str]:
-    if isinstance(value, set):
-        return sorted(member.decode() for member in value)
-    return value.decode()
-
-
 def main() -> None:
     with Runner.start() as runner, RedisServer.start() as server:
-        text = json.dumps(record(runner, server), indent=1, ensure_ascii=True) + "\n"
-    before = FILE.read_text() if FILE.exists() else ""
-    FILE.write_text(text)
-    if text != before:
-        sys.exit(f"{FILE.relative_to(TESTS.parent)} is not what the runner does: it was rewritten")
-    print(f"{FILE.relative_to(TESTS.parent)} is what the runner does")
+        recorded = record(runner, server)
+    write_vectors(FILE, recorded, "what the runner does")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Record what the Rust crate writes for fixed inputs: ``nox -s rust_vectors``.
 
-The file that this writes is checked wherever the tests run, also without cargo. If it changed, this
-fails: look at what the crate writes now.
+The tests check the library against the file that this writes, also without cargo. If the file
+changes, the program exits with an error: review what the crate writes now.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import redis
 
 TESTS: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
+
+from vector_file import as_text, write_vectors  # noqa: E402
 
 from async_session_store import ReplyScope, SessionData  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
@@ -99,7 +101,7 @@ VALUES: Final[dict[str, list[Any]]] = {
         {"thread": "t"},
     ],
 }
-"""Values of each type, some of which it refuses."""
+"""Values of each type. The crate refuses some of them."""
 
 SCOPES: Final[list[dict[str, Any]]] = [
     {"conversation": "chat-1", "thread": "topic-9", "reply_to": "msg-3", "correlation": "cid-7"},
@@ -143,7 +145,7 @@ def record(rust: RustProcess, server: RedisServer) -> dict[str, Any]:
 
 
 def written(rust: RustProcess, kind: str, text: str) -> str | None:
-    """Give what the crate writes for a text that it reads, or None if it refuses it."""
+    """Return what the crate writes after reading a text, or None if it refuses the text."""
     try:
         return rust.rewrite(kind, text)[0]
     except RustError:
@@ -163,7 +165,7 @@ def stored(
     key: str,
     ttl: int | None,
 ) -> dict[str, Any]:
-    """Give the keys that a registration leaves in Redis: value, and whether there is a deadline."""
+    """Return the keys that a registration leaves in Redis: value, and if there is a deadline."""
     data = SessionData.model_validate_json(json.dumps(session))
     values = {
         "ctx": data.tenant_ctx,
@@ -181,20 +183,10 @@ def stored(
     return {name: [as_text(value), expires] for name, (value, expires) in sorted(found.items())}
 
 
-def as_text(value: bytes | set[bytes]) -> str | list[str]:
-    if isinstance(value, set):
-        return sorted(member.decode() for member in value)
-    return value.decode()
-
-
 def main() -> None:
     with RustProcess.start() as rust, RedisServer.start() as server:
-        text = json.dumps(record(rust, server), indent=1, ensure_ascii=True) + "\n"
-    before = FILE.read_text() if FILE.exists() else ""
-    FILE.write_text(text)
-    if text != before:
-        sys.exit(f"{FILE.relative_to(TESTS.parent)} is not what the crate writes: it was rewritten")
-    print(f"{FILE.relative_to(TESTS.parent)} is what the crate writes")
+        recorded = record(rust, server)
+    write_vectors(FILE, recorded, "what the crate writes")
 
 
 if __name__ == "__main__":

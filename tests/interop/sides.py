@@ -1,4 +1,4 @@
-"""One call on either side: a store of ours, or one of the Rust crate."""
+"""One interface to both sides: a store of this library, or one of the Rust crate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rust_process import RustError, RustStore
 
 
 class PythonStore:
-    """A store of ours, driven from outside of its loop like the crate's."""
+    """A store of this library, driven from outside its loop as the crate's is."""
 
     def __init__(self, store: AsyncSessionStore, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
@@ -48,7 +48,7 @@ Side: TypeAlias = PythonStore | RustStore
 
 
 def refusal(call: Callable[..., object], *arguments: object) -> str | None:
-    """Give the code of the error that a call raises, or None."""
+    """Return the code of the error that a call raises, or None."""
     try:
         call(*arguments)
     except SessionStoreError as error:

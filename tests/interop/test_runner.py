@@ -71,7 +71,7 @@ def park(python: PythonStore, envelope: IngressEnvelope, flow: ParkedFlow) -> No
 def resume(
     python: PythonStore, envelope: IngressEnvelope, next_node: str | None = None
 ) -> ParkedFlow | None:
-    """Resume in Python, and park the flow again at ``next_node``, or end it."""
+    """Resume in Python. Park the flow again at ``next_node``, or end it."""
 
     async def run() -> ParkedFlow | None:
         store, place = python.store, (envelope.ctx, envelope.user_id)

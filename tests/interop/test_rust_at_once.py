@@ -34,7 +34,7 @@ STEPS: Final = 1500
 
 
 def rust_works(server: RedisServer, namespace: str, seed: int) -> Counter[str]:
-    """Send random commands; tell how each kind ended."""
+    """Send random commands, and count how each kind ended."""
     chance = random.Random(seed)
     ends: Counter[str] = Counter()
     with RustProcess.start() as process:
@@ -67,7 +67,7 @@ def rust_call(chance: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 async def python_works(store: AsyncSessionStore, seed: int) -> None:
-    """Call at random; what other writers do may refuse a call, but nothing else is raised."""
+    """Make random calls. Other writers may cause refusals, but no other error may be raised."""
     chance = random.Random(seed)
     for _ in range(STEPS):
         with suppress(SessionNotFoundError, TenantMismatchError, ConflictError):
@@ -106,7 +106,7 @@ async def look(store: AsyncSessionStore, of: TenantCtx, user: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_f7_w1_nothing_raises_and_no_one_else_is_touched(
+async def test_f7_w1_no_call_raises_and_no_other_owner_is_touched(
     redis_server: RedisServer, redis_client: redis.Redis, namespace: str
 ) -> None:
     def of_bystander() -> dict[str, Any]:

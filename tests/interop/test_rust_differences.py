@@ -37,7 +37,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Pair(NamedTuple):
-    """A store of ours and one of the crate, with nothing in common, and how time passes."""
+    """A store of this library and one of the crate that share nothing, and a way to pass time."""
 
     ours: PythonStore
     theirs: RustStore

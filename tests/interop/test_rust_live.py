@@ -32,7 +32,7 @@ generated = settings(
 
 
 class Both(NamedTuple):
-    """Who acts, and who looks; each with the store of ours and the crate's on one namespace."""
+    """The side that acts and the side that looks, on one namespace."""
 
     actor: Side
     observer: Side
@@ -52,7 +52,7 @@ class Both(NamedTuple):
         self.actor.register_wait(of, of.owner.user or "", scope, key, written, ttl)
 
     def left(self, *keys: str) -> list[int]:
-        """Give the milliseconds until each key's deadline; -1 for none, -2 for no key."""
+        """Return the milliseconds until each key's deadline: -1 for none, -2 for no key."""
         return [self.redis.pttl(f"{self.namespace}:{key}") for key in keys]
 
     def all_see(self, call: str, *arguments: object, result: object) -> None:

@@ -37,13 +37,13 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 Answer: TypeAlias = object
 Question: TypeAlias = tuple[str, ...]
 State: TypeAlias = dict[Question, Answer]
-"""What each side tells: answers to the same questions."""
+"""The state that a side reports: its answers to the same questions."""
 
 REFUSED: Final = "refused: invalid_input"
 MISSING: Final = "refused: not_found"
 HOUR: Final = timedelta(hours=1)
 SOON: Final = timedelta(milliseconds=1)
-"""It has passed by the next step: our clock is moved, and the crate gets a nanosecond."""
+"""A time to live that has passed by the next step: our clock is moved, and the crate gets 1 ns."""
 IN_RUST: Final = {
     SOON: {"secs": 0, "nanos": 1},
     timedelta.max: {"secs": 2**64 - 1, "nanos": 0},
@@ -68,7 +68,7 @@ def owner_name(owner: Owner) -> str:
 
 
 class Ours:
-    """Our store; it names keys as the crate's side does."""
+    """The store of this library, with keys named as on the crate's side."""
 
     def __init__(self, store: PythonStore, keys: dict[str, str]) -> None:
         self._store, self._keys = store, keys
@@ -117,7 +117,7 @@ class Theirs:
 
 
 def with_keys(values: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
-    """Put a side's own key where a call has the name of a session."""
+    """Replace the name of a session in a call with the side's own key."""
     return {
         field: keys.get(value, value) if field in ("key", "session_key") else value
         for field, value in values.items()
@@ -125,7 +125,7 @@ def with_keys(values: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
 
 
 def told(op: str, found: Any, keys: dict[str, str]) -> Answer:
-    """Give a result in the terms that both sides have."""
+    """Return a result in terms that both sides share."""
     names = {key: name for name, key in keys.items()}
     match op:
         case "create_session":
@@ -321,7 +321,7 @@ class Histories(RuleBasedStateMachine):
     # --- The differences ----------------------------------------------------------------------
 
     def _explain(self, call: Call, here: Answer, there: Answer) -> bool:
-        """Whether the answers differ; they may where a difference on the list says so."""
+        """Return whether the answers differ. They may only where a listed difference says so."""
         if here == there:
             return False
         reason = self._reason(*call, here)
@@ -355,7 +355,7 @@ class Histories(RuleBasedStateMachine):
         return None
 
     def _unrouted_by_ending(self, name: str) -> dict[Question, Answer]:
-        """What the crate loses when a detached session ends: the one that replaced it."""
+        """Return what the crate loses when a detached session ends: the one that replaced it."""
         if name not in self._places or not self._is_live(name):
             return {}
         owner, scope = self._places[name]
@@ -365,7 +365,7 @@ class Histories(RuleBasedStateMachine):
     def _unrouted_by_registering(
         self, name: str, owner: Owner, scope: ReplyScope
     ) -> dict[Question, Answer]:
-        """What the crate loses when a detached session moves, or an expired one is replaced."""
+        """Return what the crate loses as a detached session moves or an expired one is replaced."""
         lost = self._unrouted_by_ending(name)
         expired = self._expired
         if expired not in (None, name) and self._places.get(expired or "") == (owner, scope):
@@ -377,10 +377,10 @@ class Histories(RuleBasedStateMachine):
     def _is_live(self, name: str) -> bool:
         return self._state[("get", name)] is not None
 
-    # --- What both tell -----------------------------------------------------------------------
+    # --- Comparing both -----------------------------------------------------------------------
 
     def _compare(self, allowed: dict[Question, Answer]) -> None:
-        """Ask both everything; they may differ where ``allowed`` says, and as it says."""
+        """Ask both sides everything. They may differ only as ``allowed`` says."""
         self._expired = None
         here, there = self._look(self._ours), self._look(self._theirs)
         self._state = here
@@ -450,7 +450,7 @@ def find_question(owner: Owner, scope: ReplyScope) -> Question:
 
 
 def with_losses(state: State, losses: dict[Question, Answer]) -> State:
-    """Give what the crate tells, from what we tell and what it loses."""
+    """Return the state that the crate should report, given ours and what it loses."""
     expected = {**state}
     for question, answer in losses.items():
         kind, *rest = question

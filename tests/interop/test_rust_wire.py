@@ -69,7 +69,7 @@ def test_e1_documents_that_differ_for_rust_differ_here(
 
 @pytest.mark.parametrize("kind", IDENTIFIERS)
 @given(text=texts | st.text("aZ9._-: /é\n\0", max_size=4))
-def test_m7_an_id_is_refused_by_both_or_by_none(
+def test_m7_an_id_is_refused_by_both_or_by_neither(
     rust_process: RustProcess, kind: str, text: str
 ) -> None:
     wire = json.dumps(text)

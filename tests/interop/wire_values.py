@@ -1,4 +1,4 @@
-"""JSON of the wire types as the Rust crate reads it: generated."""
+"""Generated JSON of the wire types, as the Rust crate reads it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-# Any text that can be UTF-8.
+# Any text that UTF-8 can encode.
 texts: Final = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["", "\0", "a\nb", "\u2028", '"\\/', "\N{PILE OF POO}", "e\u0301", "x" * 5000, "\x7f\x1f"]
 )
 identifiers: Final = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
-# All that an i128 holds, with its ends and those of what JSON parsers have for numbers.
+# The whole range of an i128, with its ends and those of the number types of JSON parsers.
 _EDGES: Final = [0, 2**31, 2**53, 2**63, 2**64, 2**127 - 1]
 i128s: Final = st.integers(-(2**127), 2**127 - 1) | st.builds(
     lambda edge, step: max(-(2**127), min(edge + step, 2**127 - 1)),
@@ -24,14 +24,14 @@ scope_texts: Final = texts.filter(lambda text: "\n" not in text)
 def objects(
     required: dict[str, st.SearchStrategy[Any]], optional: dict[str, st.SearchStrategy[Any]]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects in which an optional field is there, null or absent."""
+    """Return objects in which each optional field is given, null or absent."""
     maybe = {name: st.none() | strategy for name, strategy in optional.items()}
     return st.fixed_dictionaries(required, optional=maybe)
 
 
 @st.composite
 def twins(draw: st.DrawFn, name: str) -> dict[str, str | None]:
-    """Draw an optional field with two names: one of them, both alike, or none."""
+    """Draw an optional field with two names: one of them is given, both alike, or none."""
     value = draw(identifiers)
     return draw(
         st.sampled_from(
@@ -103,4 +103,4 @@ VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "SessionData": sessions,
     "ReplyScope": scopes,
 }
-"""Each type by its name, which is the same in Rust and in Python."""
+"""A strategy for each type, by its name, which is the same in Rust and in Python."""

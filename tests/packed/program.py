@@ -1,6 +1,6 @@
-"""A program that uses every backend, to be packed: into a wheel's venv, a zip, a frozen program.
+"""A program that uses every backend. Tests pack it: into a wheel's venv, a zip, a frozen program.
 
-It takes the URL of a Redis server, and prints where it found the library.
+Its argument is the URL of a Redis server. It prints where it found the library.
 """
 
 from __future__ import annotations

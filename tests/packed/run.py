@@ -1,4 +1,7 @@
-"""Run a packed program with the URL of a Redis server: ``python run.py PROGRAM [ARGUMENT...]``."""
+"""Run a program with the URL of a Redis server as its last argument.
+
+Run as ``python run.py PROGRAM [ARGUMENT...]``.
+"""
 
 from __future__ import annotations
 

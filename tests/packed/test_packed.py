@@ -1,6 +1,6 @@
-"""The library finds its Lua and SQL files wherever Python runs it, or says which is missing.
+"""The library finds its Lua and SQL files wherever it is packed, or says which one is missing.
 
-A wheel and a frozen program are run by ``nox -s package frozen``.
+Here it runs from a zip. ``nox -s package frozen`` runs it from a wheel and in a frozen program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READ = {".lua", ".sql"}
 
 
 def pack(path: Path, *, without: str | None = None) -> Path:
-    """Pack the library and the program into one zip, less what has a suffix."""
+    """Pack the library and the program into one zip, without the files of a suffix."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(PROGRAM, "__main__.py")
         for file in PACKAGE.rglob("*"):
@@ -41,7 +41,7 @@ def run(zipped: Path, url: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_9_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None:
     zipped = pack(tmp_path / "app.pyz")
     ran = run(zipped, redis_server.url)
     assert ran.returncode == 0, ran.stderr
@@ -51,7 +51,7 @@ def test_9_it_runs_from_a_zip(tmp_path: Path, redis_server: RedisServer) -> None
 @pytest.mark.parametrize(
     ("suffix", "missing"), [(".sql", r"schema/1\.sql"), (".lua", r"lua/\w+\.lua")]
 )
-def test_r1_a_file_of_ours_that_is_missing_is_named(
+def test_r1_a_missing_package_file_is_named(
     tmp_path: Path, redis_server: RedisServer, suffix: str, missing: str
 ) -> None:
     ran = run(pack(tmp_path / "app.pyz", without=suffix), redis_server.url)
@@ -61,7 +61,7 @@ def test_r1_a_file_of_ours_that_is_missing_is_named(
     assert "database file" not in last
 
 
-def test_9_pyinstaller_finds_the_hook_and_the_hook_all_that_is_read() -> None:
+def test_9_pyinstaller_finds_the_hook_and_the_hook_finds_all_files() -> None:
     (found,) = entry_points(group="pyinstaller40", name="hook-dirs")
     (folder,) = found.load()()
     (hook,) = Path(folder).glob("hook-*.py")
@@ -76,7 +76,7 @@ def test_9_pyinstaller_finds_the_hook_and_the_hook_all_that_is_read() -> None:
 
 
 def imported_late() -> list[str]:
-    """Name the modules of the library that the store imports only when they are used."""
+    """Return the modules of the library that the store imports only when they are used."""
     names: list[str] = []
     for module in ("__init__", "_store", "_urls"):
         tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
@@ -90,6 +90,6 @@ def imported_late() -> list[str]:
     return [name for name in names if name.startswith("async_session_store")]
 
 
-def test_9_each_script_is_there() -> None:
+def test_each_script_is_there() -> None:
     for file in (PACKAGE / "backends" / "redis" / "lua").glob("*.lua"):
         assert _scripts.script(file.stem).source

@@ -1,17 +1,16 @@
-"""What one process does with the claims of a storage that it shares with others.
+"""A process that makes claims on a storage that it shares with others.
 
-Run as ``python claim_worker.py TASK URL NAMESPACE NUMBER``; it prints its result as JSON.
+Run as ``python claim_worker.py TASK URL NAMESPACE NUMBER``. It prints its result as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
-from process_worker import CTX, data, open_store
+from process_worker import CTX, Tasks, data, run
 
 from async_session_store import (
     AsyncSessionStore,
@@ -27,28 +26,28 @@ BLOCKS = 25
 EDITS = 100
 LEASE = 2.0
 SHORT_LEASE = 0.3
-LET_OTHERS_IN = 0.002  # seconds; SQLite's lock is not fair: who had it last gets it again
+LET_OTHERS_IN = 0.002  # seconds: SQLite's lock is not fair, its last holder tends to get it again
 LONG = 300.0
 
 
 class NotDoneError(Exception):
-    """Makes a block give its wait back."""
+    """Raised in a block to give its wait back."""
 
 
 async def claim_and_keep(store: AsyncSessionStore, _number: int) -> list[int]:
-    """Claim the wait of each round; the rounds that this process won."""
+    """Claim the wait of each round. Return the rounds that this process won."""
     won = []
     for index, scope in enumerate(ROUNDS):
         with suppress(WaitClaimedError):
             claim = await store.claim_wait(CTX, "u1", scope, lease=LONG)
-            assert claim is not None, "no one completes"
+            assert claim is not None, "nobody completes a claim"
             won.append(index)
             await anyio.sleep(LET_OTHERS_IN)
     return won
 
 
 async def claim_and_complete(store: AsyncSessionStore, _number: int) -> list[int]:
-    """Claim the wait of each round and complete it; the rounds that this process handled."""
+    """Claim the wait of each round and complete it. Return the rounds that this process handled."""
     handled = []
     for index, scope in enumerate(ROUNDS):
         with suppress(WaitClaimedError):
@@ -61,7 +60,7 @@ async def claim_and_complete(store: AsyncSessionStore, _number: int) -> list[int
 
 
 async def count_in_blocks(store: AsyncSessionStore, _number: int) -> int:
-    """Count up in blocks: what each reads and what it writes is guarded by the claim alone."""
+    """Count up in blocks. Only the claim keeps others out between reading and writing."""
     for _ in range(BLOCKS):
         with suppress(NotDoneError):
             async with store.resume_wait(CTX, "u1", SCOPE, lease=LONG, wait=LONG) as record:
@@ -75,7 +74,7 @@ async def count_in_blocks(store: AsyncSessionStore, _number: int) -> int:
 
 
 async def hang_in_block(store: AsyncSessionStore, number: int) -> None:
-    """Leave a trace, and never come to the end of the block."""
+    """Leave a trace, and hang until the process is killed."""
     async with store.resume_wait(CTX, "u1", SCOPE, lease=LEASE) as record:
         assert record is not None
         await store.update_session(record.key, data(f"{record.data.context_json} {number}"))
@@ -84,13 +83,13 @@ async def hang_in_block(store: AsyncSessionStore, number: int) -> None:
 
 
 async def take_over(store: AsyncSessionStore, _number: int) -> str | None:
-    """Handle the wait when its turn comes; what its session says, or None if it is gone."""
+    """Wait for a turn, and resume. Return the context of the session, or None if it is gone."""
     async with store.resume_wait(CTX, "u1", SCOPE, wait=LONG) as record:
         return None if record is None else record.data.context_json
 
 
 async def outlive_the_lease(store: AsyncSessionStore, _number: int) -> list[str]:
-    """Claim, and use the claim when its lease has ended long ago; what came of that."""
+    """Claim, and use the claim long after its lease has ended. Return the outcomes."""
     claim = await store.claim_wait(CTX, "u1", SCOPE, lease=SHORT_LEASE)
     assert claim is not None
     outcomes = []
@@ -115,7 +114,7 @@ def counted_up(current: SessionData) -> SessionData:
     return data(str(int(current.context_json) + 1))
 
 
-TASKS: dict[str, Callable[[AsyncSessionStore, int], Awaitable[object]]] = {
+TASKS: Tasks = {
     "claim_and_keep": claim_and_keep,
     "claim_and_complete": claim_and_complete,
     "count_in_blocks": count_in_blocks,
@@ -126,13 +125,5 @@ TASKS: dict[str, Callable[[AsyncSessionStore, int], Awaitable[object]]] = {
 }
 
 
-async def run(task: str, url: str, namespace: str, number: int) -> object:
-    async with open_store(url, namespace) as store:
-        print("ready", flush=True)
-        sys.stdin.readline()
-        return await TASKS[task](store, number)
-
-
 if __name__ == "__main__":
-    task, url, namespace, number = sys.argv[1:]
-    print(json.dumps(anyio.run(run, task, url, namespace, int(number))))
+    print(json.dumps(anyio.run(run, TASKS, *sys.argv[1:])))

@@ -1,8 +1,8 @@
-"""A process that handles waits: it replies at their deadlines, or reports those that expired.
+"""A process that handles waits: it replies at their deadlines, or reports expired ones.
 
-``python expired_worker.py TASK URL NAMESPACE``. It says "ready", waits for a line to begin, and
-prints what it did. To reply, the line must say when the first wait expires, in milliseconds since
-the epoch.
+Run as ``python expired_worker.py TASK URL NAMESPACE``. It prints "ready", begins after a line, and
+prints what it did as JSON. For the task "reply", the line holds the time at which the first wait
+expires, in milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ASKED = ReplyScope(conversation="asked")
 ANSWERED = ReplyScope(conversation="answered")
 REPORTED = ReplyScope(conversation="reported")
 SPREAD = 3.0
-"""Seconds in which all waits expire."""
+"""Seconds between the first deadline and the last."""
 TASKS = 8
-"""How many waits a process reports at once."""
+"""Waits that a process handles at once."""
 JITTER = 0.004
-"""Seconds before or after the deadline at which a reply comes."""
+"""Longest time in seconds between a deadline and its reply, before or after."""
 GIVEN_BACK = 0.1
-"""How often a process releases an expired wait at first, and how often it keeps it."""
+"""Chance that a process releases an expired wait, and chance that it keeps it."""
 
 
 def ctx(number: int) -> TenantCtx:
@@ -55,7 +55,7 @@ def deadline(start: float, number: int, count: int) -> float:
 
 
 async def reply(store: AsyncSessionStore, start: float, count: int) -> list[int]:
-    """Reply to every other wait at its very deadline. Return those that were answered."""
+    """Reply to every other wait at its deadline. Return the waits that were answered."""
     answered: list[int] = []
 
     async def answer(number: int) -> None:
@@ -75,7 +75,7 @@ async def reply(store: AsyncSessionStore, start: float, count: int) -> list[int]
 
 
 async def report(store: AsyncSessionStore, lease: float) -> list[int]:
-    """Report the waits that expire, until a line comes. Return those that were reported."""
+    """Handle the waits that expire until a line comes. Return the waits that were reported."""
     waits = store.expired_waits(lease=lease, poll=0.2)
     reported: list[int] = []
     chance = random.Random()

@@ -1,11 +1,12 @@
-"""Interrupts a thread that uses a store, again and again, at whatever bytecode it is.
+"""Interrupt a thread that uses a store, again and again, at any bytecode.
 
     python interrupt_storm.py URL INTERRUPTS
 
-A timer's signals hit the main thread, in whose calls, blocks and stores a handler then raises;
-other threads use the same store meanwhile. It prints what it counted, and exits with 0 if all
-threads still get their answers, ``close()`` returns, and no claim is left. What Python reports as
-"ignored" was raised in a finalizer: no program sees such an interrupt.
+The signals of a timer hit the main thread, where a handler raises within calls, blocks and the
+opening and closing of stores. Other threads use the same store meanwhile. The program prints its
+counts, and exits with 0 if all threads still get their answers, ``close()`` returns, and no claim
+is left. An exception that Python reports as "ignored" was raised in a finalizer, where no program
+sees it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from async_session_store import (
     TenantCtx,
     WaitClaimedError,
 )
-from async_session_store.testing.contract.taking_turns import Message
+from async_session_store.testing.contract.turn_builders import Message
 
 URL = sys.argv[1]
 NAMESPACE = f"test:storm:{os.getpid()}" if URL.startswith("redis") else None
@@ -39,7 +40,7 @@ LEASE = 0.5
 PLACES = 40
 OTHERS = 3
 HANG = 60.0
-AGAIN = 0.3  # how often an interrupt is followed by another, which may hit the clean-up
+AGAIN = 0.3  # chance that another interrupt follows, which may hit the clean-up
 LONGEST_DELAY = 0.002
 EDITED = '{"edited":true}'
 
@@ -47,11 +48,11 @@ CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 
 
 class TimeLimitError(Exception):
-    """Raised by the handler, like the soft time limit of a task queue."""
+    """Raised by the handler, as the soft time limit of a task queue is."""
 
 
 class Interrupts:
-    """Signals that are sent while an action runs, and none outside of it."""
+    """Signals that arrive only while an action runs."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -60,7 +61,7 @@ class Interrupts:
         signal.signal(signal.SIGALRM, self._interrupt)
 
     def during(self, act: Callable[[], object]) -> None:
-        """Act, and be interrupted meanwhile."""
+        """Run an action, and interrupt it."""
         try:
             try:
                 self._is_armed = True
@@ -99,11 +100,11 @@ def new_store() -> SessionStore:
     return SessionStore.from_url(URL, namespace=NAMESPACE)
 
 
-# --- What is interrupted ----------------------------------------------------------------------
+# --- Interrupted actions ----------------------------------------------------------------------
 
 
 class Actions:
-    """What the main thread does with a store."""
+    """The actions of the main thread."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
@@ -154,7 +155,7 @@ class Actions:
             turn.ask("wait")
 
     def keep(self) -> None:
-        """Register a wait that nobody answers in time."""
+        """Register a wait that expires at once, and is kept."""
         place = scope(self._place)
         self._store.register_wait(CTX, "u1", place, self._key, data("{}"), 0.001, expired_ttl=HANG)
 
@@ -163,7 +164,7 @@ class Actions:
             claim.release()
 
     def remind(self) -> None:
-        """Take the turn of a user who did not answer. There is one, at the latest after a lease."""
+        """Take the turn on an expired wait. One is free at the latest when a lease has ended."""
         self.keep()
         for claim in self._store.expired_waits(CTX, lease=LEASE, poll=0.001):
             with self._store.expired_turn(claim, memory=dict[str, bool]) as turn:
@@ -197,11 +198,11 @@ def open_and_close(stores: list[SessionStore]) -> None:
         store.ping()
 
 
-# --- Who else uses the store ------------------------------------------------------------------
+# --- Other threads ----------------------------------------------------------------------------
 
 
 class Others:
-    """Threads that use a store too, each at a place of its own."""
+    """Threads that use the store, each at a scope of its own."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
@@ -284,7 +285,7 @@ def storm_of_calls(interrupts: Interrupts, until: int) -> int:
 
 
 def storm_of_stores(interrupts: Interrupts, until: int) -> int:
-    """Interrupt opening and closing. Return how many stores there were."""
+    """Interrupt opening and closing. Return how many stores were opened."""
     opened = 0
     while interrupts.count < until:
         stores: list[SessionStore] = []

@@ -1,6 +1,6 @@
-"""What one process does to a storage that it shares with others.
+"""A process that reads and writes a storage that it shares with others.
 
-Run as ``python worker.py TASK URL NAMESPACE NUMBER``; it prints its result as JSON.
+Run as ``python process_worker.py TASK URL NAMESPACE NUMBER``. It prints its result as JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import select
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import anyio
@@ -25,6 +25,8 @@ from async_session_store import (
     TenantCtx,
 )
 from crowded_store import CrowdedStore
+
+Tasks = Mapping[str, Callable[[AsyncSessionStore, int], Awaitable[object]]]
 
 CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 SCOPES = [ReplyScope(conversation=f"scope-{number}") for number in range(4)]
@@ -45,7 +47,7 @@ def open_store(url: str, namespace: str) -> AsyncSessionStore:
 
 
 async def shuffle_waits(store: AsyncSessionStore, number: int) -> int:
-    """Register, move, detach, clear and remove; what a reader sees always fits together."""
+    """Register, move, detach, clear and remove, and check that each read is consistent."""
     chance = random.Random(number)
     seen = 0
     for _ in range(250):
@@ -53,7 +55,7 @@ async def shuffle_waits(store: AsyncSessionStore, number: int) -> int:
         await chance.choice([register, register, register, clear, remove])(store, scope, key)
         record = await store.get_wait(CTX, "u1", scope)
         if record is not None:
-            # The document names the scope: so it and the routing came in one step (W1).
+            # The document names its scope, so it and the routing were written in one step (W1).
             assert record.data.context_json == scope.conversation
             seen += 1
         keys = await store.list_waits_for_user(CTX, "u1")
@@ -75,7 +77,7 @@ async def remove(store: AsyncSessionStore, _scope: ReplyScope, key: str) -> None
 
 
 async def register_if_absent(store: AsyncSessionStore, number: int) -> list[int]:
-    """Try to be the first at each scope; the rounds that this process won."""
+    """Try to be the first at each scope. Return the rounds that this process won."""
     won = []
     for index in range(ROUNDS):
         scope = ReplyScope(conversation=f"round-{index}")
@@ -86,7 +88,7 @@ async def register_if_absent(store: AsyncSessionStore, number: int) -> list[int]
 
 
 async def update_or_remove(store: AsyncSessionStore, number: int) -> int:
-    """Process 0 removes each session while one of the others updates it, until it is gone."""
+    """Update each session until it is gone. Process 0 removes it instead, during an update."""
     updates = 0
     for index in range(ROUNDS):
         key = f"round-{index}"
@@ -104,7 +106,7 @@ async def update_or_remove(store: AsyncSessionStore, number: int) -> int:
 
 
 async def updated_by(store: AsyncSessionStore, key: str, number: int) -> None:
-    """Wait until this process was the last to update a session: it is under way with the next."""
+    """Wait until this process was the last to update a session: its next update is in flight."""
     while True:
         session = await store.get_session(key)
         if session is not None and session.context_json == str(number):
@@ -112,7 +114,10 @@ async def updated_by(store: AsyncSessionStore, key: str, number: int) -> None:
 
 
 def kill_while_registering(url: str, namespace: str) -> int:
-    """Kill a process that registers, again and again; look at the storage after each time."""
+    """Kill a process that registers, again and again, and check the storage each time.
+
+    Return how many kills hit a call in flight.
+    """
     chance = random.Random(1)
     interrupted = 0
     for _ in range(KILLS):
@@ -133,7 +138,7 @@ def kill_while_registering(url: str, namespace: str) -> int:
 
 
 async def register_for_ever(url: str, namespace: str, begun: int) -> None:
-    """Writes a byte before and after each call, so that a kill within one can be told."""
+    """Register for ever. Write a byte before and after each call, to detect a kill within one."""
     chance = random.Random(os.getpid())
     async with open_store(url, namespace) as store:
         os.write(begun, b"!")
@@ -145,7 +150,7 @@ async def register_for_ever(url: str, namespace: str, begun: int) -> None:
 
 
 async def assert_whole(url: str, namespace: str) -> None:
-    """Every scope routes to a session that says so, and the list names just these (W1 to W3)."""
+    """Check that scopes, sessions and the list of waits agree (W1 to W3)."""
     async with open_store(url, namespace) as store:
         waiting = {}
         for scope in SCOPES:
@@ -157,18 +162,19 @@ async def assert_whole(url: str, namespace: str) -> None:
         assert await store.list_waits_for_user(CTX, "u1") == sorted(waiting)
 
 
-TASKS: dict[str, Callable[[AsyncSessionStore, int], Awaitable[object]]] = {
+TASKS: Tasks = {
     "shuffle_waits": shuffle_waits,
     "register_if_absent": register_if_absent,
     "update_or_remove": update_or_remove,
 }
 
 
-async def run(task: str, url: str, namespace: str, number: int) -> object:
+async def run(tasks: Tasks, task: str, url: str, namespace: str, number: str) -> object:
+    """Open the store, print "ready", and run a task when a line comes."""
     async with open_store(url, namespace) as store:
         print("ready", flush=True)
         sys.stdin.readline()
-        return await TASKS[task](store, number)
+        return await tasks[task](store, int(number))
 
 
 if __name__ == "__main__":
@@ -176,4 +182,4 @@ if __name__ == "__main__":
     if task == "kill_while_registering":
         print(json.dumps(kill_while_registering(url, namespace)))
     else:
-        print(json.dumps(anyio.run(run, task, url, namespace, int(number))))
+        print(json.dumps(anyio.run(run, TASKS, task, url, namespace, number)))

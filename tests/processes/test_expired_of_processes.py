@@ -30,7 +30,7 @@ COUNTS = [(500, 6.0), pytest.param(10_000, 40.0, marks=pytest.mark.soak)]
 
 @pytest.fixture
 def crowded() -> bool:
-    """A crowd would take the time that the waits have."""
+    """Leave out the crowded form: the crowd would use up the time of the waits."""
     return False
 
 
@@ -62,7 +62,7 @@ async def outcomes(store: AsyncSessionStore, count: int) -> list[str | None]:
 
 
 async def all_outcomes(storage: Storage, count: int) -> list[str | None]:
-    """Wait until each wait was answered or reported, and tell which."""
+    """Wait until each wait was answered or reported, and return which it was."""
     give_up_at = time.monotonic() + MOST_SECONDS
     async with AsyncSessionStore.from_url(
         storage.url, namespace=storage.namespace or None
@@ -117,7 +117,7 @@ def test_q3_each_wait_is_answered_or_reported(storage: Storage, count: int, seco
 
 
 @pytest.mark.parametrize(("count", "seconds"), COUNTS)
-def test_q2_what_a_killed_process_held_is_reported_by_another(
+def test_q2_the_waits_of_a_killed_process_are_reported_by_another(
     storage: Storage, count: int, seconds: float
 ) -> None:
     chance = random.Random(2)

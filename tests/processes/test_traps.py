@@ -19,7 +19,7 @@ from redis_server import RedisServer
 
 PROGRAM = Path(trap_process.__file__)
 SECONDS = 25
-"""A process begins, does its thing and exits within them; it would wait for 30 and more."""
+"""Seconds for a process to start, act and exit. If it hung, it would take 30 or more."""
 
 MEMORY = Storage("memory://")
 
@@ -30,7 +30,7 @@ def sqlite(tmp_path: Path) -> Storage:
 
 
 class Process:
-    """A process in a trap; it must say nothing of errors."""
+    """A process in a trap. It must not print any error."""
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
@@ -92,7 +92,7 @@ def test_a_process_exits_while_a_daemon_thread_is_in_a_call(storage: Storage) ->
         one.exits()
 
 
-def test_a_process_exits_through_close(sqlite: Storage) -> None:
+def test_a_process_may_close_its_stores_at_exit(sqlite: Storage) -> None:
     with process("exit_through_close", sqlite) as one:
         one.exits()
 
@@ -110,7 +110,7 @@ def test_r7_a_forked_process_is_refused_on_the_loop_of_its_parent(sqlite: Storag
         one.exits()
 
 
-def test_r7_a_forked_process_exits_with_the_store_it_brought_along(storage: Storage) -> None:
+def test_r7_a_forked_process_exits_with_the_store_it_inherited(storage: Storage) -> None:
     with process("fork_and_exit", storage) as one:
         one.exits()
 

@@ -22,17 +22,17 @@ IN_FLIGHT = 40
 """Users who write at the same time."""
 
 FORMS = [("asyncio", 8, 500), ("asyncio", 1, 150), ("trio", 1, 150), ("threads", 1, 150)]
-"""How the workers take turns, how many there are, and how many users."""
+"""The form of the workers, their number, and the number of users."""
 
 
 @pytest.fixture
 def crowded() -> bool:
-    """A crowd's calls would be announced too."""
+    """Leave out the crowded form: the crowd's calls would be announced too."""
     return False
 
 
 def waiting(storage: Storage, users: list[str]) -> dict[str, SessionRecord]:
-    """Give each user's only flow."""
+    """Return each user's only flow."""
     with SessionStore.from_url(storage.url, namespace=storage.namespace or None) as store:
         found = {user: store.list_wait_records(CTX, user) for user in users}
     assert all(len(records) == 1 for records in found.values())
@@ -45,7 +45,7 @@ def taken(record: SessionRecord) -> list[int]:
 
 
 @pytest.mark.parametrize(("form", "count", "user_count"), FORMS)
-def test_n4_quick_messages_are_taken_in_order(
+def test_n4_quick_messages_are_handled_in_order(
     storage: Storage, form: str, count: int, user_count: int
 ) -> None:
     users = [f"user-{number}" for number in range(user_count)]
@@ -75,18 +75,18 @@ def test_n4_quick_messages_are_taken_in_order(
 
 
 class Conversation:
-    """A user who answers each question once it was asked."""
+    """A user who answers each question after it was asked."""
 
     def __init__(self, user: str) -> None:
         self.user = user
         self.number = 0
-        """Of the message that is not handled yet; as many are."""
+        """The number of the next unhandled message, and so the count of handled ones."""
         self.holders: set[int] = set()
         """The workers that have the message."""
 
 
 class Platform:
-    """Delivers each message until it was handled, and kills workers in the midst of that."""
+    """A loop that delivers each message until it was handled, and kills workers meanwhile."""
 
     def __init__(self, workers: TurnWorkers, kills: int, messages: int) -> None:
         self._workers = workers
@@ -155,7 +155,7 @@ class Platform:
 
 
 def kill_workers_in_their_turns(storage: Storage, kills: int, messages: int) -> int:
-    """Let 4 workers take turns, and kill them now and then; how many messages came again."""
+    """Let 4 workers take turns, and kill them now and then. Return how many messages came again."""
     with turn_workers(storage, 4) as workers:
         platform = Platform(workers, kills, messages)
         platform.run()
@@ -182,7 +182,7 @@ def test_n1_n3_messages_are_handled_once_however_often_workers_are_killed(
 
 @pytest.fixture
 def stopped(storage: Storage) -> Iterator[TurnWorkers]:
-    """Give a worker that was stopped in a turn until its lease had ended."""
+    """Yield a worker that was suspended in a turn until its lease had ended."""
     with turn_workers(storage, 2) as workers:
         workers.send(0, Message("ann", 0))
         workers.expect("has")
@@ -194,7 +194,7 @@ def stopped(storage: Storage) -> Iterator[TurnWorkers]:
         yield workers
 
 
-def test_n5_a_worker_that_was_stopped_changes_nothing_of_its_successors(
+def test_n5_a_worker_that_was_suspended_changes_nothing_that_its_successor_wrote(
     storage: Storage, stopped: TurnWorkers
 ) -> None:
     for number in (1, 2):
@@ -209,7 +209,7 @@ def test_n5_a_worker_that_was_stopped_changes_nothing_of_its_successors(
     assert waiting(storage, ["ann"]) == before
 
 
-def test_n5_a_worker_that_was_stopped_changes_nothing_while_its_successor_is_at_it(
+def test_n5_a_worker_that_was_suspended_changes_nothing_while_its_successor_works(
     storage: Storage, stopped: TurnWorkers
 ) -> None:
     stopped.send(1, Message("ann", 1, pause=1.0))

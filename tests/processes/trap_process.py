@@ -1,7 +1,7 @@
 """Traps of threads and loops, each in a process that it may hang, kill or leave behind.
 
-Run as ``python trap_process.py TRAPS URL NAMESPACE``, the names of the traps with commas between
-them. It prints "ready" where a signal is awaited.
+Run as ``python trap_process.py TRAPS URL NAMESPACE``, with the names of the traps separated by
+commas. It prints "ready" where it waits for a signal.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ CTX = TenantCtx(env="test", tenant_id="acme", user_id="u1")
 A = ReplyScope(conversation="a")
 LONG = 300.0
 KEPT: list[object] = []
-"""Holds stores until the interpreter's exit, as a module's global does."""
+"""Keeps stores alive until the interpreter exits, as a global of a program does."""
 
 _, _, URL, NAMESPACE = [*sys.argv, "", "", ""][:4]
 
-# Python 3.12 warns of each fork in a process that has threads.
+# Python 3.12 warns about each fork in a process that has threads.
 warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
 
 
@@ -62,7 +62,7 @@ def register(store: SessionStore) -> None:
 
 
 def wait_for_a_turn(store: SessionStore) -> None:
-    """Be blocked in a call for as long as another claim is held."""
+    """Block in a call until another claim ends."""
     store.claim_wait(CTX, "u1", A, wait=LONG)
 
 
@@ -74,7 +74,7 @@ def hold(store: SessionStore) -> SyncWaitClaim:
 
 
 def assert_alone() -> None:
-    """No thread is left; SQLite's driver does not wait for the end of its own."""
+    """Check that no other thread is left. Closing does not wait for SQLite's thread to end."""
     end = time.monotonic() + 5
     while threading.active_count() > 1:
         assert time.monotonic() < end, threading.enumerate()
@@ -106,7 +106,7 @@ def exit_with_an_open_bridge() -> None:
 
 
 def exit_while_a_daemon_thread_is_in_a_call() -> None:
-    # The call is cut off, which neither the thread nor we mind.
+    # The exit cuts the call off. What the thread then raises or logs does not matter here.
     threading.excepthook = lambda _: None
     logging.disable()
     store = new_store().open()
@@ -116,7 +116,7 @@ def exit_while_a_daemon_thread_is_in_a_call() -> None:
 
 
 def exit_through_close() -> None:
-    """What was registered last runs first: the store's own exit before the first close."""
+    """Close at exit, once after the store's own hook. The hook registered last runs first."""
     store = new_store()
     atexit.register(store.close)
     store.open()
@@ -128,7 +128,10 @@ def exit_through_close() -> None:
 
 @contextmanager
 def forked() -> Iterator[bool]:
-    """Fork; the child ends with its block. Both leave it within seconds, or fail."""
+    """Fork, and yield whether this is the child, which ends with the block.
+
+    Both leave the block within seconds, or fail.
+    """
     child = os.fork()
     if child == 0:
         signal.alarm(20)
@@ -150,7 +153,7 @@ def refused_after_fork(call: Callable[[], object]) -> None:
         if "fork" not in str(error):
             raise
     else:
-        raise AssertionError("it was not refused")
+        raise AssertionError("the call was not refused")
 
 
 def fork_and_use_the_store() -> None:
@@ -171,7 +174,7 @@ def fork_and_use_the_store() -> None:
 
 
 def fork_beside_an_idle_loop() -> None:
-    """The child runs the parent's loop by hand, with a store whose thread it does not have."""
+    """The child runs the parent's loop, with a store whose thread the fork left behind."""
     loop = asyncio.new_event_loop()
     store = AsyncSessionStore.from_url(URL)
     loop.run_until_complete(store.open())
@@ -191,7 +194,7 @@ def fork_beside_an_idle_loop() -> None:
 
 
 def open_in_a_child() -> SessionStore | None:
-    """Open a store on what the parent has open: SQLite does not survive a fork, and refuses."""
+    """Open a store on storage that the parent has open. SQLite files do not survive a fork."""
     store = new_store()
     if URL.startswith("sqlite"):
         refused_after_fork(store.open)
@@ -202,7 +205,7 @@ def open_in_a_child() -> SessionStore | None:
 
 
 def fork_and_exit() -> None:
-    """The child replaces the store, or not, and ends as a process does."""
+    """The child exits normally, once with the parent's store replaced and once without."""
     store = new_store().open()
     store.ping()
     KEPT.append(store)
@@ -220,7 +223,7 @@ def fork_and_exit() -> None:
 
 
 def fork_between_two_stores() -> None:
-    """What was closed before the fork, and what the child opens first, are no business of it."""
+    """The parent closed its store before the fork, so the child may open the file."""
     with new_store() as store:
         register(store)
     with forked() as in_child:
@@ -233,7 +236,7 @@ def fork_between_two_stores() -> None:
 
 
 def fork_while_the_parent_closes() -> None:
-    """The child outlives the parent's store, and keeps neither it nor others from their work."""
+    """The child outlives the parent's store, and hinders neither it nor later stores."""
     store = new_store().open()
     register(store)
     reading, writing = os.pipe()
@@ -255,7 +258,7 @@ def fork_while_the_parent_closes() -> None:
 
 
 def fork_within_a_block() -> None:
-    """The child leaves the blocks by an exception, and gives away nothing of its parent's."""
+    """The child leaves the parent's block by an exception, which must not release the claim."""
     with new_store() as store:
         register(store)
         parent, begun = os.getpid(), time.monotonic()
@@ -272,7 +275,7 @@ def fork_within_a_block() -> None:
                 except WaitClaimedError:
                     store.ping()
                 else:
-                    raise AssertionError("the child released it")
+                    raise AssertionError("the child released the claim")
         except SystemExit:
             assert os.getpid() != parent
             assert time.monotonic() - begun < 8
@@ -281,7 +284,7 @@ def fork_within_a_block() -> None:
 
 
 def fork_while_other_threads_call() -> None:
-    """Whatever locks they hold at the fork, they are held in the child for ever."""
+    """Locks that these threads hold at the fork stay locked in the child for ever."""
     done = threading.Event()
 
     def use() -> None:
@@ -336,7 +339,7 @@ def fork_and_use_the_bridge() -> None:
 
 
 def interrupt_a_call() -> None:
-    """Waits for SIGINT in a call; that call is cancelled, and the store stays usable."""
+    """Wait for SIGINT in a call. The call is cancelled, and the store stays usable."""
     with new_store() as store:
         held = hold(store)
         print("ready", flush=True)
@@ -344,17 +347,17 @@ def interrupt_a_call() -> None:
             wait_for_a_turn(store)
         except KeyboardInterrupt:
             held.release()
-            time.sleep(0.5)  # longer than who waits for a turn pauses
+            time.sleep(0.5)  # longer than a caller in the queue pauses
             claim = store.claim_wait(CTX, "u1", A)
             assert claim is not None
             assert claim.complete()
         else:
-            raise AssertionError("it was not interrupted")
+            raise AssertionError("the call was not interrupted")
     assert_alone()
 
 
 def interrupt_a_block() -> None:
-    """Waits for SIGINT in a block, which gives the wait back."""
+    """Wait for SIGINT in a block, which gives the wait back."""
     with new_store() as store:
         register(store)
         try:
@@ -369,7 +372,7 @@ def interrupt_a_block() -> None:
 
 
 def interrupt_a_stalled_call() -> None:
-    """The server is stopped between the two lines, and continued after the third."""
+    """The test stops the server between the two lines, and continues it after the third."""
     with new_store() as store:
         register(store)
         print("ready", flush=True)
@@ -381,7 +384,7 @@ def interrupt_a_stalled_call() -> None:
             print("interrupted", flush=True)
             sys.stdin.readline()
         else:
-            raise AssertionError("it was not interrupted")
+            raise AssertionError("the call was not interrupted")
         assert store.get_session("k") == data()
         store.clear_wait(CTX, "u1", A)
     assert_alone()
@@ -399,7 +402,7 @@ def exit_from_a_handler() -> None:
 
 
 def close_in_a_handler() -> None:
-    """The handler comes while its thread is in a call, and again while it is in close()."""
+    """The handler runs while its thread is in a call, and again while it is in close()."""
 
     class SlowToClose(MemoryBackend):
         async def aclose(self) -> None:
@@ -438,7 +441,7 @@ def close_in_a_handler_while_opening() -> None:
     except StoreUnavailableError:
         assert_alone()
     else:
-        raise AssertionError("it is open, though it was closed")
+        raise AssertionError("the store is open, though it was closed")
 
 
 if __name__ == "__main__":

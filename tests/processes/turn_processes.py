@@ -1,4 +1,4 @@
-"""Workers that take turns, and what sends them messages."""
+"""Worker processes that take turns, as tests start them and send them messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from turn_worker import Message
 from worker_processes import Storage
 
 SECONDS = 60.0
-"""How long the workers may take for the next step."""
+"""Seconds that the workers may take for the next step."""
 
-# A process that has imported everything is forked for each worker: one starts in some milliseconds.
+# Each worker is forked from a process that has imported everything, so it starts in milliseconds.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
@@ -33,7 +33,7 @@ SERVER.set_forkserver_preload(
 
 
 class Event(NamedTuple):
-    """What a worker said of a message; "died" when it was killed."""
+    """An event of a message in a worker, or "died" if the worker was killed."""
 
     what: str
     user: str
@@ -42,14 +42,14 @@ class Event(NamedTuple):
 
 
 class TurnWorker(NamedTuple):
-    """A worker process, and where to send its messages."""
+    """A worker process, and the pipe for its messages."""
 
     process: ForkServerProcess
     messages: Connection
 
 
 class TurnWorkers:
-    """Worker processes. All that they say goes into one queue."""
+    """Worker processes. Their events go into one queue."""
 
     def __init__(self, storage: Storage, form: str, take: str) -> None:
         self._arguments = (form, take, storage.url, storage.namespace)
@@ -71,7 +71,7 @@ class TurnWorkers:
         self._threads.append(thread)
 
     def send(self, number: int, message: Message) -> None:
-        """Send a message. A worker that died meanwhile does not get it."""
+        """Send a message. A worker that has died does not get it."""
         with suppress(BrokenPipeError):
             self._workers[number].messages.send(message)
 
@@ -108,7 +108,7 @@ class TurnWorkers:
 def turn_workers(
     storage: Storage, count: int, *, form: str = "asyncio", take: str = "in turn"
 ) -> Iterator[TurnWorkers]:
-    """Start worker processes that are ready, and end them."""
+    """Start worker processes, wait until they are ready, and kill them at the end."""
     workers = TurnWorkers(storage, form, take)
     try:
         for number in range(count):

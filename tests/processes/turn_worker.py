@@ -1,6 +1,6 @@
-"""A process that takes turns of a storage that it shares with others.
+"""A process that takes turns on a storage that it shares with others.
 
-It takes a message, takes its turn, and says what became of it.
+It receives messages, takes the turn of each, and reports the outcome.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ WAIT = 120.0
 
 
 class Answers(BaseModel):
-    """What the flow remembers: the messages that it took, in its order."""
+    """The memory of the flow: its messages, in the order in which it handled them."""
 
     taken: list[int] = []
 
 
 @dataclass(frozen=True)
 class Message:
-    """The number of a user's message. The first begins the flow, each other answers a question."""
+    """A numbered message of a user. The first begins the flow; each other answers a question."""
 
     user_id: str
     number: int
     lease: float = 30.0
     pause: float = 0.0
-    """How long the bot takes to answer, in seconds."""
+    """Seconds that the bot takes to answer."""
     dies_after: float | None = None
-    """After how many seconds the process is killed, wherever it is then."""
+    """Seconds after which the process is killed, wherever it is then."""
 
     @property
     def scope(self) -> ReplyScope:
@@ -70,7 +70,7 @@ class Message:
 
 
 class Event(NamedTuple):
-    """What a worker says, of a message unless it is "ready"."""
+    """An event of a message, or "ready"."""
 
     what: str
     user: str = ""
@@ -85,16 +85,16 @@ class Parent:
     events: Connection
 
     def say(self, what: str, message: Message) -> None:
-        # In one write, so that neither a thread nor a kill tears it apart.
+        # One write, so that neither a thread nor a kill tears it apart.
         self.events.send(Event(what, message.user_id, message.number))
 
     def say_ready(self) -> None:
         self.events.send(Event("ready"))
 
     def next_message(self) -> Message:
-        """Wait for a message, and let this process be killed when that is due.
+        """Wait for a message. If it says so, arm the timer that kills this process.
 
-        The kernel does so: SIGALRM ends a process wherever it is, unless it is handled.
+        SIGALRM, which nobody handles here, ends a process wherever it is.
         """
         message: Message = self.messages.recv()
         if message.dies_after is not None:
@@ -103,7 +103,7 @@ class Parent:
 
 
 def take(turn: Turn[Message, Answers]) -> None:
-    """Answer a question with its own message, and ask the next one."""
+    """Check that the message answers its own question, and ask the next one."""
     number = turn.inbound.number
     asked = 0 if turn.node is None else int(turn.node)
     if asked != number:
@@ -113,7 +113,7 @@ def take(turn: Turn[Message, Answers]) -> None:
 
 
 def take_any(turn: Turn[Message, Answers]) -> None:
-    """Take a message wherever the flow is."""
+    """Accept a message wherever the flow is."""
     turn.memory.taken.append(turn.inbound.number)
     turn.ask("more")
 
@@ -130,7 +130,7 @@ def outcome(error: Exception) -> str:
 
 
 class Waiting:
-    """The messages that the storage has not been asked about yet, of each user in their order."""
+    """Messages for which no claim was requested yet, by user and in their order."""
 
     def __init__(self, backend: Backend, parent: Parent) -> None:
         self._messages: dict[str, list[Message]] = {}
@@ -142,7 +142,7 @@ class Waiting:
         self._messages.setdefault(message.user_id, []).append(message)
 
     async def _announced(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
-        """Say "has" of a message as soon as the storage has given it a claim or a place."""
+        """Report "has" as soon as the storage has given a message a claim or a place."""
         found = await self._claim_wait(owner, *args, **kwargs)
         if self._messages.get(owner.user):
             self._parent.say("has", self._messages[owner.user].pop(0))
@@ -150,7 +150,7 @@ class Waiting:
 
 
 async def take_turns(parent: Parent, url: str, namespace: str, take: Callable[[Any], None]) -> None:
-    """Take the turns of messages in tasks of their own."""
+    """Take the turn of each message in a task of its own."""
     store = AsyncSessionStore.from_url(url, namespace=namespace or None)
     waiting = Waiting(store._storage, parent)
 
@@ -162,7 +162,7 @@ async def take_turns(parent: Parent, url: str, namespace: str, take: Callable[[A
             ) as turn:
                 await anyio.sleep(message.pause)
                 take(turn)
-        except Exception as error:  # noqa: BLE001  # the parent decides what may come
+        except Exception as error:  # noqa: BLE001  # the parent judges the outcome
             parent.say(outcome(error), message)
         else:
             parent.say("superseded" if turn.superseded else "done", message)
@@ -176,7 +176,7 @@ async def take_turns(parent: Parent, url: str, namespace: str, take: Callable[[A
 def take_turns_in_threads(
     parent: Parent, url: str, namespace: str, take: Callable[[Any], None]
 ) -> None:
-    """Take the turns of messages in threads."""
+    """Take the turn of each message in a thread of a pool."""
     store = SessionStore.from_url(url, namespace=namespace or None)
     waiting = Waiting(store._store._storage, parent)
 
@@ -188,7 +188,7 @@ def take_turns_in_threads(
             ) as turn:
                 time.sleep(message.pause)
                 take(turn)
-        except Exception as error:  # noqa: BLE001  # the parent decides what may come
+        except Exception as error:  # noqa: BLE001  # the parent judges the outcome
             parent.say(outcome(error), message)
         else:
             parent.say("superseded" if turn.superseded else "done", message)

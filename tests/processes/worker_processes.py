@@ -1,4 +1,4 @@
-"""Starting processes that share one storage. Each says "ready", and waits for a line to begin."""
+"""Start worker processes that share one storage. Each prints "ready", and begins after a line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TESTS: Final = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage that processes share. In each of them, a crowd may call all the time."""
+    """A storage that processes share. If ``crowded``, each of them has a crowd of other callers."""
 
     url: str
     namespace: str = ""
@@ -25,13 +25,13 @@ class Storage:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the processes."""
+        """The environment of the processes."""
         crowd = {"CROWDED": "1"} if self.crowded else {}
         return {**environ, "PYTHONPATH": str(TESTS), **crowd}
 
 
 class WorkerProcess:
-    """A process that runs one task; everything it prints is a line."""
+    """A process that runs one task, and prints lines."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -46,7 +46,7 @@ class WorkerProcess:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
@@ -60,7 +60,7 @@ class WorkerProcess:
 def worker_process(
     worker: Path, task: str, storage: Storage, number: int = 0
 ) -> Iterator[WorkerProcess]:
-    """Start a process, and kill it if it still runs in the end."""
+    """Start a process, and kill it at the end if it still runs."""
     with subprocess.Popen(
         [sys.executable, worker, task, storage.url, storage.namespace, str(number)],
         stdin=subprocess.PIPE,
@@ -75,7 +75,7 @@ def worker_process(
 
 
 def run_processes(worker: Path, task: str, storage: Storage, count: int) -> list[object]:
-    """Run the task in several processes that start at once; their results."""
+    """Run the task in several processes that begin at once, and return their results."""
     with ExitStack() as stack:
         processes = [
             stack.enter_context(worker_process(worker, task, storage, number))

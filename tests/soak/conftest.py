@@ -1,4 +1,4 @@
-"""Long runs of what the other tests do briefly. ``--rounds 1000`` makes each a thousand rounds."""
+"""Long versions of tests that otherwise run briefly. ``--rounds 1000`` sets their length."""
 
 from __future__ import annotations
 

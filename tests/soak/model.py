@@ -1,7 +1,7 @@
-"""A sequential model of the store for one user, and the search for the order behind a history.
+"""A sequential model of the store for one user, and a check that histories are linearizable.
 
-A history is linearizable if its calls can be put in one order that keeps every call between its
-begin and its end, and in which the model gives each call the result that was seen.
+A history is linearizable if there is an order of its calls that keeps each call between its begin
+and its end, and in which the model returns the observed result for each call.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class Session:
     value: str
     scope: str | None
     wait: str
-    """The call that registered it: each registration gives the wait a new identity (K3)."""
+    """The id of the call that registered it: each registration is a new wait (K3)."""
 
 
 @dataclass(frozen=True)
 class State:
     sessions: tuple[tuple[str, Session], ...] = ()
     claims: tuple[tuple[str, tuple[str, str]], ...] = ()
-    """For each claimed scope the token and the wait that was claimed."""
+    """For each claimed scope, the token of the claim and the id of the claimed wait."""
 
     def session(self, key: str) -> Session | None:
         return dict(self.sessions).get(key)
@@ -51,7 +51,7 @@ class State:
 
 @dataclass(frozen=True)
 class Call:
-    """One call as its caller saw it; times on the machine's monotonic clock, in nanoseconds."""
+    """A call as its caller saw it. Times are nanoseconds of the machine's monotonic clock."""
 
     id: str
     name: str
@@ -154,7 +154,7 @@ MODEL: dict[str, Callable[[State, Call], tuple[State, Result]]] = {
 
 
 def is_linearizable(history: list[Call]) -> bool:
-    """Search depth first for an order that explains all calls; dead ends are remembered."""
+    """Return whether some order explains all calls, by a depth-first search."""
     dead_ends: set[tuple[frozenset[str], State]] = set()
 
     def search(left: frozenset[Call], state: State) -> bool:
@@ -163,7 +163,7 @@ def is_linearizable(history: list[Call]) -> bool:
         place = (frozenset(call.id for call in left), state)
         if place in dead_ends:
             return False
-        # Only a call that began before every other one ended can have come first.
+        # Only a call that began before every other call ended can have come first.
         first_end = min(call.ended for call in left)
         for call in sorted(left, key=lambda call: call.ended):
             if call.began > first_end:

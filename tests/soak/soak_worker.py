@@ -1,4 +1,4 @@
-"""What one process of the soak tests does. ``python soak_worker.py TASK URL NAMESPACE NUMBER``."""
+"""A process of the soak tests. Run as ``python soak_worker.py TASK URL NAMESPACE NUMBER``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEYS = ("k1", "k2", "k3")
 
 
 class Caller:
-    """Makes random calls for one user, and writes down what it saw."""
+    """A caller that makes random calls for one user, and records their results."""
 
     def __init__(self, store: AsyncSessionStore, history: str, name: str) -> None:
         self._store = store
@@ -145,7 +145,7 @@ class Caller:
 
 
 async def histories(store: AsyncSessionStore, number: int) -> None:
-    """Play this process's part of each history that the parent names, a line each."""
+    """Play this process's part of each history. The parent names one in each line."""
     while history := (await asyncio.to_thread(sys.stdin.readline)).strip():
         callers = [Caller(store, history, f"{number}{which}") for which in "ab"[:CALLERS]]
         seen = await asyncio.gather(*(caller.run() for caller in callers))
@@ -153,9 +153,9 @@ async def histories(store: AsyncSessionStore, number: int) -> None:
 
 
 async def write_until_killed(store: AsyncSessionStore, number: int) -> None:
-    """Write, and print what was acknowledged: a writer's own key and its newest value.
+    """Write ever newer values of one key, and print each value that was acknowledged.
 
-    Each line is one write to the pipe, so a kill tears none apart.
+    Each line is a single write to the pipe, so a kill tears none apart.
     """
     user, at = f"user-{number}", ReplyScope(conversation="chat")
     for value in range(int(sys.stdin.readline()), sys.maxsize):
@@ -165,7 +165,7 @@ async def write_until_killed(store: AsyncSessionStore, number: int) -> None:
         elif value % 3 == 1:
             await store.update_session(key, document)
         else:
-            with suppress(WaitClaimedError):  # one that was killed may hold it yet
+            with suppress(WaitClaimedError):  # a killed process may still hold it
                 claim = await store.claim_wait(ctx(user), user, at, lease=0.05)
                 if claim is not None:
                     await claim.release()

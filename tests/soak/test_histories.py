@@ -50,7 +50,7 @@ def test_w1_k1_histories_of_processes_are_linearizable(
             overlapping += sum(b.began < a.ended for a, b in itertools.pairwise(calls))
         for process in processes:
             process.communicate()
-    assert overlapping > rounds, "the calls hardly overlapped"
+    assert overlapping > rounds, "too few calls overlapped"
 
 
 @pytest.mark.parametrize(

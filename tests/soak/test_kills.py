@@ -1,4 +1,4 @@
-"""What a call acknowledged is there after its process was killed."""
+"""An acknowledged write survives the kill of its process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_w1_what_killed_processes_were_acknowledged_is_kept(
             last = int(output[-1]) if output else seen[number]
             # The call that was in flight when the kill came may have been carried out.
             assert stored[number] in (last, next_values[number] + len(output))
-            # The next one goes on with a registration.
+            # The next writer begins with a registration, which is every third value.
             next_values[number] = 3 * ((stored[number] or 0) // 3 + 1)
         seen = stored
     assert acknowledged > rounds

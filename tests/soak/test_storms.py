@@ -1,4 +1,4 @@
-"""Storms of cancellations and of cut connections: no call gets another's reply, none runs twice."""
+"""Storms of cancellations and cut connections: no call gets another's reply, none runs twice."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ AT = ReplyScope(conversation="chat")
 
 
 async def count_up(store: AsyncSessionStore, name: str, chance: random.Random) -> int:
-    """Count in one session. A call may be cut short, but what a look shows is what counts.
+    """Count up in one session with calls that may be cut short. Return the number of replies.
 
-    Returns how many replies came.
+    After each call, a look at the session shows whether it was carried out.
     """
     user, key = f"user-{name}", f"key-{name}"
     replies, count = 0, 0
@@ -54,7 +54,7 @@ async def count_up(store: AsyncSessionStore, name: str, chance: random.Random) -
             assert write.result() is None
             replies += 1
             seen = await look(store, key, name)
-            assert seen == count + 1, "an acknowledged write is not there, or another's is"
+            assert seen == count + 1, "an acknowledged write is missing, or another caller's"
         else:
             seen = await look(store, key, name)
             assert seen in (count, count + 1)
@@ -63,7 +63,7 @@ async def count_up(store: AsyncSessionStore, name: str, chance: random.Random) -
 
 
 async def look(store: AsyncSessionStore, key: str, name: str) -> int:
-    """Read until an answer comes; it must be this caller's own."""
+    """Read until a reply comes. Check that it is this caller's own, and return the count."""
     while True:
         try:
             found = await store.get_session(key)
@@ -73,7 +73,7 @@ async def look(store: AsyncSessionStore, key: str, name: str) -> int:
         if found is None:
             return 0
         owner, count = found.context_json.split()
-        assert owner == name, "the reply is another call's"
+        assert owner == name, "the reply is another caller's"
         return int(count)
 
 

@@ -1,9 +1,9 @@
-"""One worker for many callers: calls that come while a batch is under way form the next one.
+"""One connection for many callers: calls that arrive while a batch runs form the next batch.
 
-Tasks of the worker, not its callers, open the connection, run one batch after the other on it,
-and close it. So a cancelled caller can break nothing: its operation is dropped if it has not
-begun, and otherwise finishes, and later calls come after it. Only what takes no waiting may run in
-the call itself, while nothing else is under way.
+Tasks of the worker, not of its callers, open the connection, run one batch after another on it,
+and close it. So a cancelled caller cannot break anything. If its operation has not begun, it is
+dropped; otherwise it finishes without its caller, and later calls run after it. The exception is an
+operation that cannot block: while nothing is in flight, a runner may run it inside the call.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import asyncio
 import copy
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import anyio
 
+from async_session_store.backends._job_queue import Job, JobQueue
 from async_session_store.errors import SessionStoreError, StoreUnavailableError, cut_off
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
@@ -28,72 +28,47 @@ _Operation = TypeVar("_Operation")
 _Reply = TypeVar("_Reply")
 
 
-class Job(Generic[_Operation, _Reply]):
-    """An operation, how many bytes it writes, and the caller that waits for its reply."""
-
-    __slots__ = ("_future", "operation", "size")
-
-    def __init__(self, operation: _Operation, size: int, future: asyncio.Future[_Reply]) -> None:
-        self.operation = operation
-        self.size = size
-        self._future = future
-
-    @property
-    def settled(self) -> bool:
-        """Whether no one waits any more: it was answered, or its caller was cancelled."""
-        return self._future.done()
-
-    def succeed(self, reply: _Reply) -> None:
-        if not self._future.done():
-            self._future.set_result(reply)
-
-    def fail(self, error: BaseException) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
-
-
 class Runner(Protocol[_Operation, _Reply]):
-    """Runs operations on a connection."""
+    """Runs operations on an open connection."""
 
-    async def run_batch(
-        self, jobs: list[Job[_Operation, _Reply]], more: Callable[[], list[Job[_Operation, _Reply]]]
-    ) -> None:
-        """Settle each job. May take ``more``, which came meanwhile, and must settle that too.
+    async def run_batch(self, jobs: list[Job[_Operation, _Reply]]) -> None:
+        """Run the jobs and settle each of them.
 
-        An exception fails all that was left unsettled.
+        If this raises an exception, the worker fails all jobs in flight that are not settled.
+        A runner that can pipeline may take further batches from the queue meanwhile.
         """
 
-    def run_at_once(self, job: Job[_Operation, _Reply]) -> bool:
-        """Settle a job if that takes no waiting, and others have had their turn; whether it did."""
+
+@runtime_checkable
+class InlineRunner(Runner[_Operation, _Reply], Protocol[_Operation, _Reply]):
+    """A runner that can run some operations without waiting for anything."""
+
+    def try_run_inline(self, job: Job[_Operation, _Reply]) -> bool:
+        """Run the job now if it cannot block. Return whether it ran.
+
+        Return False as well if jobs have run like this for so long that other tasks are due.
+        """
         ...
 
 
 class BatchWorker(Generic[_Operation, _Reply]):
-    """Runs operations in the order they come, as many at a time as are waiting.
+    """Runs the jobs of a queue on one connection, in order of arrival, batch by batch.
 
     Args:
-        connect: Opens the connection and gives what runs operations on it.
-        most: How many operations are under way at most; further callers wait for their turn.
-        most_bytes: How many bytes are in flight at most; further callers wait. A call that writes
-            more goes alone: a server may refuse it for its size, and hang up on all calls with it.
+        queue: The queue, which bounds the size of a batch.
+        connect: Opens the connection and yields its runner.
     """
 
     def __init__(
         self,
+        queue: JobQueue[_Operation, _Reply],
         connect: Callable[[], AbstractAsyncContextManager[Runner[_Operation, _Reply]]],
-        *,
-        most: int,
-        most_bytes: int,
     ) -> None:
+        self._queue = queue
         self._connect = connect
-        self._most = most
-        self._most_bytes = most_bytes
-        self._waiting: deque[Job[_Operation, _Reply]] = deque()
-        self._under_way: deque[Job[_Operation, _Reply]] = deque()
-        self._bytes_under_way = 0
         self._runner: Runner[_Operation, _Reply] | None = None
+        self._try_run_inline: Callable[[Job[_Operation, _Reply]], bool] | None = None
         self._burst: asyncio.Task[None] | None = None
-        self._comes_alone = False
         self._closing = False
         self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -102,7 +77,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._watch = self._loop.create_task(self._end_with_the_loop())
 
     async def opened(self) -> None:
-        """Wait until the connection is open; raise what opening it raised."""
+        """Wait until the connection is open. Raise what opening it raised."""
         try:
             await asyncio.shield(self._ready)
         except asyncio.CancelledError:
@@ -110,49 +85,27 @@ class BatchWorker(Generic[_Operation, _Reply]):
             raise
 
     def submit(self, operation: _Operation, size: int = 0) -> asyncio.Future[_Reply]:
-        """Have an operation run, which writes so many bytes; await its reply."""
+        """Run an operation that writes ``size`` bytes. Await the returned future for its reply."""
         if asyncio.get_running_loop() is not self._loop:
             raise StoreUnavailableError("this store was opened in another event loop")
         if self._closing:
             raise StoreUnavailableError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
         job = Job(operation, size, future)
-        idle = self._runner if self._burst is None else None
-        if idle is not None and self._comes_alone and idle.run_at_once(job):
+        if self._burst is not None or self._runner is None:
+            self._queue.add(job)
             return future
-        self._waiting.append(job)
-        if idle is not None:
-            self._begin_burst(idle)
+        # Only a call that is likely to be alone runs inline: others are cheaper as one batch.
+        try_inline = self._try_run_inline if self._queue.last_batch_was_single else None
+        if try_inline is None or not try_inline(job):
+            self._queue.add(job)
+            self._begin_burst(self._runner)
         return future
 
-    def take(self) -> list[Job[_Operation, _Reply]]:
-        """What waits to be run, in the order it came."""
-        if not self._waiting:
-            return []
-        while self._under_way and self._under_way[0].settled:
-            self._bytes_under_way -= self._under_way.popleft().size
-        taken: list[Job[_Operation, _Reply]] = []
-        while self._waiting and self._has_room(self._waiting[0]):
-            job = self._waiting.popleft()
-            if not job.settled:
-                taken.append(job)
-                self._under_way.append(job)
-                self._bytes_under_way += job.size
-        self._comes_alone = len(taken) == 1
-        return taken
-
-    def _has_room(self, job: Job[_Operation, _Reply]) -> bool:
-        if not self._under_way:
-            return True
-        return (
-            len(self._under_way) < self._most
-            and max(self._bytes_under_way, job.size) < self._most_bytes
-        )
-
     async def aclose(self) -> None:
-        """Run what is waiting, then close the connection; after 30 seconds, end what still runs.
+        """Run the jobs that wait, then close the connection. Cancel what still runs after 30 s.
 
-        Cancellation is raised only then.
+        If this is cancelled, it still finishes, and raises the cancellation at the end.
         """
         self._closing = True
         self._ending.set()
@@ -161,9 +114,12 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     async def _work(self) -> None:
         try:
-            async with self._connect() as self._runner:
+            async with self._connect() as runner:
+                self._runner = runner
+                if isinstance(runner, InlineRunner):
+                    self._try_run_inline = runner.try_run_inline
                 self._ready.set_result(None)
-                self._begin_burst(self._runner)
+                self._begin_burst(runner)
                 await self._until_ended()
         except Exception as error:
             if self._ready.done():
@@ -172,7 +128,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         finally:
             self._closing = True
             self._watch.cancel()
-            _fail_all(self._waiting, _closed)
+            self._queue.fail_waiting(_closed)
 
     async def _until_ended(self) -> None:
         try:
@@ -180,13 +136,19 @@ class BatchWorker(Generic[_Operation, _Reply]):
             if self._burst is not None:
                 await self._burst
         except asyncio.CancelledError:
+            # The connection must not be closed under a burst that still uses it.
             if self._burst is not None:
                 self._burst.cancel()
                 await asyncio.wait([self._burst])
             raise
 
     async def _end_with_the_loop(self) -> None:
-        """End the worker too when the loop ends: before Python 3.12 a driver can swallow that."""
+        """End the worker when ``asyncio.run`` cancels all tasks at the end of the loop.
+
+        Before Python 3.12, a driver that times out at that moment can swallow the cancellation of
+        the worker's own task. ``asyncio.run`` cancels only once, and would wait for the worker for
+        ever. Nothing can swallow the cancellation of this task.
+        """
         try:
             await self._loop.create_future()
         finally:
@@ -194,42 +156,46 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._ending.set()
 
     def _begin_burst(self, runner: Runner[_Operation, _Reply]) -> None:
-        """Run what waits, and what comes meanwhile.
+        """Start a task that runs batches until nothing waits.
 
-        At once, if the last call came alone; else with all that come in this turn of the loop.
+        If the last batch was a single job, this one probably stays alone too, so the task starts
+        eagerly and saves the lone caller a turn of the loop. Otherwise it starts in the next turn,
+        and all calls of this turn share its first batch.
         """
-        begin = _create_eager_task if self._comes_alone else self._loop.create_task
-        burst = begin(self._run_burst(runner))
+        eager = self._queue.last_batch_was_single
+        create_task = _create_eager_task if eager else self._loop.create_task
+        burst = create_task(self._run_burst(runner))
         self._burst = None if burst.done() else burst
 
     async def _run_burst(self, runner: Runner[_Operation, _Reply]) -> None:
+        queue = self._queue
         try:
-            while batch := self.take():
+            while batch := queue.take_batch():
                 try:
-                    await runner.run_batch(batch, self.take)
-                except Exception as error:  # noqa: BLE001  # the callers must hear of it
-                    _fail_all(self._under_way, partial(_own, error))
+                    await runner.run_batch(batch)
+                except Exception as error:  # noqa: BLE001  # each caller gets it
+                    queue.fail_in_flight(partial(_copy_for_caller, error))
         except BaseException:
-            # Mostly the loop is ending. The connection may still be in use, so no one else gets it.
+            # Usually the loop is ending. The connection may be in the middle of a batch, so nothing
+            # else may run on it.
             self._closing = True
             self._ending.set()
-            _fail_all(self._under_way, cut_off)
+            queue.fail_in_flight(cut_off)
             raise
         finally:
             self._burst = None
-            self._under_way.clear()  # all settled, and maybe large
-            self._bytes_under_way = 0
+            queue.forget_in_flight()
 
 
 def _create_eager_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Create a task that runs its first step at once; before Python 3.12, in the next turn."""
+    """Create a task that runs up to its first wait at once; before Python 3.12, a plain task."""
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
     return asyncio.create_task(coroutine)
 
 
 async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
-    """Wait for a task, however often this one is cancelled, and cancel it when the time is over."""
+    """Wait for a task even if this one is cancelled. Cancel the task when the time is up."""
     cancelled: asyncio.CancelledError | None = None
     end = time.monotonic() + seconds
     while not task.done() and (left := end - time.monotonic()) > 0:
@@ -242,21 +208,17 @@ async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
         raise cancelled
 
 
-def _fail_all(jobs: deque[Job[_Operation, _Reply]], error: Callable[[], Exception]) -> None:
-    """Fail each job with its own error: every caller that raises it adds to its traceback."""
-    for job in jobs:
-        job.fail(error())
-
-
 def _closed() -> StoreUnavailableError:
-    return StoreUnavailableError("this store was closed meanwhile")
+    return StoreUnavailableError("this store was closed before the call began")
 
 
-def _own(error: Exception) -> SessionStoreError:
+def _copy_for_caller(error: Exception) -> SessionStoreError:
+    """Return a copy of an error for one caller: each caller that raises it adds a traceback."""
     own = (
         copy.copy(error)
         if isinstance(error, SessionStoreError)
         else StoreUnavailableError("the storage failed unexpectedly; the outcome is unknown")
     )
+    # Set by hand: a copy loses its cause, and an error that goes into a future has no `raise from`.
     own.__cause__ = error.__cause__ or error
     return own

@@ -1,4 +1,4 @@
-"""Converting times of a storage's clock to dates."""
+"""Dates from the milliseconds that storages count."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-# A day before the last one, so that it can be converted to any time zone.
+# A day before the last instant, so that it can be converted to any time zone.
 _LATEST: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
 _LATEST_MILLISECONDS: Final = (_LATEST - _EPOCH) // _MILLISECOND
 
 
-def utc(milliseconds: int) -> datetime:
+def utc_from_ms(milliseconds: int) -> datetime:
     """Return a time in milliseconds since the Unix epoch as a ``datetime`` in UTC.
 
-    A peer may have stored a deadline after the year 9999, which ``datetime`` cannot hold. An error
-    here would break the whole list that holds such a session. So the last day of that year stands
-    for everything later (T6).
+    A peer may have stored a deadline after the year 9999, which ``datetime`` cannot hold. If this
+    raised an error, a whole list would fail because of one such session. So the last day of that
+    year stands for everything later (T6).
     """
     if milliseconds > _LATEST_MILLISECONDS:
         return _LATEST
-    return _EPOCH + milliseconds * _MILLISECOND  # half the time of timedelta(milliseconds=...)
+    return _EPOCH + milliseconds * _MILLISECOND  # takes half as long as timedelta(milliseconds=...)

@@ -1,8 +1,9 @@
-"""From a chat platform's payload to the scopes where a wait may be.
+"""Chat platforms: from a webhook's payload to the scopes where a wait may be registered.
 
-One pure function a platform, on the mapping that its JSON parses to; no framework is imported. Each
-returns an :class:`Inbound`, or raises ``InvalidInputError``, which names the field, for a payload
-that lacks what is needed or that is no user's turn: an edit, a join, a receipt, a bot's message.
+There is one pure function per platform. It takes the parsed JSON of a payload and imports no
+framework. It returns an :class:`Inbound`. It raises ``InvalidInputError``, which names the field,
+for a payload that lacks a required field, or that is not a user's turn: an edit, a join, a receipt,
+a bot's message.
 """
 
 from async_session_store.channels._discord import discord

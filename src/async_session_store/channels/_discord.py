@@ -1,4 +1,4 @@
-"""Discord: a message from the gateway, or an interaction."""
+"""Discord: messages from the gateway, and interactions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _INTERACTIONS: Final = ("2", "3", "5")  # a command, a component, a modal
 
 
 def discord(payload: Mapping[str, object], *, bot_id: str | int) -> Inbound:
-    """A Discord message or interaction.
+    """Read a Discord message or interaction.
 
-    The payload is the ``d`` of a ``MESSAGE_CREATE`` or ``INTERACTION_CREATE``, or the body of an
-    interaction that came over HTTP. ``bot_id`` is the application id. A thread is a channel of its
-    own. Raises ``InvalidInputError`` for a bot's or webhook's message, for a join, a pin and the
-    like, and for an interaction of another application.
+    The payload is the ``d`` of a ``MESSAGE_CREATE`` or ``INTERACTION_CREATE`` event, or the body
+    of an interaction sent over HTTP. ``bot_id`` is the application id. A thread is a channel of its
+    own. Raises ``InvalidInputError`` for the message of a bot or webhook, for a join, a pin and the
+    like, and for an interaction with another application.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("payload", payload)
     return _message(bot, fields) if fields.has("author") else _interaction(bot, fields)
@@ -28,9 +28,9 @@ def discord(payload: Mapping[str, object], *, bot_id: str | int) -> Inbound:
 def _message(bot: str, message: Payload) -> Inbound:
     kind, author = message.id("type"), message.part("author")
     if kind not in (_DEFAULT, _REPLY):
-        raise message.refusal("type", "is not that of a user's message")
+        raise message.refusal("type", "is not the type of a user's message")
     if message.has("webhook_id"):
-        raise message.refusal("webhook_id", "is there, so no user sent the message")
+        raise message.refusal("webhook_id", "is present, so no user sent the message")
     if author.flag("bot"):
         raise author.refusal("bot", "is true, so a bot sent the message")
     reference = message.optional_part("message_reference") if kind == _REPLY else None
@@ -49,9 +49,9 @@ def _message(bot: str, message: Payload) -> Inbound:
 
 def _interaction(bot: str, interaction: Payload) -> Inbound:
     if interaction.id("type") not in _INTERACTIONS:
-        raise interaction.refusal("type", "is not that of a command, component or modal")
+        raise interaction.refusal("type", "is not the type of a command, component or modal")
     if interaction.id("application_id") != bot:
-        raise interaction.refusal("application_id", "is not bot_id")
+        raise interaction.refusal("application_id", "differs from bot_id")
     data, message = interaction.part("data"), interaction.optional_part("message")
     return Inbound(
         provider="discord",
@@ -67,6 +67,6 @@ def _interaction(bot: str, interaction: Payload) -> Inbound:
 
 
 def _user(interaction: Payload) -> str:
-    """Who did it: a member of a server, or the user of a direct message."""
+    """Return the id of the user: the member of a server, or the user of a direct message."""
     member = interaction.optional_part("member")
     return (interaction if member is None else member).part("user").id("id")

@@ -1,6 +1,6 @@
-"""Reading what a platform sent: each value is checked, and a refusal names its field.
+"""Reading a platform's payload: each value is checked, and each error names its field.
 
-A refusal never shows the value. A field that is null is as one that is absent.
+No error shows a value. A field that is null counts as absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_ID_BITS: Final = 64
 
 
 def identifier(field: str, value: object) -> str:
-    """An id as text: a text that is not empty, or a whole number."""
+    """Return an id as text. It must be a non-empty string or an integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         if value.bit_length() > _MAX_ID_BITS:
             raise InvalidInputError(f"{field}: must have at most {_MAX_ID_BITS} bits")
@@ -31,7 +31,7 @@ def identifier(field: str, value: object) -> str:
 
 
 class Payload:
-    """A JSON object, and the name of the field that it stands in."""
+    """A JSON object, and the path of the field that holds it."""
 
     def __init__(self, field: str, value: object) -> None:
         if not isinstance(value, Mapping):
@@ -40,22 +40,22 @@ class Payload:
         self.values = cast("Mapping[str, object]", value)
 
     def refusal(self, name: str, rule: str) -> InvalidInputError:
-        """The error for a field that cannot be used."""
+        """Return the error for an unusable field."""
         return InvalidInputError(f"{self._name(name)}: {rule}")
 
     def has(self, name: str) -> bool:
         return self.values.get(name) is not None
 
     def id(self, name: str) -> str:
-        """An id that must be there."""
+        """Return a required id."""
         return identifier(self._name(name), self._required(name))
 
     def optional_id(self, name: str) -> str | None:
-        """An id, or None if it is absent or empty."""
+        """Return an id, or None if it is absent or empty."""
         return None if self.values.get(name) in (None, "") else self.id(name)
 
     def text(self, name: str) -> str | None:
-        """What a user wrote, or None if it is absent or empty."""
+        """Return a text, or None if it is absent or empty."""
         value = self.values.get(name)
         if value is None:
             return None
@@ -65,21 +65,21 @@ class Payload:
         return value or None
 
     def flag(self, name: str) -> bool:
-        """A boolean, which is false if it is absent."""
+        """Return a boolean; False if it is absent."""
         value = self.values.get(name)
         if value is None or isinstance(value, bool):
             return bool(value)
         raise self.refusal(name, "must be true or false")
 
     def part(self, name: str) -> Self:
-        """An object that must be there."""
+        """Return a required object."""
         return type(self)(self._name(name), self._required(name))
 
     def optional_part(self, name: str) -> Self | None:
         return self.part(name) if self.has(name) else None
 
     def parts(self, name: str) -> list[Self]:
-        """The objects in a list; none if it is absent."""
+        """Return the objects in a list; an empty list if it is absent."""
         items = self.values.get(name)
         if items is None:
             return []
@@ -89,7 +89,7 @@ class Payload:
         return [type(self)(f"{self._name(name)}[{index}]", item) for index, item in numbered]
 
     def first_id(self, name: str) -> str | None:
-        """The first id in a list, or None if the list is absent or empty."""
+        """Return the first id in a list, or None if the list is absent or empty."""
         items = self.values.get(name)
         if items is None or items == []:
             return None

@@ -1,4 +1,4 @@
-"""Slack: an event of the Events API or of Socket Mode, or a block action."""
+"""Slack: events (Events API and Socket Mode) and block actions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SUBTYPES: Final = (None, "file_share", "me_message", "thread_broadcast")
 
 
 def slack(payload: Mapping[str, object]) -> Inbound:
-    """A Slack payload: ``event_callback`` with a message or mention, or ``block_actions``.
+    """Read a Slack payload: ``event_callback`` with a message or mention, or ``block_actions``.
 
-    The delivery id is the message's ``ts``, which is the same for a retry, and also for the
+    The delivery id is the message's ``ts``. Retries have the same ``ts``, and so do the
     ``message`` and the ``app_mention`` that Slack sends for one message. Raises
-    ``InvalidInputError`` for a bot's message, an edit, a join and the like, and for what has no
-    channel: a modal.
+    ``InvalidInputError`` for a bot's message, an edit, a join and the like, and for a modal, which
+    has no channel.
     """
     fields = Payload("payload", payload)
     kind = fields.id("type")
@@ -35,9 +35,9 @@ def _message(payload: Payload) -> Inbound:
     if event.id("type") not in _EVENTS:
         raise event.refusal("type", "is neither message nor app_mention")
     if event.optional_id("subtype") not in _SUBTYPES:
-        raise event.refusal("subtype", "is not that of a user's message")
+        raise event.refusal("subtype", "is not the subtype of a user's message")
     if event.has("bot_id"):
-        raise event.refusal("bot_id", "is there, so a bot sent the message")
+        raise event.refusal("bot_id", "is present, so a bot sent the message")
     thread = event.optional_id("thread_ts")
     return Inbound(
         provider="slack",
@@ -73,7 +73,7 @@ def _action(payload: Payload) -> Inbound:
 
 
 def _thread(payload: Payload, container: Payload) -> str | None:
-    """The thread of the message with the button; an ephemeral message is in its container alone."""
+    """Return the thread of the message with the button. Only the container has an ephemeral one."""
     message = payload.optional_part("message")
     found = container.optional_id("thread_ts")
     return found if found or message is None else message.optional_id("thread_ts")

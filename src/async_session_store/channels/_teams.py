@@ -1,4 +1,4 @@
-"""Microsoft Teams, and other channels of the Bot Framework: an activity."""
+"""Microsoft Teams and other channels of the Bot Framework: activities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _THREAD_MARK: Final = ";messageid="
 
 
 def teams(activity: Mapping[str, object]) -> Inbound:
-    """A Bot Framework activity: a message, or the action of an Adaptive Card.
+    """Read a Bot Framework activity: a message, or the action of an Adaptive Card.
 
     The provider is the activity's ``channelId``: ``msteams`` for Teams. Raises
-    ``InvalidInputError`` for any other type of activity, for a card that refreshes itself, and for
-    a bot's message.
+    ``InvalidInputError`` for any other type of activity, for the automatic refresh of a card, and
+    for a bot's message.
     """
     fields = Payload("activity", activity)
     correlation = _correlation(fields)
@@ -42,7 +42,7 @@ def teams(activity: Mapping[str, object]) -> Inbound:
 
 
 def _correlation(activity: Payload) -> str | None:
-    """The verb of a card's action; none for a message."""
+    """Return the verb of a card's action; None for a message."""
     kind = activity.id("type")
     if kind == "message":
         return None
@@ -50,12 +50,12 @@ def _correlation(activity: Payload) -> str | None:
         raise activity.refusal("type", f"is neither message nor the invoke {_CARD_ACTION}")
     value = activity.part("value")
     if value.optional_id("trigger") == "automatic":
-        raise value.refusal("trigger", "is automatic, so no user did it")
+        raise value.refusal("trigger", "is automatic, so no user acted")
     return value.part("action").optional_id("verb")
 
 
 def _conversation(conversation: Payload) -> tuple[str, str | None]:
-    """The conversation, and the thread that Teams appends to its id."""
+    """Return the conversation, and the thread that Teams appends to the conversation's id."""
     base, _, thread = conversation.id("id").partition(_THREAD_MARK)
     if not base:
         raise conversation.refusal("id", "names no conversation")

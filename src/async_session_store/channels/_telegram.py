@@ -1,4 +1,4 @@
-"""Telegram: an update of the Bot API."""
+"""Telegram: updates of the Bot API."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SENT: Final = (
     *("location", "paid_media", "photo", "poll", "sticker", "story", "venue", "video"),
     *("video_note", "voice", "chat_shared", "users_shared", "successful_payment", "web_app_data"),
 )
-"""What a user sends; a message that has none of them says that something happened in the chat."""
+"""Content that a user sends. A message without any of it reports an event in the chat."""
 
 
 def telegram(update: Mapping[str, object], *, bot_id: str | int) -> Inbound:
-    """A Telegram update: a message, a business message, a channel post, or a callback query.
+    """Read a Telegram update: a message, a business message, a channel post or a callback query.
 
     ``bot_id`` is the number before the colon of the bot's token. Raises ``InvalidInputError`` for
-    any other kind of update, for what merely happened in a chat, and for a bot's message.
+    any other kind of update, for a message about an event in the chat, and for a bot's message.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("update", update)
-    if ":" in bot:  # would be stored with each scope
+    if ":" in bot:  # the whole token, which would be stored with each scope
         raise InvalidInputError("bot_id: give only the number before the colon of the token")
     query = fields.optional_part("callback_query")
     if query is not None:
@@ -40,9 +40,9 @@ def telegram(update: Mapping[str, object], *, bot_id: str | int) -> Inbound:
 
 def _message(bot: str, update: Payload, message: Payload) -> Inbound:
     if not any(message.has(name) for name in _SENT):
-        raise message.refusal("text", "is missing, and so is all else that a user sends")
+        raise message.refusal("text", "is missing, and so is any other content of a user")
     if message.has("sender_business_bot"):
-        raise message.refusal("sender_business_bot", "is there, so a bot sent the message")
+        raise message.refusal("sender_business_bot", "is present, so a bot sent the message")
     replied = message.optional_part("reply_to_message")
     return Inbound(
         provider="telegram",
@@ -77,7 +77,10 @@ def _callback(bot: str, update: Payload, query: Payload) -> Inbound:
 
 
 def _sender(message: Payload) -> str:
-    """The chat that a message is sent in the name of, else the user: the other one is a fake."""
+    """Return the chat in whose name a message was sent, or else the user.
+
+    If there is such a chat, ``from`` holds a made-up user.
+    """
     chat = message.optional_part("sender_chat")
     if chat is not None:
         return chat.id("id")
@@ -88,7 +91,7 @@ def _sender(message: Payload) -> str:
 
 
 def _thread(message: Payload) -> str | None:
-    """The topic. In a group without topics, message_thread_id is there too and means replies."""
+    """Return the topic. In a group without topics, ``message_thread_id`` denotes a reply chain."""
     topic = message.optional_part("direct_messages_topic")
     if topic is not None:
         return topic.id("topic_id")

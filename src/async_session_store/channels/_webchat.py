@@ -1,4 +1,4 @@
-"""Web chat: an activity of the Direct Line protocol."""
+"""Web chat: activities of the Direct Line protocol."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def webchat(
     conversation_id: str | int | None = None,
     user_id: str | int | None = None,
 ) -> Inbound:
-    """A message of a web chat, as a Direct Line client sends it.
+    """Read a message of a web chat, as a Direct Line client sends it.
 
-    ``conversation_id`` is for a host that has it from the URL; else it is ``conversation.id``.
-    ``user_id`` is whom the host has authenticated. Without it the user is ``from.id``, which the
-    client chose: trust it only if it comes from a token, or whoever knows another user's id and
-    conversation answers in their place. Raises ``InvalidInputError`` for any other activity, and
-    for a bot's.
+    ``conversation_id`` defaults to ``conversation.id``; pass it if the host has it from the URL.
+    ``user_id`` is the user that the host has authenticated. It defaults to ``from.id``, which the
+    client chooses: rely on that only if it comes from a token. Otherwise anyone who knows a user's
+    id and conversation can answer in their place. Raises ``InvalidInputError`` for any other
+    activity, and for a bot's message.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("activity", activity)
     if fields.id("type") != "message":
@@ -48,7 +48,7 @@ def _given_or_sent(name: str, given: str | int | None, activity: Payload, sent: 
 
 
 def _delivery_id(activity: Payload) -> str:
-    """The activity's id; a client that posts one has only an id of its own yet."""
+    """Return the activity's id. A client that posts an activity only has its own id for it."""
     found, data = activity.optional_id("id"), activity.optional_part("channelData")
     if found is None and data is not None:
         found = data.optional_id("clientActivityID")

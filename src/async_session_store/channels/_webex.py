@@ -1,4 +1,4 @@
-"""Webex: a webhook, and the message or card action that it tells of."""
+"""Webex: webhooks, and the messages and card actions that they announce."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _RESOURCES: Final = ("messages", "attachmentActions")
 
 
 def webex(webhook: Mapping[str, object], fetched: Mapping[str, object] | None = None) -> Inbound:
-    """A Webex webhook for a new message or card action.
+    """Read a Webex webhook for a new message or card action.
 
-    The webhook carries ids only. ``fetched`` is what the API gives for ``data.id``: the message
+    The webhook carries only ids. ``fetched`` is the API's response for ``data.id``: the message
     (``GET /messages/{id}``) with its text and thread, or the action
-    (``GET /attachment/actions/{id}``). The bot is who created the webhook. Raises
-    ``InvalidInputError`` for any other webhook, for the bot's own message, and for a ``fetched``
-    of another id.
+    (``GET /attachment/actions/{id}``). The bot is the creator of the webhook. Raises
+    ``InvalidInputError`` for any other webhook, for the bot's own message, and if the id of
+    ``fetched`` differs.
     """
     fields = Payload("webhook", webhook)
     resource = fields.id("resource")
@@ -30,7 +30,7 @@ def webex(webhook: Mapping[str, object], fetched: Mapping[str, object] | None = 
     data, bot_id = fields.part("data"), fields.id("createdBy")
     person = data.id("personId")
     if person == bot_id:
-        raise data.refusal("personId", "is the bot, which sent the message")
+        raise data.refusal("personId", "is the bot, so a bot sent the message")
     details = data if fetched is None else _details(data, fetched)
     is_message = resource == "messages"
     thread = details.optional_id("parentId") if is_message else None
@@ -51,5 +51,5 @@ def webex(webhook: Mapping[str, object], fetched: Mapping[str, object] | None = 
 def _details(data: Payload, fetched: Mapping[str, object]) -> Payload:
     details = Payload("fetched", fetched)
     if details.id("id") != data.id("id"):
-        raise details.refusal("id", "is not the id in the webhook")
+        raise details.refusal("id", "differs from the id in the webhook")
     return details

@@ -1,4 +1,4 @@
-"""WhatsApp Cloud API: a webhook of a WhatsApp Business account."""
+"""WhatsApp Cloud API: webhooks of a WhatsApp Business account."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _WRITTEN: Final = {"text": "body", "document": "caption", "image": "caption", "v
 
 
 def whatsapp(payload: Mapping[str, object]) -> Inbound:
-    """A WhatsApp webhook with one message; :func:`split_whatsapp` makes such ones.
+    """Read a WhatsApp webhook with one message. Use :func:`split_whatsapp` first.
 
-    The user is ``from_user_id``, the id that WhatsApp gives them for this business, and where a
-    payload has none yet ``from``, the phone number. Raises ``InvalidInputError`` for a receipt, a
+    The user is ``from_user_id``, WhatsApp's id of the user for this business. If a payload has
+    none, the user is ``from``, the phone number. Raises ``InvalidInputError`` for a receipt, a
     reaction, a system message, and for several messages at once.
     """
     entry = _only(Payload("payload", payload), "entry")
     value = _only(entry, "changes").part("value")
     message = _only(value, "messages")
     if message.id("type") not in _TYPES:
-        raise message.refusal("type", "is not that of a user's message")
+        raise message.refusal("type", "is not the type of a user's message")
     user = message.optional_id("from_user_id") or message.id("from")
     context = message.optional_part("context")
     correlation, text = _content(message)
@@ -46,10 +46,11 @@ def whatsapp(payload: Mapping[str, object]) -> Inbound:
 
 
 def split_whatsapp(payload: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
-    """The messages of a WhatsApp webhook, each in a payload of its own for :func:`whatsapp`.
+    """Split a WhatsApp webhook into payloads with one message each, for :func:`whatsapp`.
 
-    WhatsApp puts several in one webhook when it is busy, and after it could not deliver. Receipts
-    are left out, so there may be none. Raises ``InvalidInputError`` for what is no such webhook.
+    WhatsApp sends several messages in one webhook when it is busy, and after failed deliveries.
+    Receipts are left out, so the result may be empty. Raises ``InvalidInputError`` for anything but
+    a WhatsApp webhook.
     """
     fields = Payload("payload", payload)
     return tuple(
@@ -71,12 +72,12 @@ def _with_one_message(
 def _only(fields: Payload, name: str) -> Payload:
     items = fields.parts(name)
     if len(items) != 1:
-        raise fields.refusal(name, "must hold one; split_whatsapp gives messages one by one")
+        raise fields.refusal(name, "must hold one item; use split_whatsapp to split a webhook")
     return items[0]
 
 
 def _content(message: Payload) -> tuple[str | None, str | None]:
-    """The id of the button or row, and what the user wrote or what stands on the button."""
+    """Return the id of the button or row, and the user's text or the button's title."""
     kind = message.id("type")
     if kind == "button":
         button = message.part("button")

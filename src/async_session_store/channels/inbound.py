@@ -1,4 +1,4 @@
-"""A user's message, and the scopes where a flow may wait for it."""
+"""A user's turn in a chat, and the scopes where a flow may wait for it."""
 
 from __future__ import annotations
 
@@ -14,44 +14,42 @@ from async_session_store.models import ReplyScope, UserId
 
 __all__ = ["Inbound", "Place", "place"]
 
-_PARTS: Final = 3  # provider, bot and conversation; and an account where there is one
-_AS_THEY_ARE: Final = ":;@=+,"  # beside ASCII letters, digits, '_', '.', '-' and '~'
+_PARTS: Final = 3  # provider, bot and conversation; a fourth part is the account
+_UNQUOTED: Final = ":;@=+,"  # in addition to ASCII letters, digits, '_', '.', '-' and '~'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
     """A user's turn: a message, a button that was pressed, a form that was sent.
 
-    The functions of this package make one from a payload. For a platform that has none, make one
-    yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
-
-    Attributes:
-        provider: The platform, such as ``telegram``.
-        bot_id: The bot that was written to, as the platform names it.
-        account: The account that the bot serves, where it serves several for one ``bot_id``.
-        tenant_hint: What the platform tells of the tenant. A hint: the host decides.
-        user_id: Who wrote, as a valid user id.
-        conversation: Where, as the platform names it: answer there.
-        thread: The thread within the conversation.
-        reply_to: The message that this one replies to, or that the button stands on.
-        correlation: The id that the bot gave to the button or form.
-        message_id: The user's own message; None for a button or form.
-        delivery_id: Names this turn in its conversation; the same when it is delivered again.
-        text: What the user wrote, or the value of what they chose.
+    The functions of this package make one from a payload. For a platform that has no function, make
+    one yourself: the ids are text of 1 to 1024 bytes in UTF-8. Raises ``InvalidInputError``.
     """
 
     provider: str
+    """The platform, such as ``telegram``."""
     bot_id: str
+    """The bot that the user wrote to, as the platform names it."""
     user_id: UserId
+    """Who wrote, as a valid user id."""
     conversation: str
+    """The conversation, as the platform names it. Answer there."""
     delivery_id: str
+    """Names this turn in its conversation. It is the same when the turn is delivered again."""
     account: str | None = None
+    """The account that the bot serves, if one ``bot_id`` serves several."""
     tenant_hint: str | None = None
+    """What the platform says about the tenant. It is a hint, and the host decides."""
     thread: str | None = None
+    """The thread within the conversation."""
     reply_to: str | None = None
+    """The message that this one replies to, or that the button belongs to."""
     correlation: str | None = None
+    """The id that the bot gave to the button or form."""
     message_id: str | None = None
+    """The user's own message. None for a button or form."""
     text: str | None = None
+    """What the user wrote, or the value of what they chose."""
 
     def __post_init__(self) -> None:
         for name in ("provider", "bot_id", "conversation", "delivery_id"):
@@ -66,7 +64,7 @@ class Inbound:
 
     @property
     def scope(self) -> ReplyScope:
-        """Where this user's next message is expected: in this thread, else in the conversation."""
+        """The scope of this user's next message: this thread, or else the conversation."""
         if self.thread is not None:
             return self.expecting(thread=self.thread)
         return ReplyScope(conversation=self._place())
@@ -78,22 +76,23 @@ class Inbound:
         reply_to: str | int | None = None,
         correlation: str | int | None = None,
     ) -> ReplyScope:
-        """Where to register a wait for one particular answer in this conversation.
+        """Return the scope of one particular answer in this conversation.
 
-        Give one: the thread that the bot opened or answers in; the message of the bot that must be
-        replied to, or whose buttons must be pressed; or the id of a button or form. Without any,
-        :attr:`scope`. Raises ``InvalidInputError`` for several, and for what is no id.
+        Give at most one argument: ``thread``, if the bot opened a thread or answers in one;
+        ``reply_to``, the bot's message that must be replied to or whose buttons must be pressed;
+        or ``correlation``, the id of a button or form. Without an argument, return :attr:`scope`.
+        Raises ``InvalidInputError`` for more than one argument, and for an invalid id.
         """
         given = {"thread": thread, "reply_to": reply_to, "correlation": correlation}
         parts = {
-            name: _written(identifier(name, value))
+            name: _quoted(identifier(name, value))
             for name, value in given.items()
             if value is not None
         }
         if not parts:
             return self.scope
         if len(parts) > 1:
-            raise InvalidInputError(f"{' and '.join(parts)}: give one of them")
+            raise InvalidInputError(f"{' and '.join(parts)}: give only one of them")
         return ReplyScope(
             conversation=self._place(),
             thread=parts.get("thread"),
@@ -102,10 +101,10 @@ class Inbound:
         )
 
     def scopes(self) -> tuple[ReplyScope, ...]:
-        """Where the wait that this turn answers may be, most specific first.
+        """Return the scopes where this turn's wait may be registered, most specific first (X3).
 
-        The correlation, the message replied to, the thread, the conversation, as far as there are
-        any: ready for ``resume_wait`` and every other look-up.
+        These are the correlation, the message replied to, the thread and the conversation, as far
+        as the turn has them. Pass them to ``resume_wait`` or any look-up.
         """
         return tuple(self._ladder())
 
@@ -119,38 +118,45 @@ class Inbound:
         yield ReplyScope(conversation=self._place())
 
     def _place(self) -> str:
-        """Provider, bot, account and conversation, joined so that no two lists give one text."""
+        """Return provider, bot, account and conversation, joined unambiguously."""
         parts = (self.provider, self.bot_id, self.account, self.conversation)
-        return "/".join(_written(part) for part in parts if part is not None)
+        return "/".join(_quoted(part) for part in parts if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place that a scope of an ``Inbound`` names, in the platform's own ids."""
+    """The place that a scope from an ``Inbound`` names, in the platform's own ids."""
 
     provider: str
+    """The platform."""
     bot_id: str
+    """The bot."""
     account: str | None
+    """The account that the bot serves, or None."""
     conversation: str
+    """The conversation. Send there."""
     thread: str | None = None
+    """The thread where the reply is expected, or None."""
     reply_to: str | None = None
+    """The message that the reply has to answer, or None."""
     correlation: str | None = None
+    """The id of the button or form that the reply has to carry, or None."""
 
 
 def place(scope: ReplyScope) -> Place:
-    """Return the place that a scope names, so that another process knows where to send.
+    """Return the place that a scope names, so that any process knows where to send a message.
 
-    Raises ``InvalidInputError`` for a scope that no ``Inbound`` made.
+    Raises ``InvalidInputError`` for a scope that does not come from an ``Inbound``.
     """
     if not isinstance(scope, ReplyScope):
         given = type(scope).__name__
         raise InvalidInputError(
-            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if it is "
-            "not known where the session waits"
+            f"scope: give a ReplyScope, not a value of type {given}; record.scope is None if the "
+            "session's scope is unknown"
         )
-    parts = tuple(map(_read, scope.conversation.split("/")))
+    parts = tuple(map(_unquoted, scope.conversation.split("/")))
     rest = tuple(
-        None if part is None else _read(part)
+        None if part is None else _unquoted(part)
         for part in (scope.thread, scope.reply_to, scope.correlation)
     )
     if len(parts) == _PARTS:
@@ -159,23 +165,23 @@ def place(scope: ReplyScope) -> Place:
     if len(parts) == _PARTS + 1:
         provider, bot_id, account, conversation = parts
         return Place(provider, bot_id, account, conversation, *rest)
-    raise _no_place()
+    raise _not_a_place()
 
 
-def _read(written: str) -> str:
-    part = unquote(written)
-    if not part or _written(part) != written:
-        raise _no_place()
+def _unquoted(quoted: str) -> str:
+    part = unquote(quoted)
+    if not part or _quoted(part) != quoted:
+        raise _not_a_place()
     return part
 
 
-def _no_place() -> InvalidInputError:
-    return InvalidInputError("scope: was not made by an Inbound, so it holds no ids of a platform")
+def _not_a_place() -> InvalidInputError:
+    return InvalidInputError("scope: does not come from an Inbound, so it names no place")
 
 
-def _written(part: str) -> str:
-    """Percent-encode what a scope cannot hold (a newline), and what separates its parts."""
-    return quote(part, safe=_AS_THEY_ARE)
+def _quoted(part: str) -> str:
+    """Percent-encode newlines, which a scope cannot hold, and the separator of its parts."""
+    return quote(part, safe=_UNQUOTED)
 
 
 def _check_id(name: str, value: object) -> None:

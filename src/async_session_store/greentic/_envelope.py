@@ -31,26 +31,37 @@ class IngressEnvelope(WireModel, frozen=True):
 
     Give it the fields of the runner's own envelope. They decide where the flow of this conversation
     is parked, as ``IngressEnvelope::canonicalize`` and ``FlowResumeStore`` derive it. If you leave
-    out a field that the runner sets, you look in another place. ``env`` is ``local`` unless you say
-    otherwise. The other fields of a runner's envelope decide nothing here; an envelope that was
-    read from JSON keeps them.
+    out a field that the runner sets, you look in another place. The other fields of a runner's
+    envelope decide nothing here; an envelope that was read from JSON keeps them.
 
     The constructor raises pydantic's ``ValidationError`` for an invalid id. So do ``scope`` for a
     conversation that contains a newline, and ``session_key`` for a key of over 1024 bytes.
     """
 
     tenant: TenantId
+    """The tenant."""
     env: EnvId | None = optional()
+    """The runner's ``GREENTIC_ENV``. None is ``local``."""
     pack_id: PackId | None = optional()
+    """The pack that the message was routed to."""
     flow_id: Text
+    """The flow that the message was routed to."""
     session_hint: Text | None = optional()
+    """The conversation's name. Without it, :attr:`hint` is made from the fields below."""
     provider: Text | None = optional()
+    """The messaging provider. None is ``provider``."""
     messaging_endpoint_id: Text | None = optional()
+    """Which of several endpoints of one provider the message came to."""
     channel: Text | None = optional()
+    """The channel. None is the flow."""
     conversation: Text | None = optional()
+    """The conversation. None is the channel."""
     user: Text | None = optional()
+    """The platform's id of the user. None is :attr:`activity_id`, or else ``user``."""
     activity_id: Text | None = optional()
+    """The id of the message."""
     reply_scope: ReplyScope | None = optional()
+    """Where a reply is expected. None is the conversation."""
 
     if TYPE_CHECKING:
 
@@ -73,13 +84,16 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def endpoint(self) -> str | None:
-        """Return the messaging endpoint, or None if its id is invalid: a runner drops it then."""
+        """The messaging endpoint, or None if a runner drops it because its id is invalid.
+
+        A valid id has 1 to 128 ASCII letters, digits, ``.``, ``_`` or ``-``.
+        """
         endpoint = self.messaging_endpoint_id
         return endpoint if endpoint is not None and _ENDPOINT.fullmatch(endpoint) else None
 
     @property
     def hint(self) -> str:
-        """Return the text that names the conversation. User id and session key are derived from it.
+        """The text that names the conversation. User id and session key are derived from it.
 
         ``{session_hint}::pack={pack_id}``, with ``ep={endpoint}::`` in front if there is an
         endpoint. Without a session hint: ``{tenant}:{provider}:{channel}:{conversation}:{user}``.
@@ -91,7 +105,7 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def user_id(self) -> UserId:
-        """Return the user that the runner stores: ``sess`` and 16 hex digits of the hint's digest.
+        """The user that the runner stores, ``sess`` and 16 hex digits of the hint's digest.
 
         Follows ``derive_user_id``. The platform's user is part of the hint.
         """
@@ -99,7 +113,7 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def ctx(self) -> TenantCtx:
-        """Return the runner's context for this conversation, its user included."""
+        """The runner's context for this conversation, its user included."""
         endpoint = self.endpoint
         return TenantCtx(
             env=_DEFAULT_ENV if self.env is None else self.env,
@@ -113,7 +127,7 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def scope(self) -> ReplyScope:
-        """Return the scope to park at: the envelope's scope, without its correlation.
+        """The scope to park at, which is the envelope's scope without its correlation.
 
         Follows ``FlowResumeStore::save``. Without a ``reply_scope`` it is the conversation.
         """
@@ -129,7 +143,7 @@ class IngressEnvelope(WireModel, frozen=True):
 
     @property
     def session_key(self) -> SessionKey:
-        """Return the key to park under: ``{hint}::{scope hash}``, as ``FlowResumeStore::save``."""
+        """The key to park under, ``{hint}::{scope hash}``, as ``FlowResumeStore::save``."""
         return SessionKey(f"{self.hint}::{self.scope.scope_hash()}")
 
     def session_data(self, flow: ParkedFlow) -> SessionData:

@@ -52,20 +52,24 @@ _JsonObject = Annotated[Mapping[str, object], AfterValidator(_frozen_object)]
 
 
 class FlowSnapshot(WireModel, frozen=True):
-    """Where a flow continues, and with which state: ``runner::engine::FlowSnapshot``.
-
-    ``next_node`` is the node that gets the reply, in the flow ``next_flow``, or in ``flow_id``
-    if that is None. ``awaiting_submit`` says that this node has shown a card and waits for it
-    to be submitted. ``state`` is the engine's own (``runner::engine::ExecutionState``), as JSON:
-    carry over what you do not know. A runner treats each field that is missing in it as empty.
-    """
+    """Where a flow continues, and with which state: ``runner::engine::FlowSnapshot``."""
 
     pack_id: PackId
+    """The pack of the flow."""
     flow_id: FlowId
+    """The flow that was parked."""
     next_flow: Text | None = optional()
+    """The flow that :attr:`next_node` is in. None if it is :attr:`flow_id`."""
     next_node: Text
+    """The node that gets the reply."""
     awaiting_submit: bool = Field(default=False, strict=True)
+    """Whether the node has shown a card and waits for it to be submitted."""
     state: _JsonObject
+    """The engine's own state, an immutable mapping of JSON in which lists are tuples.
+
+    It is ``runner::engine::ExecutionState``. Carry over what you do not know. A runner treats each
+    field that is missing in it as empty.
+    """
 
     if TYPE_CHECKING:
 
@@ -84,14 +88,19 @@ class FlowSnapshot(WireModel, frozen=True):
 class ParkedFlow(WireModel, frozen=True):
     """A flow that waits for a reply: ``FlowResumeRecord`` in ``engine/runtime.rs``.
 
-    Its JSON is what a runner stores as ``context_json``. ``run`` is the run under which the runner
-    reports this flow's turns (``run_outcome::turn::RunMarker``). Keep it when you park the flow
-    again, as ``model_copy`` does.
+    Its JSON is what a runner stores as ``context_json``.
     """
 
     snapshot: FlowSnapshot
+    """Where the flow continues, and with which state."""
     reason: Text | None = None
+    """Why the flow waits."""
     run: _JsonObject | None = optional()
+    """The run under which the runner reports this flow's turns.
+
+    It is ``run_outcome::turn::RunMarker``. Keep it when you park the flow again, as ``model_copy``
+    does.
+    """
 
     if TYPE_CHECKING:
 

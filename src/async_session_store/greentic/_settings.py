@@ -35,13 +35,17 @@ class RunnerSettings:
     """Where a runner keeps its sessions, and for how long.
 
     Pass ``url``, ``namespace`` and ``wait_ttl`` to ``from_url`` of a store, the last one as its
-    ``default_wait_ttl``. ``env`` is the environment in the runner's envelopes.
+    ``default_wait_ttl``.
     """
 
     url: str = field(repr=False)  # it may hold a password
+    """The URL of the runner's Redis. The ``repr`` leaves it out."""
     namespace: str
+    """The prefix of the runner's keys."""
     wait_ttl: TimeToLive
+    """How long a wait lives."""
     env: EnvId
+    """The environment in the runner's envelopes."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

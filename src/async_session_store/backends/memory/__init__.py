@@ -25,7 +25,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.backends._time import utc
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.memory._deadlines import Deadlines, Expiring
 from async_session_store.backends.memory._deliveries import Deliveries
 from async_session_store.backends.memory._kept_waits import KeptWaits
@@ -53,7 +53,7 @@ class MemoryBackend(Backend):
     kept by reference, which is safe because they are immutable.
 
     Args:
-        clock: Monotonic seconds. Tests hand in a clock that they can move.
+        clock: Returns monotonic seconds. Tests pass a clock that they can move.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -405,7 +405,7 @@ class MemoryBackend(Backend):
         )
 
     def _wall_time(self, deadline: float) -> datetime:
-        return utc(round((time.time() + deadline - self._clock()) * 1000))
+        return utc_from_ms(round((time.time() + deadline - self._clock()) * 1000))
 
     def _state(self, owner: Owner, scope_hash: str, now: float) -> WaitState:
         claim_ends = self._claims.deadline((owner, scope_hash), now)

@@ -28,6 +28,8 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker, Runner
+from async_session_store.backends._job_queue import JobQueue
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.errors import InvalidInputError, StoreUnavailableError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
@@ -56,10 +58,11 @@ from async_session_store.backends.redis._url import client_from_url
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
+"""The namespace of a backend, and of a Rust process, for which none is chosen."""
 TIMEOUT: Final = 5.0  # seconds
 HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
-_MOST_UNDER_WAY: Final = 128  # calls
-_MOST_BYTES_UNDER_WAY: Final = 640 * 1024  # the server has work, and this process encodes the rest
+_MAX_IN_FLIGHT: Final = 128  # calls
+_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # enough to keep the server busy while we encode more
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -78,7 +81,7 @@ class RedisBackend(Backend):
     Args:
         client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
             ``socket_timeout`` bounds every call; without one, 5 seconds do.
-        namespace: Stands before every key, with a colon after it.
+        namespace: The prefix of every key. A colon follows it.
     """
 
     asyncio_only = True
@@ -101,7 +104,7 @@ class RedisBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
-        """A backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
+        """Make a backend with a client of its own, by ``redis.asyncio.Redis.from_url``.
 
         Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
@@ -122,9 +125,10 @@ class RedisBackend(Backend):
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         self._max_document_bytes = max_document_bytes
-        self._worker = BatchWorker(
-            self._connection, most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        queue = JobQueue[Command, object](
+            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
+        self._worker = BatchWorker(queue, partial(self._connection, queue))
         try:
             await self._worker.opened()
             await self._check_server()
@@ -318,7 +322,7 @@ class RedisBackend(Backend):
         if isinstance(record, Unreadable):
             await self.release_claim(claim)
             return record
-        return Claimed(claim, record, _replies.moment(lease_end))
+        return Claimed(claim, record, utc_from_ms(cast("int", lease_end)))
 
     @override
     async def claim_expired(
@@ -388,7 +392,7 @@ class RedisBackend(Backend):
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
         keys = [self._keys.claim(claim.owner, claim.scope_hash)]
         reply = await self._run("renew_claim", keys, claim.token, lease)
-        return None if reply is None else _replies.moment(reply)
+        return None if reply is None else utc_from_ms(cast("int", reply))
 
     @override
     async def purge(self, limit: int) -> int:
@@ -397,9 +401,11 @@ class RedisBackend(Backend):
     # --- Inside -------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Runner[Command, object], None]:
+    async def _connection(
+        self, queue: JobQueue[Command, object]
+    ) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
-        runner = CommandRunner(pool, self._timeout, keep=self._owns_client)
+        runner = CommandRunner(pool, self._timeout, queue.take_batch, keep=self._owns_client)
         # The pool of the caller's own client gets its connection back after each batch, so one must
         # stay free for the next batch, and one for what the caller does meanwhile.
         spare = 0 if self._owns_client else 2

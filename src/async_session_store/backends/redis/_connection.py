@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from redis.exceptions import NoScriptError, RedisError
 
-from async_session_store.backends._batches import Job
+from async_session_store.backends._job_queue import Job
 from async_session_store.backends.redis._faults import ends_connection, lost, not_sent, refused
 from async_session_store.backends.redis._link import Link
 from async_session_store.backends.redis._protocol import Argument, pack, read_reply, send
@@ -49,35 +49,43 @@ class CommandRunner:
 
     Args:
         pool: Where the connection comes from. It connects and authenticates it.
-        timeout: How long connecting, and answering a command, may take, in seconds.
-        keep: Whether to keep the connection, where no one else uses the pool.
+        timeout: The time limit in seconds for connecting, and for the answer to a command.
+        take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
+            once, so that the server always has work.
+        keep: Whether to keep the connection between batches. Otherwise it goes back to the pool,
+            where the caller's own client can use it.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout: float, *, keep: bool) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        timeout: float,
+        take_more: Callable[[], list[CommandJob]],
+        *,
+        keep: bool,
+    ) -> None:
         self._timeout = timeout
+        self._take_more = take_more
         self._keep = keep
         self._known: set[str] = set()
         self._watchdog = Watchdog()
         self._link = Link(pool, timeout, self._watchdog)
         self._now = asyncio.get_running_loop().time
 
-    async def run_batch(self, jobs: list[CommandJob], more: Callable[[], list[CommandJob]]) -> None:
-        """Run the commands, and those that come while answers are awaited."""
+    async def run_batch(self, jobs: list[CommandJob]) -> None:
+        """Run the commands, and those that come before all of them are answered."""
         try:
-            await self._converse(await self._link.ready(), jobs, more)
+            await self._converse(await self._link.ready(), jobs)
             if self._link.has_abandoned:
                 # Do not wait for the next call: another process may be the next to write.
                 await self._link.ready()
         except _FAULTS as error:
-            while jobs:  # nor would those that wait behind them fare better
+            while jobs:  # queued jobs would fail the same way, one timeout after another
                 _fail(jobs, not_sent, error)
-                jobs = more()
+                jobs = self._take_more()
         finally:
             if not self._keep:
                 await self._link.release()
-
-    def run_at_once(self, job: CommandJob) -> bool:  # noqa: ARG002  # every answer is waited for
-        return False
 
     def change_connection(self) -> None:
         """Send the next batch on a new connection, which may lead to another server."""
@@ -88,12 +96,7 @@ class CommandRunner:
         self._watchdog.close()
         await self._link.release()
 
-    async def _converse(
-        self,
-        connection: AbstractConnection,
-        jobs: list[CommandJob],
-        more: Callable[[], list[CommandJob]],
-    ) -> None:
+    async def _converse(self, connection: AbstractConnection, jobs: list[CommandJob]) -> None:
         """Send commands and settle them with their replies, which come in the same order."""
         in_flight: deque[_Sent] = deque()
         generation = self._link.generation
@@ -107,9 +110,11 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    jobs = more() if self._link.generation == generation else []
+                    # After a fail-over, only a new connection leads to the new primary.
+                    is_current = self._link.generation == generation
+                    jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
-                        jobs = [*self._again(job, in_flight), *jobs]
+                        jobs = [*self._jobs_to_resend(job, in_flight), *jobs]
                     else:
                         _settle(job, reply)
         except BaseException as error:
@@ -122,13 +127,13 @@ class CommandRunner:
         self, connection: AbstractConnection, jobs: list[CommandJob], in_flight: deque[_Sent]
     ) -> None:
         deadline = self._now() + self._timeout
-        sent = [_Sent(job, deadline, self._to_load(job.operation.script)) for job in jobs]
+        sent = [_Sent(job, deadline, self._script_to_load(job.operation.script)) for job in jobs]
         in_flight.extend(sent)
         self._watchdog.expect(in_flight[0].deadline)
         await send(connection, [_packed(one) for one in sent])
 
-    def _again(self, job: CommandJob, in_flight: Iterable[_Sent]) -> list[CommandJob]:
-        """Return the job whose script the server has lost, so that it did not run.
+    def _jobs_to_resend(self, job: CommandJob, in_flight: Iterable[_Sent]) -> list[CommandJob]:
+        """Return the job to send again, as the server does not know its script and did not run it.
 
         The job of a cancelled caller must not run now: later calls may have run already.
         """
@@ -137,8 +142,8 @@ class CommandRunner:
             self._known.discard(script.sha)
         return [] if job.settled else [job]
 
-    def _to_load(self, script: Script | None) -> Script | None:
-        """Return the script if the server may not know it yet."""
+    def _script_to_load(self, script: Script | None) -> Script | None:
+        """Return the script if its source must be sent, because the server may not know it yet."""
         if script is None or script.sha in self._known:
             return None
         self._known.add(script.sha)

@@ -108,7 +108,7 @@ def fence_text(fence: Owner | None) -> str:
     return text.removesuffix(":") if fence.user is None else text
 
 
-def parsed_owner(text: str) -> Owner:
+def parse_owner(text: str) -> Owner:
     """Return the owner of which :func:`owner_text` made a text. Ids contain no colon."""
     env, tenant, team, user = text.split(":")
     team_id = None if team == "-" else TeamId(team)
@@ -116,7 +116,7 @@ def parsed_owner(text: str) -> Owner:
 
 
 @lru_cache(_REMEMBERED_OWNERS)
-def told_owner(owner: Owner) -> str:
-    """Return an owner as scripts write it. They quote a team named ``-``, which Rust allows."""
+def owner_in_reply(owner: Owner) -> str:
+    """Return an owner as scripts reply it. They quote a team named ``-``, which Rust allows."""
     team = '"-"' if owner.team == "-" else owner.team or "-"
     return f"{owner.env}:{owner.tenant}:{team}:{owner.user or ''}"

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple, cast
 
 from async_session_store import _codec
 from async_session_store.abc import ClaimKey, Outcome, Unreadable, WaitState
-from async_session_store.backends._time import utc
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.redis import _documents, _stamps
-from async_session_store.backends.redis._keys import parsed_owner, told_owner
+from async_session_store.backends.redis._keys import owner_in_reply, parse_owner
 from async_session_store.models import SessionData, SessionKey, SessionRecord
 
 QUEUED: Final = b"QUEUED"
@@ -57,7 +57,7 @@ def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
 
 
 def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
-    raw_key, document, expiry, told, place = cast(
+    raw_key, document, expiry, owner, place = cast(
         "tuple[bytes, bytes | None, int, bytes | None, bytes | None]", reply
     )
     key = _key(raw_key)
@@ -67,13 +67,13 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
     if isinstance(found, Unreadable):
         return found
     # The script let the caller see it because of that owner: return no other owner's data (F7).
-    if told is None or told.decode() != told_owner(found.owner):
+    if owner is None or owner.decode() != owner_in_reply(found.owner):
         return Unreadable(key, None, "its owner cannot be determined")
     return SessionRecord(
         key,
         found,
         _stamps.etag(document),
-        None if expiry < 0 else moment(expiry),
+        None if expiry < 0 else utc_from_ms(expiry),
         None if place is None else _codec.decode_scope(place),
     )
 
@@ -97,20 +97,17 @@ def _expired(reply: list[object], maximum: int) -> Expired:
     token, owner, scope_hash, lease_end, is_overtaken, *item = reply
     texts = [cast("bytes", text).decode() for text in (token, owner, scope_hash)]
     key = _key(item[0])
-    claim = ClaimKey(parsed_owner(texts[1]), texts[2], texts[0], key, is_expired=True)
-    return Expired(claim, _record(item, maximum), moment(lease_end), is_overtaken == 1)
+    claim = ClaimKey(parse_owner(texts[1]), texts[2], texts[0], key, is_expired=True)
+    return Expired(
+        claim, _record(item, maximum), utc_from_ms(cast("int", lease_end)), is_overtaken == 1
+    )
 
 
 def state(reply: object) -> WaitState:
     """What is at a scope, from one item of what ``inspect_waits.lua`` returns."""
     raw_key, readable, expiry, claim_end = cast("tuple[bytes | None, int, int, int]", reply)
-    claimed_until = None if claim_end < 0 else moment(claim_end)
+    claimed_until = None if claim_end < 0 else utc_from_ms(claim_end)
     key = optional_key(raw_key)
     if key is None:
         return WaitState(claimed_until=claimed_until)
-    return WaitState(key, readable == 1, None if expiry < 0 else moment(expiry), claimed_until)
-
-
-def moment(milliseconds: object) -> datetime:
-    """A time of the server, from milliseconds since the epoch."""
-    return utc(cast("int", milliseconds))
+    return WaitState(key, readable == 1, None if expiry < 0 else utc_from_ms(expiry), claimed_until)

@@ -79,10 +79,10 @@ class Turns:
     def _start(self) -> None:
         if self._task is None and not self._is_closed and self._now() >= self._not_before:
             self._not_before = self._now() + _RETRY_PAUSE
-            if self._has_room():
+            if self._pool_has_room():
                 self._task = asyncio.create_task(self._run())
 
-    def _has_room(self) -> bool:
+    def _pool_has_room(self) -> bool:
         """Return whether the pool can spare a connection."""
         in_use = len(self._pool._in_use_connections)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # redis-py has no other way
         return in_use + 1 + self._spare <= self._pool.max_connections

@@ -28,6 +28,7 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.backends._batches import BatchWorker
+from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import Document, Wait
@@ -39,11 +40,11 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 __all__ = ["SqliteBackend"]
 
 BUSY_TIMEOUT: Final = 5.0  # seconds
-_MOST_UNDER_WAY: Final = 256  # calls
-_MOST_BYTES_UNDER_WAY: Final = 4 * 1024 * 1024  # in one transaction
+_MAX_IN_FLIGHT: Final = 256  # calls in one transaction
+_MAX_BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
-_LARGEST_BRIEF: Final = 64 * 1024  # bytes of a document, if its context is ASCII
-_FEW: Final = 16
+_MAX_INLINE_BYTES: Final = 64 * 1024  # of a document, if its context is ASCII
+_MAX_INLINE_SCOPES: Final = 16
 
 _T = TypeVar("_T")
 
@@ -59,13 +60,13 @@ class SqliteBackend(Backend):
     A file that is created gets the mode 0600.
 
     Args:
-        path: The database file; its folder must exist. ``:memory:`` is a private database that
+        path: The database file. Its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
         synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
             their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
             writes then, but none when only the process dies.
         busy_timeout: How long to wait for another process's transaction, in seconds.
-        clock: Seconds since the Unix epoch. Tests hand in a clock that they can move.
+        clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
 
     asyncio_only = True
@@ -98,9 +99,10 @@ class SqliteBackend(Backend):
             self._clock,
             max_document_bytes,
         )
-        self._worker = BatchWorker(
-            partial(opened, settings), most=_MOST_UNDER_WAY, most_bytes=_MOST_BYTES_UNDER_WAY
+        queue = JobQueue[Operation, object](
+            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
+        self._worker = BatchWorker(queue, partial(opened, settings))
         self._turns = TurnWatch(self._next_in_line)
         await self._worker.opened()
 
@@ -160,7 +162,7 @@ class SqliteBackend(Backend):
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         return await self._reading(
             lambda tables: tables.sessions.find_wait(owner, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             single=len(scope_hashes) == 1,
         )
 
@@ -170,7 +172,7 @@ class SqliteBackend(Backend):
     ) -> SessionRecord | Unreadable | None:
         return await self._reading(
             lambda tables: tables.sessions.read_wait(owner, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             single=len(scope_hashes) == 1,
         )
 
@@ -180,19 +182,19 @@ class SqliteBackend(Backend):
     ) -> tuple[WaitState, ...]:
         return await self._reading(
             lambda tables: tables.claims.inspect(owners, scope_hashes),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
         )
 
     @override
     async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         return await self._reading(
-            lambda tables: tables.sessions.list_waits(owner), brief=False, single=True
+            lambda tables: tables.sessions.list_waits(owner), inline=False, single=True
         )
 
     @override
     async def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         return await self._reading(
-            lambda tables: tables.sessions.list_wait_records(owner), brief=False, single=True
+            lambda tables: tables.sessions.list_wait_records(owner), inline=False, single=True
         )
 
     @override
@@ -205,7 +207,7 @@ class SqliteBackend(Backend):
 
     @override
     async def delete_waits(self, owner: Owner) -> int:
-        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), brief=False)
+        return await self._writing(lambda tables: tables.sessions.delete_waits(owner), inline=False)
 
     @override
     async def claim_wait(
@@ -229,7 +231,7 @@ class SqliteBackend(Backend):
                 begin_at=begin_at,
                 queue=queue,
             ),
-            brief=len(scope_hashes) <= _FEW,
+            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
             durable=False,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
@@ -242,15 +244,15 @@ class SqliteBackend(Backend):
     async def claim_expired(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...]:
-        brief = len(tokens) <= _FEW
+        inline = len(tokens) <= _MAX_INLINE_SCOPES
         is_due = await self._reading(
-            lambda tables: tables.expired.is_due(fence, tokens), brief=brief
+            lambda tables: tables.expired.is_due(fence, tokens), inline=inline
         )
         found: tuple[Claimed | Unreadable, ...] | None = None if is_due else ()
         while found is None:
             found = await self._writing(
                 lambda tables: tables.expired.claim(fence, tokens, lease),
-                brief=brief,
+                inline=inline,
                 durable=False,
             )
         return found
@@ -295,20 +297,20 @@ class SqliteBackend(Backend):
         return purged
 
     async def _sweep(self, rows: int) -> int:
-        return await self._writing(lambda tables: _sweep(tables, rows), brief=False)
+        return await self._writing(lambda tables: _sweep(tables, rows), inline=False)
 
     def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
         """Wake the next in line at a scope, if it is a caller of this backend."""
         if self._turns is not None:
-            self._turns.look_at(owner, scope_hash)
+            self._turns.poll_for(owner, scope_hash)
 
     def _next_in_line(self) -> Awaitable[frozenset[str]]:
         return self._reading(lambda tables: tables.queues.next_in_line(), single=True)
 
     def _reading(
-        self, run: Callable[[Tables], _T], *, brief: bool = True, single: bool = False
+        self, run: Callable[[Tables], _T], *, inline: bool = True, single: bool = False
     ) -> Awaitable[_T]:
-        operation = Operation(run, writes=False, brief=brief, single=single)
+        operation = Operation(run, writes=False, may_run_inline=inline, single=single)
         return cast("Awaitable[_T]", self._submit(operation))
 
     def _writing(
@@ -316,11 +318,11 @@ class SqliteBackend(Backend):
         run: Callable[[Tables], _T],
         *,
         size: int = 0,
-        brief: bool = True,
+        inline: bool = True,
         durable: bool = True,
     ) -> Awaitable[_T]:
-        brief = brief and size <= _LARGEST_BRIEF
-        operation = Operation(run, writes=True, brief=brief, durable=durable)
+        inline = inline and size <= _MAX_INLINE_BYTES
+        operation = Operation(run, writes=True, may_run_inline=inline, durable=durable)
         return cast("Awaitable[_T]", self._submit(operation, size))
 
     def _submit(self, operation: Operation, size: int = 0) -> Awaitable[object]:

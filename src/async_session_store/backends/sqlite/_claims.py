@@ -17,6 +17,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import KeptRows
 from async_session_store.backends.sqlite._queues import QueueTable
@@ -44,7 +45,7 @@ _LIVE_WAIT: Final = (
     " AND sessions.scope_hash = ? AND (sessions.deadline IS NULL OR sessions.deadline > ?)"
 )
 # One statement costs less than one for each table. It has a row even if nothing is at the scope.
-_LOOK: Final = (
+_CANDIDATE: Final = (
     f"SELECT EXISTS (SELECT 1 FROM queue), ({_CLAIMED_UNTIL}), {COLUMNS}"
     f" FROM (SELECT 1) LEFT JOIN sessions ON {_LIVE_WAIT}"
 )
@@ -147,11 +148,11 @@ class ClaimTable:
         self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
     ) -> tuple[_Candidate | None, bool]:
         """Return what to claim, and whether any queue is used."""
-        first, queues_are_used = self._look(owner, scope_hashes[0])
-        others = (self._look(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
+        first, queues_are_used = self._candidate(owner, scope_hashes[0])
+        others = (self._candidate(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
         candidates: Iterable[_Candidate] = chain([first], others)
         if queues_are_used:
-            candidates = [self._in_line(one, owner, token) for one in candidates]
+            candidates = [self._with_rank(one, owner, token) for one in candidates]
             # Where it is someone else's turn, they may be about to go to any of the scopes.
             due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
             candidates = [*due, *candidates]
@@ -165,17 +166,17 @@ class ClaimTable:
             return None, queues_are_used
         return claimed or _Candidate(begin_at), queues_are_used
 
-    def _in_line(self, candidate: _Candidate, owner: Owner, token: str) -> _Candidate:
+    def _with_rank(self, candidate: _Candidate, owner: Owner, token: str) -> _Candidate:
         is_behind = self._queues.is_behind(token, owner, candidate.scope_hash)
         return candidate._replace(is_behind=is_behind)
 
-    def _look(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
+    def _candidate(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
         """Return what is at a scope, and whether anyone waits in any queue.
 
         In the common case nobody does, and the queues need no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
-        queues_are_used, claim_ends_at, *rest = self._execute(_LOOK, columns * 2).fetchone()
+        queues_are_used, claim_ends_at, *rest = self._execute(_CANDIDATE, columns * 2).fetchone()
         return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
 
     def _wait_turn(
@@ -207,7 +208,7 @@ class ClaimTable:
         deadline = self._clock.after(lease)
         place = (*owner_columns(claim.owner), claim.scope_hash)
         self._execute(_INSERT, (*place, claim.token, wait_id, deadline, claim.is_expired or None))
-        return self._clock.utc(deadline)
+        return utc_from_ms(deadline)
 
     def complete(
         self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
@@ -305,7 +306,7 @@ class ClaimTable:
     def renew(self, claim: ClaimKey, lease: int) -> datetime | None:
         deadline = self._clock.after(lease)
         renewed = self._execute(_RENEW, (deadline, *self._columns(claim))).rowcount
-        return self._clock.utc(deadline) if renewed else None
+        return utc_from_ms(deadline) if renewed else None
 
     def inspect(
         self, owners: Sequence[Owner], scope_hashes: Sequence[str]
@@ -323,7 +324,7 @@ class ClaimTable:
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
         row = self._execute(_CLAIMED_UNTIL, place).fetchone()
-        return None if row is None or row[0] is None else self._clock.utc(row[0])
+        return None if row is None or row[0] is None else utc_from_ms(row[0])
 
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token

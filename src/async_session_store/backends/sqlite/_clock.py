@@ -1,21 +1,19 @@
-"""The backend's clock, in the milliseconds of its deadlines."""
+"""The clock of a database, in milliseconds as its deadlines are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
-
-from async_session_store.backends import _time
 
 _SWEEP_PAUSE: Final = 100  # milliseconds after a sweep that left nothing expired
 
 
 class Clock:
-    """Milliseconds since the Unix epoch, which stand still while an operation runs.
+    """A clock in milliseconds since the Unix epoch that stands still while an operation runs.
 
-    Its statements must agree on what is live: a wait that the first one found live, and that the
-    next one can no longer delete, would be handed out as expired although a reply was completed.
+    The statements of an operation must agree on what is live. Otherwise the first one could find a
+    wait live and the next one no longer delete it, so a wait whose reply was completed would be
+    handed out as expired.
 
     Args:
         seconds: Seconds since the Unix epoch.
@@ -26,26 +24,21 @@ class Clock:
         self._now = 0
 
     def begin_operation(self) -> None:
-        """Read the time at which the next operation happens."""
+        """Read the time of the operation that begins now."""
         self._now = int(self._seconds() * 1000)
 
     def now(self) -> int:
         return self._now
 
     def after(self, span: int) -> int:
-        """The deadline in so many milliseconds from now."""
+        """Return the deadline that is ``span`` milliseconds from now."""
         return self.now() + span
-
-    @staticmethod
-    def utc(deadline: int) -> datetime:
-        """Return a deadline as a ``datetime``, or the latest one that there is if it is later."""
-        return _time.utc(deadline)
 
 
 class SweepPause:
-    """The pause after a sweep that left nothing expired: another would not be worth its cost.
+    """The pause after a sweep that left nothing expired: another one would find hardly anything.
 
-    It ends at once if the clock is set back.
+    If the clock is set back, the pause is over at once.
     """
 
     def __init__(self, clock: Clock) -> None:

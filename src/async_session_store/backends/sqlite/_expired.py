@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from async_session_store.abc import Claimed, ClaimKey, Unreadable
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
@@ -23,7 +24,7 @@ from async_session_store.backends.sqlite._sql import (
 from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
 from async_session_store.models import Owner, SessionRecord
 
-_MOST_PASSED_BY: Final = 256  # rows in one transaction
+_MAX_SKIPPED: Final = 256  # rows in one transaction
 
 
 # No claim can be on an owner or a scope that is no text: a blob is not equal to the same text.
@@ -69,7 +70,7 @@ _CORRECT_DUE: Final = (
 _NEVER_DUE: Final = "UPDATE sessions SET due = NULL WHERE rowid = ?"
 
 
-class _Found(NamedTuple):
+class _StoredRow(NamedTuple):
     """A row that is due, or that a claim is held on. Texts are None if they are not valid."""
 
     is_kept: bool
@@ -80,7 +81,7 @@ class _Found(NamedTuple):
     content: tuple[Any, ...]
 
     @classmethod
-    def of(cls, columns: Sequence[Any]) -> _Found:
+    def of(cls, columns: Sequence[Any]) -> _StoredRow:
         is_kept, rowid, scope_hash, key, *others = columns
         owner = tuple(map(decoded, others[:4]))
         return cls(bool(is_kept), rowid, decoded(scope_hash), key, owner, tuple(others[4:]))
@@ -98,8 +99,8 @@ class _Claimable(NamedTuple):
     wait_id: bytes
 
 
-class ExpiredWaits:
-    """The expired waits that a worker can have.
+class ExpiredTable:
+    """The expired waits in the table of sessions, as workers claim them.
 
     Args:
         execute: Executes one statement.
@@ -146,14 +147,14 @@ class ExpiredWaits:
                 free.append(token)
             else:
                 found += held
-        passed_by = 0
+        skipped = 0
         # This ends: each pass uses up tokens, or takes what it passes by off the list of what is
         # due. A wait at the scope of one that it has just claimed is left out of the next pass.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
-            passed_by += len(due) - len(handed_out)
-            if passed_by >= _MOST_PASSED_BY:
+            skipped += len(due) - len(handed_out)
+            if skipped >= _MAX_SKIPPED:
                 return tuple(found) or None
         return tuple(found)
 
@@ -164,24 +165,24 @@ class ExpiredWaits:
         if columns is None:
             return None
         deadline, *row = columns
-        held = _Found.of(row)
+        held = _StoredRow.of(row)
         claimable = self._examined(held, token) if held.is_kept else None
         if not isinstance(claimable, _Claimable):
             return ()  # it was ended meanwhile, or damaged
-        return (self._claimed(claimable, self._clock.utc(deadline)),)
+        return (self._claimed(claimable, utc_from_ms(deadline)),)
 
-    def _due(self, fence: Owner | None, limit: int) -> list[_Found]:
+    def _due(self, fence: Owner | None, limit: int) -> list[_StoredRow]:
         within, fenced = _within(fence)
         now = self._clock.now()
         columns = (now, now, *fenced, *self._times(), limit)
-        return [_Found.of(row) for row in self._execute(_FIND_DUE.format(within), columns)]
+        return [_StoredRow.of(row) for row in self._execute(_FIND_DUE.format(within), columns)]
 
     def _times(self) -> tuple[int, ...]:
         now = self._clock.now()
         return now, now, *self._queues.live()
 
     def _hand_out(
-        self, due: Sequence[_Found], free: deque[str], lease: int
+        self, due: Sequence[_StoredRow], free: deque[str], lease: int
     ) -> list[Claimed | Unreadable]:
         """Claim what can be claimed, one wait at each scope, with tokens that this takes away."""
         handed_out: list[Claimed | Unreadable] = []
@@ -199,7 +200,7 @@ class ExpiredWaits:
                     free.popleft()
         return handed_out
 
-    def _handed_out(self, one: _Found, token: str, lease: int) -> Claimed | Unreadable | None:
+    def _handed_out(self, one: _StoredRow, token: str, lease: int) -> Claimed | Unreadable | None:
         claimable = self._examined(one, token)
         if not isinstance(claimable, _Claimable):
             self._execute(_NEVER_DUE, (one.rowid,))
@@ -212,7 +213,7 @@ class ExpiredWaits:
         is_overtaken = self._sessions.find_wait(claim.owner, [claim.scope_hash]) is not None
         return Claimed(claim, record, lease_ends_at, is_overtaken)
 
-    def _examined(self, found: _Found, token: str) -> _Claimable | Unreadable | None:
+    def _examined(self, found: _StoredRow, token: str) -> _Claimable | Unreadable | None:
         """Return what is to be claimed, or None if the row is no session."""
         key = session_key(found.key)
         if key is None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from async_session_store import _codec, _random
 from async_session_store.abc import Listing, Outcome, Registration, Unreadable
+from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import END, KeptRows
 from async_session_store.backends.sqlite._sql import (
@@ -361,7 +362,7 @@ class SessionTable:
         return SessionRecord(row.key, data, _etag(row), self.expires_at(row), scope)
 
     def expires_at(self, row: Row) -> datetime | None:
-        return self._clock.utc(row.deadline) if isinstance(row.deadline, int) else None
+        return utc_from_ms(row.deadline) if isinstance(row.deadline, int) else None
 
     def refusal(self, row: Row, owner: Owner) -> Outcome | None:
         """Return why a session of this owner cannot replace a row, or None if it can."""

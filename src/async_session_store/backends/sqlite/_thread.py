@@ -1,7 +1,7 @@
 """The database in a thread of its own: each batch of operations is one hop to it.
 
 A hop costs the loop itself more time than most operations take. So an operation that comes alone
-and need not wait runs in the loop's own thread.
+and cannot block runs in the loop's own thread.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from threading import Thread
 from typing import Final, TypeAlias, TypeVar
 from weakref import finalize
 
-from async_session_store.backends._batches import Job, Runner
+from async_session_store.backends._batches import InlineRunner
+from async_session_store.backends._job_queue import Job
 from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.errors import StoreUnavailableError
 
-_LONGEST_TURN: Final = 0.001  # seconds, of calls one after the other
+_MAX_INLINE_TIME: Final = 0.001  # seconds in a row, before other tasks get their turn
 _FAULTS: Final = (sqlite3.Error, OSError, StoreUnavailableError)
 
 _T = TypeVar("_T")
@@ -32,8 +33,8 @@ OperationJob: TypeAlias = "Job[Operation, object]"
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object], None]:
-    """Open the database, and give what runs operations on it."""
+async def opened(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, object], None]:
+    """Open the database, and yield the runner of its operations."""
     thread, resources = FunctionThread("async-session-store SQLite"), ExitStack()
 
     def open_database() -> Database:
@@ -48,31 +49,31 @@ async def opened(settings: Settings) -> AsyncGenerator[Runner[Operation, object]
             raise unavailable(error) from error
         yield _DatabaseRunner(thread, database)
     finally:
-        # This also closes what was opened for a caller that was cancelled meanwhile.
+        # Also if the caller was cancelled while the thread opened the database.
         await thread.run_last(resources.close)
 
 
 class FunctionThread:
-    """Runs functions one after the other in a thread, for a loop that awaits their results.
+    """A thread that runs one function after another, for a loop that awaits their results.
 
-    The thread is a daemon: a store that nobody closed must not keep the interpreter from ending.
-    Nothing is lost with it, as whatever was answered is committed.
+    The thread is a daemon, so a store that nobody closed does not keep the interpreter from
+    ending. Nothing is lost with it: every answered write is committed.
     """
 
     def __init__(self, name: str) -> None:
         self._process = os.getpid()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         Thread(target=_serve, args=[self._calls], name=name, daemon=True).start()
-        # It ends too when a store is dropped together with its loop, and nobody closed it.
+        # The thread also ends when a store is dropped together with its loop without being closed.
         self._end = finalize(self, self._calls.put, None)
         self._end.atexit = False
 
     async def run(self, function: Callable[[], _T]) -> _T:
-        """Run a function. If this is cancelled, the function still runs to its end."""
+        """Run a function and return its result. It runs to its end even if this is cancelled."""
         return await self._hand_over(function)
 
     async def run_last(self, function: Callable[[], None]) -> None:
-        """Run a function, and end the thread. In a forked process there is none to end."""
+        """Run a function, and end the thread. A forked process has no thread, so nothing runs."""
         if os.getpid() == self._process:
             future = self._hand_over(function)
             self._end()
@@ -93,19 +94,19 @@ class FunctionThread:
 def _serve(calls: SimpleQueue[Callable[[], None] | None]) -> None:
     while call := calls.get():
         call()
-        del call  # or its references would live until the next one comes
+        del call  # otherwise its references would live until the next call
 
 
 def _call(
     function: Callable[[], _T], future: asyncio.Future[_T], loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Call a function, and hand its outcome over to the loop."""
+    """Call a function, and hand its result or exception over to the loop."""
     settle: Callable[[], None]
     try:
         settle = partial(_succeed, future, function())
-    except BaseException as error:  # noqa: BLE001  # whoever awaits it must hear of it
+    except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
         settle = partial(_fail, future, error)
-    with suppress(RuntimeError):  # the loop was closed, and nobody waits
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits
         loop.call_soon_threadsafe(settle)
 
 
@@ -120,7 +121,7 @@ def _fail(future: asyncio.Future[_T], error: BaseException) -> None:
 
 
 class _DatabaseRunner:
-    """Runs batches in SQLite's thread, and a brief operation that comes alone in the loop's own."""
+    """Runs batches in SQLite's thread, and a lone short operation in the loop's own thread."""
 
     def __init__(self, thread: FunctionThread, database: Database) -> None:
         self._thread = thread
@@ -128,29 +129,25 @@ class _DatabaseRunner:
         self._now = asyncio.get_running_loop().time
         self._turn_began_at = self._now()
 
-    def run_at_once(self, job: OperationJob) -> bool:
-        return not self._turn_is_long() and self._try_at_once(job)
+    def try_run_inline(self, job: OperationJob) -> bool:
+        return not self._turn_is_long() and self._try_inline(job)
 
-    async def run_batch(
-        self,
-        jobs: list[OperationJob],
-        more: Callable[[], list[OperationJob]],  # noqa: ARG002  # it comes into the next transaction
-    ) -> None:
-        if len(jobs) == 1 and self._try_at_once(jobs[0]):
+    async def run_batch(self, jobs: list[OperationJob]) -> None:
+        if len(jobs) == 1 and self._try_inline(jobs[0]):
             if self._turn_is_long():
                 await self._end_turn()
             return
         operations = [job.operation for job in jobs]
         try:
             replies = await self._thread.run(partial(self._database.run_batch, operations))
-        except (sqlite3.Error, OSError) as fault:  # each caller gets an error of its own for it
+        except (sqlite3.Error, OSError) as fault:  # _settle makes an error for each caller
             replies = [fault] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)
 
-    def _try_at_once(self, job: OperationJob) -> bool:
+    def _try_inline(self, job: OperationJob) -> bool:
         try:
-            replies = self._database.run_at_once(job.operation)
+            replies = self._database.try_run_inline(job.operation)
         except _FAULTS as fault:
             replies = [fault]
         for reply in replies:
@@ -158,10 +155,10 @@ class _DatabaseRunner:
         return bool(replies)
 
     def _turn_is_long(self) -> bool:
-        return self._now() - self._turn_began_at >= _LONGEST_TURN
+        return self._now() - self._turn_began_at >= _MAX_INLINE_TIME
 
     async def _end_turn(self) -> None:
-        """Let others have theirs. What they call for forms the next batch."""
+        """Let other tasks run. Their calls form the next batch."""
         await asyncio.sleep(0)
         self._turn_began_at = self._now()
 

@@ -14,7 +14,7 @@ from async_session_store.abc import ClaimKey
 from async_session_store.errors import StoreUnavailableError
 from async_session_store.models import Owner
 
-_PAUSE: Final = 0.025  # seconds between two polls for what other processes did
+_PAUSE: Final = 0.025  # seconds between two polls, which notice what other processes did
 
 
 class TurnWatch:
@@ -24,23 +24,23 @@ class TurnWatch:
     a timer and not a task, so a cancelled caller leaves no task behind.
 
     Args:
-        look: Returns the tokens whose turn it is. It must change nothing.
+        next_in_line: Returns the tokens whose turn it is. It must change nothing.
     """
 
-    def __init__(self, look: Callable[[], Awaitable[frozenset[str]]]) -> None:
-        self._look = look
+    def __init__(self, next_in_line: Callable[[], Awaitable[frozenset[str]]]) -> None:
+        self._next_in_line = next_in_line
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, tuple[ClaimKey, anyio.Event]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._looking: asyncio.Future[frozenset[str]] | None = None
-        self._looks_again = False
+        self._polling: asyncio.Future[frozenset[str]] | None = None
+        self._polls_again = False
         self._is_closed = False
 
     async def wait(self, place: ClaimKey, seconds: float) -> None:
         """Wait until it may be the turn of a place, for at most ``seconds``."""
         wake_up = anyio.Event()
         self._waiting[place.token] = (place, wake_up)
-        if self._timer is None and self._looking is None:
+        if self._timer is None and self._polling is None:
             self._set_timer()
         try:
             await wait_until_set(wake_up, seconds)
@@ -49,11 +49,11 @@ class TurnWatch:
             if not self._waiting:
                 self._stop_timer()
 
-    def look_at(self, owner: Owner, scope_hash: str) -> None:
-        """Look at once if someone waits at a scope."""
+    def poll_for(self, owner: Owner, scope_hash: str) -> None:
+        """Poll now if a caller of this backend waits at a scope."""
         for place, _ in self._waiting.values():
             if place.scope_hash == scope_hash and place.owner == owner:
-                self._look_now()
+                self._poll()
                 return
 
     def close(self) -> None:
@@ -65,35 +65,35 @@ class TurnWatch:
     def _set_timer(self) -> None:
         if not self._is_closed:
             # In an empty context, since it works for all callers.
-            self._timer = self._loop.call_later(_PAUSE, self._look_now, context=Context())
+            self._timer = self._loop.call_later(_PAUSE, self._poll, context=Context())
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look_now(self) -> None:
+    def _poll(self) -> None:
         self._stop_timer()
-        if self._looking is not None:
-            self._looks_again = True
+        if self._polling is not None:
+            self._polls_again = True
             return
         try:
-            self._looking = asyncio.ensure_future(self._look())
+            self._polling = asyncio.ensure_future(self._next_in_line())
         except StoreUnavailableError:
             self._wake(self._waiting)
         else:
-            self._looking.add_done_callback(self._on_looked)
+            self._polling.add_done_callback(self._on_polled)
 
-    def _on_looked(self, looking: asyncio.Future[frozenset[str]]) -> None:
-        self._looking = None
+    def _on_polled(self, polling: asyncio.Future[frozenset[str]]) -> None:
+        self._polling = None
         # If the poll failed, callers get the error themselves when they renew their places.
-        if not looking.cancelled() and looking.exception() is None:
-            self._wake(looking.result())
-        looks_again, self._looks_again = self._looks_again, False
+        if not polling.cancelled() and polling.exception() is None:
+            self._wake(polling.result())
+        polls_again, self._polls_again = self._polls_again, False
         if not self._waiting:
             return
-        if looks_again:
-            self._look_now()
+        if polls_again:
+            self._poll()
         else:
             self._set_timer()
 

@@ -106,13 +106,13 @@ class Watch:
         takes a microsecond or two.
         """
         try:
-            self._look(wrote=wrote)
+            self._check_files(wrote=wrote)
         except OSError as error:
             raise StoreUnavailableError(
                 f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
             ) from error
 
-    def _look(self, *, wrote: bool) -> None:
+    def _check_files(self, *, wrote: bool) -> None:
         progress = self._index.read_progress() if wrote and self._index else self._progress
         place, opened = self._place, self._opened
         try:

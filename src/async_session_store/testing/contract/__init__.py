@@ -1,17 +1,30 @@
-"""One class of tests for each section of the contract, and the two suites that they make up."""
+"""A class of tests for each theme of the guarantees, and the two suites that they make up.
+
+Each module's docstring opens with the ids of the guarantees that it holds. Modules of tests import
+only the hooks and the builders, never each other.
+"""
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.beginning import Beginning
 from async_session_store.testing.contract.cancellation import Cancellation
 from async_session_store.testing.contract.cancelled_blocks import CancelledBlocks
+from async_session_store.testing.contract.claimed_waits import ClaimedWaits
+from async_session_store.testing.contract.claiming_expired import ClaimingExpired
 from async_session_store.testing.contract.claims import Claims
 from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
-from async_session_store.testing.contract.expired_waits import ExpiredWaits
+from async_session_store.testing.contract.editing import Editing
+from async_session_store.testing.contract.ending_claims import EndingClaims
+from async_session_store.testing.contract.ending_expired import EndingExpired
+from async_session_store.testing.contract.expired_turns import ExpiredTurns
+from async_session_store.testing.contract.expiring import Expiring
 from async_session_store.testing.contract.explaining import Explaining
+from async_session_store.testing.contract.flow_memory import FlowMemory
 from async_session_store.testing.contract.following import Following
+from async_session_store.testing.contract.following_blocks import FollowingBlocks
+from async_session_store.testing.contract.forged_data import ForgedData
 from async_session_store.testing.contract.handing_out import HandingOut
 from async_session_store.testing.contract.lifecycle import Lifecycle
 from async_session_store.testing.contract.lookup import Lookup
@@ -22,9 +35,13 @@ from async_session_store.testing.contract.records import Records
 from async_session_store.testing.contract.reply_or_expiry import ReplyOrExpiry
 from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
+from async_session_store.testing.contract.shared_claims import SharedClaims
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
+from async_session_store.testing.contract.strangers import Strangers
+from async_session_store.testing.contract.superseding import Superseding
 from async_session_store.testing.contract.taking_turns import TakingTurns
+from async_session_store.testing.contract.times_to_live import TimesToLive
 from async_session_store.testing.contract.turns_in_order import (
     CancelledTurns,
     SharedTurns,
@@ -38,27 +55,39 @@ __all__ = ["BackendSuite", "SharedStorageSuite"]
 
 class BackendSuite(
     StoredData,
+    ForgedData,
     Owners,
+    Strangers,
     Sessions,
     Waits,
     Lookup,
     Explaining,
     Records,
+    TimesToLive,
     Deadlines,
     Claims,
+    EndingClaims,
+    ClaimedWaits,
     Deliveries,
     Resuming,
     Following,
+    FollowingBlocks,
+    Superseding,
     Beginning,
     TurnsInOrder,
     TakingTurns,
-    ExpiredWaits,
+    FlowMemory,
+    Expiring,
+    ClaimingExpired,
     ReplyOrExpiry,
+    EndingExpired,
     HandingOut,
+    ExpiredTurns,
     CancelledBlocks,
     CancelledTurns,
     MovingBlocks,
     ConditionalWrites,
+    Editing,
     Concurrency,
     Cancellation,
     Lifecycle,
@@ -67,12 +96,12 @@ class BackendSuite(
 ):
     """What every backend must do.
 
-    A subclass gives a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
+    A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
 
 
-class SharedStorageSuite(BackendSuite, SharedStorage, SharedTurns, Unreadable):
-    """What a backend must do whose storage outlives and is shared by store objects.
+class SharedStorageSuite(BackendSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
+    """What a backend must do whose storage outlives store objects, and is shared by them.
 
-    A subclass gives :meth:`peer` and :meth:`overwrite` besides.
+    A subclass provides :meth:`peer` and :meth:`overwrite` as well.
     """

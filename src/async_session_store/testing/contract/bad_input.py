@@ -1,4 +1,4 @@
-"""Arguments that cannot be used: each is refused by name, and nothing is written."""
+"""M7, F5, W4, K1, K2, K6, E2, T5, S6: an invalid argument is refused by name, before any write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, data, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 Call = Callable[[AsyncSessionStore, Any], Awaitable[object]]
@@ -69,7 +69,7 @@ OWN_DATA: dict[str, SessionData] = {
         impersonation=_OwnImpersonation(actor_id=UserId("u2"))
     ),
 }
-"""Data that is, or holds, an instance of a subclass, by the argument that the error must name."""
+"""Data that is or holds an instance of a subclass, by the argument that the error must name."""
 
 BAD_USER_IDS: list[Any] = ["", "a:b", "a\nb", "a\n", "a b", "ü", "\u0661", "a\x00", 7, None, b"u1"]
 BAD_KEYS: list[Any] = ["", "k" * 1025, "é" * 513, "\ud800", 7, None, b"k", ["k"]]
@@ -82,7 +82,7 @@ BAD_LEASES: list[Any] = [
     *(0, -1, -0.0, math.nan, math.inf, -math.inf, 10**400, NEVER, None, "30", True, [30]),
     *(timedelta(0), timedelta(-1), timedelta.max, timedelta(days=36_526)),
 ]
-BAD_PATIENCE: list[Any] = [
+BAD_WAITS: list[Any] = [
     *(-1, -0.001, math.nan, math.inf, -math.inf, 10**400, NEVER, None, "1", False, [1]),
     *(timedelta(-1), timedelta.max),
 ]
@@ -177,7 +177,7 @@ WITH_DEDUPE_TTL: dict[str, Call] = {
     "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, dedupe_ttl=bad).__aenter__(),
 }
 
-WITH_PATIENCE: dict[str, Call] = {
+WITH_WAIT: dict[str, Call] = {
     "claim": lambda store, bad: store.claim_wait(CTX, "u1", A, wait=bad),
     "resume": lambda store, bad: store.resume_wait(CTX, "u1", A, wait=bad).__aenter__(),
 }
@@ -193,7 +193,7 @@ def calls(table: dict[str, Call]) -> pytest.MarkDecorator:
 
 
 class BadInput(Hooks):
-    """M7, F5, 0, K, E2, T5, S6: wrong arguments. For times to live, see :class:`Deadlines`."""
+    """M7, F5, W4, K1, K2, K6, E2, T5, S6: invalid arguments, except those of ``TimesToLive``."""
 
     async def _assert_refused(
         self,
@@ -231,13 +231,13 @@ class BadInput(Hooks):
         await self._assert_refused(backend, store, call, bad_keys, "session_key")
 
     @calls(WITH_DATA)
-    async def test_m7_what_is_no_session_data_is_refused(
+    async def test_m7_a_value_that_is_not_session_data_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, BAD_DATA, "data")
 
     @calls(WITH_CTX)
-    async def test_m7_what_is_no_context_is_refused(
+    async def test_m7_a_value_that_is_not_a_context_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, BAD_CTX, "ctx")
@@ -271,20 +271,20 @@ class BadInput(Hooks):
         await self._assert_refused(backend, store, call, [OWN_SCOPE, [B, OWN_SCOPE]], "scope")
 
     @calls(WITH_OPTIONAL_CTX)
-    async def test_f5_what_is_no_context_is_refused(
+    async def test_f5_a_value_that_is_not_a_context_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         bad_contexts = [bad for bad in BAD_CTX if bad is not None]
         await self._assert_refused(backend, store, call, bad_contexts, "ctx")
 
     @calls(WITH_SCOPE)
-    async def test_m7_what_is_no_scope_is_refused(
+    async def test_m7_a_value_that_is_not_a_scope_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, [*BAD_SCOPES, [A]], "scope")
 
     @calls(WITH_SCOPES)
-    async def test_0_what_is_no_sequence_of_scopes_is_refused(
+    async def test_w4_a_value_that_is_not_a_sequence_of_scopes_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, [*BAD_SCOPES, *BAD_SEQUENCES], "scope")
@@ -307,11 +307,11 @@ class BadInput(Hooks):
                     await claimed.renew(bad)
         assert await claimed.complete()
 
-    @calls(WITH_PATIENCE)
+    @calls(WITH_WAIT)
     async def test_k1_a_bad_time_to_wait_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
-        await self._assert_refused(backend, store, call, BAD_PATIENCE, "wait")
+        await self._assert_refused(backend, store, call, BAD_WAITS, "wait")
         assert not await is_claimed(store, A)
 
     @calls(WITH_DELIVERY_ID)
@@ -322,7 +322,7 @@ class BadInput(Hooks):
         assert not await is_claimed(store, A)
 
     @calls(WITH_DEDUPE_TTL)
-    async def test_k6_a_bad_time_to_remember_is_refused(
+    async def test_k6_a_bad_dedupe_ttl_is_refused(
         self, backend: Backend, store: AsyncSessionStore, call: Call
     ) -> None:
         await self._assert_refused(backend, store, call, BAD_LEASES, "dedupe_ttl")

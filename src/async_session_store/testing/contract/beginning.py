@@ -1,4 +1,4 @@
-"""Section 7, N3: a flow begins where nothing waits."""
+"""N3: a flow begins where nothing waits."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -38,20 +38,9 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim, try_claim
-from async_session_store.testing.contract.following import THENS, ask
+from async_session_store.testing.contract.claim_builders import begin, claim, try_claim
 from async_session_store.testing.contract.hooks import Hooks
-
-
-async def begin(store: AsyncSessionStore, *scopes: ReplyScope, **options: Any) -> WaitClaim:
-    """Claim the first of the scopes, where nothing waits."""
-    claimed = await store.claim_wait(
-        CTX, "u1", scopes or A, begin_at=(scopes or (A,))[0], **options
-    )
-    assert claimed is not None
-    assert claimed.is_new
-    assert claimed.record is None
-    return claimed
+from async_session_store.testing.contract.next_waits import THENS, ask
 
 
 class Beginning(Hooks):
@@ -108,7 +97,7 @@ class Beginning(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n3_released_it_leaves_nothing(
+    async def test_n3_a_released_claim_leaves_nothing(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         held = await begin(store, delivery_id="event")
@@ -127,7 +116,7 @@ class Beginning(Hooks):
         assert await (await begin(store, delivery_id="event")).complete(ask(context="second"))
         assert await listed(store) != []
 
-    async def test_n3_what_waits_is_resumed_instead(self, store: AsyncSessionStore) -> None:
+    async def test_n3_a_live_wait_is_resumed_instead(self, store: AsyncSessionStore) -> None:
         await register(store, "k", B, "state")
         held = await store.claim_wait(CTX, "u1", [A, B], begin_at=A)
         assert held is not None
@@ -136,7 +125,7 @@ class Beginning(Hooks):
         assert held.record.key == "k"
         assert await held.complete()
 
-    async def test_n3_an_expired_wait_is_no_wait(
+    async def test_n3_an_expired_wait_does_not_count(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
@@ -205,7 +194,7 @@ class Beginning(Hooks):
 
     @pytest.mark.parametrize("then", THENS.values(), ids=THENS.keys())
     @pytest.mark.parametrize("gone", [False, True], ids=["there", "cleared"])
-    async def test_n2_n3_who_registered_meanwhile_stays(
+    async def test_n2_n3_a_wait_registered_in_between_stays(
         self, store: AsyncSessionStore, then: Callable[[], Any], *, gone: bool
     ) -> None:
         held = await begin(store)
@@ -216,7 +205,7 @@ class Beginning(Hooks):
         assert await find(store, A) == (None if gone else "k")
         assert await listed(store) == ([] if gone else ["k"])
 
-    async def test_n3_begin_at_is_looked_at_even_if_it_is_none_of_the_scopes(
+    async def test_n3_begin_at_counts_even_if_it_is_not_one_of_the_scopes(
         self, store: AsyncSessionStore
     ) -> None:
         held = await store.claim_wait(CTX, "u1", [B, C], begin_at=A, delivery_id="event")
@@ -230,7 +219,7 @@ class Beginning(Hooks):
         assert held.record is not None
         assert held.record.key == "k"
 
-    async def test_n3_f7_each_owner_begins_alone(self, store: AsyncSessionStore) -> None:
+    async def test_n3_f7_owners_begin_independently(self, store: AsyncSessionStore) -> None:
         held = [await begin(store)]
         for other in (ctx("u2"), ctx(tenant="other"), ctx(team="t"), ctx(env="dev")):
             claimed = await store.claim_wait(other, other.owner.user or "", A, begin_at=A)
@@ -254,8 +243,6 @@ class Beginning(Hooks):
         async with self.refused(backend, InvalidInputError, "begin_at"):
             await store.claim_wait(CTX, "u1", A, begin_at="a")  # type: ignore[arg-type]
 
-    # --- In a block ---------------------------------------------------------------------------
-
     async def test_n3_a_block_begins_a_flow(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
@@ -273,7 +260,7 @@ class Beginning(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n3_a_block_that_says_nothing_leaves_nothing(
+    async def test_n3_a_block_that_registers_nothing_leaves_nothing(
         self, store: AsyncSessionStore
     ) -> None:
         async with store.resume_wait(CTX, "u1", A, begin_at=A, delivery_id="event") as wait:
@@ -293,7 +280,7 @@ class Beginning(Hooks):
         assert await self.leftovers(backend) == []
         await (await begin(store, delivery_id="event")).release()
 
-    async def test_n3_a_begun_block_is_renewed(
+    async def test_n3_the_claim_of_a_block_that_begins_a_flow_is_renewed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with store.resume_wait(CTX, "u1", A, begin_at=A, lease=1.2) as wait:

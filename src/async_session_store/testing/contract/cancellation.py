@@ -1,11 +1,9 @@
-"""Section 8, R3: a cancelled call happens wholly or not at all."""
+"""R3: a cancelled call happens wholly or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import anyio
 import pytest
@@ -24,6 +22,7 @@ from async_session_store.testing.contract.builders import (
     A,
     B,
     C,
+    Call,
     clear,
     context_of,
     data,
@@ -32,16 +31,11 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
-from async_session_store.testing.contract.expired_waits import claim_all, claim_one, expired, keep
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
+from async_session_store.testing.contract.expiry_builders import claim_all, claim_one, expired, keep
 from async_session_store.testing.contract.hooks import Hooks
-from async_session_store.testing.contract.taking_turns import Message, Order, toppings
-
-Call = Callable[[AsyncSessionStore], Coroutine[Any, Any, object]]
-State = tuple[object, ...]
-
-TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""After how many turns of the event loop a call is cancelled."""
+from async_session_store.testing.contract.races import TURNS, cancel_after, state_of, two_waits
+from async_session_store.testing.contract.turn_builders import Message, Order, toppings
 
 
 async def resume(store: AsyncSessionStore) -> None:
@@ -90,7 +84,7 @@ WRITES: dict[str, Call] = {
 
 
 async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
-    """Claim a wait, and release it at once if that was not cancelled."""
+    """Claim a wait. If the call was not cancelled, release the claim at once."""
     claimed = await try_claim(store, *scopes)
     if claimed is not None:
         with anyio.CancelScope(shield=True):
@@ -98,43 +92,19 @@ async def give_back(store: AsyncSessionStore, scopes: list[ReplyScope]) -> None:
 
 
 async def give_back_expired(store: AsyncSessionStore) -> None:
-    """Claim expired waits, and release them at once if that was not cancelled."""
+    """Claim expired waits. If the call was not cancelled, release the claims at once."""
     for claimed in await claim_all(store):
         with anyio.CancelScope(shield=True):
             await claimed.release()
 
 
 async def ask_again(store: AsyncSessionStore) -> None:
-    """Take the turn of a user who did not answer."""
+    """Take the turn on an expired wait, and ask again."""
     async for claimed in store.expired_waits(poll=0.01):
         async with store.expired_turn(claimed, memory=Order) as turn:
             await checkpoint()
             turn.ask("again", ttl=600)
         break
-
-
-async def cancel_after(turns: int, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(call)
-        for _ in range(turns):
-            await checkpoint()
-        tasks.cancel_scope.cancel()
-
-
-async def two_waits(store: AsyncSessionStore) -> None:
-    await register(store, "k1", A, "old")
-    await register(store, "k2", B, "old")
-
-
-async def state_of(store: AsyncSessionStore) -> State:
-    records = [await store.get_record(key) for key in ("k1", "k2", "k3")]
-    return (
-        await find(store, A),
-        await find(store, B),
-        await listed(store),
-        [None if record is None else record.data.context_json for record in records],
-        [record is not None and record.expires_at is not None for record in records],
-    )
 
 
 class Cancellation(Hooks):
@@ -166,7 +136,7 @@ class Cancellation(Hooks):
             assert await state_of(store) == state
         await store.ping()
 
-    async def test_r3_a_call_that_is_cancelled_before_it_starts(
+    async def test_r3_a_call_may_be_cancelled_before_it_starts(
         self, store: AsyncSessionStore
     ) -> None:
         await two_waits(store)
@@ -204,7 +174,9 @@ class Cancellation(Hooks):
             assert await clear(store, A)
             assert await store.clear_waits_for_user(CTX, "u1") == 1
 
-    async def test_r3_cancelled_in_the_midst_of_many(self, store: AsyncSessionStore) -> None:
+    async def test_r3_some_of_many_concurrent_calls_may_be_cancelled(
+        self, store: AsyncSessionStore
+    ) -> None:
         outcomes: list[str | None] = []
 
         async def task(number: int) -> None:
@@ -231,7 +203,9 @@ class Cancellation(Hooks):
         await clear(store, A)
         assert await self.leftovers(backend) == []
 
-    async def test_r3_k1_a_cancelled_wait_for_a_turn(self, store: AsyncSessionStore) -> None:
+    async def test_r3_k1_a_caller_cancelled_in_the_queue_holds_no_claim(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         for turns in TURNS:
             held = await claim(store, A)
@@ -272,7 +246,7 @@ class Cancellation(Hooks):
             await cancel_after(turns, lambda: give_back_expired(store))
             assert sorted(await expired(store)) == ["k1", "k2"]
 
-    async def test_r3_q5_the_turn_of_an_expired_wait_is_taken_wholly_or_not_at_all(
+    async def test_r3_q5_the_turn_of_an_expired_wait_happens_wholly_or_not_at_all(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for turns in range(40):
@@ -306,7 +280,9 @@ class Cancellation(Hooks):
             assert await toppings(store) == ["hi"]
             assert await store.clear_waits_for_user(CTX, "u1") == 1
 
-    async def test_r3_n4_a_cancelled_place_in_the_queue(self, store: AsyncSessionStore) -> None:
+    async def test_r3_n4_a_turn_cancelled_in_the_queue_holds_nobody_up(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A, "{}")
         for turns in TURNS:
             held = await claim(store, A)

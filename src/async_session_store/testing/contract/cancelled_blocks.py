@@ -1,4 +1,4 @@
-"""Section 6, K4: blocks that are cancelled, by a lost lease or from outside."""
+"""K4, R3: blocks that are cancelled, by a lost lease or from outside."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -20,11 +20,12 @@ from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
+    BlockError,
     context_of,
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed
+from async_session_store.testing.contract.claim_builders import claim, is_claimed
 from async_session_store.testing.contract.hooks import Hooks
 
 if sys.version_info < (3, 11):
@@ -33,12 +34,8 @@ if sys.version_info < (3, 11):
 SHORT_LEASE = 0.3
 
 
-class _BlockError(Exception):
-    """What a block raises."""
-
-
 class CancelledBlocks(Hooks):
-    """K4, R3: ``resume_wait`` and cancellation, which async callers have."""
+    """K4, R3: ``resume_wait`` and cancellation, which only async callers know."""
 
     async def test_k4_a_lost_lease_cancels_the_block(
         self, backend: Backend, store: AsyncSessionStore
@@ -50,7 +47,7 @@ class CancelledBlocks(Hooks):
                 await self.advance(backend, 1)
                 others.append(await claim(store, A))
                 await anyio.sleep(60)
-                pytest.fail("it went on")
+                pytest.fail("the block went on")
         assert await context_of(store, "k") == "state"
         assert await is_claimed(store, A)
         assert await others[0].complete()
@@ -71,17 +68,17 @@ class CancelledBlocks(Hooks):
         assert await find(store, A) == "k"
         assert not await is_claimed(store, A)
 
-    async def test_k4_what_a_cancelled_block_raises_comes_out(
+    async def test_k4_an_error_raised_by_a_cancelled_block_comes_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
-        with anyio.fail_after(10), pytest.raises(_BlockError):
+        with anyio.fail_after(10), pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
                 await self.advance(backend, 1)
                 try:
                     await anyio.sleep(60)
                 finally:
-                    raise _BlockError
+                    raise BlockError
         assert await find(store, A) == "k"
 
     async def test_k4_a_lost_lease_cancels_the_tasks_of_the_block(
@@ -93,7 +90,7 @@ class CancelledBlocks(Hooks):
             try:
                 await anyio.sleep(60)
             finally:
-                raise _BlockError
+                raise BlockError
 
         with anyio.fail_after(10), pytest.raises(ClaimLostError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
@@ -108,7 +105,7 @@ class CancelledBlocks(Hooks):
                     tasks.start_soon(fail_when_cancelled)
                     tasks.start_soon(anyio.sleep, 60)
                     await anyio.sleep(60)
-        assert caught.group_contains(_BlockError)
+        assert caught.group_contains(BlockError)
         assert await find(store, A) == "k"
 
     async def test_k4_a_block_that_is_cancelled_releases_the_wait(
@@ -136,18 +133,18 @@ class CancelledBlocks(Hooks):
 
         async def fail() -> None:
             await entered.wait()
-            raise _BlockError
+            raise BlockError
 
         with pytest.raises(ExceptionGroup) as caught:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(resume)
                 tasks.start_soon(fail)
-        assert [type(error) for error in caught.value.exceptions] == [_BlockError]
+        assert [type(error) for error in caught.value.exceptions] == [BlockError]
         assert await find(store, A) == "k"
         assert not await is_claimed(store, A)
 
     @pytest.mark.parametrize("turns", range(25))
-    async def test_k4_r3_cancelled_after_any_number_of_turns(
+    async def test_k4_r3_a_block_may_be_cancelled_after_any_number_of_loop_turns(
         self, backend: Backend, store: AsyncSessionStore, turns: int
     ) -> None:
         await register(store, "k", A)
@@ -170,7 +167,7 @@ class CancelledBlocks(Hooks):
             assert await (await claim(store, A)).complete()
         assert await self.leftovers(backend) == []
 
-    async def test_k4_a_cancellation_that_the_block_catches_is_not_forgotten(
+    async def test_k4_a_cancellation_that_the_block_catches_still_counts(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -179,6 +176,6 @@ class CancelledBlocks(Hooks):
                 with suppress(anyio.get_cancelled_exc_class()):
                     await anyio.sleep(60)
             await checkpoint()
-            pytest.fail("it went on")
+            pytest.fail("the block went on")
         assert scope.cancelled_caught
         assert await find(store, A) is None or not await is_claimed(store, A)

@@ -1,93 +1,19 @@
-"""Sections 3 and 4: many tasks at once."""
+"""W1, W2, W3, W7, S5: many tasks call one store at once."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import anyio
-from anyio.lowlevel import checkpoint
 
-from async_session_store import AsyncSessionStore, ReplyScope, SessionKey, SessionNotFoundError
+from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend
-from async_session_store.testing.contract.builders import (
-    CTX,
-    A,
-    B,
-    C,
-    data,
-    find,
-    listed,
-    register,
-    register_if_absent,
-)
+from async_session_store.testing.contract.builders import A, B, C, find, listed, register
 from async_session_store.testing.contract.hooks import Hooks
-
-
-async def race_to_register(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[str]:
-    """Let 50 tasks register at one scope if it is free; give the keys of those who did."""
-    winners: list[str] = []
-
-    async def task(number: int) -> None:
-        key = f"k{number}"
-        if await register_if_absent(stores[number % len(stores)], key, scope):
-            winners.append(key)
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(50):
-            tasks.start_soon(task, number)
-    return winners
-
-
-async def race_to_displace(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[str]:
-    """Let 20 tasks register at one scope; give the keys that were detached."""
-    detached: list[SessionKey | None] = []
-
-    async def task(number: int) -> None:
-        detached.append(await register(stores[number % len(stores)], f"k{number:02}", scope))
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(20):
-            tasks.start_soon(task, number)
-    return [key for key in detached if key is not None]
-
-
-async def race_update_and_remove(stores: list[AsyncSessionStore], key: str) -> None:
-    """Update the session from 10 tasks, and remove it meanwhile."""
-
-    async def update(number: int) -> None:
-        with suppress(SessionNotFoundError):
-            await stores[number % len(stores)].update_session(key, data(str(number)))
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(5):
-            tasks.start_soon(update, number)
-        tasks.start_soon(stores[0].remove_session, key)
-        for number in range(5, 10):
-            tasks.start_soon(update, number)
-
-
-async def watch_a_moving_wait(mover: AsyncSessionStore, watcher: AsyncSessionStore) -> None:
-    """Move a wait to and fro while another task looks at it."""
-    await register(mover, "k", A, "a")
-    done = anyio.Event()
-
-    async def move() -> None:
-        for _ in range(20):
-            await register(mover, "k", B, "b")
-            await register(mover, "k", A, "a")
-            await checkpoint()
-        done.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(move)
-        while not done.is_set():
-            assert await listed(watcher) == ["k"]
-            assert await find(watcher, A, B) == "k"
-            record = await watcher.get_wait(CTX, "u1", [B, A])
-            assert record is not None
-            at_b = await watcher.get_wait(CTX, "u1", B)
-            assert at_b is None or at_b.data.context_json == "b"
-            await checkpoint()
+from async_session_store.testing.contract.races import (
+    race_to_displace,
+    race_to_register,
+    race_update_and_remove,
+    watch_a_moving_wait,
+)
 
 
 class Concurrency(Hooks):

@@ -1,4 +1,4 @@
-"""Section 6, K6: a delivery that was completed is not handled again."""
+"""K6: a delivery that was completed is not handled again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, C, clear, ctx, register
-from async_session_store.testing.contract.claims import (
-    A_DAY,
-    claim,
-    race_to_claim,
-    record_of,
-    try_claim,
-)
+from async_session_store.testing.contract.claim_builders import A_DAY, claim, record_of, try_claim
 from async_session_store.testing.contract.hooks import Hooks
+from async_session_store.testing.contract.races import race_to_claim
 
 
 class Deliveries(Hooks):
@@ -51,7 +46,7 @@ class Deliveries(Hooks):
             await try_claim(store, A, delivery_id="event")
         assert caught.value.code is ErrorCode.CONFLICT
 
-    async def test_k6_it_is_recorded_also_if_the_wait_was_registered_anew(
+    async def test_k6_it_is_recorded_even_if_the_wait_was_registered_anew(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -93,7 +88,7 @@ class Deliveries(Hooks):
         await self.advance(backend, 61)
         assert await (await claim(store, A, delivery_id="event")).complete()
 
-    async def test_k6_it_is_remembered_as_long_as_it_was_completed_with(
+    async def test_k6_it_is_remembered_for_the_dedupe_ttl_of_its_claim(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -143,7 +138,7 @@ class Deliveries(Hooks):
             await try_claim(store, A, delivery_id=delivery_id)
         await (await claim(store, A, delivery_id=delivery_id[:-1] + "x")).complete()
 
-    async def test_k6_of_equal_deliveries_at_once_one_is_handled(
+    async def test_k6_of_several_copies_of_a_delivery_one_is_handled(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -181,7 +176,7 @@ class Deliveries(Hooks):
         while now_purged := await store.purge_expired(3):
             assert now_purged <= 3
             purged += now_purged
-        # Ten deliveries, a claim and two sessions, less what storage drops by itself.
+        # Ten deliveries, a claim and two sessions, except those that the storage drops by itself.
         assert purged <= 13
         assert len(await self.leftovers(backend)) == 2
         await register(store, "k", A)

@@ -1,4 +1,4 @@
-"""X4, X5: saying why a look-up finds what it finds."""
+"""X4: explaining why a look-up finds what it finds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from async_session_store.testing.contract.builders import (
     find,
     register,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from async_session_store.testing.contract.hooks import Hooks
 
 TEAM = ctx(team="blue")
@@ -45,9 +45,9 @@ def statuses(explanation: Explanation) -> list[str]:
 
 
 class Explaining(Hooks):
-    """X4, X5: what is at each scope, of the caller's own alone."""
+    """X4: what ``explain`` reports of each scope, and of the caller's own waits only."""
 
-    async def test_x4_where_nothing_is_it_says_so(self, store: AsyncSessionStore) -> None:
+    async def test_x4_an_empty_scope_is_reported_as_nothing(self, store: AsyncSessionStore) -> None:
         found = await explain(store)
         assert statuses(found) == ["nothing"] * 3
         assert found.same_user
@@ -60,7 +60,7 @@ class Explaining(Hooks):
         await register(store, "k", A)
         assert await store.explain(CTX, "u1", A) == await store.explain(CTX, "u1", [A])
 
-    async def test_x4_a_live_wait_is_told_with_its_key_and_deadline(
+    async def test_x4_a_live_wait_is_reported_with_its_key_and_deadline(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", B, ttl=60)
@@ -76,7 +76,7 @@ class Explaining(Hooks):
         assert live.expires_at is not None
         assert abs(live.expires_at - record.expires_at) < timedelta(seconds=1)
 
-    async def test_x4_what_expired_moved_or_was_cleared_is_nothing(
+    async def test_x4_a_wait_that_expired_moved_or_was_cleared_is_nothing(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "expires", A, ttl=10)
@@ -87,7 +87,7 @@ class Explaining(Hooks):
         await self.advance(backend, 11)
         assert statuses(await explain(store)) == ["nothing"] * 3
 
-    async def test_x4_a_claim_is_told_with_its_end(
+    async def test_x4_a_claim_is_reported_with_its_end(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=3600)
@@ -101,14 +101,16 @@ class Explaining(Hooks):
         (report,) = (await explain(store, A)).reports
         assert (report.status, report.claimed_until) == (WaitStatus.LIVE, None)
 
-    async def test_x4_a_claim_that_was_ended_is_not_told(self, store: AsyncSessionStore) -> None:
+    async def test_x4_a_claim_that_has_ended_is_not_reported(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         await (await claim(store, A)).release()
         assert statuses(await explain(store, A)) == ["live"]
         await (await claim(store, A)).complete()
         assert statuses(await explain(store, A)) == ["nothing"]
 
-    async def test_x4_a_claim_that_outlives_its_wait_is_told(
+    async def test_x4_a_claim_that_outlives_its_wait_is_reported(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -132,7 +134,7 @@ class Explaining(Hooks):
         assert await find(store, B) == "k"
         assert await held.complete()
 
-    async def test_x4_f7_nothing_of_another_user_or_tenant_is_told(
+    async def test_x4_f7_nothing_of_another_user_or_tenant_is_reported(
         self, store: AsyncSessionStore
     ) -> None:
         others = [
@@ -147,7 +149,7 @@ class Explaining(Hooks):
                 assert (report.status, report.session_key) == (WaitStatus.NOTHING, None)
                 assert report.claimed_until is None
 
-    async def test_x4_f4_a_ctx_with_another_user_is_told_nothing(
+    async def test_x4_f4_a_ctx_with_another_user_learns_nothing(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -166,7 +168,7 @@ class Explaining(Hooks):
         assert statuses(found) == ["live"]
         assert found.same_user
 
-    async def test_x4_a_ctx_with_a_team_is_told_of_waits_without_one(
+    async def test_x4_a_ctx_with_a_team_learns_of_waits_without_one(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "no team", A)
@@ -177,7 +179,7 @@ class Explaining(Hooks):
         assert [report.scope for report in found.reports] == [*LADDER, *LADDER]
         assert statuses(await explain(store)) == ["live", "nothing", "nothing"]
 
-    async def test_x4_its_text_tells_the_states_and_nothing_private(
+    async def test_x4_its_text_names_the_states_and_nothing_private(
         self, store: AsyncSessionStore
     ) -> None:
         secret = ctx("secret", team="blue")
@@ -200,9 +202,7 @@ class Explaining(Hooks):
             found.reports[0].team = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         assert hash(found) == hash(await explain(store))
 
-    async def test_x4_an_argument_that_cannot_be_used_is_refused(
-        self, store: AsyncSessionStore
-    ) -> None:
+    async def test_x4_an_invalid_argument_is_refused(self, store: AsyncSessionStore) -> None:
         with pytest.raises(InvalidInputError, match="scope: give a ReplyScope"):
             await store.explain(CTX, "u1", [])
         with pytest.raises(InvalidInputError, match="user_id"):

@@ -1,4 +1,4 @@
-"""What the author of a backend gives to the tests, and what the tests share."""
+"""The hooks that a backend's author implements, and the fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ class Hooks(ABC):
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """Override this: a backend on storage that is empty, not opened. It may be ``async``."""
+        """Return an unopened backend on empty storage. Override this; it may be ``async``."""
         raise NotImplementedError("override the fixture 'backend'")
 
     @abstractmethod
     async def advance(self, backend: Backend, seconds: float) -> None:
         """Move the backend's clock forward.
 
-        The clock starts at the present and runs on in real time. Storage that has no clock to
-        move may shorten its deadlines instead.
+        The clock starts at the present and goes on in real time. If the storage's clock cannot be
+        moved, shorten its deadlines instead.
         """
 
     @abstractmethod
     async def leftovers(self, backend: Backend) -> list[str]:
-        """Name everything that is stored, found behind the API: rows, keys, members of indexes.
+        """Return a name for all that is stored: rows, keys, members of indexes.
 
-        What is expired counts as long as it is there. The backend may be open or closed.
+        Look behind the API, so that expired entries count until they are reclaimed. The backend
+        may be open or closed.
         """
 
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[AsyncSessionStore]:
-        """Give an open store on the backend."""
+        """Yield an open store on the backend."""
         async with self.store_class(backend) as store:
             yield store
 
@@ -49,7 +50,7 @@ class Hooks(ABC):
     async def refused(
         self, backend: Backend, error: type[SessionStoreError], match: str
     ) -> AsyncGenerator[None, None]:
-        """Expect the error, and that nothing was written or removed."""
+        """Check that the block raises the error, and that it writes and removes nothing."""
         before = sorted(await self.leftovers(backend))
         with pytest.raises(error, match=match):
             yield
@@ -61,17 +62,17 @@ class SharedHooks(Hooks):
 
     @abstractmethod
     def peer(self, backend: Backend) -> Backend:
-        """Make another backend on the same storage and the same clock, not opened."""
+        """Return another, unopened backend on the same storage and the same clock."""
 
     @abstractmethod
     async def overwrite(self, backend: Backend, key: str, document: bytes) -> None:
-        """Replace a stored document behind the API, and nothing beside it.
+        """Replace a stored document behind the API, and leave everything else as it is.
 
-        A document is what a session's data is as JSON; these bytes may be anything.
+        A document is the JSON of a session's data. The bytes given here may be anything.
         """
 
     @pytest.fixture
     async def other(self, backend: Backend) -> AsyncIterator[AsyncSessionStore]:
-        """Give another open store on the same storage."""
+        """Yield another open store on the same storage."""
         async with self.store_class(self.peer(backend)) as other:
             yield other

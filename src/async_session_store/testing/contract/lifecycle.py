@@ -1,4 +1,4 @@
-"""Section 8, R5: opening and closing."""
+"""R5: opening and closing a store."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ EVERY_CALL: dict[str, Callable[[AsyncSessionStore], Awaitable[object]]] = {
 
 
 class Lifecycle(Hooks):
-    """R5: a store before, while and after it is open."""
+    """R5: a store before it is opened, while it is open, and after it is closed."""
 
-    async def test_r5_before_it_is_opened_every_call_says_so(self, backend: Backend) -> None:
+    async def test_r5_every_call_before_opening_raises(self, backend: Backend) -> None:
         store = self.store_class(backend)
         for call in EVERY_CALL.values():
             with pytest.raises(StoreUnavailableError, match="not open") as caught:
                 await call(store)
             assert caught.value.code is ErrorCode.UNAVAILABLE
 
-    async def test_r5_after_it_is_closed_every_call_says_so(self, backend: Backend) -> None:
+    async def test_r5_every_call_after_closing_raises(self, backend: Backend) -> None:
         async with self.store_class(backend) as store:
             pass
         for call in EVERY_CALL.values():
             with pytest.raises(StoreUnavailableError, match="closed"):
                 await call(store)
 
-    async def test_r5_entering_gives_the_store(self, backend: Backend) -> None:
+    async def test_r5_entering_returns_the_store(self, backend: Backend) -> None:
         store = self.store_class(backend)
         async with store as entered:
             assert entered is store
             await store.ping()
 
-    async def test_r5_open_gives_the_store(self, backend: Backend) -> None:
+    async def test_r5_open_returns_the_store(self, backend: Backend) -> None:
         store = self.store_class(backend)
         assert await store.open() is store
         await store.aclose()
@@ -84,7 +84,7 @@ class Lifecycle(Hooks):
         with pytest.raises(StoreUnavailableError, match="make a new one"):
             await store.open()
 
-    async def test_r5_of_two_tasks_that_open_it_at_once_one_does(self, backend: Backend) -> None:
+    async def test_r5_only_one_of_two_concurrent_opens_succeeds(self, backend: Backend) -> None:
         store = self.store_class(backend)
         opened: list[bool] = []
 
@@ -103,7 +103,9 @@ class Lifecycle(Hooks):
         assert await find(store, A) == "k"
         await store.aclose()
 
-    async def test_r5_closed_while_it_opens_it_ends_closed(self, backend: Backend) -> None:
+    async def test_r5_a_store_that_is_closed_while_it_opens_ends_closed(
+        self, backend: Backend
+    ) -> None:
         store = self.store_class(backend)
 
         async def task() -> None:
@@ -117,9 +119,7 @@ class Lifecycle(Hooks):
         with pytest.raises(StoreUnavailableError, match="closed"):
             await store.ping()
 
-    async def test_r5_closing_again_or_closing_what_was_never_open_does_nothing(
-        self, backend: Backend
-    ) -> None:
+    async def test_r5_closing_twice_or_without_opening_does_nothing(self, backend: Backend) -> None:
         async with self.store_class(backend) as store:
             await store.aclose()
             await store.aclose()

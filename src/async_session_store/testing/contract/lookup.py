@@ -1,4 +1,4 @@
-"""Section 0: looking a wait up by a sequence of scopes."""
+"""W4, F9: looking up a wait by a sequence of scopes, and reads in general."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from async_session_store.testing.contract.hooks import Hooks
 
 
 async def key_of(store: AsyncSessionStore, scopes: ReplyScope | Sequence[ReplyScope]) -> str | None:
-    """Look up in both ways, which must agree."""
+    """Return the key of the wait. Look it up in both ways, and check that they agree."""
     record = await store.get_wait(CTX, "u1", scopes)
     found = await store.find_wait_by_scope(CTX, "u1", scopes)
     assert found == (None if record is None else record.key)
@@ -21,15 +21,15 @@ async def key_of(store: AsyncSessionStore, scopes: ReplyScope | Sequence[ReplySc
 
 
 class Lookup(Hooks):
-    """0: the first of the scopes that has a live wait wins."""
+    """W4, F9: the first scope with a live wait wins, and no read changes anything."""
 
-    async def test_0_one_scope_may_be_given_by_itself(self, store: AsyncSessionStore) -> None:
+    async def test_w4_one_scope_may_be_given_by_itself(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         assert (
             await key_of(store, A) == await key_of(store, [A]) == await key_of(store, (A,)) == "k"
         )
 
-    async def test_0_the_first_scope_with_a_wait_wins(self, store: AsyncSessionStore) -> None:
+    async def test_w4_the_first_scope_with_a_wait_wins(self, store: AsyncSessionStore) -> None:
         await register(store, "at a", A)
         await register(store, "at b", B)
         assert await key_of(store, [A, B]) == "at a"
@@ -37,14 +37,14 @@ class Lookup(Hooks):
         assert await key_of(store, [C, B, A]) == "at b"
         assert await key_of(store, [C, C]) is None
 
-    async def test_0_a_more_specific_scope_falls_back_to_a_less_specific_one(
+    async def test_w4_a_specific_scope_falls_back_to_a_less_specific_one(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
         specific = A.model_copy(update={"correlation": "sent out later"})
         assert await key_of(store, [specific, A]) == "k"
 
-    async def test_0_what_expired_moved_or_was_removed_is_passed_over(
+    async def test_w4_waits_that_expired_moved_or_were_removed_are_skipped(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         expired, moved, removed = (A.model_copy(update={"thread": text}) for text in "xyz")
@@ -57,12 +57,12 @@ class Lookup(Hooks):
         await self.advance(backend, 11)
         assert await key_of(store, [expired, moved, removed, B, C]) == "k"
 
-    async def test_0_the_waits_of_others_are_passed_over(self, store: AsyncSessionStore) -> None:
+    async def test_w4_the_waits_of_others_are_skipped(self, store: AsyncSessionStore) -> None:
         await register(store, "theirs", A, of=ctx("u2"))
         await register(store, "k", B)
         assert await key_of(store, [A, B]) == "k"
 
-    async def test_0_many_scopes_may_be_given(self, store: AsyncSessionStore) -> None:
+    async def test_w4_many_scopes_may_be_given(self, store: AsyncSessionStore) -> None:
         scopes = [ReplyScope(conversation=str(number)) for number in range(100)]
         await register(store, "k", scopes[-1])
         assert await find(store, *scopes) == "k"
@@ -70,7 +70,7 @@ class Lookup(Hooks):
         assert await find(store, *scopes) == "k2"
 
     @pytest.mark.parametrize("scopes", [A, [A]], ids=["one", "sequence"])
-    async def test_0_nothing_is_found_where_nothing_is(
+    async def test_w4_nothing_is_found_at_an_empty_scope(
         self, store: AsyncSessionStore, scopes: ReplyScope | Sequence[ReplyScope]
     ) -> None:
         assert await key_of(store, scopes) is None

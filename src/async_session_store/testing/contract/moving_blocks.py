@@ -1,4 +1,4 @@
-"""Section 6, K4: blocks that begin, take their steps and end in different tasks."""
+"""K4, R5: blocks that begin, take their steps and end in different tasks."""
 
 # ruff: noqa: PT012  # the steps of a block are part of what a test expects to raise
 
@@ -20,8 +20,8 @@ from async_session_store import (
     SessionStoreError,
 )
 from async_session_store.abc import Backend
-from async_session_store.testing.contract.builders import CTX, A, find, register
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.builders import CTX, A, BlockError, find, register
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
 
 SHORT_LEASE = 0.3
@@ -30,12 +30,8 @@ RENEWED_LEASE = 0.9  # a busy machine may be late
 _T = TypeVar("_T")
 
 
-class _BlockError(Exception):
-    """The error that a block raises."""
-
-
 async def in_a_task(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Make a call in a task of its own. Its error comes out as it is."""
+    """Make a call in a task of its own. Return its result, or raise its error outside any group."""
     results: list[_T] = []
     errors: list[BaseException] = []
 
@@ -44,7 +40,7 @@ async def in_a_task(call: Callable[[], Awaitable[_T]]) -> _T:
             results.append(await call())
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as error:  # noqa: BLE001  # it is for the caller, whatever it is
+        except BaseException as error:  # noqa: BLE001  # the caller gets it, whatever it is
             errors.append(error)
 
     async with anyio.create_task_group() as tasks:
@@ -61,18 +57,18 @@ async def answer(
     delivery_id: str | None = None,
     fail: bool = False,
 ) -> AsyncGenerator[str, None]:
-    """Stream an answer within a block."""
+    """Stream an answer from within a block."""
     async with store.resume_wait(CTX, "u1", A, lease=lease, delivery_id=delivery_id) as record:
         assert record is not None
         yield record.key
         await checkpoint()
         yield "more"
         if fail:
-            raise _BlockError
+            raise BlockError
 
 
 class MovingBlocks(Hooks):
-    """K4: ``resume_wait`` where its steps run in different tasks."""
+    """K4, R5: ``resume_wait`` with its steps in different tasks."""
 
     async def test_k4_a_block_whose_steps_are_tasks_completes(
         self, store: AsyncSessionStore
@@ -89,7 +85,7 @@ class MovingBlocks(Hooks):
         with pytest.raises(DuplicateDeliveryError):
             await try_claim(store, A, delivery_id="event")
 
-    async def test_k4_each_step_may_have_a_time_out(self, store: AsyncSessionStore) -> None:
+    async def test_k4_each_step_may_have_a_timeout(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         seen: list[str] = []
         steps = answer(store)
@@ -107,7 +103,7 @@ class MovingBlocks(Hooks):
         steps = answer(store, delivery_id="event", fail=True)
         for _ in range(2):
             await in_a_task(steps.__anext__)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             await in_a_task(steps.__anext__)
         assert await find(store, A) == "k"
         assert await (await claim(store, A, delivery_id="event")).complete()
@@ -149,20 +145,20 @@ class MovingBlocks(Hooks):
             await in_a_task(steps.__anext__)
         assert await find(store, A) is None
 
-    async def test_k4_a_lost_lease_cancels_nothing_outside_of_the_block(
+    async def test_k4_a_lost_lease_cancels_nothing_outside_the_block(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
         steps = answer(store, lease=SHORT_LEASE)
         async for _ in steps:
             await self.advance(backend, 1)
-            await anyio.sleep(2 * SHORT_LEASE)  # while the block stands at its yield
+            await anyio.sleep(2 * SHORT_LEASE)  # meanwhile the block is suspended at its yield
             break
         await steps.aclose()
         assert await find(store, A) == "k"
         assert not await is_claimed(store, A)
 
-    async def test_k4_a_context_manager_around_a_block(
+    async def test_k4_a_block_may_run_inside_a_context_manager(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         @asynccontextmanager
@@ -171,21 +167,21 @@ class MovingBlocks(Hooks):
                 yield record
 
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with resumed():
-                raise _BlockError
+                raise BlockError
         assert not await is_claimed(store, A)
         with anyio.fail_after(10), pytest.raises(ClaimLostError):
             async with resumed():
                 await self.advance(backend, 1)
                 await anyio.sleep(60)
-                pytest.fail("it went on")
+                pytest.fail("the block went on")
         with anyio.fail_after(10), pytest.raises(ClaimLostError):
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(resumed())
                 await self.advance(backend, 1)
                 await anyio.sleep(60)
-                pytest.fail("it went on")
+                pytest.fail("the block went on")
         async with resumed() as record:
             assert record is not None
         assert await find(store, A) is None
@@ -199,7 +195,7 @@ class MovingBlocks(Hooks):
                 await store.aclose()
                 await anyio.sleep(SHORT_LEASE)
 
-    async def test_k4_a_block_may_be_entered_once_more(self, store: AsyncSessionStore) -> None:
+    async def test_k4_a_block_may_be_entered_again(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         block = store.resume_wait(CTX, "u1", A)
         async with block as wait:

@@ -1,4 +1,4 @@
-"""Section 9: what the Rust backends get wrong, and this library does not copy."""
+"""W2, W3, W6, F2, F4, S3, S4, T1, T3, T5: mistakes of the Rust crate that this library avoids."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from async_session_store.testing.contract.hooks import Hooks
 
 
 class NotAsInRust(Hooks):
-    """9: one test for each difference that shows on any backend."""
+    """A test for each difference from the Rust crate that can be seen on any backend."""
 
-    async def test_9_after_a_move_the_old_scope_does_not_route(
+    async def test_w2_after_a_move_the_old_scope_does_not_route(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
         await register(store, "k", B)
         assert await find(store, A) is None
 
-    async def test_9_clearing_the_old_scope_leaves_the_moved_session(
+    async def test_w6_clearing_the_old_scope_leaves_the_moved_session(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -47,7 +47,7 @@ class NotAsInRust(Hooks):
         assert await find(store, B) == "k"
         assert await store.get_session("k") is not None
 
-    async def test_9_another_tenant_cannot_replace_a_session_by_reusing_its_key(
+    async def test_f2_another_tenant_cannot_replace_a_session_by_reusing_its_key(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "mine")
@@ -55,7 +55,7 @@ class NotAsInRust(Hooks):
             await register(store, "k", A, "theirs", of=ctx(tenant="other"))
         assert await context_of(store, "k") == "mine"
 
-    async def test_9_an_update_keeps_the_ttl(
+    async def test_t3_an_update_keeps_the_ttl(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
@@ -63,7 +63,7 @@ class NotAsInRust(Hooks):
         await self.advance(backend, 61)
         assert await store.get_session("k") is None
 
-    async def test_9_a_removed_sessions_scope_does_not_route_to_a_later_wait_of_its_key(
+    async def test_s4_a_removed_sessions_scope_does_not_route_to_its_keys_next_wait(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -73,22 +73,14 @@ class NotAsInRust(Hooks):
         assert not await clear(store, A)
         assert await find(store, B) == "k"
 
-    async def test_9_a_huge_ttl_is_refused_before_anything_is_written(
+    async def test_t1_a_huge_ttl_is_refused_before_anything_is_written(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for ttl in (2**63, 1e300, timedelta.max):
             async with self.refused(backend, InvalidInputError, "ttl"):
                 await register(store, "k", A, ttl=ttl)
 
-    async def test_9_removing_a_detached_session_leaves_the_winner(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await register(store, "detached", A)
-        await register(store, "winner", A)
-        await store.remove_session("detached")
-        assert await find(store, A) == "winner"
-
-    async def test_9_the_expiry_of_a_detached_session_leaves_the_winner(
+    async def test_w3_the_expiry_of_a_detached_session_leaves_the_winner(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "detached", A, ttl=60)
@@ -99,7 +91,7 @@ class NotAsInRust(Hooks):
         assert await find(store, A) == "winner"
         assert await listed(store) == ["winner"]
 
-    async def test_9_moving_a_detached_session_leaves_the_winner(
+    async def test_w3_moving_a_detached_session_leaves_the_winner(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "detached", A)
@@ -108,7 +100,7 @@ class NotAsInRust(Hooks):
         assert await find(store, A) == "winner"
         assert await find(store, B) == "detached"
 
-    async def test_9_update_and_remove_of_an_expired_session_fail(
+    async def test_s3_s4_update_and_remove_of_an_expired_session_fail(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
@@ -119,7 +111,7 @@ class NotAsInRust(Hooks):
             await store.remove_session("k")
         assert await store.get_session("k") is None
 
-    async def test_9_expired_sessions_go_without_being_read(
+    async def test_t5_expired_sessions_are_reclaimed_without_being_read(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=60)
@@ -127,14 +119,14 @@ class NotAsInRust(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_9_a_late_clear_leaves_the_next_wait(self, store: AsyncSessionStore) -> None:
+    async def test_w6_a_late_clear_leaves_the_next_wait(self, store: AsyncSessionStore) -> None:
         await register(store, "first", A)
         await clear(store, A)
         await register(store, "next", A)
         assert not await clear(store, A, "first")
         assert await find(store, A) == "next"
 
-    async def test_9_another_user_of_the_tenant_cannot_list_or_clear(
+    async def test_f4_another_user_of_the_tenant_cannot_list_or_clear(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

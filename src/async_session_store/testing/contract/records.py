@@ -1,25 +1,14 @@
-"""Sections 4 and 7: records, with their etag and their deadline."""
+"""W8, W8a: records, with their etag, deadline and scope."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from async_session_store import NEVER, AsyncSessionStore, SessionRecord
-from async_session_store.testing.contract.builders import (
-    CTX,
-    A,
-    B,
-    C,
-    data,
-    register,
-)
+from async_session_store import NEVER, AsyncSessionStore, ReplyScope, SessionRecord
+from async_session_store.testing.contract.builders import CTX, A, B, C, data, register
+from async_session_store.testing.contract.claim_builders import claim, record_of
 from async_session_store.testing.contract.hooks import Hooks
-
-
-async def etag_of(store: AsyncSessionStore, key: str) -> str:
-    record = await store.get_record(key)
-    assert record is not None
-    return record.etag
+from async_session_store.testing.contract.next_waits import ask
 
 
 def seconds_left(record: SessionRecord) -> float:
@@ -28,9 +17,9 @@ def seconds_left(record: SessionRecord) -> float:
 
 
 class Records(Hooks):
-    """W8, W8a, E1: what a record tells."""
+    """W8, W8a: what a record shows, whichever call returns it."""
 
-    async def test_w8_a_record_tells_key_data_etag_and_deadline(
+    async def test_w8_a_record_has_key_data_etag_and_deadline(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=600)
@@ -43,7 +32,7 @@ class Records(Hooks):
         assert record.expires_at.utcoffset() == timedelta(0)
         assert 590 < seconds_left(record) <= 600.001
 
-    async def test_w8_every_call_gives_the_same_record(self, store: AsyncSessionStore) -> None:
+    async def test_w8_every_call_returns_the_same_record(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A, ttl=NEVER)
         record = await store.get_record("k")
         assert record is not None
@@ -86,27 +75,41 @@ class Records(Hooks):
         assert records[1].expires_at is None
         assert 290 < seconds_left(records[2]) <= 300.001
 
-    async def test_e1_documents_that_differ_have_etags_that_differ(
+    async def test_w8_a_record_shows_where_its_session_waits(
         self, store: AsyncSessionStore
     ) -> None:
-        etags: set[str] = set()
-        await register(store, "k", A)
-        etags.add(await etag_of(store, "k"))
-        of = CTX.model_copy(update={"attempt": 1})
-        changed = data().model_copy(update={"pack_id": "p"})
-        for written in (data("new"), data(of=of), changed, data(""), data(" {}")):
-            await store.update_session("k", written)
-            etags.add(await etag_of(store, "k"))
-        await register(store, "k", A, "registered")
-        etags.add(await etag_of(store, "k"))
-        assert len(etags) == 7
+        full = ReplyScope(conversation="c/1", thread="ü", reply_to="", correlation='"\\')
+        await register(store, "k", full)
+        detached, created = "k2", await store.create_session(CTX, data())
+        await register(store, detached, A)
+        await register(store, "k3", A)
+        held = await claim(store, full)
+        found = [
+            await store.get_wait(CTX, "u1", full),
+            await store.get_record("k"),
+            held.record,
+            (await store.list_wait_records(CTX, "u1"))[0],
+        ]
+        assert [record and record.scope for record in found] == [full] * 4
+        await held.release()
+        assert await self._scope_of(store, "k3") == A
+        assert await self._scope_of(store, detached) is None
+        assert await self._scope_of(store, created) is None
 
-    async def test_e1_what_leaves_the_document_leaves_the_etag(
+    async def test_w8_the_record_of_a_moved_session_shows_its_new_scope(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
-        etag = await etag_of(store, "k")
-        await store.touch_session("k", 60)
-        await store.touch_session("k", NEVER)
-        await register(store, "winner", A)
-        assert await etag_of(store, "k") == etag
+        await store.update_session("k", data("new"))
+        await store.touch_session("k", 600)
+        assert await self._scope_of(store, "k") == A
+        await register(store, "k", B)
+        assert await self._scope_of(store, "k") == B
+        assert await (await claim(store, B)).complete(ask(C))
+        assert record_of(await claim(store, C)).scope == C
+
+    @staticmethod
+    async def _scope_of(store: AsyncSessionStore, key: str) -> ReplyScope | None:
+        record = await store.get_record(key)
+        assert record is not None
+        return record.scope

@@ -1,39 +1,14 @@
-"""Section 8, Q3, Q4: exactly one of reply and expiry wins, and what ends an expired wait."""
+"""Q3: exactly one of reply and expiry wins."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 
-from async_session_store import (
-    KEEP,
-    NEVER,
-    AsyncSessionStore,
-    ClaimLostError,
-    InvalidInputError,
-    NewWait,
-    SessionNotFoundError,
-    TenantCtx,
-)
+from async_session_store import KEEP, NEVER, AsyncSessionStore, ClaimLostError, NewWait
 from async_session_store.abc import Backend
-from async_session_store.testing.contract.builders import (
-    CTX,
-    SERVICE,
-    A,
-    B,
-    C,
-    clear,
-    ctx,
-    data,
-    find,
-    listed,
-    register,
-    register_if_absent,
-)
-from async_session_store.testing.contract.claims import claim, record_of
-from async_session_store.testing.contract.expired_waits import (
+from async_session_store.testing.contract.builders import CTX, A, B, data, find, listed, register
+from async_session_store.testing.contract.claim_builders import claim, record_of
+from async_session_store.testing.contract.expiry_builders import (
     claim_all,
     claim_one,
     expired,
@@ -41,144 +16,15 @@ from async_session_store.testing.contract.expired_waits import (
     keys_of,
 )
 from async_session_store.testing.contract.hooks import Hooks
-from async_session_store.testing.contract.taking_turns import Message, Order
-
-Change = Callable[[AsyncSessionStore], Awaitable[object]]
-
-
-async def remove(store: AsyncSessionStore) -> None:
-    with pytest.raises(SessionNotFoundError):
-        await store.remove_session("k")
-
-
-async def remove_with_ctx(store: AsyncSessionStore) -> None:
-    with pytest.raises(SessionNotFoundError):
-        await store.remove_session("k", ctx=SERVICE)
-
-
-async def clear_scope(store: AsyncSessionStore) -> None:
-    assert await clear(store, A) is False
-
-
-async def clear_key(store: AsyncSessionStore) -> None:
-    assert await clear(store, A, "k") is False
-
-
-async def clear_all(store: AsyncSessionStore) -> None:
-    assert await store.clear_waits_for_user(CTX, "u1") == 0
-
-
-async def register_key(store: AsyncSessionStore) -> None:
-    assert await register(store, "k", C) is None
-    assert await store.clear_wait(CTX, "u1", C) is True
-
-
-async def register_key_if_absent(store: AsyncSessionStore) -> None:
-    assert await register_if_absent(store, "k", A) is True
-    assert await clear(store, A) is True
-
-
-async def register_key_of_another(store: AsyncSessionStore) -> None:
-    other = ctx("u2", tenant="other")
-    assert await register(store, "k", C, of=other) is None
-    assert await clear(store, C, of=other) is True
-
-
-ENDS: list[Change] = [
-    remove,
-    remove_with_ctx,
-    clear_scope,
-    clear_key,
-    clear_all,
-    register_key,
-    register_key_if_absent,
-    register_key_of_another,
-]
-
-
-async def remove_as_another(store: AsyncSessionStore) -> None:
-    with pytest.raises(SessionNotFoundError):
-        await store.remove_session("k", ctx=ctx("u2"))
-
-
-async def clear_elsewhere(store: AsyncSessionStore) -> None:
-    assert await clear(store, B) is False
-
-
-async def clear_another_key(store: AsyncSessionStore) -> None:
-    assert await clear(store, A, "k2") is False
-
-
-async def clear_another_users(store: AsyncSessionStore) -> None:
-    assert await clear(store, A, of=ctx("u2")) is False
-    assert await store.clear_waits_for_user(ctx("u2"), "u2") == 0
-    assert await store.clear_waits_for_user(ctx(team="t"), "u1") == 0
-
-
-async def register_another(store: AsyncSessionStore) -> None:
-    assert await register(store, "k2", A) is None
-
-
-async def register_another_if_absent(store: AsyncSessionStore) -> None:
-    assert await register_if_absent(store, "k2", A) is True
-
-
-async def touch(store: AsyncSessionStore) -> None:
-    with pytest.raises(SessionNotFoundError):
-        await store.touch_session("k", 60)
-
-
-async def update(store: AsyncSessionStore) -> None:
-    with pytest.raises(SessionNotFoundError):
-        await store.update_session("k", data("late"))
-
-
-async def read(store: AsyncSessionStore) -> None:
-    assert await store.get_record("k") is None
-    assert await find(store, A) is None
-
-
-LEAVES: list[Change] = [
-    remove_as_another,
-    clear_elsewhere,
-    clear_another_key,
-    clear_another_users,
-    register_another,
-    register_another_if_absent,
-    touch,
-    update,
-    read,
-]
-
-OWNERS = {
-    "plain": ctx("u1"),
-    "other user": ctx("u2"),
-    "team": ctx("u1", team="t"),
-    "other team": ctx("u1", team="t2"),
-    "tenant": ctx("u1", tenant="other"),
-    "env": ctx("u1", env="dev"),
-}
-FENCES: dict[str, tuple[TenantCtx | None, set[str]]] = {
-    "none": (None, set(OWNERS)),
-    "a tenant": (ctx(None), {"plain", "other user"}),
-    "a user": (ctx("u1"), {"plain"}),
-    "a team": (ctx(None, team="t"), {"team"}),
-    "a user in a team": (ctx("u1", team="t2"), {"other team"}),
-    "another tenant": (ctx(None, tenant="other"), {"tenant"}),
-    "another environment": (ctx(None, env="dev"), {"env"}),
-    "nobody": (ctx("u3"), set()),
-    "an unknown tenant": (ctx(None, tenant="nobody"), set()),
-}
+from async_session_store.testing.contract.turn_builders import Message, Order
 
 Then = NewWait | None
 
 
 class ReplyOrExpiry(Hooks):
-    """Q3, Q4: who wins, and whose it is."""
+    """Q3: replies before, at and after the deadline."""
 
-    # --- Q3: one of the two -------------------------------------------------------------------
-
-    async def test_q3_answered_in_time_it_never_expires(
+    async def test_q3_a_wait_answered_in_time_never_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -200,7 +46,7 @@ class ReplyOrExpiry(Hooks):
         assert await claim_all(store) == []
         assert await listed(store) == ([] if then is None else ["k"])
 
-    async def test_q3_also_if_another_session_waits_at_the_scope_by_now(
+    async def test_q3_a_reply_wins_even_if_another_session_waits_there(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -212,7 +58,7 @@ class ReplyOrExpiry(Hooks):
         assert await listed(store) == ["k2"]
 
     @pytest.mark.parametrize("how", ["kept", "released", "lost"])
-    async def test_q3_a_reply_that_gives_it_back_after_the_deadline_does_not(
+    async def test_q3_a_reply_that_gives_it_back_after_the_deadline_loses(
         self, backend: Backend, store: AsyncSessionStore, how: str
     ) -> None:
         await keep(store, "k", A)
@@ -230,7 +76,7 @@ class ReplyOrExpiry(Hooks):
             await held.complete()
         assert await worker.complete() is True
 
-    async def test_q3_q2_given_back_by_a_reply_it_has_been_due_since_its_deadline(
+    async def test_q3_q2_one_given_back_by_a_reply_is_due_since_its_deadline(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k1", A, ttl=10)
@@ -240,7 +86,7 @@ class ReplyOrExpiry(Hooks):
         await held.release()
         assert keys_of(await claim_all(store)) == ["k1", "k2"]
 
-    async def test_q3_k3_registered_anew_meanwhile_it_is_another_wait(
+    async def test_q3_k3_a_wait_registered_anew_is_another_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "old")
@@ -250,7 +96,7 @@ class ReplyOrExpiry(Hooks):
         assert await held.complete() is False
         assert record_of(await claim_one(store)).data == data("new")
 
-    async def test_q3_n1_kept_before_the_deadline_it_still_expires(
+    async def test_q3_n1_a_wait_kept_before_the_deadline_still_expires(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "state")
@@ -259,7 +105,7 @@ class ReplyOrExpiry(Hooks):
         await self.advance(backend, 61)
         assert record_of(await claim_one(store)).data == data("state")
 
-    async def test_q3_n6_a_turn_that_says_nothing_leaves_the_question(
+    async def test_q3_n6_a_turn_that_makes_no_call_leaves_the_question(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with store.turn(CTX, Message(), flow="order", memory=Order) as turn:
@@ -269,7 +115,7 @@ class ReplyOrExpiry(Hooks):
         await self.advance(backend, 61)
         assert len(await expired(store)) == 1
 
-    async def test_q3_the_next_question_replaces_what_was_kept(
+    async def test_q3_the_next_question_replaces_the_kept_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A, "first")
@@ -277,10 +123,10 @@ class ReplyOrExpiry(Hooks):
         assert await held.complete(NewWait(A, data("second"), 30, expired_ttl=600)) is True
         await self.advance(backend, 31)
         assert record_of(await claim_one(store)).data == data("second")
-        await self.advance(backend, 31)  # the first one's deadline
+        await self.advance(backend, 31)  # past the deadline of the first question
         assert [record_of(one).data for one in await claim_all(store)] == [data("second")]
 
-    async def test_q3_the_next_question_may_wait_for_longer_or_for_ever(
+    async def test_q3_the_next_question_may_wait_longer_or_for_ever(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await keep(store, "k", A)
@@ -291,135 +137,3 @@ class ReplyOrExpiry(Hooks):
         await self.advance(backend, 10_000)
         assert await claim_all(store) == []
         assert await find(store, A) == "k"
-
-    # --- Q4: whose, and what ends it ----------------------------------------------------------
-
-    @pytest.mark.parametrize("fence", FENCES)
-    async def test_q4_a_ctx_fences_them(
-        self, backend: Backend, store: AsyncSessionStore, fence: str
-    ) -> None:
-        for key, owner in OWNERS.items():
-            await keep(store, key, A, of=owner)
-        await self.advance(backend, 61)
-        by, seen = FENCES[fence]
-        claims = await claim_all(store, by)
-        assert set(keys_of(claims)) == seen
-        for one in claims:
-            assert record_of(one).data.tenant_ctx == OWNERS[str(record_of(one).key)]
-            assert await one.complete() is True
-        assert set(await expired(store)) == set(OWNERS) - seen
-
-    @pytest.mark.parametrize("by", [CTX, SERVICE, None], ids=["a user", "a tenant", "none"])
-    async def test_q4_q2_whatever_the_fence_the_longest_overdue_come_first(
-        self, backend: Backend, store: AsyncSessionStore, by: TenantCtx | None
-    ) -> None:
-        for key, at, ttl in (("k1", A, 20), ("k2", B, 10), ("k3", C, 30)):
-            await keep(store, key, at, ttl=ttl)
-        await self.advance(backend, 61)
-        (first,) = await store.claim_expired(by)
-        await first.release()
-        assert keys_of(await claim_all(store, by)) == ["k1", "k3", "k2"]
-
-    @pytest.mark.parametrize("by", [42, "acme", data()], ids=["number", "text", "data"])
-    async def test_q4_what_is_no_ctx_is_refused(self, store: AsyncSessionStore, by: Any) -> None:
-        with pytest.raises(InvalidInputError, match="ctx"):
-            await store.claim_expired(by)
-        with pytest.raises(InvalidInputError, match="ctx"):
-            store.expired_waits(by)
-
-    async def test_q4_t3_touching_it_moves_its_deadline(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await keep(store, "k", A, expired_ttl=100)
-        await store.touch_session("k", 200)
-        await self.advance(backend, 61)
-        assert await claim_all(store) == []
-        await store.touch_session("k", 30)
-        await self.advance(backend, 31)
-        assert await expired(store) == ["k"]
-        await self.advance(backend, 100)
-        assert await claim_all(store) == []
-
-    async def test_q4_t3_touched_for_ever_it_does_not_expire_until_touched_again(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await keep(store, "k", A, "state")
-        await store.touch_session("k", NEVER)
-        await self.advance(backend, 10_000)
-        assert await claim_all(store) == []
-        assert await find(store, A) == "k"
-        await store.touch_session("k", 10)
-        await self.advance(backend, 11)
-        assert record_of(await claim_one(store)).data == data("state")
-
-    @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-    async def test_q4_it_is_ended(
-        self, backend: Backend, store: AsyncSessionStore, end: Change
-    ) -> None:
-        await keep(store, "k", A)
-        await self.advance(backend, 61)
-        await end(store)
-        assert await claim_all(store) == []
-        await store.purge_expired()
-        assert await self.leftovers(backend) == []
-
-    @pytest.mark.parametrize("then", [None, NewWait(A, data("again"))], ids=["end", "ask again"])
-    @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-    async def test_q4_n2_it_is_ended_while_a_worker_holds_it(
-        self, backend: Backend, store: AsyncSessionStore, end: Change, then: Then
-    ) -> None:
-        await keep(store, "k", A)
-        await self.advance(backend, 61)
-        held = await claim_one(store)
-        await end(store)
-        assert await held.complete(then) is False
-        assert await listed(store) == []
-        assert await claim_all(store) == []
-
-    @pytest.mark.parametrize("leave", LEAVES, ids=lambda leave: leave.__name__)
-    async def test_q4_it_is_not_ended(
-        self, backend: Backend, store: AsyncSessionStore, leave: Change
-    ) -> None:
-        await keep(store, "k", A, "state")
-        await self.advance(backend, 61)
-        await leave(store)
-        held = await claim_one(store)
-        assert record_of(held).data == data("state")
-        assert await held.complete() is True
-
-    async def test_q4_ending_one_leaves_the_others(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        for key in ("k", "k2"):
-            await keep(store, key, A, ttl=10)
-            await self.advance(backend, 11)
-        await keep(store, "k3", B, ttl=10)
-        await keep(store, "k4", A, of=ctx("u2"), ttl=10)
-        await self.advance(backend, 11)
-        await clear(store, A, "k")
-        assert set(await expired(store)) == {"k2", "k3", "k4"}
-        await clear(store, A)
-        assert set(await expired(store)) == {"k3", "k4"}
-        assert await store.clear_waits_for_user(CTX, "u1") == 0
-        assert await expired(store) == ["k4"]
-
-    async def test_q4_k3_ending_it_leaves_the_claim_on_another_wait(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await keep(store, "k", A)
-        await self.advance(backend, 61)
-        await register(store, "k2", A)
-        held = await claim(store, A)
-        with pytest.raises(SessionNotFoundError):
-            await store.remove_session("k")
-        assert await held.complete(NewWait(A, data("next"))) is True
-        assert await find(store, A) == "k2"
-
-    async def test_q4_what_is_live_is_counted_and_what_has_expired_is_not(
-        self, backend: Backend, store: AsyncSessionStore
-    ) -> None:
-        await keep(store, "k", A)
-        await keep(store, "k2", B, ttl=600)
-        await self.advance(backend, 61)
-        assert await store.clear_waits_for_user(CTX, "u1") == 1
-        assert await claim_all(store) == []

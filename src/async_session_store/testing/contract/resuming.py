@@ -1,4 +1,4 @@
-"""Section 6, K4: a claim for the length of a block."""
+"""K4: a claim for the length of a block."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -23,6 +23,7 @@ from async_session_store.testing.contract.builders import (
     CTX,
     A,
     B,
+    BlockError,
     C,
     clear,
     context_of,
@@ -31,7 +32,7 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, is_claimed, try_claim
+from async_session_store.testing.contract.claim_builders import claim, is_claimed, try_claim
 from async_session_store.testing.contract.hooks import Hooks
 
 if sys.version_info < (3, 11):
@@ -40,17 +41,13 @@ if sys.version_info < (3, 11):
 SHORT_LEASE = 0.6
 
 
-class _BlockError(Exception):
-    """What a block raises."""
-
-
 class _BlockEnd(BaseException):
-    """What a block raises that is no ``Exception``."""
+    """An error that is not an ``Exception``."""
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
-    "an exception": lambda: _BlockError("text"),
-    "a group": lambda: ExceptionGroup("group", [_BlockError(), ValueError()]),
+    "an exception": lambda: BlockError("text"),
+    "a group": lambda: ExceptionGroup("group", [BlockError(), ValueError()]),
     "a group of a group": lambda: BaseExceptionGroup("", [ExceptionGroup("", [ValueError()])]),
     "no exception": lambda: _BlockEnd("text"),
     "an interrupt": KeyboardInterrupt,
@@ -67,7 +64,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 class Resuming(Hooks):
     """K4: ``resume_wait``."""
 
-    async def test_k4_it_gives_the_record_and_completes(
+    async def test_k4_a_block_gets_the_record_and_completes_the_claim(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, "state", ttl=600)
@@ -79,7 +76,7 @@ class Resuming(Hooks):
         assert await store.get_session("k") is None
         assert await self.leftovers(backend) == []
 
-    async def test_k4_without_a_wait_the_block_runs_with_none(
+    async def test_k4_a_block_gets_none_where_no_wait_is_live(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         async with store.resume_wait(CTX, "u1", [A, B]) as record:
@@ -87,14 +84,14 @@ class Resuming(Hooks):
             await register(store, "k", A)
             assert not await is_claimed(store, A)
         assert await find(store, A) == "k"
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", B, delivery_id="event") as record:
                 assert record is None
-                raise _BlockError
+                raise BlockError
         await clear(store, A)
         assert await self.leftovers(backend) == []
 
-    async def test_k4_of_several_scopes_the_first_with_a_live_wait(
+    async def test_k4_w4_the_first_scope_with_a_live_wait_is_resumed(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k1", B)
@@ -117,7 +114,7 @@ class Resuming(Hooks):
         assert await listed(store) == []
 
     @pytest.mark.parametrize("make", ERRORS.values(), ids=ERRORS.keys())
-    async def test_k4_what_the_block_raises_comes_out_as_it_is_and_the_wait_is_released(
+    async def test_k4_a_blocks_error_comes_out_as_it_is_and_the_wait_is_released(
         self, backend: Backend, store: AsyncSessionStore, make: Callable[[], BaseException]
     ) -> None:
         await register(store, "k", A, "state", ttl=600)
@@ -127,21 +124,21 @@ class Resuming(Hooks):
         try:
             async with store.resume_wait(CTX, "u1", A, delivery_id="event"):
                 raise error from cause  # noqa: TRY301
-        except BaseException as raised:  # noqa: BLE001  # that is what it is about
+        except BaseException as raised:  # noqa: BLE001  # the test is about exactly these
             caught = raised
         assert caught is error
         assert caught.__cause__ is cause
         assert (sorted(await self.leftovers(backend)), await store.get_record("k")) == before
         assert await (await claim(store, A, delivery_id="event")).complete()
 
-    async def test_k4_the_blocks_exception_matters_more_than_a_lost_claim(
+    async def test_k4_the_blocks_error_comes_before_a_lost_claim(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A):
                 await self.advance(backend, 31)
-                raise _BlockError
+                raise BlockError
         assert await find(store, A) == "k"
 
     async def test_k4_blocks_may_be_nested(
@@ -165,14 +162,14 @@ class Resuming(Hooks):
         await register(store, "k1", A)
         await register(store, "k2", B)
         async with store.resume_wait(CTX, "u1", A):
-            with pytest.raises(_BlockError):
+            with pytest.raises(BlockError):
                 async with store.resume_wait(CTX, "u1", B):
-                    raise _BlockError
+                    raise BlockError
             assert await is_claimed(store, A)
             assert not await is_claimed(store, B)
         assert await listed(store) == ["k2"]
 
-    async def test_k4_many_blocks_at_once(self, store: AsyncSessionStore) -> None:
+    async def test_k4_many_blocks_may_run_at_once(self, store: AsyncSessionStore) -> None:
         resumed: list[str] = []
 
         async def resume(number: int) -> None:
@@ -202,15 +199,15 @@ class Resuming(Hooks):
 
     async def test_k4_it_is_not_renewed_after_the_block(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
-        with pytest.raises(_BlockError):
+        with pytest.raises(BlockError):
             async with store.resume_wait(CTX, "u1", A, lease=SHORT_LEASE):
-                raise _BlockError
+                raise BlockError
         held = await claim(store, A, lease=SHORT_LEASE)
         await anyio.sleep(1.2 * SHORT_LEASE)
         with pytest.raises(ClaimLostError):
             await held.complete()
 
-    async def test_k4_a_block_that_was_faster_than_its_lost_lease_is_told(
+    async def test_k4_a_block_that_ends_before_its_loss_is_noticed_raises(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -238,7 +235,7 @@ class Resuming(Hooks):
             await register(store, "another", B, "state")
         assert await find(store, B) == "another"
 
-    async def test_k4_what_the_block_updates_is_completed(
+    async def test_k4_a_wait_that_the_block_updates_is_completed(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

@@ -1,4 +1,4 @@
-"""Section 3: sessions by their key."""
+"""S1 to S6: sessions by their keys."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ LOOK_ALIKES = ["a", "A", "a ", "\u00e9", "e\u0301", "1", "01", "1.0", "1e0", "No
 
 
 def of_size(size: int) -> str:
-    """Give a context that makes a document of so many bytes as JSON."""
+    """Return a context whose document has this size in bytes, as JSON."""
     rest = size - len(data("").model_dump_json())
     return "é" * (rest // 2) + "e" * (rest % 2)
 
 
 class Sessions(Hooks):
-    """S: create, get, update, remove."""
+    """S1 to S6: create, get, update and remove."""
 
     async def test_s1_create_returns_a_fresh_uuid4(self, store: AsyncSessionStore) -> None:
         keys = [await store.create_session(CTX, data()) for _ in range(10)]
@@ -70,7 +70,7 @@ class Sessions(Hooks):
         assert await store.clear_waits_for_user(CTX, "u1") == 0
         assert await find_by_user(store) is None
 
-    async def test_s1_default_session_ttl_holds_unless_told_otherwise(
+    async def test_s1_default_session_ttl_holds_where_no_ttl_is_given(
         self, backend: Backend
     ) -> None:
         async with self.store_class(backend, default_session_ttl=60, default_wait_ttl=10) as store:
@@ -119,7 +119,7 @@ class Sessions(Hooks):
         assert await find(store, A) is None
         assert await self.leftovers(backend) == []
 
-    async def test_s2_keys_that_look_alike_are_apart(
+    async def test_s2_keys_that_look_alike_are_kept_apart(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         for number, key in enumerate(LOOK_ALIKES):
@@ -141,7 +141,7 @@ class Sessions(Hooks):
         await self.advance(backend, 61)
         assert await store.get_session("k") is None
 
-    async def test_s3_update_does_not_route_what_waits_nowhere(
+    async def test_s3_update_does_not_route_a_session_that_waits_nowhere(
         self, store: AsyncSessionStore
     ) -> None:
         key = await store.create_session(CTX, data())

@@ -1,22 +1,15 @@
-"""Two stores on one storage, as two processes have them."""
+"""M3, F2, S, W, T, E, R: what one store does, another on the same storage sees at once."""
 
 from __future__ import annotations
 
 import anyio
 import pytest
 
-from async_session_store import (
-    AsyncSessionStore,
-    ClaimLostError,
-    DuplicateDeliveryError,
-    SessionNotFoundError,
-    StoreUnavailableError,
-    TenantMismatchError,
-    WaitClaimedError,
-)
+from async_session_store import AsyncSessionStore, SessionNotFoundError, TenantMismatchError
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
+    EVERYTHING,
     A,
     B,
     C,
@@ -28,39 +21,26 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
     register_if_absent,
-)
-from async_session_store.testing.contract.cancellation import (
-    TURNS,
-    cancel_after,
-    state_of,
-    two_waits,
-)
-from async_session_store.testing.contract.claims import (
-    Call,
-    changes,
-    claim,
-    race_to_claim,
-    seen,
-    take_turns,
-    try_claim,
-)
-from async_session_store.testing.contract.concurrency import (
-    race_to_displace,
-    race_to_register,
-    race_update_and_remove,
-    watch_a_moving_wait,
-)
-from async_session_store.testing.contract.conditional_writes import (
-    ALL_LINES,
-    race_to_append,
-    race_to_update,
+    with_unknown_fields,
 )
 from async_session_store.testing.contract.hooks import SharedHooks
-from async_session_store.testing.contract.stored_data import EVERYTHING, with_unknown_fields
+from async_session_store.testing.contract.races import (
+    ALL_LINES,
+    TURNS,
+    cancel_after,
+    race_to_append,
+    race_to_displace,
+    race_to_register,
+    race_to_update,
+    race_update_and_remove,
+    state_of,
+    two_waits,
+    watch_a_moving_wait,
+)
 
 
 class SharedStorage(SharedHooks):
-    """What one store does, another sees at once."""
+    """M3, F2, S, W, T, E, R: two stores on one storage, as two processes have them."""
 
     async def test_w1_another_store_resumes_what_one_paused(
         self, store: AsyncSessionStore, other: AsyncSessionStore
@@ -108,7 +88,7 @@ class SharedStorage(SharedHooks):
             await register(other, "k", A, of=ctx(tenant="other"))
         assert await context_of(store, "k") == "mine"
 
-    async def test_s4_what_one_removes_is_gone_for_the_other(
+    async def test_s4_a_session_that_one_store_removes_is_gone_for_the_other(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -196,7 +176,7 @@ class SharedStorage(SharedHooks):
         assert await other.purge_expired() == 1
         assert await self.leftovers(backend) == []
 
-    async def test_e1_both_give_the_same_etag_and_deadline(
+    async def test_e1_both_stores_return_the_same_etag_and_deadline(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A, ttl=600)
@@ -209,111 +189,6 @@ class SharedStorage(SharedHooks):
         assert theirs.expires_at is not None
         assert abs((mine.expires_at - theirs.expires_at).total_seconds()) < 1
 
-    async def test_k1_another_stores_claim_is_respected(
-        self, backend: Backend, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A, "state")
-        held = await claim(store, A)
-        async with self.refused(backend, WaitClaimedError, "another worker"):
-            await try_claim(other, A)
-        await held.release()
-        again = await claim(other, A)
-        assert again.record == held.record
-        with pytest.raises(ClaimLostError):
-            await held.complete()
-        assert await again.complete()
-        assert await find(store, A) is None
-        assert await self.leftovers(backend) == []
-
-    async def test_k1_exactly_one_of_20_claims_on_two_stores(
-        self, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        for _ in range(5):
-            (claimed,) = await race_to_claim([store, other], A)
-            await claimed.release()
-
-    async def test_k1_everyone_who_waits_gets_a_turn_on_two_stores(
-        self, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        assert await take_turns([store, other], A) == [1] * 8
-
-    async def test_k2_another_store_gets_the_wait_when_the_lease_ran_out(
-        self, backend: Backend, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        stale = await claim(store, A, lease=30)
-        await self.advance(backend, 31)
-        current = await claim(other, A)
-        for use in (stale.complete, stale.release, stale.renew):
-            with pytest.raises(ClaimLostError):
-                await use()
-        assert await current.complete()
-
-    async def test_k2_a_claim_outlives_the_store(self, backend: Backend) -> None:
-        async with self.store_class(backend) as store:
-            await register(store, "k", A)
-            held = await claim(store, A)
-        async with self.store_class(self.peer(backend)) as other:
-            with pytest.raises(WaitClaimedError):
-                await try_claim(other, A)
-            await self.advance(backend, 31)
-            assert await (await claim(other, A)).complete()
-        with pytest.raises(StoreUnavailableError):
-            await held.complete()
-
-    @changes
-    async def test_k3_what_another_store_made_of_it_stays(
-        self,
-        store: AsyncSessionStore,
-        other: AsyncSessionStore,
-        change: Call,
-        waiting: str | None,
-    ) -> None:
-        await register(store, "k", A, ttl=600)
-        held = await claim(store, A)
-        await change(other)
-        before = await seen(store)
-        assert await held.complete() is False
-        assert await seen(other) == before
-        assert await find(store, A) == waiting
-
-    async def test_k3_what_another_store_updates_is_completed(
-        self, backend: Backend, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        held = await claim(store, A)
-        await other.update_session("k", data("new"))
-        await other.touch_session("k", 600)
-        assert await held.complete() is True
-        assert await self.leftovers(backend) == []
-
-    async def test_k4_of_two_stores_one_resumes(
-        self, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        resumed: list[str] = []
-
-        async def resume(store: AsyncSessionStore) -> None:
-            async with store.resume_wait(CTX, "u1", A, wait=30) as record:
-                if record is not None:
-                    resumed.append(record.key)
-
-        async with anyio.create_task_group() as tasks:
-            for each in (store, other) * 5:
-                tasks.start_soon(resume, each)
-        assert resumed == ["k"]
-
-    async def test_k6_another_store_remembers_a_delivery(
-        self, store: AsyncSessionStore, other: AsyncSessionStore
-    ) -> None:
-        await register(store, "k", A)
-        await (await claim(store, A, delivery_id="event")).complete()
-        await register(store, "k", A, "next")
-        with pytest.raises(DuplicateDeliveryError):
-            await try_claim(other, A, delivery_id="event")
-
     async def test_e2_exactly_one_of_20_writers_succeeds_on_two_stores(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
@@ -321,7 +196,7 @@ class SharedStorage(SharedHooks):
         written = await race_to_update([store, other], "k")
         assert written == [await context_of(other, "k")]
 
-    async def test_e3_of_many_edits_on_two_stores_none_is_lost(
+    async def test_e3_no_concurrent_edit_on_two_stores_is_lost(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         key = await store.create_session(CTX, data(""))
@@ -338,7 +213,9 @@ class SharedStorage(SharedHooks):
         assert await state_of(other) == state
         assert state[1] == ("k2" if state[0] == "k1" else "k1")
 
-    async def test_r3_what_closing_let_finish_is_there(self, backend: Backend) -> None:
+    async def test_r3_calls_that_finished_before_closing_took_effect(
+        self, backend: Backend
+    ) -> None:
         store = await self.store_class(backend).open()
         finished: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Section 7, N6: ``turn``, what a bot author writes."""
+"""N6: ``turn``, the block that a bot's author writes."""
 
 # ruff: noqa: PT012  # what a block does is part of what is expected of it
 
@@ -6,13 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import pytest
-from pydantic import BaseModel
-from typing_extensions import TypedDict
 
 from async_session_store import (
     AsyncSessionStore,
@@ -20,12 +17,8 @@ from async_session_store import (
     FlowMemoryError,
     InvalidInputError,
     ReplyScope,
-    SessionCursor,
-    SessionData,
-    SessionRecord,
     TenantMismatchError,
     Turn,
-    UserId,
     WaitClaimedError,
 )
 from async_session_store.abc import Backend
@@ -41,60 +34,21 @@ from async_session_store.testing.contract.builders import (
     listed,
     register,
 )
-from async_session_store.testing.contract.claims import claim, seen
+from async_session_store.testing.contract.claim_builders import claim, seen
 from async_session_store.testing.contract.hooks import Hooks
-
-
-class Order(BaseModel):
-    """What the flow of these tests remembers."""
-
-    pizza: str | None = None
-    toppings: list[str] = []
-
-
-class Ticket(BaseModel):
-    """What another flow remembers."""
-
-    subject: str = ""
-
-
-class Needy(BaseModel):
-    """What no flow can begin with."""
-
-    pizza: str
-
-
-@dataclass
-class Plain:
-    """What a flow may remember without pydantic."""
-
-    pizza: str | None = None
-    toppings: list[str] = field(default_factory=list[str])
-
-
-class Loose(TypedDict, total=False):
-    """What a flow may remember as a dict."""
-
-    pizza: str | None
-    toppings: list[str]
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message that is no ``Inbound``."""
-
-    text: str | None = None
-    delivery_id: str | None = None
-    scope: ReplyScope = A
-    user_id: UserId | str = "u1"
-    more: tuple[ReplyScope, ...] = ()
-
-    def scopes(self) -> tuple[ReplyScope, ...]:
-        return (*self.more, self.scope)
+from async_session_store.testing.contract.turn_builders import (
+    Message,
+    Order,
+    Ticket,
+    order,
+    pause,
+    toppings,
+    waiting,
+)
 
 
 class Fragile:
-    """A message whose attributes can be read only so often."""
+    """A message whose attributes raise after a number of reads."""
 
     text = None
     delivery_id = None
@@ -121,59 +75,18 @@ class Fragile:
         self._good_reads -= 1
 
 
-async def order(store: AsyncSessionStore, message: Message) -> str:
-    """Take one turn of a flow with two questions."""
-    async with store.turn(SERVICE, message, flow="order", memory=Order, ttl=1800) as turn:
-        if turn.is_new:
-            turn.ask("take_pizza")
-            return "Which pizza?"
-        if turn.node == "take_pizza":
-            turn.memory.pizza = turn.text
-            turn.ask("take_size")
-            return "What size?"
-        turn.end()
-        return f"One {turn.text} {turn.memory.pizza}."
-
-
-async def pause(
-    store: AsyncSessionStore, context_json: str, *, flow: str = "order", at: ReplyScope = A
-) -> None:
-    """Leave a flow that waits, as some deployment wrote it."""
-    cursor = SessionCursor(node_pointer="take_pizza")
-    stored = SessionData(tenant_ctx=CTX, flow_id=flow, cursor=cursor, context_json=context_json)
-    await store.register_wait(CTX, "u1", at, "k", stored, ttl=600)
-
-
-async def waiting(store: AsyncSessionStore, at: ReplyScope = A) -> SessionRecord:
-    record = await store.get_wait(CTX, "u1", at)
-    assert record is not None
-    return record
-
-
-async def toppings(store: AsyncSessionStore, at: ReplyScope = A) -> list[str]:
-    """Give what the flow that waits remembers."""
-    return Order.model_validate_json((await waiting(store, at)).data.context_json).toppings
-
-
 SAID: dict[str, Callable[[Turn[Any, Any]], None]] = {
     "nothing": lambda _: None,
     "keep": lambda turn: turn.keep(),
     "ask": lambda turn: turn.ask("take_size"),
     "end": lambda turn: turn.end(),
 }
-said: pytest.MarkDecorator = pytest.mark.parametrize("say", SAID.values(), ids=SAID.keys())
 
-UNFIT: dict[str, tuple[str, str | None]] = {
-    "a field of another type": ('{"pizza": ["secret"]}', "pizza"),
-    "another field of another type": ('{"toppings": "secret"}', "toppings"),
-    "a list": ('["secret"]', None),
-    "no JSON": ("secret", None),
-    "an item": ('{"toppings": [{"secret": "secret"}]}', "toppings"),
-}
+said: pytest.MarkDecorator = pytest.mark.parametrize("say", SAID.values(), ids=SAID.keys())
 
 
 class TakingTurns(Hooks):
-    """N6: ``turn``."""
+    """N6: what the block of ``turn`` gets, and what it leaves."""
 
     async def test_n6_a_flow_of_two_questions(
         self, backend: Backend, store: AsyncSessionStore
@@ -193,7 +106,7 @@ class TakingTurns(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n6_k6_no_message_is_taken_twice(self, store: AsyncSessionStore) -> None:
+    async def test_n6_k6_no_message_is_handled_twice(self, store: AsyncSessionStore) -> None:
         for number, text in enumerate(["hi", "funghi", "large"]):
             await order(store, Message(text, str(number)))
             before = await seen(store)
@@ -226,7 +139,7 @@ class TakingTurns(Hooks):
             await order(store, Message("funghi", "2"))
 
     @said
-    async def test_n6_what_a_begun_turn_leaves(
+    async def test_n6_what_a_turn_that_begins_a_flow_leaves(
         self, store: AsyncSessionStore, say: Callable[[Turn[Any, Any]], None]
     ) -> None:
         async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
@@ -257,7 +170,7 @@ class TakingTurns(Hooks):
         assert await seen(store) == before
         await order(store, Message("funghi", "2"))
 
-    async def test_n6_what_is_said_last_counts(self, store: AsyncSessionStore) -> None:
+    async def test_n6_the_last_call_of_a_block_counts(self, store: AsyncSessionStore) -> None:
         async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
             turn.end()
             turn.ask("take_pizza", at=B)
@@ -266,7 +179,7 @@ class TakingTurns(Hooks):
         assert await find(store, B) is None
 
     @pytest.mark.parametrize("late", list(SAID.values())[1:], ids=list(SAID)[1:])
-    async def test_n6_what_is_said_after_the_block_is_refused(
+    async def test_n6_a_call_after_the_block_is_refused(
         self, store: AsyncSessionStore, late: Callable[[Turn[Any, Any]], None]
     ) -> None:
         async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
@@ -285,40 +198,6 @@ class TakingTurns(Hooks):
             begun = await store.claim_wait(CTX, "u1", A, begin_at=A)
             assert begun is not None
             await begun.release()
-
-    async def test_n6_memory_is_saved_as_it_is_when_the_block_ends(
-        self, store: AsyncSessionStore
-    ) -> None:
-        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-            turn.ask("take_pizza")
-            turn.memory.toppings.append("olives")
-        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-            assert turn.memory.toppings == ["olives"]
-
-    async def test_n6_memory_that_is_not_touched_stays_as_it_was(
-        self, store: AsyncSessionStore
-    ) -> None:
-        text = '{"pizza":"funghi", "a field of tomorrow": [1]}'
-        await pause(store, text)
-        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-            turn.ask("take_size")
-        assert (await waiting(store)).data.context_json == text
-
-    async def test_n6_memory_may_be_replaced_even_if_it_does_not_fit(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await pause(store, '{"toppings": "written by another deployment"}')
-        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-            turn.memory = Order(pizza="funghi")
-            turn.memory.toppings.append("olives")
-            turn.ask("take_size")
-        async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-            assert turn.memory == Order(pizza="funghi", toppings=["olives"])
-        await clear(store, A)
-        await pause(store, "{}", flow="support")
-        with pytest.raises(FlowMemoryError, match="'support'"):
-            async with store.turn(CTX, Message("hi"), flow="order", memory=Order) as turn:
-                turn.memory = Order()
 
     async def test_n6_where_and_for_how_long_a_question_waits(
         self, backend: Backend, store: AsyncSessionStore
@@ -365,64 +244,8 @@ class TakingTurns(Hooks):
             turn.end()
         assert await listed(store) == []
 
-    @pytest.mark.parametrize("kind", [Order, Plain, Loose, dict[str, Any]], ids=str)
-    async def test_n6_memory_may_be_a_model_a_dataclass_or_a_dict(
-        self, store: AsyncSessionStore, kind: type[Any]
-    ) -> None:
-        async with store.turn(CTX, Message("hi"), flow="order", memory=kind) as turn:
-            memory = turn.memory
-            if isinstance(memory, dict):
-                memory.update(pizza="funghi", toppings=["olives"])
-            else:
-                memory.pizza, memory.toppings = "funghi", ["olives"]
-            turn.ask("take_size")
-        async with store.turn(CTX, Message("large"), flow="order", memory=Order) as resumed:
-            assert resumed.memory == Order(pizza="funghi", toppings=["olives"])
-
-    @pytest.mark.parametrize("kind", [Needy, int.__add__, None, "Order"], ids=str)
-    async def test_n6_a_type_that_cannot_begin_is_refused_at_once(
-        self, backend: Backend, store: AsyncSessionStore, kind: Any
-    ) -> None:
-        async with (
-            self.refused(backend, InvalidInputError, "memory"),
-            store.turn(CTX, Message("hi", "1"), flow="order", memory=kind),
-        ):
-            pytest.fail("the block ran")
-
-    @pytest.mark.parametrize(("text", "field"), UNFIT.values(), ids=UNFIT.keys())
-    async def test_n6_f8_memory_that_does_not_fit_names_the_flow_and_the_field_only(
-        self, store: AsyncSessionStore, text: str, field: str | None
-    ) -> None:
-        await pause(store, text)
-        before = await seen(store)
-        with pytest.raises(FlowMemoryError) as caught:
-            async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
-                turn.ask("take_size")
-                _ = turn.memory
-        error = caught.value
-        assert (error.flow, error.field) == ("order", field)
-        assert "'order'" in str(error)
-        assert "secret" not in f"{error!r} {error.__cause__!r} {error.__context__!r}"
-        assert await seen(store) == before
-        await (await claim(store, A, delivery_id="1")).release()
-
-    async def test_n6_f8_memory_that_cannot_be_saved_changes_nothing(
-        self, store: AsyncSessionStore
-    ) -> None:
-        await pause(store, '{"pizza": "funghi"}')
-        before = await seen(store)
-        for wrong in ({"pizza": ["secret"]}, {"toppings": [object()]}, {"toppings": 7}):
-            with pytest.raises(FlowMemoryError) as caught:
-                async with store.turn(CTX, Message("hi", "1"), flow="order", memory=Order) as turn:
-                    vars(turn.memory).update(wrong)
-                    turn.ask("take_size")
-            assert caught.value.flow == "order"
-            assert "secret" not in f"{caught.value!r} {caught.value.__context__!r}"
-            assert await seen(store) == before
-        await (await claim(store, A, delivery_id="1")).release()
-
     @pytest.mark.parametrize("wrong", ["hi", {"text": "secret"}, CTX, None], ids=type)
-    async def test_n6_f8_what_is_no_message_is_refused(
+    async def test_n6_f8_a_value_that_is_not_a_message_is_refused(
         self, backend: Backend, store: AsyncSessionStore, wrong: Any
     ) -> None:
         async with (
@@ -474,7 +297,7 @@ class TakingTurns(Hooks):
         assert turn.superseded
         assert await find(store, A) is None
 
-    async def test_n6_n4_three_quick_messages_are_taken_in_order(
+    async def test_n6_n4_three_quick_messages_are_handled_in_order(
         self, store: AsyncSessionStore
     ) -> None:
         answers: list[str] = []
@@ -495,24 +318,12 @@ class TakingTurns(Hooks):
         assert answers == ["name", "age", "town"]
         assert await toppings(store) == ["name", "age", "town"]
 
-    async def test_n6_k1_it_waits_only_so_long(self, store: AsyncSessionStore) -> None:
+    async def test_n6_k1_a_turn_waits_no_longer_than_its_wait(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         with pytest.raises(WaitClaimedError):
             async with store.turn(CTX, Message(), flow="order", memory=Order, wait=0.05):
                 pytest.fail("the block ran")
         await held.release()
-
-    async def test_n6_m3_what_a_peer_wrote_beside_it_stays(self, store: AsyncSessionStore) -> None:
-        stored = SessionData.model_validate_json(
-            '{"tenant_ctx": {"env": "prod", "tenant": "acme", "user": "u1", "attributes":'
-            ' {"lang": "en"}}, "flow_id": "order", "pack_id": "pack", "cursor":'
-            ' {"node_pointer": "take_pizza"}, "context_json": "{}", "tomorrow": 1}'
-        )
-        await store.register_wait(CTX, "u1", A, "k", stored)
-        await order(store, Message("funghi", "1"))
-        after = (await waiting(store)).data
-        assert after.pack_id == "pack"
-        assert after.tenant_ctx == stored.tenant_ctx
-        assert after.model_extra == {"tomorrow": 1}
-        assert after.cursor.node_pointer == "take_size"

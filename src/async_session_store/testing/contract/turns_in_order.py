@@ -1,4 +1,4 @@
-"""Section 7, N4: callers get their turns in the order of arrival."""
+"""N4: callers get their turns in the order of arrival."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from async_session_store import (
 )
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import CTX, A, B, C, clear, find, register
-from async_session_store.testing.contract.claims import claim, try_claim
-from async_session_store.testing.contract.following import ask
+from async_session_store.testing.contract.claim_builders import claim, try_claim
 from async_session_store.testing.contract.hooks import Hooks
+from async_session_store.testing.contract.next_waits import ask
 
 ARRIVAL = 0.08
-"""Seconds between callers: by then the storage has given a caller its place."""
+"""Seconds between callers, enough for the storage to give each caller its place."""
 
 WAIT = 30.0
 
 HELD_UP = 0.8
-"""Seconds by which a caller is late behind a place that nobody keeps; a busy machine takes less."""
+"""Bound on a delay in seconds. A busy machine takes less, a place that nobody renews more."""
 
 
 async def take_turns_in_order(
     stores: Sequence[AsyncSessionStore], count: int, *, begin: bool = False
 ) -> list[int]:
-    """Let callers come one after the other while the first holds the claim; give their turns."""
+    """Let callers arrive one after the other while the first holds the claim.
+
+    Return their numbers in the order in which they got their turns.
+    """
     order: list[int] = []
 
     async def caller(number: int) -> None:
@@ -66,7 +69,9 @@ class TurnsInOrder(Hooks):
         await store.purge_expired()
         assert await self.leftovers(backend) == []
 
-    async def test_n4_n3_first_messages_too(self, store: AsyncSessionStore) -> None:
+    async def test_n4_n3_first_messages_are_served_in_order_too(
+        self, store: AsyncSessionStore
+    ) -> None:
         assert await take_turns_in_order([store], 5, begin=True) == list(range(5))
 
     async def test_n4_a_newcomer_overtakes_nobody(self, store: AsyncSessionStore) -> None:
@@ -87,7 +92,7 @@ class TurnsInOrder(Hooks):
         assert order == ["first", "second"]
 
     @pytest.mark.parametrize("lease", [30, 0.4], ids=["released", "expired"])
-    async def test_n4_the_next_in_line_starts_soon(
+    async def test_n4_the_next_in_line_starts_promptly(
         self, store: AsyncSessionStore, lease: float
     ) -> None:
         await register(store, "k", A)
@@ -98,7 +103,7 @@ class TurnsInOrder(Hooks):
             late.append(time.monotonic() - free_at[0])
             await granted.release()
 
-        for _ in range(3):  # a busy machine may be late itself
+        for _ in range(3):  # a busy machine may delay one of them
             held = await claim(store, A, lease=lease)
             free_at = [time.monotonic() + lease]
             async with anyio.create_task_group() as tasks:
@@ -109,7 +114,9 @@ class TurnsInOrder(Hooks):
                     await held.release()
         assert min(late) < 0.1
 
-    async def test_n4_who_gives_up_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+    async def test_n4_a_caller_that_gives_up_holds_nobody_up(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         granted: list[float] = []
@@ -158,7 +165,7 @@ class TurnsInOrder(Hooks):
             assert await held.complete(ask())
         assert sorted(outcomes) == ["duplicate", "next"]
 
-    async def test_n4_who_waited_finds_the_flow_at_its_next_place(
+    async def test_n4_a_waiting_caller_follows_the_flow_to_its_next_scope(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)
@@ -176,10 +183,10 @@ class TurnsInOrder(Hooks):
         assert granted[0].record.scope == B
         await granted[0].release()
 
-    async def test_n4_who_waits_for_a_flow_that_moves_is_overtaken_by_nobody(
+    async def test_n4_nobody_overtakes_callers_that_follow_a_moving_flow(
         self, store: AsyncSessionStore
     ) -> None:
-        """Those who wait follow the flow one after the other, while others come."""
+        """Waiting callers follow the flow one after the other while others arrive."""
         await register(store, "k", A)
         order: list[int] = []
 
@@ -195,7 +202,9 @@ class TurnsInOrder(Hooks):
                 await anyio.sleep(ARRIVAL)
         assert order == list(range(16))
 
-    async def test_n4_who_waited_in_vain_finds_nothing(self, store: AsyncSessionStore) -> None:
+    async def test_n4_a_caller_whose_wait_was_completed_finds_nothing(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         found: list[WaitClaim | None] = []
@@ -211,9 +220,11 @@ class TurnsInOrder(Hooks):
 
 
 class CancelledTurns(Hooks):
-    """N4, R3: leaving the queue by cancellation, which async callers have."""
+    """N4, R3: callers that are cancelled in the queue, which only async callers can be."""
 
-    async def test_n4_who_waits_elsewhere_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+    async def test_n4_a_caller_that_waits_elsewhere_holds_nobody_up(
+        self, store: AsyncSessionStore
+    ) -> None:
         await register(store, "k", A)
         await register(store, "other", B)
         held = await claim(store, A)
@@ -224,7 +235,7 @@ class CancelledTurns(Hooks):
             tasks.cancel_scope.cancel()
         await held.release()
 
-    async def test_n4_who_is_cancelled_holds_nobody_up(self, store: AsyncSessionStore) -> None:
+    async def test_n4_a_cancelled_caller_holds_nobody_up(self, store: AsyncSessionStore) -> None:
         await register(store, "k", A)
         held = await claim(store, A)
         granted: list[float] = []
@@ -268,7 +279,7 @@ class CancelledTurns(Hooks):
     async def test_n4_a_lost_place_holds_nobody_up(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
-        """A caller that died is a place that nobody keeps."""
+        """A caller that died leaves a place that nobody renews."""
         await register(store, "k", A)
         held = await claim(store, A)
         with anyio.CancelScope() as scope:
@@ -282,7 +293,7 @@ class CancelledTurns(Hooks):
 
 
 class SharedTurns(Hooks):
-    """N4 between stores that share a storage."""
+    """N4: the queue of two stores on one storage."""
 
     async def test_n4_first_come_first_served_by_two_stores(
         self, store: AsyncSessionStore, other: AsyncSessionStore
@@ -290,7 +301,7 @@ class SharedTurns(Hooks):
         await register(store, "k", A)
         assert await take_turns_in_order([store, other], 6) == list(range(6))
 
-    async def test_n4_the_other_store_starts_soon(
+    async def test_n4_the_other_store_starts_promptly(
         self, store: AsyncSessionStore, other: AsyncSessionStore
     ) -> None:
         await register(store, "k", A)

@@ -1,8 +1,7 @@
-"""Section 8, R2: one unreadable document spoils only itself."""
+"""R2, S6, X4: one unreadable document spoils only itself."""
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
 
@@ -33,95 +32,18 @@ from async_session_store.testing.contract.builders import (
     register,
     register_if_absent,
 )
-from async_session_store.testing.contract.claims import claim
+from async_session_store.testing.contract.claim_builders import claim
 from async_session_store.testing.contract.hooks import SharedHooks
-
-
-def without(name: str, *more: bytes) -> bytes:
-    """Give a document that lacks a field, with other fields in its place."""
-    document = data("secret").model_dump(mode="json")
-    document.pop(name, None)
-    return b",".join([json.dumps(document).encode()[:-1], *more]) + b"}"
-
-
-def with_context(fields: bytes) -> bytes:
-    return data("secret").model_dump_json().encode().replace(b'"attempt":0', fields)
-
-
-OF_NO_ONE = {
-    "empty": b"",
-    "no json": b"secret",
-    "not utf-8": b"\xff\xfe secret",
-    "cut off": data("secret").model_dump_json().encode()[:-9],
-    "null": b"null",
-    "a number": b"7",
-    "an array": b'["secret"]',
-    "an empty object": b"{}",
-    "deep nesting": b"[" * 100_000,
-    "deep nesting in an object": b'{"tenant_ctx":' * 10_000,
-    "nan": without("pack_id", b'"newer":NaN'),
-    "half a surrogate": without("pack_id", rb'"newer":"\ud800"'),
-    "text that is not utf-8": without("pack_id", b'"newer":"\xff"'),
-    "a comma too many": without("pack_id", b""),
-    "no context": without("tenant_ctx"),
-    "a context that is no object": without("tenant_ctx", b'"tenant_ctx":"secret"'),
-    "a team that is no id": with_context(b'"team":"secret:","team_id":"secret:"'),
-    "twins that differ": with_context(b'"user":"secret"'),
-    "twins that differ twice": with_context(b'"team":"secret","team_id":"secret2"'),
-    "a tenant of the wrong type": with_context(b'"tenant":7,"tenant_id":7'),
-}
-"""Documents that do not tell their owner beyond doubt, or are no JSON."""
-
-OWNED = {
-    "no cursor": without("cursor"),
-    "a null for the cursor": without("cursor", b'"cursor":null'),
-    "a pointer of the wrong type": without("cursor", b'"cursor":{"node_pointer":7}'),
-    "a flow of the wrong type": without("flow_id", b'"flow_id":7'),
-    "a flow that is no id": without("flow_id", b'"flow_id":"secret:"'),
-    "a pack of the wrong type": without("pack_id", b'"pack_id":[]'),
-    "an attempt of the wrong type": with_context(b'"attempt":"secret"'),
-    "an attempt out of range": with_context(b'"attempt":-1'),
-    "attributes that are no text": with_context(b'"attributes":{"secret":7}'),
-    "a deadline of the wrong type": with_context(b'"deadline":{"unix_millis":"secret"}'),
-    "a trace of the wrong type": with_context(b'"trace_id":7'),
-}
-"""Documents whose owner can be read, though they cannot."""
-
-ODD = {
-    "a number of 5000 digits": without("pack_id", b'"newer":' + b"9" * 5000),
-    "a number that is infinite": without("pack_id", b'"newer":1e400'),
-    "a number that is infinite, deeper": with_context(b'"attempt":0,"newer":[{"n":-1e999}]'),
-    "a number that is nearly 0": without("pack_id", b'"newer":1e-400'),
-    "nesting of 150": without("pack_id", b'"newer":' + b"[" * 150 + b"]" * 150),
-    "nesting of 5000": without("pack_id", b'"newer":' + b"[" * 5000 + b"]" * 5000),
-    "nesting of 5000 objects": without(
-        "pack_id", b'"newer":' + b'{"n":' * 5000 + b"7" + b"}" * 5000
-    ),
-    "a field twice": without("pack_id", b'"flow_id":"other","flow_id":"order"'),
-    "a context twice": without("pack_id", b'"tenant_ctx":{}'),
-    "fields named like ours": without("pack_id", b'"owner":7,"encoded":7,"foreign_part":"cursor"'),
-    "fields named like methods": without("pack_id", b'"model_dump":7,"__dict__":{},"__class__":7'),
-    "a field without a name": without("pack_id", b'"":{"":{"":""}}'),
-    "10,000 fields": without("pack_id", *(b'"n%d":%d' % (one, one) for one in range(10_000))),
-    "a deadline out of range": with_context(b'"attempt":0,"deadline":{"unix_millis":%d}' % 2**200),
-    "a deadline far away": with_context(b'"attempt":0,"deadline":{"unix_millis":%d}' % 2**126),
-    "a deadline that is a fraction": with_context(b'"attempt":0,"deadline":{"unix_millis":1.5}'),
-    "an attempt that is a fraction": with_context(b'"attempt":0.5'),
-    "a very long id": with_context(b'"attempt":0,"trace_id":"%s"' % (b"x" * 300_000)),
-    "blanks around": b" \n" * 100 + data("secret").model_dump_json().encode() + b"\r\t " * 100,
-    "a mark at its beginning": b"\xef\xbb\xbf" + data("secret").model_dump_json().encode(),
-    "a nul behind it": data("secret").model_dump_json().encode() + b"\x00",
-    "utf-16": data("secret").model_dump_json().encode("utf-16"),
-}
-"""Documents that a reader may accept or refuse, but must not crash on."""
-
-unreadable_documents: pytest.MarkDecorator = pytest.mark.parametrize(
-    "document", [*OF_NO_ONE.values(), *OWNED.values()], ids=[*OF_NO_ONE, *OWNED]
+from async_session_store.testing.contract.unreadable_documents import (
+    ODD,
+    OF_NO_ONE,
+    OWNED,
+    unreadable_documents,
 )
 
 
 class Unreadable(SharedHooks):
-    """R2, S6: documents that cannot be read."""
+    """R2, S6, X4: documents that cannot be read."""
 
     async def _spoil(self, backend: Backend, store: AsyncSessionStore, document: bytes) -> None:
         await register(store, "spoilt", A, "secret")
@@ -170,7 +92,7 @@ class Unreadable(SharedHooks):
         assert await (await claim(store, B)).complete()
 
     @unreadable_documents
-    async def test_r2_k3_a_claimed_wait_that_is_spoilt_meanwhile(
+    async def test_r2_k3_a_claimed_wait_may_become_unreadable(
         self, backend: Backend, store: AsyncSessionStore, document: bytes
     ) -> None:
         for end in ("complete", "release"):
@@ -250,7 +172,7 @@ class Unreadable(SharedHooks):
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="async_session_store"):
             keys = await listed(store)
-        # A backend may know the owner without the document.
+        # A backend may know the owner without reading the document.
         assert keys == (["sound"] if "'spoilt'" in caplog.text else ["sound", "spoilt"])
 
     @pytest.mark.parametrize("document", ODD.values(), ids=ODD.keys())
@@ -270,7 +192,7 @@ class Unreadable(SharedHooks):
             assert await find(store, A) == "spoilt"
             found = await store.explain(CTX, "u1", [A, B])
             assert [report.session_key for report in found.reports] == ["spoilt", "sound"]
-            if keys == ["sound", "spoilt"]:  # a document that can be read can be written back
+            if keys == ["sound", "spoilt"]:  # a readable document can be written back
                 await store.edit_session("spoilt", lambda old: old)
         assert await store.clear_waits_for_user(CTX, "u1") == 2
         assert await listed(store) == []
@@ -282,7 +204,7 @@ class Unreadable(SharedHooks):
         await self._spoil(backend, store, document)
         assert await listed(store) == ["sound", "spoilt"]
 
-    async def test_r2_find_by_user_is_not_spoilt(
+    async def test_r2_find_by_user_leaves_it_out(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._spoil(backend, store, b"")
@@ -343,7 +265,7 @@ class Unreadable(SharedHooks):
         with pytest.raises(CorruptSessionError):
             await store.get_session("spoilt")
 
-    async def test_r2_another_owner_learns_nothing_of_it(
+    async def test_r2_another_owner_learns_nothing_about_it(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         await self._spoil(backend, store, OWNED["no cursor"])
@@ -358,7 +280,7 @@ class Unreadable(SharedHooks):
 
     @pytest.mark.parametrize("stranger", [ctx("u2"), ctx(tenant="other")], ids=["user", "tenant"])
     @unreadable_documents
-    async def test_r2_another_owner_changes_nothing_of_it(
+    async def test_r2_another_owner_changes_nothing(
         self, backend: Backend, store: AsyncSessionStore, document: bytes, stranger: TenantCtx
     ) -> None:
         await self._spoil(backend, store, document)

@@ -1,4 +1,4 @@
-"""Section 4: waits, and the scopes that route to them."""
+"""W1 to W9: waits, and the scopes that route to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from async_session_store.testing.contract.hooks import Hooks
 
 
 class Waits(Hooks):
-    """W: register, find, list, clear."""
+    """W1 to W9: registering, finding, listing and clearing."""
 
     async def test_w1_register_stores_and_routes(self, store: AsyncSessionStore) -> None:
         assert await register(store, "k", A, "state") is None
@@ -79,7 +79,7 @@ class Waits(Hooks):
         assert await listed(store) == ["k2"]
         assert await context_of(store, "k1") == "first"
 
-    async def test_w3_a_moving_wait_detaches_who_waits_there(
+    async def test_w3_a_moving_wait_detaches_the_session_that_waits_there(
         self, store: AsyncSessionStore
     ) -> None:
         await register(store, "k1", A)
@@ -305,7 +305,7 @@ class Waits(Hooks):
         await clear(store, A, of=ctx("u2"))
         assert await self.leftovers(backend) == []
 
-    async def test_w8a_clear_waits_for_user_leaves_what_does_not_wait(
+    async def test_w8a_clear_waits_for_user_leaves_sessions_that_do_not_wait(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         created = await store.create_session(CTX, data())
