@@ -108,13 +108,13 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
 
-    Not by default: it takes far longer. It sets no threshold. What runs in a process that a test
-    kills is not counted, as that process does not live to write down what it ran.
+    Not by default: it takes far longer. It sets no threshold. Code that runs in a process that a
+    test kills is not counted, because that process cannot save what it recorded.
     """
     session.install("-e", ".[all]", *group("test", "coverage"))
     session.run("coverage", "erase")
     try:
-        # A traced test takes longer than the time-out that holds for others.
+        # Tests run slower under coverage, so the usual time-out is too short.
         session.run("coverage", "run", "-m", "pytest", "--timeout=300", *session.posargs)
     finally:
         session.run("coverage", "combine", "--quiet")
@@ -204,14 +204,15 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the source, of the API as users see it, and of the first program."""
+    """Check the types of the source, of the API as users see it, and of the README's programs."""
     session.install(".[all]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "async_session_store", "--ignoreexternal")
-    first_program = Path(session.create_tmp(), "first_program.py")
-    first_program.write_text("\n".join(PYTHON_BLOCK.findall((ROOT / "README.md").read_text())))
-    session.run("mypy", "--strict", str(first_program))
+    for number, program in enumerate(PYTHON_BLOCK.findall((ROOT / "README.md").read_text()), 1):
+        file = Path(session.create_tmp(), f"readme_{number}.py")
+        file.write_text(program)
+        session.run("mypy", "--strict", str(file))
 
 
 @nox.session
@@ -231,7 +232,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation in docs/_build/html; a link or a reference to nothing fails."""
+    """Build the documentation in docs/_build/html; fail on broken links and references."""
     session.install(".[all]", *group("docs"))
     build = ("sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going")
     session.run(*build, "docs", "docs/_build/html", *session.posargs)
@@ -239,9 +240,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs_links(session: nox.Session) -> None:
-    """Follow the links that lead out of the documentation.
+    """Check the external links of the documentation.
 
-    Not by default: it needs the network, and the sites that it asks may be away.
+    Not by default: it needs the network, and some sites may be down.
     """
     session.install(".[all]", *group("docs"))
     build = ("sphinx-build", "--builder", "linkcheck", "--keep-going")

@@ -34,8 +34,8 @@ from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
 
 WORKERS = 64
-DUE = 1000
-IN_SECONDS = 1.0
+DUE = 1000  # waits
+SPREAD = 1.0  # seconds over which they fall due
 SOON = 5.0  # seconds until the first wait is due: enough to register all of them
 A_DAY = 24 * 60 * 60
 A_WEEK = 7 * A_DAY
@@ -96,7 +96,7 @@ async def lateness(backend: Backend, many: int) -> list[float]:
         await register_all(store, range(DUE, DUE + many))
         first = time.time() + SOON
         for number in range(DUE):
-            due = first + IN_SECONDS * number / DUE
+            due = first + SPREAD * number / DUE
             await register(store, number, due - time.time(), A_WEEK)
         async for claim in store.expired_waits():
             assert claim.record is not None

@@ -28,11 +28,11 @@ class Grid:
         return _line(self.header) + rule + "".join(map(_line, self.rows))
 
     def row(self, name: str) -> Cells:
-        """Return the row of that name. Raise KeyError if there is none."""
+        """Return the row with a name. Raise KeyError if there is none."""
         return {row[0]: row for row in self.rows}[name]
 
     def with_rows(self, rows: Iterable[Cells]) -> Grid:
-        """Replace each row that has the name of a new one. The other new ones go to the end."""
+        """Return the table with new rows. Each replaces the row of its name, or goes to the end."""
         merged = {row[0]: row for row in (*self.rows, *rows)}
         return replace(self, rows=tuple(merged.values()))
 
@@ -43,7 +43,7 @@ def grids(page: str) -> dict[str, Grid]:
 
 
 def put(page: str, grid: Grid) -> str:
-    """Return the page with its table of that title replaced, or else with the table at its end."""
+    """Replace the page's table of the same title, or append the table. Return the new page."""
     for match in _GRID.finditer(page):
         if _parse(match[0]).title == grid.title:
             return page[: match.start()] + str(grid) + page[match.end() :]

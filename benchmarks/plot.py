@@ -58,7 +58,7 @@ PANELS = (
         ),
     ),
 )
-NOT_DRAWN = (" on uvloop", REGISTER_AND_RESUME, FIVE_CALLS)  # ends of the names of arms
+NOT_DRAWN = (" on uvloop", REGISTER_AND_RESUME, FIVE_CALLS)  # suffixes of arm names
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Color:
     dark: str
 
 
-# Orange and blue are by Okabe and Ito: also people who are colour-blind tell them apart.
+# Orange and blue come from the palette of Okabe and Ito, which colour-blind people can tell apart.
 STORE = Color("#0072b2", "#56b4e9")
 BARE = Color("#c4520a", "#e69f00")
 PEER = Color("#737373", "#a3a3a3")
@@ -80,7 +80,7 @@ PAGE = Color("#fefefe", "#18181b")
 COLORS = (STORE, BARE, PEER, TEXT, SOFT, GRID, PAGE)
 LEGEND = {STORE: "this library", BARE: "by hand, on the bare driver", PEER: "other libraries"}
 
-# Beginnings of the names of arms. All others are other libraries.
+# Prefixes of arm names. All other arms are other libraries.
 THIS_LIBRARY = (OURS, FACADE)
 BY_HAND = (BARE_DICTS, "redis-py", "sqlite3", "aiosqlite", THREADSAFE)
 
@@ -92,7 +92,7 @@ LIMITS = (1, 9000)  # microseconds, wide enough for the labels beside the dots
 
 @dataclass(frozen=True)
 class Row:
-    """An arm, with its microseconds for 1 caller and for 64; or the label of a group, without."""
+    """An arm with its microseconds for 1 caller and for 64, or the label of a group."""
 
     name: str
     values: tuple[float, ...] = ()
@@ -167,7 +167,7 @@ def color_of(arm: str) -> Color:
 
 
 def figure(measured: dict[str, Grid]) -> Figure:
-    """Draw the panels below each other, each as high as its rows."""
+    """Draw the panels one below the other, each as high as its rows need."""
     drawn = [list(rows(panel, measured)) for panel in PANELS]
     heights = [len(of) for of in drawn]
     size = (WIDTH, ROW * sum(heights) + 0.75 * len(PANELS) + 0.6)

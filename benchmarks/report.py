@@ -3,14 +3,14 @@
 The appendix, ``docs/explanation/speed-tables.md``, is the record: git does not keep the result
 files. Writing merges the last results into it, and changes nothing that they do not cover:
 
-- A table that was measured replaces the one with its title, whole: ratios hold only within a run.
-  A table that is new goes to the end of the page; move it to its section by hand.
-- In the tables "target" and "measured with", a row that was measured replaces the row of its name
-  or goes to the end. Other rows stay, also those that were written by hand.
+- A measured table replaces the whole table of the same title, because ratios hold only within a
+  run. A new table goes to the end of the page: move it to its section by hand.
+- In the tables "target" and "measured with", a measured row replaces the row of the same name, or
+  goes to the end. Other rows stay, including rows that were written by hand.
 - Headings, prose and tables that no result covers stay as they are.
 
-So a run of one script updates what it measured. If you drop a benchmark or a target, remove its
-table or row by hand.
+So a run of one script updates only what it measured. If you drop a benchmark or a target, remove
+its table or row by hand.
 
 The short table of the page itself, ``docs/explanation/speed.md``, is read from the appendix, and so
 is the plot (``plot.py``).
@@ -101,7 +101,7 @@ def write(appendix: Path, page: Path) -> None:
 
 
 def headlines(measured: dict[str, Grid]) -> Grid:
-    """Return the short table, from those of the appendix."""
+    """Return the short table, with ratios from the tables of the appendix."""
     rows = []
     for line in HEADLINES:
         tables = [measured[line.title.format(callers=callers)] for callers in CALLERS]
@@ -111,7 +111,7 @@ def headlines(measured: dict[str, Grid]) -> Grid:
 
 
 def _targets() -> Iterator[Cells]:
-    """Yield what was aimed at and what was measured."""
+    """Yield each target, and what was measured."""
     for target in TARGETS:
         table = results.load(target.table)
         if table is not None:
@@ -120,7 +120,7 @@ def _targets() -> Iterator[Cells]:
 
 
 def _conditions() -> Iterator[Cells]:
-    """Yield with which versions the tables were measured, the last one's at the end."""
+    """Yield the versions that the tables were measured with, the latest measurement last."""
     for file in sorted(results.FOLDER.glob("*.json"), key=lambda file: file.stat().st_mtime):
         yield from results.measured_with(file.stem).items()
 

@@ -1,18 +1,18 @@
 """Book a table in three questions: the flow that the chat bots in this folder share.
 
-The flow does not depend on any platform. A bot passes it each message, and a function that sends a
+The flow does not depend on any platform. A bot passes it each message, with a function that sends a
 text back. You can also talk to it in a terminal:
 
     pip install .
     SESSION_STORE_URL=sqlite:///booking.db python examples/booking.py
 
-Write anything to start. It asks for a name, a date, and a final yes or no. Stop it with Ctrl-C
+Write anything to start. The bot asks for a name, a date, and a final yes or no. Stop it with Ctrl-C
 between any two lines and start it again: it continues where it left off. It answers /help at any
 time.
 
 If you do not answer within 30 minutes, it reminds you once. If you still do not answer for another
-30 minutes, it releases the table that it holds for you. To see this sooner, set
-SESSION_WAIT_TTL_SECS to 10.
+30 minutes, it releases the table that it holds for you. To see this after 10 seconds
+each, set SESSION_WAIT_TTL_SECS=10.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ NOT_NOW = (WaitClaimedError, ClaimLostError, StoreUnavailableError, StoreTimeout
 Send = Callable[[str], Awaitable[object]]
 SendTo = Callable[[Place, str], Awaitable[object]]
 
-# The flows that hold a table. A real bot would ask the restaurant's own system.
+# The flows that hold a table. A real bot would use the restaurant's own system.
 held: set[SessionKey] = set()
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ class Booking:
 
 
 def ctx_of(provider: str) -> TenantCtx:
-    """Return whose bot this is. The user's id comes with each message.
+    """Return the context of a platform's bot. It has no user, because each message names its own.
 
-    Each platform gets a team of its own, so that bots that share a store remind only their users.
+    Each platform gets a team, so that a bot reminds only its own users if several share a store.
     """
     return TenantCtx(env="demo", tenant_id="trattoria", team_id=provider)
 
@@ -108,7 +108,7 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
         ctx_of(inbound.provider), inbound, flow="booking", memory=Booking, ttl=TIME_TO_ANSWER
     ) as turn:
         answer, node = step(turn.node, turn.memory, turn.text or "")
-        if turn.record is not None:
+        if turn.record is not None:  # a flow that is just starting holds no table yet
             hold_table(turn.record.key, node)
         await send(answer)
         if node is None:
@@ -123,7 +123,7 @@ async def take_turn(store: AsyncSessionStore, inbound: Inbound, send: Send) -> N
 def step(node: str | None, memory: Booking, text: str) -> tuple[str, str | None]:
     """Return the bot's answer and the node to wait at, or None for the node if the flow ends."""
     text = text.strip()
-    if text in ("/help", "help"):  # Slack handles a leading slash itself
+    if text in ("/help", "help"):  # Slack keeps /commands for itself
         return HELP, node
     if node is None:
         return question("take_name", memory), "take_name"
@@ -167,7 +167,7 @@ NODES = {node.__name__: node for node in (take_name, take_date, confirm)}
 def hold_table(flow: SessionKey, node: str | None) -> None:
     """Hold a table while a flow waits for the final yes or no, and free it otherwise.
 
-    A turn that fails runs again, and so does this call. It must be idempotent, so each table is
+    A turn that fails runs again, and so does this call. That does no harm, because each table is
     held in the name of its flow.
     """
     if node == "confirm":

@@ -1,7 +1,7 @@
-"""A Discord bot that books a table and survives restarts, with discord.py.
+"""A Discord bot, written with discord.py, that books a table and survives restarts.
 
-Get a token from Discord's developer portal. The bot needs no privileged intents. From the root of
-the repository:
+Get a token from Discord's developer portal. The bot needs no privileged intents. Then run,
+from the root of the repository:
 
     pip install . discord.py
     export DISCORD_TOKEN=... SESSION_STORE_URL=sqlite:///booking.db
@@ -28,7 +28,7 @@ from async_session_store import AsyncSessionStore, InvalidInputError, channels
 class BookingBot(discord.Client):
     def __init__(self, store: AsyncSessionStore) -> None:
         intents = discord.Intents(guilds=True, dm_messages=True)
-        # Raw events are what channels.discord() reads. discord.py calls them debug events.
+        # channels.discord() reads raw events. discord.py passes them on only as debug events.
         super().__init__(intents=intents, enable_debug_events=True)
         self.store = store
 

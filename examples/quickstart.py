@@ -39,13 +39,13 @@ class Order:
 
 
 def message(text: str) -> Inbound:
-    """Return a message as the platform delivers it: who wrote, where and what."""
+    """Return a message as the platform delivers it: who wrote it, where, and what it says."""
     return Inbound(
         provider="demo",
         bot_id="pizza",
         conversation="chat-42",
         user_id=UserId("alice"),
-        delivery_id=uuid4().hex,  # if a platform delivers a message again, this id is the same
+        delivery_id=uuid4().hex,  # a platform that delivers a message again repeats this id
         text=text,
     )
 

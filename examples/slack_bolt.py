@@ -1,8 +1,8 @@
-"""A Slack app that books a table and survives restarts, with Bolt.
+"""A Slack app, written with Bolt, that books a table and survives restarts.
 
 Create a Slack app with the bot scopes chat:write and im:history, subscribe it to message.im, and
-set its Request URL to https://your-host/slack/events, which must lead to port 3000 here. From the
-root of the repository:
+set its Request URL to https://your-host/slack/events, which must lead to port 3000 here. Then run,
+from the root of the repository:
 
     pip install . slack-bolt aiohttp
     export SLACK_BOT_TOKEN=xoxb-... SLACK_SIGNING_SECRET=... SESSION_STORE_URL=sqlite:///booking.db
@@ -10,8 +10,8 @@ root of the repository:
 
 Write to the app: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
 two messages, start it again, and answer: it continues where it left off. It answers "help" at any
-time. If you do not answer within 30 minutes, it reminds you once. To see that sooner, export
-SESSION_WAIT_TTL_SECS=10.
+time. If you do not answer within 30 minutes, it reminds you once. To see that after 10 seconds,
+export SESSION_WAIT_TTL_SECS=10.
 """
 
 import sys

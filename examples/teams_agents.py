@@ -1,7 +1,7 @@
-"""A Teams bot that books a table and survives restarts, with the Microsoft 365 Agents SDK.
+"""A Teams bot, written with the Microsoft 365 Agents SDK, that books a table and survives restarts.
 
 You can try it without Teams: let it accept anonymous requests, and point a test tool at
-http://localhost:3978/api/messages. From the root of the repository:
+http://localhost:3978/api/messages. To do so, run from the root of the repository:
 
     pip install . microsoft-agents-hosting-aiohttp microsoft-agents-authentication-msal
     export CONNECTIONS__SERVICE_CONNECTION__SETTINGS__ANONYMOUS_ALLOWED=True

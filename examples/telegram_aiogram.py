@@ -1,6 +1,6 @@
-"""A Telegram bot that books a table and survives restarts, with aiogram.
+"""A Telegram bot, written with aiogram, that books a table and survives restarts.
 
-Get a token from BotFather. From the root of the repository:
+Get a token from BotFather. Then run, from the root of the repository:
 
     pip install . aiogram
     export TELEGRAM_TOKEN=123:abc SESSION_STORE_URL=sqlite:///booking.db
@@ -8,8 +8,8 @@ Get a token from BotFather. From the root of the repository:
 
 Write to the bot: it asks for a name, a date, and a final yes or no. Stop it with Ctrl-C between any
 two messages, start it again, and answer: it continues where it left off. It answers /help at any
-time. If you do not answer within 30 minutes, it reminds you once. To see that sooner, export
-SESSION_WAIT_TTL_SECS=10.
+time. If you do not answer within 30 minutes, it reminds you once. To see that after 10 seconds,
+export SESSION_WAIT_TTL_SECS=10.
 """
 
 import asyncio

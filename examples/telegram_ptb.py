@@ -1,6 +1,6 @@
-"""A Telegram bot that books a table and survives restarts, with python-telegram-bot.
+"""A Telegram bot, written with python-telegram-bot, that books a table and survives restarts.
 
-Get a token from BotFather. From the root of the repository:
+Get a token from BotFather. Then run, from the root of the repository:
 
     pip install . python-telegram-bot
     export TELEGRAM_TOKEN=123:abc SESSION_STORE_URL=sqlite:///booking.db

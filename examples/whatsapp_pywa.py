@@ -1,8 +1,8 @@
-"""A WhatsApp bot that books a table and survives restarts, with pywa.
+"""A WhatsApp bot, written with pywa, that books a table and survives restarts.
 
 Get a token and the app's secret from Meta's developer portal. The verify token can be any word.
 Subscribe the app's webhook to the field "messages", and set its URL so that it leads to port 8000
-here. From the root of the repository:
+here. Then run, from the root of the repository:
 
     pip install . pywa aiohttp
     export WHATSAPP_TOKEN=... WHATSAPP_APP_SECRET=... WHATSAPP_VERIFY_TOKEN=...

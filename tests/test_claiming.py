@@ -16,6 +16,7 @@ from async_session_store import (
     ClaimLostError,
     ConflictError,
     StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store._backoff import edit_pauses
 from async_session_store.abc import (
@@ -209,7 +210,7 @@ async def test_r5_a_caller_in_the_queue_learns_that_the_store_was_closed(
     async with anyio.create_task_group() as tasks:
 
         async def wait_for_a_turn() -> None:
-            with pytest.raises(StoreUnavailableError, match="closed"):
+            with pytest.raises(StoreUsageError, match="closed"):
                 await store.claim_wait(CTX, "u1", A, wait=60)
 
         tasks.start_soon(wait_for_a_turn)

@@ -1,7 +1,8 @@
 """The documentation holds: its programs run and print what it says, its links lead somewhere.
 
 A page's ``python`` blocks run in order, in one namespace, in an empty folder, with ``await``
-allowed outside of functions. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
+allowed outside of functions. Those of the README run apart from each other, since people copy them
+one by one. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
 prints stands behind the ``print`` that prints it, as ``# -> the line``. A block after the comment
 ``<!-- run: pytest -->`` is a test file of its own instead, and one after ``<!-- file: path -->`` is
 that file, which other tests run.
@@ -94,9 +95,19 @@ def programs(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)])
+def runs() -> Iterator[object]:
+    """Yield pages with the blocks that run in one namespace."""
+    for block in programs("README.md"):
+        yield pytest.param("README.md", [block], id=f"README.md:{block.line}")
+    for page in PAGES:
+        if page != "README.md" and programs(page):
+            yield pytest.param(page, programs(page), id=page)
+
+
+@pytest.mark.parametrize(("page", "together"), list(runs()))
 def test_python_blocks_run(
     page: str,
+    together: list[Block],
     redis_server: RedisServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,7 +120,7 @@ def test_python_blocks_run(
     expected = []
     loop = asyncio.new_event_loop()
     try:
-        for block in programs(page):
+        for block in together:
             if block.mark == "run: pytest":
                 run_pytest(block, tmp_path)
                 continue

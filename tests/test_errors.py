@@ -18,6 +18,7 @@ from async_session_store import (
     SessionStoreError,
     StoreTimeoutError,
     StoreUnavailableError,
+    StoreUsageError,
     TenantMismatchError,
     WaitClaimedError,
     errors,
@@ -34,6 +35,7 @@ TREE = {
     DuplicateDeliveryError: (ConflictError, ErrorCode.CONFLICT),
     StoreTimeoutError: (SessionStoreError, ErrorCode.TIMEOUT),
     StoreUnavailableError: (SessionStoreError, ErrorCode.UNAVAILABLE),
+    StoreUsageError: (SessionStoreError, ErrorCode.INTERNAL),
     CorruptSessionError: (SessionStoreError, ErrorCode.INTERNAL),
     FlowMemoryError: (SessionStoreError, ErrorCode.INTERNAL),
 }
@@ -49,6 +51,7 @@ ERRORS = [
     DuplicateDeliveryError("text"),
     StoreTimeoutError("text"),
     StoreUnavailableError("text"),
+    StoreUsageError("text"),
     CorruptSessionError("k", "reason"),
     FlowMemoryError("order", "pizza", "reason"),
 ]

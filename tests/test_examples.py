@@ -41,8 +41,8 @@ def assert_resumed(done: subprocess.CompletedProcess[str], kind: str) -> None:
     pids = re.findall(r"\(pid (\d+)\)", done.stdout)
     assert len(set(pids)) == 2
     story = STORY.format(kind=kind, first=pids[0], second=pids[-1])
-    told = re.sub(r"\d\d:\d\d:\d\d", "TIME", done.stdout)
-    assert re.sub(r"  +", " ", told) == story
+    output = re.sub(r"\d\d:\d\d:\d\d", "TIME", done.stdout)
+    assert re.sub(r"  +", " ", output) == story
 
 
 def test_quickstart_resumes_on_sqlite() -> None:
@@ -52,7 +52,7 @@ def test_quickstart_resumes_on_sqlite() -> None:
 
 def test_quickstart_resumes_on_redis(redis_server: RedisServer) -> None:
     run("quickstart.py", "--url", redis_server.url)
-    done = run("quickstart.py", "--url", redis_server.url)  # again, with what the first one left
+    done = run("quickstart.py", "--url", redis_server.url)  # again, with the data of the first run
     assert_resumed(done, "redis")
 
 
@@ -125,7 +125,7 @@ def assert_each_flow_was_resumed(done: subprocess.CompletedProcess[str], kind: s
         ]
     writers = [line.split()[0] for line in lines if not line.startswith("bot")]
     assert len(writers) == 9
-    assert len(list(groupby(writers))) > 3  # they talk at once
+    assert len(list(groupby(writers))) > 3  # their messages are interleaved
     assert last == (
         "every flow paused twice, was resumed by other tasks, and ended with the right pizza"
     )
@@ -144,7 +144,7 @@ def test_trio_app_resumes_each_flow_on_redis(redis_server: RedisServer) -> None:
 
 ALL = [*sorted(EXAMPLES.glob("*.py")), EXAMPLES / "webchat" / "app.py"]
 
-# Runs an example where its framework is not installed, whether or not it is here.
+# Runs an example as if its framework were not installed, even if it is.
 WITHOUT_FRAMEWORK = """
 import runpy, sys
 example, *missing = sys.argv[1:]

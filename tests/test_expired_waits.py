@@ -22,7 +22,7 @@ from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
     SessionStore,
-    StoreUnavailableError,
+    StoreUsageError,
     _ending,
     sync_claims,
 )
@@ -111,7 +111,7 @@ def test_q5_a_loop_other_than_the_stores_is_refused() -> None:
         store = AsyncSessionStore.from_url(server.url)
         with closing(asyncio.new_event_loop()) as own, closing(asyncio.new_event_loop()) as other:
             own.run_until_complete(store.open())
-            with pytest.raises(StoreUnavailableError, match="another event loop"):
+            with pytest.raises(StoreUsageError, match="another event loop"):
                 other.run_until_complete(anext(store.expired_waits(poll=POLL)))
             own.run_until_complete(store.aclose())
 
@@ -200,7 +200,7 @@ def test_q5_r5_a_closed_store_ends_the_loop() -> None:
     store = SessionStore.from_url("memory://").open()
     waits = store.expired_waits(poll=POLL)
     threading.Timer(0.2, store.close).start()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUsageError, match="closed"):
         list(waits)
 
 
@@ -208,7 +208,7 @@ def test_q5_r5_a_closed_store_ends_the_loop_though_its_portal_runs_on() -> None:
     with start_blocking_portal() as portal:
         with SessionStore.from_url("memory://", portal=portal) as store:
             waits = store.expired_waits(poll=POLL)
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUsageError, match="closed"):
             next(waits)
 
 
@@ -216,7 +216,7 @@ def test_q5_r5_a_closed_store_ends_the_loop_though_its_portal_runs_on() -> None:
 async def test_q5_r7_a_loops_own_thread_is_refused() -> None:
     store = await anyio.to_thread.run_sync(SessionStore.from_url("memory://").open)
     waits = store.expired_waits(poll=POLL)
-    with pytest.raises(StoreUnavailableError, match="event loop"):
+    with pytest.raises(StoreUsageError, match="event loop"):
         next(waits)
     await anyio.to_thread.run_sync(store.close)
 
@@ -237,7 +237,7 @@ def test_q5_r7_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         waits = store.expired_waits(poll=POLL)
         with monkeypatch.context() as forked:
             forked.setattr(os, "getpid", lambda: 0)
-            with pytest.raises(StoreUnavailableError, match="fork"):
+            with pytest.raises(StoreUsageError, match="fork"):
                 next(waits)
 
 

@@ -53,11 +53,11 @@ class Webhook:
                 stderr=subprocess.STDOUT,
             )
         give_up_at = time.monotonic() + 30
-        while not (told := re.search(r"http://127\.0\.0\.1:(\d+)", self._log.read_text())):
+        while not (address := re.search(r"http://127\.0\.0\.1:(\d+)", self._log.read_text())):
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < give_up_at, self._log.read_text()
             time.sleep(0.02)
-        self._port = int(told[1])
+        self._port = int(address[1])
 
     def stop(self, how: signal.Signals) -> None:
         self._process.send_signal(how)

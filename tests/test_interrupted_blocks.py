@@ -152,4 +152,6 @@ def interrupt_everywhere_in_a_worker(use: Callable[[SessionStore], None]) -> Non
         claims: list[SyncWaitClaim] = []
         while more := store.claim_expired(limit=1000):
             claims += more
-        assert {one.record.key for one in claims if one.record} == set(backend._kept.sessions)
+        assert {one.record.key for one in claims if one.record} == set(
+            backend._sessions.kept.sessions
+        )

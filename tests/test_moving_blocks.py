@@ -14,7 +14,7 @@ import anyio
 import pytest
 from typing_extensions import override
 
-from async_session_store import AsyncSessionStore, ClaimLostError, StoreUnavailableError
+from async_session_store import AsyncSessionStore, ClaimLostError, StoreUsageError
 from async_session_store.abc import ClaimKey
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, A, find, register
@@ -253,7 +253,7 @@ async def test_r5_closing_ends_the_renewals(backend: Renewing) -> None:
     tasks = asyncio.all_tasks()
     store = await AsyncSessionStore(backend).open()
     await register(store, "k", A)
-    with pytest.raises(StoreUnavailableError, match="closed"):
+    with pytest.raises(StoreUsageError, match="closed"):
         async with store.resume_wait(CTX, "u1", A, lease=0.6):
             await eventually(lambda: backend.renewals == 1)
             assert len(asyncio.all_tasks()) == len(tasks) + 1

@@ -67,6 +67,7 @@ def test_the_public_names() -> None:
         "SessionStoreError",
         "StoreTimeoutError",
         "StoreUnavailableError",
+        "StoreUsageError",
         "SyncExpiredWaits",
         "SyncWaitClaim",
         "TeamId",

@@ -75,7 +75,7 @@ def test_a_bad_option_shows_the_log() -> None:
 
 def test_a_named_server_must_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_SERVER", sys.prefix)
-    with pytest.raises(RedisServerError, match="runs here"):
+    with pytest.raises(RedisServerError, match="does not run here"):
         redis_server.find_server()
 
 

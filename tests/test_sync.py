@@ -30,6 +30,7 @@ from async_session_store import (
     SessionNotFoundError,
     SessionStore,
     StoreUnavailableError,
+    StoreUsageError,
     SyncWaitClaim,
     WaitClaimedError,
     _backoff,
@@ -271,7 +272,7 @@ def test_r7_a_thread_that_runs_a_loop_is_refused_at_once(
 ) -> None:
     register(store, "k")
     begun = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match="await AsyncSessionStore"):
+    with pytest.raises(StoreUsageError, match="await AsyncSessionStore"):
         run(lambda: use(store))
     assert time.monotonic() - begun < 5
     assert context_of(store, "k") == "{}"
@@ -285,7 +286,7 @@ def test_r7_a_claim_is_not_ended_from_there_either(
     claim = store.claim_wait(CTX, "u1", A)
     assert claim is not None
     for use in (claim.complete, claim.release, claim.renew):
-        with pytest.raises(StoreUnavailableError, match="await AsyncSessionStore"):
+        with pytest.raises(StoreUsageError, match="await AsyncSessionStore"):
             run(use)
     assert claim.complete()
 
@@ -302,7 +303,7 @@ def test_r7_its_own_thread_is_refused_instead_of_a_dead_lock(use: Use) -> None:
     store, _ = scripted_store(odd=call_myself)
     with store, in_thread(lambda: store.get_session("odd")) as done:
         assert done.result(timeout=5) is None
-    assert [type(error) for error in errors] == [StoreUnavailableError] * 2
+    assert [type(error) for error in errors] == [StoreUsageError] * 2
     assert all("await AsyncSessionStore" in str(error) for error in errors)
 
 
@@ -402,7 +403,7 @@ def test_r5_a_loop_that_a_callback_ended_fails_all_calls_and_hangs_none(
     while [thread for thread in threads() if thread.name == "async_session_store"]:
         time.sleep(0.01)
     errors.append(error_of(lambda: store.get_session("later")))
-    assert [type(error) for error in errors] == [StoreUnavailableError] * 7
+    assert [type(error) for error in errors] == [StoreUnavailableError] * 6 + [StoreUsageError]
     store.close()
 
 
@@ -621,7 +622,7 @@ def test_k4_closing_while_a_block_runs(*, shared: bool) -> None:
             begun = time.monotonic()
             caught = error_of(lambda error=error: resume(error))
             assert time.monotonic() - begun < 5
-            assert caught is error or isinstance(caught, StoreUnavailableError)
+            assert caught is error or isinstance(caught, StoreUsageError)
             assert error is None or caught is error
 
 
@@ -649,7 +650,7 @@ def test_r6_stores_share_the_thread_of_a_portal_and_leave_it_alone(tmp_path: Pat
         register(one, "k", "one")
         register(two, "k", "two")
         one.close()
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             one.get_session("k")
         assert context_of(two, "k") == "two"
         two.close()
@@ -677,7 +678,7 @@ def test_r6_a_failing_open_leaves_the_portal_alone(tmp_path: Path) -> None:
 def test_r5_a_portal_that_was_stopped_is_a_clear_error() -> None:
     with start_blocking_portal() as portal:
         pass
-    with pytest.raises(StoreUnavailableError, match="portal"):
+    with pytest.raises(StoreUsageError, match="portal"):
         SessionStore(MemoryBackend(), portal=portal).open()
 
 
@@ -701,13 +702,14 @@ def test_r5_a_portal_that_ends_before_the_store_fails_its_calls() -> None:
         assert backend.reading.wait(5)
         portal.call(portal.stop)
         assert isinstance(call.exception(timeout=5), StoreUnavailableError)
-    for use in (lambda: store.get_session("k"), store.close, store.close):
-        with suppress(StoreUnavailableError):
-            use()
+    with pytest.raises(StoreUsageError, match="has ended"):
+        store.get_session("k")
+    store.close()
+    store.close()
 
 
-def test_r5_a_loop_that_stands_still_for_good_hangs_no_call() -> None:
-    """It takes calls, but will not begin them: it has ended, and is not closed yet."""
+def test_r5_a_loop_that_stands_still_for_good_is_refused() -> None:
+    """It would take calls, and never begin them: it has ended, and is not closed yet."""
     loop = asyncio.new_event_loop()
     portals: Future[BlockingPortal] = Future()
 
@@ -723,7 +725,9 @@ def test_r5_a_loop_that_stands_still_for_good_hangs_no_call() -> None:
     portal.call(portal.stop)
     thread.join(5)
     with in_thread(lambda: store.get_session("k")) as call:
-        assert isinstance(call.exception(timeout=5), StoreUnavailableError)
+        assert isinstance(call.exception(timeout=5), StoreUsageError)
+    with pytest.raises(StoreUsageError, match="has ended"):
+        next(store.expired_waits(poll=0.01))
     loop.close()
 
 
@@ -732,19 +736,19 @@ def test_r5_a_loop_that_stands_still_for_good_hangs_no_call() -> None:
 
 def test_r5_a_store_is_opened_once() -> None:
     store = SessionStore(MemoryBackend())
-    with pytest.raises(StoreUnavailableError, match="not open"):
+    with pytest.raises(StoreUsageError, match="not open"):
         store.ping()
     with store:
-        with pytest.raises(StoreUnavailableError, match="opened before"):
+        with pytest.raises(StoreUsageError, match="opened before"):
             store.open()
         store.ping()
     store.close()
     for use in (store.ping, store.open):
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUsageError, match="closed"):
             use()
     never_opened = SessionStore(MemoryBackend())
     never_opened.close()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUsageError, match="closed"):
         never_opened.open()
 
 
@@ -760,7 +764,7 @@ def test_r5_of_threads_that_open_one_wins() -> None:
         calls = [pool.submit(open_it) for _ in range(4)]
         errors = [call.exception(timeout=5) for call in calls]
     assert errors.count(None) == 1
-    assert sum(isinstance(error, StoreUnavailableError) for error in errors) == 3
+    assert sum(isinstance(error, StoreUsageError) for error in errors) == 3
     assert backend.events == ["open"]
     store.ping()
     store.close()
@@ -811,7 +815,7 @@ def test_r5_calls_that_race_with_closing_get_a_reply_or_a_clear_error(url: str) 
 
     def use(number: int) -> int:
         replies = 0
-        with suppress(StoreUnavailableError):
+        with suppress(StoreUnavailableError, StoreUsageError):
             while True:
                 key = store.create_session(CTX, data(str(number)), ttl=60)
                 assert context_of(store, key) == str(number)
@@ -835,7 +839,7 @@ def test_r5_closing_cuts_off_who_waits_for_a_turn(url: str) -> None:
     with in_thread(lambda: store.claim_wait(CTX, "u1", A, wait=LONG)) as call:
         time.sleep(0.05)
         store.close()
-        assert isinstance(call.exception(timeout=5), StoreUnavailableError)
+        assert isinstance(call.exception(timeout=5), StoreUsageError)
     with open_store(url, "cut-off") as store:
         store.clear_wait(CTX, "u1", A)
 

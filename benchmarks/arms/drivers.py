@@ -68,7 +68,7 @@ async def sqlite_in_thread(folder: Path, synchronous: str) -> AsyncIterator[Step
 
     with closing(sqlite3.connect(folder / "in-thread.db", isolation_level=None)) as connection:
         execute = connection.execute
-        for statement in _opening(synchronous):
+        for statement in _setup(synchronous):
             execute(statement)
         yield cycle
 
@@ -88,10 +88,10 @@ async def aiosqlite_hops(folder: Path, synchronous: str) -> AsyncIterator[Step[C
 
     async with aiosqlite.connect(folder / "aiosqlite.db", isolation_level=None) as connection:
         hop = connection.execute_fetchall
-        for statement in _opening(synchronous):
+        for statement in _setup(synchronous):
             await hop(statement)
         yield cycle
 
 
-def _opening(synchronous: str) -> tuple[str, ...]:
+def _setup(synchronous: str) -> tuple[str, ...]:
     return "PRAGMA journal_mode = WAL", f"PRAGMA synchronous = {synchronous}", CREATE

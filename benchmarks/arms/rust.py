@@ -23,17 +23,17 @@ from rust_process import RustPeerError, build
 
 
 def greentic_session(url: str, callers: Sequence[Caller]) -> Arm:
-    return Arm(RUST, partial(_running, _opening(url, callers)))
+    return Arm(RUST, partial(_run_process, _settings(url, callers)))
 
 
 @contextmanager
-def _running(opening: str) -> Iterator[Run]:
+def _run_process(settings: str) -> Iterator[Run]:
     with subprocess.Popen(
         [build("pace")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        print(opening, file=process.stdin)
+        print(settings, file=process.stdin)
         yield partial(_seconds, process.stdin, process.stdout)
 
 
@@ -45,12 +45,12 @@ def _seconds(commands: IO[str], replies: IO[str], steps: int) -> float:
     return float(reply)
 
 
-def _opening(url: str, callers: Sequence[Caller]) -> str:
+def _settings(url: str, callers: Sequence[Caller]) -> str:
     store = {"backend": "redis", "url": url, "namespace": "rust"}
-    return json.dumps({"store": store, "ttl": TTL, "callers": [_wire(one) for one in callers]})
+    return json.dumps({"store": store, "ttl": TTL, "callers": [_as_json(one) for one in callers]})
 
 
-def _wire(caller: Caller) -> dict[str, object]:
+def _as_json(caller: Caller) -> dict[str, object]:
     return {
         "ctx": caller.ctx.model_dump(mode="json"),
         "user": caller.user,

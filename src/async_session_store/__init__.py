@@ -23,6 +23,7 @@ from async_session_store.errors import (
     SessionStoreError,
     StoreTimeoutError,
     StoreUnavailableError,
+    StoreUsageError,
     TenantMismatchError,
     WaitClaimedError,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "SessionStoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
+    "StoreUsageError",
     "SyncExpiredWaits",
     "SyncWaitClaim",
     "TeamId",

@@ -28,11 +28,6 @@ class Background(ABC):
     in an empty context, because they serve all callers and inherit from none.
     """
 
-    @property
-    @abstractmethod
-    def is_current(self) -> bool:
-        """Whether the caller runs in the event loop of this object."""
-
     @abstractmethod
     def now(self) -> float:
         """Return the event loop's time, in seconds."""
@@ -67,14 +62,6 @@ class AsyncioBackground(Background):
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    @override
-    def is_current(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
 
     @override
     def now(self) -> float:
@@ -124,19 +111,9 @@ class TrioBackground(Background):
         import trio
 
         # anyio's functions detect the loop on each call, which takes three times as long.
-        self._current_token = trio.lowlevel.current_trio_token
         self._current_time = trio.current_time
-        self._token = self._current_token()
         self._timer_scope: anyio.CancelScope | None = None
         self._tasks: set[_TrioTask] = set()
-
-    @property
-    @override
-    def is_current(self) -> bool:
-        try:
-            return self._current_token() is self._token
-        except RuntimeError:
-            return False
 
     @override
     def now(self) -> float:
@@ -178,6 +155,20 @@ class TrioBackground(Background):
         finally:
             self._tasks.discard(task)
             task.ended.set()
+
+
+def loop_getter() -> Callable[[], object]:
+    """Return a function that returns the running event loop, or raises ``RuntimeError``.
+
+    Callers run in the same loop if and only if they get the same object: asyncio's loop, or trio's
+    token. The function serves the library that runs now. anyio's ``current_token`` would serve
+    both, but takes ten times as long.
+    """
+    if runs_asyncio():
+        return asyncio.get_running_loop
+    import trio
+
+    return trio.lowlevel.current_trio_token
 
 
 def background() -> Background:

@@ -56,6 +56,12 @@ class WaitBlock(Holder, Generic[_T_co]):
         """Whether a claim was granted, which has to be completed or released."""
         return self._claim is not None
 
+    @override
+    def __repr__(self) -> str:
+        if self._claim is None:
+            return "<WaitBlock, not claimed>"
+        return f"<WaitBlock of {self._claim!r}>"
+
     async def __aenter__(self) -> _T_co:
         given = await self.begin()
         if self._claim is not None:
@@ -97,7 +103,6 @@ class WaitBlock(Holder, Generic[_T_co]):
 
         The claim is renewed while :attr:`is_running` is true.
         """
-        self._renewer.check_loop()
         self._claim = claim = await self._ask()
         if claim is None:
             return cast("_T_co", None)

@@ -62,7 +62,7 @@ async def claim(
     """
     token, backend = _random.token(), storage()
     try:
-        found, asked_at = await _claim_in_turn(storage, request, token)
+        found, asked_at = await _claim_in_turn(storage, backend, request, token)
     except anyio.get_cancelled_exc_class():
         # The storage may have granted the claim, which nobody would use until its lease ends.
         await _give_up(backend, request, token)
@@ -82,12 +82,11 @@ async def claim(
 
 
 async def _claim_in_turn(
-    storage: Callable[[], Backend], request: ClaimRequest, token: str
+    storage: Callable[[], Backend], backend: Backend, request: ClaimRequest, token: str
 ) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
     """Claim a wait, in turn. Return the last result, and the time at which it was asked for."""
     give_up_at = time.monotonic() + request.wait_timeout
     while True:
-        backend = storage()
         asked_at = time.monotonic()
         found = await backend.claim_wait(
             request.owner,
@@ -104,6 +103,7 @@ async def _claim_in_turn(
         if left <= 0:
             return found, asked_at
         await backend.wait_for_turn(found.place, min(left, _pause(found)))
+        backend = storage()
 
 
 def _pause(queued: Queued) -> float:

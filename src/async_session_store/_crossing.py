@@ -13,11 +13,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
 from anyio.from_thread import BlockingPortal
-from typing_extensions import ParamSpec
+from typing_extensions import ParamSpec, override
 
 from async_session_store._loop_calls import Captured, LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
 _PULSE: Final = 1.0  # seconds
@@ -84,6 +84,11 @@ class Crossing:
         self._calls: LoopCalls | None = None
         self._is_open = True
 
+    @override
+    def __repr__(self) -> str:
+        where = "a portal's loop" if self._thread is None else "a thread of its own"
+        return f"<Crossing to {where}, {'open' if self._is_open else 'closed'}>"
+
     @property
     def is_forked(self) -> bool:
         """Whether this process was forked off the one that has the loop."""
@@ -112,9 +117,11 @@ class Crossing:
         refuse_event_loop()
         check_process(self._process)
         if not self._is_open:
-            raise StoreUnavailableError("this store is closed")
+            raise StoreUsageError("this store is closed")
         if self._calls is None:
-            raise StoreUnavailableError("this store is not open yet; another thread opens it")
+            raise StoreUsageError("this store is not open yet; another thread opens it")
+        if not self._calls.loop.is_running():  # one that only stopped would take the call for good
+            raise StoreUsageError("the event loop of this store has ended")
         return Call(self._calls, partial(method, *args, **kwargs)).result()
 
     def close(self) -> None:
@@ -126,7 +133,7 @@ class Crossing:
 def refuse_event_loop() -> None:
     """Raise in a thread that runs an event loop: waiting here would freeze it."""
     if runs_event_loop():
-        raise StoreUnavailableError(
+        raise StoreUsageError(
             "SessionStore blocks, and this thread runs an event loop: "
             "await AsyncSessionStore here, or call this in a worker thread"
         )
@@ -148,7 +155,7 @@ def _loop_of(portal: BlockingPortal) -> asyncio.AbstractEventLoop:
     try:
         loop = portal.call(_running_loop)
     except RuntimeError as error:
-        raise StoreUnavailableError("portal: it does not run") from error
+        raise StoreUsageError("portal: it does not run") from error
     if loop is None:
         raise InvalidInputError("portal: give one whose loop is asyncio's")
     return loop

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from async_session_store._mailbox import Mailbox
-from async_session_store.errors import StoreUnavailableError, cut_off
+from async_session_store.errors import StoreUsageError, closed_before_begun, cut_off
 
 _T = TypeVar("_T")
 
@@ -112,7 +112,7 @@ class LoopCall(Generic[_T]):
 
     def cut_off(self) -> None:
         """End the call, if it has not ended, without its own outcome."""
-        self._end(Captured(error=cut_off()))
+        self._end(Captured(error=cut_off() if self._has_begun else closed_before_begun()))
 
     def _begin(self) -> None:
         if self._is_cancelled or self._calls.is_ending:
@@ -158,7 +158,7 @@ async def _capture(call: Callable[[], Awaitable[_T]]) -> Captured[_T]:
         return Captured(error=error)
 
 
-def _loop_ended(cause: RuntimeError) -> StoreUnavailableError:
-    error = StoreUnavailableError("the event loop of this store has ended")
+def _loop_ended(cause: RuntimeError) -> StoreUsageError:
+    error = StoreUsageError("the event loop of this store has ended")
     error.__cause__ = cause  # by hand, as it is not raised here
     return error

@@ -19,7 +19,7 @@ from weakref import WeakSet
 import anyio
 
 from async_session_store._loop_calls import Captured, LoopCalls
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUsageError
 
 _STOP_TIMEOUT: Final = 30.0  # seconds
 _STOP_PULSE: Final = 0.001  # seconds
@@ -49,7 +49,7 @@ class LoopThread:
         """The calls into the loop of a thread that was started."""
         check_process(self._process)
         if self._calls is None:
-            raise StoreUnavailableError("the thread of this store was not started")
+            raise StoreUsageError("the thread of this store was not started")
         return self._calls
 
     def context(self) -> Context:
@@ -160,7 +160,7 @@ def _act(act: Callable[[], _T], reply: SimpleQueue[Captured[_T]]) -> None:
 def check_process(process: int) -> None:
     """Raise if a fork brought us here: the threads that would answer stayed in the parent."""
     if os.getpid() != process:
-        raise StoreUnavailableError(
+        raise StoreUsageError(
             "this store is from before a fork, and its thread stayed in the parent process; "
             "open a new one in this one"
         )

@@ -15,7 +15,7 @@ import anyio
 from async_session_store._background import Background, Running, background
 from async_session_store._ending import end_quietly
 from async_session_store.claims import WaitClaim
-from async_session_store.errors import ClaimLostError, StoreUnavailableError
+from async_session_store.errors import ClaimLostError
 
 _RENEWALS: Final = 3  # in the time of one lease
 _EARLY: Final = 0.001  # seconds: a timer may fire a moment before its time
@@ -63,11 +63,6 @@ class Renewer:
         self._waiting: dict[float, dict[Renewal, None]] = {}
         self._wakes_at = math.inf
         self._is_closed = False
-
-    def check_loop(self) -> None:
-        """Raise ``StoreUnavailableError`` in a loop in which no claim would be renewed."""
-        if self._background is not None and not self._background.is_current:
-            raise StoreUnavailableError("this store was opened in another event loop")
 
     def add(self, claim: WaitClaim, holder: Holder) -> Renewal:
         """Start renewing a claim."""

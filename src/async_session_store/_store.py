@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import Final, NoReturn, TypeVar, cast, overload
+from typing import Final, TypeVar, overload
+from weakref import WeakSet
 
 import anyio
-from typing_extensions import Self, deprecated
+from typing_extensions import Self, deprecated, override
 
 from async_session_store import _random, _rules, _urls
-from async_session_store._background import Background, background, runs_asyncio
+from async_session_store._background import loop_getter, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
@@ -35,7 +38,7 @@ from async_session_store.errors import (
     CorruptSessionError,
     InvalidInputError,
     SessionNotFoundError,
-    StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store.expired_waits import ExpiredWaits
 from async_session_store.explanations import Explanation, explain_other_user, explain_states
@@ -70,28 +73,19 @@ DEFAULT_POLL: Final = 0.5  # seconds
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
 
+_NOWHERE: Final = object()
+"""The event loop of a store that is not open: no loop is this one."""
+
 _logger = logging.getLogger("async_session_store")
 
 
 class _State(Enum):
-    NEW = auto()
-    OPENING = auto()
-    OPEN = auto()
-    CLOSED = auto()
+    """Whether a store is open, in the words of its repr."""
 
-
-class _NotOpen:
-    """Stands where the backend of an open store is; any use of it raises."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise StoreUnavailableError(self._why)
-
-
-_NEW_STORE: Final = _NotOpen("this store is not open; use 'async with' or 'await store.open()'")
-_CLOSED_STORE: Final = _NotOpen("this store is closed")
+    NEW = "not open"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class AsyncSessionStore:
@@ -101,8 +95,10 @@ class AsyncSessionStore:
     different tasks. Each call is one atomic step in the storage: it happens wholly or not at all,
     also if the caller is cancelled. A store belongs to the event loop that it was opened in.
 
-    Every call may raise ``StoreUnavailableError`` (the store is not open; the storage is away or
-    refuses) or ``StoreTimeoutError`` (no answer in time; whether a write happened is unknown).
+    Every call may raise ``StoreUnavailableError`` (the storage is away or refuses) or
+    ``StoreTimeoutError`` (no answer in time; whether a write happened is unknown). If the store is
+    not open, or is used in another event loop or in a forked process, it raises
+    ``StoreUsageError``, and nothing was done.
     Arguments are checked before anything is written: ``InvalidInputError``, or its subclass
     ``TenantMismatchError`` where ``ctx`` may not do what is asked.
 
@@ -138,9 +134,10 @@ class AsyncSessionStore:
         )
         self._default_session_ttl = _rules.milliseconds("default_session_ttl", default_session_ttl)
         self._state = _State.NEW
-        self._backend = cast("Backend", _NEW_STORE)
         self._renewer = Renewer()
-        self._loop: Background | None = None
+        self._process = os.getpid()
+        self._running_loop: Callable[[], object] = asyncio.get_running_loop
+        self._loop: object = _NOWHERE
 
     @classmethod
     def from_url(
@@ -190,6 +187,10 @@ class AsyncSessionStore:
             default_expired_ttl=settings.expired_ttl_seconds,
         )
 
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._storage.location}, {self._state.value}>"
+
     # --- Opening and closing ------------------------------------------------------------------
 
     async def open(self) -> Self:
@@ -199,7 +200,7 @@ class AsyncSessionStore:
         this and :meth:`aclose`.
         """
         if self._state is not _State.NEW:
-            raise StoreUnavailableError("this store was opened before, or closed; make a new one")
+            raise StoreUsageError("this store was opened before, or closed; make a new one")
         self._state = _State.OPENING
         self._storage = _for_this_loop(self._storage)
         try:
@@ -210,10 +211,12 @@ class AsyncSessionStore:
             raise
         if self._state is not _State.OPENING:
             await self._close_storage()
-            raise StoreUnavailableError("this store was closed while it was opened")
+            raise StoreUsageError("this store was closed while it was opened")
         self._state = _State.OPEN
-        self._loop = background()
-        self._backend = self._storage
+        self._process = os.getpid()
+        self._running_loop = loop_getter()
+        self._loop = self._running_loop()
+        _open_stores.add(self)
         return self
 
     async def aclose(self) -> None:
@@ -223,7 +226,8 @@ class AsyncSessionStore:
         interrupt it. It takes at most 30 seconds.
         """
         was_open, self._state = self._state is _State.OPEN, _State.CLOSED
-        self._backend = cast("Backend", _CLOSED_STORE)
+        self._loop = _NOWHERE
+        _open_stores.discard(self)
         if was_open:
             await self._close_storage()
 
@@ -823,7 +827,7 @@ class AsyncSessionStore:
         """
         request = ExpiredRequest(_rules.viewer(ctx), 1, _rules.duration("lease", lease))
         claim_one = partial(claim_expired, self._current_backend, request, self._defaults)
-        return ExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))
+        return ExpiredWaits(claim_one, _rules.poll(poll))
 
     def expired_turn(
         self, claim: WaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
@@ -849,7 +853,7 @@ class AsyncSessionStore:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
         give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(with_fresh_lease, claim), give, self._renewer)
+        return WaitBlock(partial(self._with_fresh_lease, claim), give, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
@@ -864,11 +868,42 @@ class AsyncSessionStore:
 
     # --- Inside -------------------------------------------------------------------------------
 
+    @property
+    def _backend(self) -> Backend:
+        """The backend. Raises ``StoreUsageError`` unless it may be used here and now.
+
+        Each call gets the backend here, so this is the one check for all backends.
+        """
+        try:
+            if self._running_loop() is self._loop:
+                return self._storage
+        except RuntimeError:  # no loop runs here, or one of another library
+            pass
+        raise self._refusal()
+
     def _current_backend(self) -> Backend:
         return self._backend
 
-    def _is_usable(self) -> bool:
-        return self._state is _State.OPEN and self._loop is not None and self._loop.is_current
+    def _refusal(self) -> StoreUsageError:
+        """Return the error for a call that may not use the backend."""
+        if self._state is _State.CLOSED:
+            return StoreUsageError("this store is closed")
+        if self._state is not _State.OPEN:
+            return StoreUsageError(
+                "this store is not open; use 'async with' or 'await store.open()'"
+            )
+        if os.getpid() != self._process:
+            return StoreUsageError(
+                "this process was forked after the store was opened; open a new store in it"
+            )
+        return StoreUsageError(
+            "this store was opened in another event loop; open one in each loop, or share a "
+            "SessionStore between threads"
+        )
+
+    async def _with_fresh_lease(self, claim: WaitClaim) -> WaitClaim:
+        self._current_backend()  # a claim whose lease is long enough asks no backend
+        return await with_fresh_lease(claim)
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -892,6 +927,19 @@ class AsyncSessionStore:
         owner = _rules.check_new_wait(ctx, user_id, data)
         wait = self._defaults.checked(owner, scope, session_key, data, ttl, expired_ttl)
         return self._backend.put_wait(wait, only_if_absent=only_if_absent)
+
+
+_open_stores: Final[WeakSet[AsyncSessionStore]] = WeakSet()
+
+
+def _refuse_in_forked_process() -> None:
+    """Refuse the parent's stores: a fork takes no threads along, and shares the connections."""
+    for store in _open_stores:
+        store._loop = _NOWHERE  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_forked_process)
 
 
 def _for_this_loop(backend: Backend) -> Backend:

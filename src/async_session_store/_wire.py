@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sized
+from dataclasses import fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NoReturn, TypeVar, cast
 
@@ -26,6 +27,9 @@ LARGEST_ESCAPE: Final = 6  # bytes of JSON for one character, as in \u001f
 _PUNCTUATION: Final = 6  # bytes of quotes, brackets, comma and colon around one value
 _NULL_SIZE: Final = 5  # bytes of null and a comma
 _NAMES_CEILING: Final = 512  # bytes of the names of all fields of the largest model
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _V = TypeVar("_V")
 
@@ -71,6 +75,40 @@ class ValidatedText(str):
         return cls._from_text
 
 
+class Hidden:
+    """Stands in a repr for a value that may be private, such as ``<12 chars>``."""
+
+    __slots__ = ("_shown",)
+
+    def __init__(self, value: object) -> None:
+        self._shown = f"<{_described(value)}>"
+
+    @override
+    def __repr__(self) -> str:
+        return self._shown
+
+
+def _described(value: object) -> str:
+    if isinstance(value, ValidatedText):
+        return "present"
+    if isinstance(value, str):
+        return f"{len(value)} chars"
+    if isinstance(value, Sized):
+        return "1 entry" if len(value) == 1 else f"{len(value)} entries"
+    return type(value).__name__
+
+
+def repr_of_fields(value: DataclassInstance, shown: Container[str]) -> str:
+    """Return the repr of a dataclass: without what is None, and hiding what is not ``shown``."""
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    parts = [
+        f"{name}={one!r}" if name in shown else f"{name}={Hidden(one)!r}"
+        for name, one in given.items()
+        if one is not None
+    ]
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
 class FrozenDict(dict[str, _V]):
     """A dict that cannot be changed. It is a ``dict``, so that JSON encoders take it as it is."""
 
@@ -106,6 +144,9 @@ def optional_mapping() -> Any:
 
 class WireModel(BaseModel, frozen=True):
     """An immutable model. Keeps unknown fields that come from JSON; refuses them from Python."""
+
+    _shown: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose values the repr shows, beside those that are models. Others may be private."""
 
     is_validated: ClassVar[bool] = False
     """Set to True on an instance that was validated."""
@@ -155,6 +196,18 @@ class WireModel(BaseModel, frozen=True):
             deeper = part.foreign_part if type(part) is kind else None
             values["foreign_part"] = f"{name}.{deeper}" if deeper else name
             return
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """Yield what the repr shows, which may end up in a log (F8)."""
+        for name in type(self).__pydantic_fields__:
+            value = vars(self).get(name)
+            if value is None or value == {}:
+                continue
+            is_shown = name in self._shown and isinstance(value, (str, int))
+            yield name, value if is_shown or isinstance(value, WireModel) else Hidden(value)
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            yield name, Hidden(value)
 
     @override
     def __iter__(self) -> Generator[tuple[str, Any], None, None]:

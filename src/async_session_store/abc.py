@@ -13,6 +13,9 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from typing_extensions import override
+
+from async_session_store._wire import Hidden
 from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
 
 __all__ = [
@@ -133,6 +136,14 @@ class ClaimKey(NamedTuple):
     is_expired: bool = False
     """Whether it was claimed as an expired wait, by :meth:`Backend.claim_expired`."""
 
+    @override
+    def __repr__(self) -> str:
+        return (
+            f"ClaimKey(owner={self.owner!r}, scope_hash={self.scope_hash!r}, "
+            f"token={Hidden(self.token)!r}, session_key={self.session_key!r}, "
+            f"is_expired={self.is_expired!r})"
+        )
+
 
 class Claimed(NamedTuple):
     """A claim that was granted, with the wait as it was found."""
@@ -231,6 +242,15 @@ class Backend(ABC):
 
     asyncio_only: bool = False
     """Whether it needs asyncio. If so, a store under trio runs it in an asyncio loop of its own."""
+
+    @property
+    def location(self) -> str:
+        """What and where the storage is, for the repr of a store. Never shows a password."""
+        return type(self).__name__
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.location}>"
 
     @abstractmethod
     async def open(self, *, max_document_bytes: int) -> None:

@@ -24,7 +24,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["AsyncioBridge"]
@@ -47,6 +47,11 @@ class AsyncioBridge(Backend):
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._crossing: TaskCrossing | None = None
+
+    @property
+    @override
+    def location(self) -> str:
+        return self._backend.location
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -195,5 +200,5 @@ class AsyncioBridge(Backend):
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         if self._crossing is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         return await self._crossing.call(method, *args, **kwargs)

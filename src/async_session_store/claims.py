@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from typing_extensions import override
+
 from async_session_store import _rules
 from async_session_store._new_waits import NewWait, WaitDefaults
 from async_session_store.abc import (
@@ -51,6 +53,14 @@ class WaitClaim:
         self._is_overtaken = claimed.is_overtaken
         self._delivery = delivery
         self._held_until = asked_at + lease / 1000
+
+    @override
+    def __repr__(self) -> str:
+        what = "an empty scope"
+        if self._claim.session_key is not None:
+            kind = "expired session" if self.is_expired else "session"
+            what = f"{kind} {str(self._claim.session_key)!r}"
+        return f"<WaitClaim on {what}, lease {self._lease / 1000:g} s{', lost' * self.lost}>"
 
     @property
     def record(self) -> SessionRecord | None:

@@ -12,6 +12,7 @@
     │   └── DuplicateDeliveryError                    this delivery was handled before
     ├── StoreTimeoutError        (also TimeoutError)  no answer in time
     ├── StoreUnavailableError                         the storage is away or refuses
+    ├── StoreUsageError                               the program uses the store wrongly
     ├── CorruptSessionError                           the stored document cannot be read
     └── FlowMemoryError                               a flow's memory does not fit its type
 
@@ -36,6 +37,7 @@ __all__ = [
     "SessionStoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
+    "StoreUsageError",
     "TenantMismatchError",
     "WaitClaimedError",
 ]
@@ -120,9 +122,20 @@ class StoreTimeoutError(SessionStoreError, TimeoutError):
 
 
 class StoreUnavailableError(SessionStoreError):
-    """The storage is away, refuses the call, or the store is not open."""
+    """The storage is away, or refuses the call."""
 
     code = ErrorCode.UNAVAILABLE
+
+
+class StoreUsageError(SessionStoreError):
+    """The program uses the store wrongly: change the program.
+
+    The store is not open, or is closed; it is called in another event loop, in a forked process,
+    or blocks a thread that runs an event loop. Nothing was written. Not an outage, so do not catch
+    it to try again.
+    """
+
+    code = ErrorCode.INTERNAL
 
 
 class CorruptSessionError(SessionStoreError):
@@ -175,7 +188,12 @@ class FlowMemoryError(SessionStoreError):
 
 
 def cut_off() -> StoreUnavailableError:
-    """The error for a call that was under way when its store was closed."""
+    """Return the error for a call that was in flight when its store was closed."""
     return StoreUnavailableError(
         "the store was closed before the answer came; the outcome is unknown"
     )
+
+
+def closed_before_begun() -> StoreUsageError:
+    """Return the error for a call that had not begun when its store was closed."""
+    return StoreUsageError("this store was closed before the call began; nothing was done")

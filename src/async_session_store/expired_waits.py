@@ -59,24 +59,16 @@ class HandOuts:
 
 
 class Outage:
-    """Whether the storage is away for now, so that a failed call is worth repeating.
+    """Whether the storage is away for now. Warns when that begins, and when it ends."""
 
-    Args:
-        is_usable: Whether the store is open, and may be called from here.
-    """
-
-    def __init__(self, is_usable: Callable[[], bool]) -> None:
-        self._is_usable = is_usable
+    def __init__(self) -> None:
         self._lasts = False
 
-    def may_pass(self, error: Exception) -> bool:
-        """Return whether to go on after an error."""
-        if not self._is_usable():
-            return False
+    def begin(self, error: Exception) -> None:
+        """Note that a call failed, because the storage is away."""
         if not self._lasts:
             _logger.warning("expired waits cannot be claimed; trying again", exc_info=error)
         self._lasts = True
-        return True
 
     def end(self) -> None:
         """Note that a call was answered."""
@@ -92,7 +84,7 @@ class ExpiredWaits:
     does so by itself. No claim is held that was not handed out, so the loop may be left or
     cancelled at any time. A wait that was given back is not handed out again before ``poll`` has
     passed. While the storage is away, the loop logs a warning and goes on. When the store is
-    closed, it raises ``StoreUnavailableError``.
+    closed, it raises ``StoreUsageError``.
 
     Several tasks may iterate over one object, and share what falls due.
     """
@@ -100,13 +92,12 @@ class ExpiredWaits:
     def __init__(
         self,
         claim_one: Callable[[], Awaitable[list[WaitClaim]]],
-        is_usable: Callable[[], bool],
         poll: float,
     ) -> None:
         self._claim_one = claim_one
         self._poll = poll
         self._hand_outs = HandOuts(poll)
-        self._outage = Outage(is_usable)
+        self._outage = Outage()
         self._is_stopped = False
         self._pauses: set[anyio.Event] = set()
 
@@ -135,8 +126,7 @@ class ExpiredWaits:
         try:
             claims = await self._claim_one()
         except (StoreTimeoutError, StoreUnavailableError) as error:
-            if not self._outage.may_pass(error):
-                raise
+            self._outage.begin(error)
             return None
         self._outage.end()
         for claim in claims:

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self, override
 
 from async_session_store._wire import (
+    Hidden,
     Text,
     TextMapping,
     ValidatedText,
@@ -166,6 +167,11 @@ class Owner(NamedTuple):
     user: UserId | None
     """The user, or None for no user."""
 
+    @override
+    def __repr__(self) -> str:
+        user = None if self.user is None else Hidden(self.user)
+        return f"Owner(env={self.env!r}, tenant={self.tenant!r}, team={self.team!r}, user={user})"
+
     def sees(self, other: Owner) -> bool:
         """Return whether a session of ``other`` exists for this owner (F5).
 
@@ -201,6 +207,8 @@ class Impersonation(WireModel, frozen=True):
 class InvocationDeadline(WireModel, frozen=True):
     """When an invocation should be finished. It is no time to live: no session ends by it."""
 
+    _shown: ClassVar[frozenset[str]] = frozenset({"unix_millis"})
+
     unix_millis: int = Field(strict=True, ge=-_I128, lt=_I128)
     """Milliseconds since the Unix epoch, as a signed integer of 128 bits."""
 
@@ -225,6 +233,10 @@ class TenantCtx(WireModel, frozen=True):
     document that has only one of a pair is written back with that one, and has the same effective
     value (M2).
     """
+
+    _shown: ClassVar[frozenset[str]] = frozenset(
+        {"env", "tenant", "tenant_id", "team", "team_id", "flow_id", "attempt"}
+    )
 
     env: EnvId
     """The environment, such as ``prod``. Part of the owner."""
@@ -328,6 +340,8 @@ _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id
 class SessionCursor(WireModel, frozen=True):
     """Where in the flow execution paused."""
 
+    _shown: ClassVar[frozenset[str]] = frozenset({"node_pointer"})
+
     node_pointer: Text
     """The node that gets the reply. In a turn, the question that was passed to ``ask``."""
     wait_reason: Text | None = optional()
@@ -348,6 +362,8 @@ class SessionCursor(WireModel, frozen=True):
 
 class SessionData(WireModel, frozen=True):
     """A paused flow: whose it is, which flow, where it paused, and its state."""
+
+    _shown: ClassVar[frozenset[str]] = frozenset({"flow_id", "pack_id"})
 
     tenant_ctx: TenantCtx
     """Whose session it is. Its owner is the owner of the session."""

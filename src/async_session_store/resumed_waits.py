@@ -30,6 +30,12 @@ class ResumedWait:
         self._claim = claim
         self._plan = plan
 
+    @override
+    def __repr__(self) -> str:
+        record = self._claim.record
+        what = "which begins" if record is None else f"of session {str(record.key)!r}"
+        return f"<ResumedWait{',' * self.is_new} {what}>"
+
     @property
     def record(self) -> SessionRecord | None:
         """The waiting session, as it was when it was claimed. None if :attr:`is_new`."""

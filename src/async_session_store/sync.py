@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TypeVar, overload
 
 from anyio.from_thread import BlockingPortal
-from typing_extensions import ParamSpec, Self, deprecated
+from typing_extensions import ParamSpec, Self, deprecated, override
 
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
-from async_session_store._crossing import Crossing, refuse_event_loop, runs_event_loop
+from async_session_store._crossing import Crossing, refuse_event_loop
 from async_session_store._loop_thread import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
@@ -33,7 +33,7 @@ from async_session_store.errors import (
     ConflictError,
     InvalidInputError,
     SessionNotFoundError,
-    StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store.explanations import Explanation
 from async_session_store.models import (
@@ -71,7 +71,7 @@ class SessionStore:
     so that several stores share one thread.
 
     Each method promises and raises what that of :class:`AsyncSessionStore` does, and takes the same
-    arguments. A thread that runs an event loop gets ``StoreUnavailableError`` at once, as the call
+    arguments. A thread that runs an event loop gets ``StoreUsageError`` at once, as the call
     would freeze that loop. So does a process that was forked after the store was opened: it must
     open a store of its own (R7).
 
@@ -110,6 +110,7 @@ class SessionStore:
             default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
         )
+        self._backend = backend
         self._process = os.getpid()
         if not isinstance(portal, (BlockingPortal, type(None))):
             raise InvalidInputError("portal: give a BlockingPortal of anyio")
@@ -153,6 +154,11 @@ class SessionStore:
             portal=portal,
         )
 
+    @override
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not open" if self._crossing is None else "open"
+        return f"<{type(self).__name__} {self._backend.location}, {state}>"
+
     # --- Opening and closing ------------------------------------------------------------------
 
     def open(self) -> Self:
@@ -166,9 +172,7 @@ class SessionStore:
             check_process(self._process)
         with self._opening:
             if self._closed or self._crossing is not None:
-                raise StoreUnavailableError(
-                    "this store was opened before, or closed; make a new one"
-                )
+                raise StoreUsageError("this store was opened before, or closed; make a new one")
             self._crossing = crossing = Crossing(self._portal)
             try:
                 crossing.open()
@@ -587,7 +591,7 @@ class SessionStore:
         _rules.viewer(ctx)
         _rules.duration("lease", lease)
         claim_one = partial(self.claim_expired, ctx, lease=lease)
-        return SyncExpiredWaits(claim_one, self._is_usable, _rules.poll(poll))
+        return SyncExpiredWaits(claim_one, _rules.poll(poll))
 
     def expired_turn(
         self, claim: SyncWaitClaim, *, memory: type[_M], ttl: TimeToLive | None = None
@@ -611,15 +615,9 @@ class SessionStore:
     def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self._open_crossing().call(method, *args, **kwargs)
 
-    def _is_usable(self) -> bool:
-        crossing = self._crossing
-        if self._closed or crossing is None or crossing.is_forked:
-            return False
-        return crossing.is_running and not runs_event_loop()
-
     def _open_crossing(self) -> Crossing:
         if self._closed:
-            raise StoreUnavailableError("this store is closed")
+            raise StoreUsageError("this store is closed")
         if self._crossing is None:
-            raise StoreUnavailableError("this store is not open; use 'with' or 'open()'")
+            raise StoreUsageError("this store is not open; use 'with' or 'open()'")
         return self._crossing

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from async_session_store._blocks import WaitBlock
 from async_session_store._crossing import Crossing
@@ -42,6 +42,10 @@ class SyncWaitClaim:
     def __init__(self, claim: WaitClaim, crossing: Crossing) -> None:
         self._claim = claim
         self._crossing = crossing
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._claim).replace("<WaitClaim", "<SyncWaitClaim", 1)
 
     @property
     def record(self) -> SessionRecord | None:
@@ -159,6 +163,10 @@ class SyncWaitBlock(Generic[_T_co]):
         )
         self.leave.block = block
 
+    @override
+    def __repr__(self) -> str:
+        return repr(self._block).replace("<WaitBlock", "<SyncWaitBlock", 1)
+
     def __enter__(self) -> _T_co:
         try:
             given = self._crossing.call(self._block.begin)
@@ -244,13 +252,12 @@ class SyncExpiredWaits:
     def __init__(
         self,
         claim_one: Callable[[], list[SyncWaitClaim]],
-        is_usable: Callable[[], bool],
         poll: float,
     ) -> None:
         self._claim_one = claim_one
         self._poll = poll
         self._hand_outs = HandOuts(poll)
-        self._outage = Outage(is_usable)
+        self._outage = Outage()
         self._is_stopped = False
         # A lock in Python code could stay locked if a signal handler raises; this is written in C.
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
@@ -279,8 +286,7 @@ class SyncExpiredWaits:
         try:
             claims = self._claim_one()
         except (StoreTimeoutError, StoreUnavailableError) as error:
-            if not self._outage.may_pass(error):
-                raise
+            self._outage.begin(error)
             return None
         self._outage.end()
         for claim in claims:

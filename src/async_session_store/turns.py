@@ -110,6 +110,11 @@ class Turn(Generic[_I_co, _M]):
         self._claim = claim
         self._plan = plan
 
+    @override
+    def __repr__(self) -> str:
+        where = ", which begins" if self.node is None else f" at {self.node!r}"
+        return f"<Turn of flow {str(self.flow)!r}{where}>"
+
     @property
     def inbound(self) -> _I_co:
         """The message that came in, whole; None if :attr:`is_expired`."""

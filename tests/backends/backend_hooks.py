@@ -41,10 +41,11 @@ class MemoryHooks(Hooks):
     @override
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
-        waits = [(owner, scope) for owner, scopes in backend._waits.items() for scope in scopes]
-        expiring = [*backend._claims.entries, *backend._deliveries._entries]
-        queues, kept = backend._queues._queues, backend._kept
-        return [*map(str, [*backend._sessions, *waits, *expiring, *queues, *kept.sessions])]
+        sessions, claims = backend._sessions, backend._claims
+        by_scope = sessions._by_scope.items()
+        waits = [(owner, scope) for owner, scopes in by_scope for scope in scopes]
+        expiring = [*claims.entries, *backend._deliveries._entries, *claims.queues._queues]
+        return [*map(str, [*sessions.by_key, *waits, *expiring, *sessions.kept.sessions])]
 
 
 class SqliteHooks(SharedHooks):

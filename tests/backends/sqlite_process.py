@@ -14,7 +14,12 @@ from os import environ
 from pathlib import Path
 from typing import Final
 
-from async_session_store import AsyncSessionStore, ReplyScope, StoreUnavailableError
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    StoreUnavailableError,
+    StoreUsageError,
+)
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.testing.contract.builders import CTX, A, register
 
@@ -88,7 +93,7 @@ def main(path: str) -> None:
     for line in sys.stdin:
         try:
             loop.run_until_complete(run(store, *line.split()))
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, StoreUsageError) as error:
             print(error, flush=True)
         else:
             print("done", flush=True)

@@ -62,7 +62,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         await register(store, "k", A)
         for _ in range(5000):
             await store.touch_session("k", 600)
-        assert len(backend._deadlines) < 2000
+        assert len(backend._sessions.deadlines) < 2000
 
     async def test_t5_keys_that_come_and_go_do_not_make_it_grow(
         self, backend: Backend, store: AsyncSessionStore
@@ -71,7 +71,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         for number in range(5000):
             await register(store, f"k{number}", A, ttl=600)
             await clear(store, A)
-        assert len(backend._deadlines) < 2000
+        assert len(backend._sessions.deadlines) < 2000
 
     @pytest.mark.parametrize("number", [300, 1030, 3000])
     async def test_q2_however_many_fall_due_at_once_the_longest_overdue_come_first(
@@ -100,7 +100,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         assert await (await claim_one(store)).complete() is True
         await self.advance(backend, 10)
         assert await claim_all(store) == []
-        assert len(backend._kept._due) == len(backend._kept._due_by_tenancy) == 0
+        assert len(backend._sessions.kept._due) == len(backend._sessions.kept._due_by_tenancy) == 0
         assert await store.purge_expired() == 499
 
     async def test_q2_r3_a_caller_that_asks_again_gets_the_claims_of_its_tokens(
@@ -127,7 +127,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
         assert isinstance(backend, MemoryBackend)
-        kept = backend._kept
+        kept = backend._sessions.kept
         for number in range(5000):
             await keep(store, f"k{number}", A, ttl=600)
             await store.touch_session(f"k{number}", 900)
@@ -173,7 +173,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             assert looks - looked_before <= 16
         assert len(deadlines) < 3 * 5000 + 2 * 1024
         due: set[int] = set()
-        while deadlines.next_look <= 20_000:
+        while deadlines.next_check <= 20_000:
             due.update(deadlines.due(20_000, 100))
         assert due == live
 
@@ -187,7 +187,7 @@ class TestMemory(MemoryHooks, BackendSuite):
             last[key] = deadline
             deadlines.add(key, deadline)
         for now in range(10):
-            due = sorted(deadlines.due(now, most=100))
+            due = sorted(deadlines.due(now, limit=100))
             assert due == sorted(key for key in last if last[key] == now)
 
     async def test_t5_purging_many_lets_other_tasks_run(self, store: AsyncSessionStore) -> None:
@@ -260,9 +260,9 @@ class TestMemory(MemoryHooks, BackendSuite):
                 if end == "cancelled":
                     tasks.cancel_scope.cancel()
                 await held.release()
-        assert not backend._queues
-        assert not backend._queues._queues
-        assert not backend._queues._wake_ups
+        assert not backend._claims.queues
+        assert not backend._claims.queues._queues
+        assert not backend._claims.queues._wake_ups
 
     async def test_claiming_and_ending_a_claim_never_suspend(
         self, store: AsyncSessionStore
@@ -285,7 +285,7 @@ class TestMemory(MemoryHooks, BackendSuite):
         claimed = await claim(store, A)
         for _ in range(5000):
             await claimed.renew()
-        assert len(backend._claims._deadlines) < 2000
+        assert len(backend._claims._held._deadlines) < 2000
 
     async def test_its_calls_never_suspend(self, backend: Backend) -> None:
         store = AsyncSessionStore(backend)

@@ -19,6 +19,7 @@ import anyio
 import pytest
 import redis
 from cancelled_calls import cancel_a_thousand_calls
+from closing_stores import cancel_closing_while_blocked, close_while_many_call
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
@@ -884,24 +885,8 @@ async def test_r3_opening_cancelled_while_the_server_stalls_leaves_nothing(
 
 
 async def test_r5_closing_while_calls_are_in_flight(server: RedisServer) -> None:
-    outcomes: list[str] = []
-
-    async def call(store: AsyncSessionStore, number: int) -> None:
-        try:
-            while True:
-                await register(store, f"k{number}", ReplyScope(conversation=str(number)))
-        except StoreUnavailableError as error:
-            outcomes.append(str(error))
-
     async with open_store(server.url) as store:
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for number in range(64):
-                    tasks.start_soon(call, store, number)
-                await anyio.sleep(0.05)
-                await store.aclose()
-    assert len(outcomes) == 64
-    assert all("closed" in text for text in outcomes)
+        await close_while_many_call(store)
 
 
 async def test_r5_calls_in_flight_when_closing_begins_are_finished(
@@ -929,24 +914,7 @@ async def test_r5_closing_is_not_interrupted(
 ) -> None:
     before = asyncio.all_tasks()
     store = await open_store(server.url).open()
-
-    async def cancelled_close() -> None:
-        with anyio.CancelScope() as scope:
-            if not native:
-                scope.cancel()
-            await store.aclose()
-
-    with stalled(server):
-        call = asyncio.ensure_future(register(store, "k", A))
-        await turn_loop(3)
-        closing = asyncio.ensure_future(cancelled_close())
-        await asyncio.sleep(0.05)
-        if native:
-            closing.cancel()
-        await asyncio.sleep(0.05)
-        assert not closing.done()
-    await asyncio.wait([closing, call])
-    assert call.result() is None
+    await cancel_closing_while_blocked(store, stalled(server), native=native)
     assert asyncio.all_tasks() == before
     await eventually(lambda: connections(client) == [])
 

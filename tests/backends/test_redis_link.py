@@ -19,7 +19,8 @@ from async_session_store import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from async_session_store.backends.redis import HEALTH_CHECK_INTERVAL, RedisBackend
+from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._client import HEALTH_CHECK_INTERVAL
 from async_session_store.backends.redis._link import Link, _id_and_address
 from async_session_store.backends.redis._protocol import ask
 from async_session_store.backends.redis._watchdog import Watchdog

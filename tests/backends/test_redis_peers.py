@@ -1141,7 +1141,7 @@ async def test_r2_a_key_of_another_type_is_unreadable(
     await store.remove_session("k")
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("spoilt", ["scope", "user", "meta"])
 async def test_r1_an_index_key_of_another_type_gives_the_librarys_error(
     store: AsyncSessionStore,
@@ -1302,7 +1302,7 @@ WRONG_TYPES: dict[str, Callable[[redis.Redis, str], object]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("name", [*WRITES, *MORE_REGISTRATIONS, "complete", "release"])
 @pytest.mark.parametrize("kind", ["hash", "stream"])
 @pytest.mark.parametrize("spoilt", ["scope", "other scope", "user", "meta", "claim"])

@@ -164,7 +164,7 @@ async def test_r4_a_sentinel_that_refuses_to_subscribe_is_warned_about_once(
     with redis.Redis(port=group.ports[0]) as sentinel:
         sentinel.execute_command("ACL", "SETUSER", "default", "-subscribe")
         async with store_of(group):
-            await eventually(lambda: "does not tell of fail-overs" in caplog.text)
+            await eventually(lambda: "does not announce fail-overs" in caplog.text)
             await anyio.sleep(1.2)  # it has tried again
             sentinel.execute_command("ACL", "SETUSER", "default", "+subscribe")
             await eventually(lambda: len(listeners(sentinel)) == 1)

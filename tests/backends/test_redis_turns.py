@@ -22,6 +22,7 @@ from async_session_store import (
     NewWait,
     ReplyScope,
     StoreUnavailableError,
+    StoreUsageError,
     WaitClaim,
     WaitClaimedError,
 )
@@ -646,7 +647,7 @@ async def test_r5_closing_ends_all_waiting(
         async with AsyncSessionStore.from_url(redis_server.url, namespace=namespace) as closing:
 
             async def wait() -> None:
-                with pytest.raises(StoreUnavailableError):
+                with pytest.raises(StoreUsageError, match="closed"):
                     await claim(closing, A, wait=LONG)
 
             tasks.start_soon(wait)

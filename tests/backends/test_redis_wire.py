@@ -91,7 +91,7 @@ def test_every_public_call_is_counted_here() -> None:
     assert {*CALLS, *several_steps} == public
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("name", CALLS)
 async def test_w1_a_call_is_one_command_in_one_round_trip(
     name: str, proxy: TcpProxy, watched: AsyncSessionStore, store: AsyncSessionStore
@@ -116,7 +116,7 @@ async def test_w4_w8_x5_several_scopes_are_looked_up_in_one_round_trip(
         assert proxy.round_trips == 1
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 async def test_a_call_that_finds_or_changes_nothing_is_one_round_trip_too(
     proxy: TcpProxy, watched: AsyncSessionStore
 ) -> None:
@@ -262,7 +262,7 @@ async def test_r6_a_callers_client_is_used_as_it_is_and_stays_open(
         assert await client.get(f"{namespace}:session:k") is None
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 async def use_every_call(store: AsyncSessionStore) -> None:
     await store.ping()
     assert await register(store, "k", A, "clé 日本") is None

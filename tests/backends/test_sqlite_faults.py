@@ -19,13 +19,14 @@ from pathlib import Path
 import anyio
 import pytest
 from cancelled_calls import cancel_a_thousand_calls
+from closing_stores import cancel_closing_while_blocked, close_while_many_call
 from sqlite_locks import locked
 
 from async_session_store import (
     AsyncSessionStore,
     ReplyScope,
-    SessionStoreError,
     StoreUnavailableError,
+    StoreUsageError,
 )
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._schema import APPLICATION_ID
@@ -216,7 +217,7 @@ def test_r1_a_failed_open_ends_the_process_in_order(path: Path) -> None:
 
 FAILED_OPEN = """
 import asyncio, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 
 try:
     asyncio.run(AsyncSessionStore.from_url(f"sqlite:///{sys.argv[1]}").open())
@@ -619,7 +620,7 @@ async def test_r1_a_lock_that_another_process_takes_fails_only_the_calls_that_ne
 
 CLOSE_THE_INDEX = """
 import asyncio, os, sys
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUnavailableError, StoreUsageError
 from async_session_store.backends.sqlite import SqliteBackend, _locks
 from async_session_store.testing.contract.builders import A, register
 
@@ -692,7 +693,7 @@ async def test_r5_opening_twice_at_once_leaves_one(path: Path) -> None:
     before = threads()
     store = open_store(path)
     results = await asyncio.gather(store.open(), store.open(), return_exceptions=True)
-    assert sorted(isinstance(result, StoreUnavailableError) for result in results) == [False, True]
+    assert sorted(isinstance(result, StoreUsageError) for result in results) == [False, True]
     await register(store, "k", A)
     await store.aclose()
     await eventually(lambda: not open_files() and threads() <= before)
@@ -734,24 +735,8 @@ async def test_r3_a_call_that_waits_for_the_lock_is_followed_by_others(path: Pat
 
 
 async def test_r5_closing_while_calls_are_in_flight(path: Path) -> None:
-    outcomes: list[str] = []
-
-    async def call(store: AsyncSessionStore, number: int) -> None:
-        try:
-            while True:
-                await register(store, f"k{number}", ReplyScope(conversation=str(number)))
-        except SessionStoreError as error:
-            outcomes.append(str(error))
-
     async with open_store(path) as store:
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for number in range(64):
-                    tasks.start_soon(call, store, number)
-                await anyio.sleep(0.05)
-                await store.aclose()
-    assert len(outcomes) == 64
-    assert all("closed" in text for text in outcomes)
+        await close_while_many_call(store)
     assert len(content(path)) == 64
 
 
@@ -759,24 +744,7 @@ async def test_r5_closing_while_calls_are_in_flight(path: Path) -> None:
 async def test_r5_closing_is_not_interrupted(path: Path, *, native: bool) -> None:
     before, tasks = threads(), asyncio.all_tasks()
     store = await open_store(path, busy_timeout=20).open()
-
-    async def cancelled_close() -> None:
-        with anyio.CancelScope() as scope:
-            if not native:
-                scope.cancel()
-            await store.aclose()
-
-    with locked(path):
-        call = asyncio.ensure_future(register(store, "k", A))
-        await turn_loop(3)
-        closing_task = asyncio.ensure_future(cancelled_close())
-        await asyncio.sleep(0.05)
-        if native:
-            closing_task.cancel()
-        await asyncio.sleep(0.05)
-        assert not closing_task.done()
-    await asyncio.wait([closing_task, call])
-    assert call.result() is None
+    await cancel_closing_while_blocked(store, locked(path), native=native)
     assert asyncio.all_tasks() == tasks
     await eventually(lambda: not open_files() and threads() <= before)
 

@@ -19,12 +19,18 @@ import anyio
 import pytest
 from sqlite_locks import locked
 
-from async_session_store import AsyncSessionStore, ReplyScope, SessionKey, StoreUnavailableError
+from async_session_store import (
+    AsyncSessionStore,
+    ReplyScope,
+    SessionKey,
+    StoreUnavailableError,
+    StoreUsageError,
+)
 from async_session_store._codec import encode_head
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
+from async_session_store.backends.sqlite._rows import Document
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document
 from async_session_store.testing.contract.builders import (
     CTX,
     A,
@@ -81,7 +87,7 @@ def open_store(
 # --- Calls that come alone --------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 @pytest.mark.parametrize("path_of", [str, lambda _: ":memory:"], ids=["file", "memory"])
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
 async def test_w1_a_call_is_one_hop_or_none(
@@ -336,7 +342,7 @@ async def test_r5_what_a_caller_calls_as_the_loop_ends_keeps_off_the_busy_connec
         for task in (caller, worker._watch, worker._task):
             task.cancel()
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             await caller
         assert time.monotonic() - begun < 5
     await asyncio.wait([worker._task])

@@ -13,7 +13,7 @@ import pytest
 from sqlite_process import sqlite_process
 from typing_extensions import override
 
-from async_session_store import AsyncSessionStore, NewWait, StoreUnavailableError
+from async_session_store import AsyncSessionStore, NewWait, StoreUsageError
 from async_session_store.abc import PLACE_TTL, Claimed, ClaimKey, Outcome, Queued
 from async_session_store.backends.sqlite import SqliteBackend, _turns
 from async_session_store.backends.sqlite._database import Operation
@@ -277,7 +277,7 @@ async def test_r5_closing_wakes_all_waiting_callers(path: Path) -> None:
         waiting = asyncio.ensure_future(backend.wait_for_turn(place, 10))
         await asyncio.sleep(0.1)
     assert await ends(waiting)
-    with pytest.raises(StoreUnavailableError, match="closed"):
+    with pytest.raises(StoreUsageError, match="closed"):
         await queue(backend, "next")
 
 
@@ -299,7 +299,7 @@ async def test_r5_a_caller_that_stops_waiting_leaves_nothing_behind(path: Path) 
 
 
 async def test_r5_a_backend_that_was_never_opened_grants_no_turn(path: Path) -> None:
-    with pytest.raises(StoreUnavailableError, match="not open"):
+    with pytest.raises(StoreUsageError, match="not open"):
         await SqliteBackend(path).wait_for_turn(ClaimKey(OWNER, A.scope_hash(), "token"), 1)
 
 

@@ -8,44 +8,7 @@ import pytest
 from backend_hooks import MemoryHooks, RedisHooks, SqliteHooks
 from threaded_store import ThreadedStore
 
-from async_session_store.testing.contract.bad_input import BadInput
-from async_session_store.testing.contract.beginning import Beginning
-from async_session_store.testing.contract.claimed_waits import ClaimedWaits
-from async_session_store.testing.contract.claiming_expired import ClaimingExpired
-from async_session_store.testing.contract.claims import Claims
-from async_session_store.testing.contract.concurrency import Concurrency
-from async_session_store.testing.contract.conditional_writes import ConditionalWrites
-from async_session_store.testing.contract.deadlines import Deadlines
-from async_session_store.testing.contract.deliveries import Deliveries
-from async_session_store.testing.contract.editing import Editing
-from async_session_store.testing.contract.ending_claims import EndingClaims
-from async_session_store.testing.contract.ending_expired import EndingExpired
-from async_session_store.testing.contract.expired_turns import ExpiredTurns
-from async_session_store.testing.contract.expiring import Expiring
-from async_session_store.testing.contract.explaining import Explaining
-from async_session_store.testing.contract.flow_memory import FlowMemory
-from async_session_store.testing.contract.following import Following
-from async_session_store.testing.contract.following_blocks import FollowingBlocks
-from async_session_store.testing.contract.forged_data import ForgedData
-from async_session_store.testing.contract.handing_out import HandingOut
-from async_session_store.testing.contract.lifecycle import Lifecycle
-from async_session_store.testing.contract.lookup import Lookup
-from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
-from async_session_store.testing.contract.owners import Owners
-from async_session_store.testing.contract.records import Records
-from async_session_store.testing.contract.reply_or_expiry import ReplyOrExpiry
-from async_session_store.testing.contract.resuming import Resuming
-from async_session_store.testing.contract.sessions import Sessions
-from async_session_store.testing.contract.shared_claims import SharedClaims
-from async_session_store.testing.contract.shared_storage import SharedStorage
-from async_session_store.testing.contract.stored_data import StoredData
-from async_session_store.testing.contract.strangers import Strangers
-from async_session_store.testing.contract.superseding import Superseding
-from async_session_store.testing.contract.taking_turns import TakingTurns
-from async_session_store.testing.contract.times_to_live import TimesToLive
-from async_session_store.testing.contract.turns_in_order import SharedTurns, TurnsInOrder
-from async_session_store.testing.contract.unreadable import Unreadable
-from async_session_store.testing.contract.waits import Waits
+from async_session_store.testing.contract import AnyFormSharedStorageSuite, AnyFormSuite
 
 
 @pytest.fixture
@@ -53,53 +16,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class SyncForm(
-    StoredData,
-    ForgedData,
-    Owners,
-    Strangers,
-    Sessions,
-    Waits,
-    Lookup,
-    Explaining,
-    Records,
-    TimesToLive,
-    Deadlines,
-    Claims,
-    EndingClaims,
-    ClaimedWaits,
-    Deliveries,
-    Resuming,
-    Following,
-    FollowingBlocks,
-    Superseding,
-    Beginning,
-    TurnsInOrder,
-    TakingTurns,
-    FlowMemory,
-    Expiring,
-    ClaimingExpired,
-    ReplyOrExpiry,
-    EndingExpired,
-    HandingOut,
-    ExpiredTurns,
-    ConditionalWrites,
-    Editing,
-    Concurrency,
-    Lifecycle,
-    BadInput,
-    NotAsInRust,
-):
+class TestMemory(MemoryHooks, AnyFormSuite):
     store_class: ClassVar = ThreadedStore
 
 
-class TestMemory(MemoryHooks, SyncForm):
-    pass
+class TestSqlite(SqliteHooks, AnyFormSharedStorageSuite):
+    store_class: ClassVar = ThreadedStore
 
 
-class TestSqlite(SqliteHooks, SyncForm, SharedStorage, SharedClaims, SharedTurns, Unreadable):
-    pass
-
-
-class TestRedis(RedisHooks, SyncForm, SharedStorage, SharedClaims, SharedTurns, Unreadable):
-    pass
+class TestRedis(RedisHooks, AnyFormSharedStorageSuite):
+    store_class: ClassVar = ThreadedStore

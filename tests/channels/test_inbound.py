@@ -77,7 +77,7 @@ def test_x2_the_place_of_a_record() -> None:
         ReplyScope(conversation="a/b/c", thread="d/e"),
         ReplyScope(conversation="a/b/c", reply_to=""),
     ],
-    ids=str,
+    ids=lambda scope: scope.model_dump_json(),
 )
 def test_x2_a_scope_that_no_inbound_made_is_refused(scope: ReplyScope) -> None:
     with pytest.raises(InvalidInputError, match="scope"):

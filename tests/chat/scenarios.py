@@ -50,7 +50,7 @@ class Bot(Protocol):
     """An example bot, and the platform that it talks to."""
 
     async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
-        """Create the bot's objects anew, and feed a user's message to them.
+        """Create new bot objects, and feed a user's message to them.
 
         ``number`` identifies the message. A message that is delivered again has the same number.
         """

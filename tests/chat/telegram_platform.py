@@ -47,7 +47,7 @@ class TelegramPlatform(ABC):
 
     @abstractmethod
     async def feed(self, store: AsyncSessionStore, update: dict[str, object]) -> None:
-        """Create the bot's objects anew, and feed a raw update to them."""
+        """Create new bot objects, and feed a raw update to them."""
 
     async def receive(self, store: AsyncSessionStore, text: str, number: int) -> None:
         await self.feed(store, message_update(number, text=text))

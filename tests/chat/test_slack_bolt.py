@@ -14,7 +14,7 @@ from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
-from async_session_store import AsyncSessionStore, StoreUnavailableError
+from async_session_store import AsyncSessionStore, StoreUsageError
 from async_session_store.backends.memory import MemoryBackend
 from booking import RELEASED
 from clock import Clock
@@ -165,5 +165,5 @@ async def test_it_reminds_where_it_asked_and_then_releases_the_table(bot: SlackB
     await server.cleanup()
     places = [(call.fields["channel"], call.fields["thread_ts"]) for call in bot.messages()]
     assert places == [("D0ANN", "1767225600.000001")] * 3
-    with pytest.raises(StoreUnavailableError, match="closed"):
+    with pytest.raises(StoreUsageError, match="closed"):
         await store.ping()

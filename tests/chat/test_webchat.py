@@ -122,7 +122,7 @@ class Visitor:
         name = f"Booking {number}"
         return Booking(self.page, self.page.get_by_role("region", name=name, exact=True))
 
-    def is_told(self, status: str) -> None:
+    def sees_status(self, status: str) -> None:
         expect(self.page.get_by_role("status")).to_have_text(status)
 
     @property
@@ -169,7 +169,7 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("there is no chromium on the PATH; on Debian: apt-get install chromium")
-    sandbox = os.geteuid() != 0  # root has none
+    sandbox = os.geteuid() != 0  # Chromium has no sandbox for root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=sandbox)
         yield browser
@@ -211,13 +211,13 @@ def test_the_flow_continues_after_the_server_was_killed_and_restarted(
 ) -> None:
     booking = ann.open()
     server.kill()
-    ann.is_told("Connecting…")
+    ann.sees_status("Connecting…")
     server.start()
-    ann.is_told("Connected")
+    ann.sees_status("Connected")
     booking.tell("Ann", ASK_DATE)
 
     server.kill()
-    ann.is_told("Connecting…")
+    ann.sees_status("Connecting…")
     booking.say("2030-05-17")  # nobody is there to hear it
     expect(booking.log.locator(".unanswered")).to_have_count(1)
     server.start()
@@ -320,7 +320,7 @@ def test_the_page_is_centred_while_it_is_empty(ann: Visitor) -> None:
 
 def test_another_user_sees_nothing_and_cannot_answer(ann: Visitor, bob: Visitor) -> None:
     booking = ann.open()
-    bob.is_told("Connected")
+    bob.sees_status("Connected")
     bob.sees_waits()
     expect(bob.page.get_by_role("region")).to_have_count(0)
 
@@ -396,11 +396,11 @@ def test_a_message_is_sent_again_after_the_storage_was_unavailable(browser: Brow
         booking = visitor.open()
         os.kill(redis.pid, signal.SIGSTOP)
         booking.say("Ann")
-        visitor.is_told("Trying again…")
+        visitor.sees_status("Trying again…")
         os.kill(redis.pid, signal.SIGCONT)
         booking.has_heard(ASK_DATE)
         booking.shows(BEGIN, ASK_NAME, "Ann", ASK_DATE)
-        visitor.is_told("Connected")
+        visitor.sees_status("Connected")
 
 
 def test_a_finished_booking_can_be_removed(ann: Visitor) -> None:
@@ -413,7 +413,7 @@ def test_a_finished_booking_can_be_removed(ann: Visitor) -> None:
     remove.click()
     expect(ann.page.get_by_role("button", name="Book a table")).to_be_focused()
     ann.page.reload()
-    ann.is_told("Connected")
+    ann.sees_status("Connected")
     expect(ann.page.get_by_role("region")).to_have_count(0)
 
 

@@ -1,8 +1,8 @@
 """One of the bots in a process of its own, on a given platform and storage.
 
-Each line on stdin holds messages as JSON: ``[[number, text], ...]``. They are delivered at once, in
-this order. When the bot has handled them, the process prints "done". Two deliveries with the same
-number are one message, delivered twice.
+Each line on stdin holds messages as JSON: ``[[number, text], ...]``. They are delivered together,
+in this order. When the bot has handled them, the process prints "done". Two deliveries with the
+same number are one message, delivered twice.
 """
 
 from __future__ import annotations

@@ -365,7 +365,7 @@ class Histories(RuleBasedStateMachine):
     def _unrouted_by_registering(
         self, name: str, owner: Owner, scope: ReplyScope
     ) -> dict[Question, Answer]:
-        """Return what the crate loses as a detached session moves or an expired one is replaced."""
+        """Return what the crate loses when a detached session moves, or an expired one goes."""
         lost = self._unrouted_by_ending(name)
         expired = self._expired
         if expired not in (None, name) and self._places.get(expired or "") == (owner, scope):
@@ -466,7 +466,7 @@ def with_losses(state: State, losses: dict[Question, Answer]) -> State:
     return expected
 
 
-@pytest.mark.filterwarnings("ignore:use find_wait_by_scope:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:removed in 1.0:DeprecationWarning")
 def test_the_same_histories_have_the_same_results(rust_process: RustProcess) -> None:
     wanted = settings(
         max_examples=max(200, settings().max_examples), stateful_step_count=40, deadline=None

@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import claim_worker as worker
 import pytest
-from claim_worker import CTX, SCOPE
+from claim_worker import SCOPE
+from process_worker import CTX, data, open_store
 from worker_processes import Storage, run_processes, worker_process
 
 from async_session_store import AsyncSessionStore, ReplyScope, WaitClaimedError
@@ -20,12 +21,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.one_python, pytest.mark.timeout(120
 
 @pytest.fixture
 async def store(storage: Storage) -> AsyncIterator[AsyncSessionStore]:
-    async with worker.open_store(storage.url, storage.namespace) as store:
+    async with open_store(storage.url, storage.namespace) as store:
         yield store
 
 
 async def register(store: AsyncSessionStore, scope: ReplyScope, key: str, text: str = "") -> None:
-    await store.register_wait(CTX, "u1", scope, key, worker.data(text), worker.LONG)
+    await store.register_wait(CTX, "u1", scope, key, data(text), worker.LONG)
 
 
 async def register_rounds(store: AsyncSessionStore) -> None:

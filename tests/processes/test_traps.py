@@ -105,8 +105,8 @@ def test_r7_a_forked_process_is_refused_and_opens_its_own(storage: Storage) -> N
         one.exits()
 
 
-def test_r7_a_forked_process_is_refused_on_the_loop_of_its_parent(sqlite: Storage) -> None:
-    with process("fork_beside_an_idle_loop", sqlite) as one:
+def test_r7_a_forked_process_is_refused_on_the_loop_of_its_parent(storage: Storage) -> None:
+    with process("fork_beside_an_idle_loop", storage) as one:
         one.exits()
 
 

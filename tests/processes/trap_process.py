@@ -29,7 +29,7 @@ from async_session_store import (
     SessionCursor,
     SessionData,
     SessionStore,
-    StoreUnavailableError,
+    StoreUsageError,
     SyncWaitClaim,
     TenantCtx,
     WaitClaimedError,
@@ -149,7 +149,7 @@ def assert_ends_well(child: int) -> None:
 def refused_after_fork(call: Callable[[], object]) -> None:
     try:
         call()
-    except StoreUnavailableError as error:
+    except StoreUsageError as error:
         if "fork" not in str(error):
             raise
     else:
@@ -174,9 +174,9 @@ def fork_and_use_the_store() -> None:
 
 
 def fork_beside_an_idle_loop() -> None:
-    """The child runs the parent's loop, with a store whose thread the fork left behind."""
+    """The child runs the parent's loop by hand, without its threads, and on its sockets."""
     loop = asyncio.new_event_loop()
-    store = AsyncSessionStore.from_url(URL)
+    store = AsyncSessionStore.from_url(URL, namespace=NAMESPACE or None)
     loop.run_until_complete(store.open())
 
     async def write(*keys: str) -> None:
@@ -187,7 +187,8 @@ def fork_beside_an_idle_loop() -> None:
         with forked() as in_child:
             if in_child:
                 refused_after_fork(lambda keys=keys: loop.run_until_complete(write(*keys)))
-                loop.run_until_complete(store.aclose())
+                if URL.startswith("sqlite"):
+                    loop.run_until_complete(store.aclose())
         loop.run_until_complete(write(*keys))
     loop.run_until_complete(store.aclose())
     loop.close()
@@ -326,7 +327,7 @@ def fork_and_use_the_bridge() -> None:
                 signal.alarm(20)
                 try:
                     await store.ping()
-                except StoreUnavailableError as error:
+                except StoreUsageError as error:
                     os._exit("fork" not in str(error))
                 os._exit(2)
             assert_ends_well(child)
@@ -421,7 +422,7 @@ def close_in_a_handler() -> None:
         print("ready", flush=True)
         try:
             wait_for_a_turn(store)
-        except StoreUnavailableError:
+        except StoreUsageError:
             assert len(closed) == 2
     assert_alone()
 
@@ -438,7 +439,7 @@ def close_in_a_handler_while_opening() -> None:
         store.open()
         time.sleep(0.1)
         store.ping()
-    except StoreUnavailableError:
+    except StoreUsageError:
         assert_alone()
     else:
         raise AssertionError("the store is open, though it was closed")

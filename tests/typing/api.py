@@ -38,6 +38,7 @@ from async_session_store import (
     SessionRecord,
     SessionStore,
     SessionStoreError,
+    StoreUsageError,
     SyncExpiredWaits,
     SyncWaitClaim,
     TenantCtx,
@@ -388,6 +389,9 @@ async def errors(store: AsyncSessionStore) -> None:
         assert_type(conflict.code, ErrorCode)
     except InvalidInputError as error:
         assert_type(error.code, ErrorCode)
+    except StoreUsageError as error:
+        usage: SessionStoreError = error
+        assert_type(usage.code, ErrorCode)
     except SessionStoreError as error:
         assert_type(error.code, ErrorCode)
 

@@ -1,1 +1,1 @@
-"""The backends that come with the library, each a module that imports its own driver."""
+"""The backends that come with the library. Each is a package that imports its own driver."""

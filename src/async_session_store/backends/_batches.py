@@ -20,7 +20,13 @@ from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 import anyio
 
 from async_session_store.backends._job_queue import Job, JobQueue
-from async_session_store.errors import SessionStoreError, StoreUnavailableError, cut_off
+from async_session_store.errors import (
+    SessionStoreError,
+    StoreUnavailableError,
+    StoreUsageError,
+    closed_before_begun,
+    cut_off,
+)
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
 
@@ -86,10 +92,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     def submit(self, operation: _Operation, size: int = 0) -> asyncio.Future[_Reply]:
         """Run an operation that writes ``size`` bytes. Await the returned future for its reply."""
-        if asyncio.get_running_loop() is not self._loop:
-            raise StoreUnavailableError("this store was opened in another event loop")
         if self._closing:
-            raise StoreUnavailableError("this store is closed")
+            raise StoreUsageError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
         job = Job(operation, size, future)
         if self._burst is not None or self._runner is None:
@@ -128,7 +132,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
         finally:
             self._closing = True
             self._watch.cancel()
-            self._queue.fail_waiting(_closed)
+            self._queue.fail_waiting(closed_before_begun)
 
     async def _until_ended(self) -> None:
         try:
@@ -188,7 +192,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
 
 def _create_eager_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Create a task that runs up to its first wait at once; before Python 3.12, a plain task."""
+    """Create a task that starts immediately; before Python 3.12, in the next turn of the loop."""
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
     return asyncio.create_task(coroutine)
@@ -206,10 +210,6 @@ async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
     task.cancel()
     if cancelled is not None:
         raise cancelled
-
-
-def _closed() -> StoreUnavailableError:
-    return StoreUnavailableError("this store was closed before the call began")
 
 
 def _copy_for_caller(error: Exception) -> SessionStoreError:

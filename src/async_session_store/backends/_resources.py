@@ -1,4 +1,4 @@
-"""The files that the backends carry beside their modules: Lua and SQL."""
+"""Read the Lua and SQL files of the backends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from async_session_store.errors import StoreUnavailableError
 def read_resource(package: str, folder: str, name: str) -> str:
     """Return the text of a file in a folder of one of this library's packages.
 
-    Raises ``StoreUnavailableError`` if the file is missing, never an ``OSError``: a backend would
-    mistake that for a fault of the user's own file.
+    Raises ``StoreUnavailableError`` if the file is missing. A backend would take an ``OSError`` for
+    a fault of the user's own database file.
     """
     try:
         return files(package).joinpath(folder).joinpath(name).read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ def utc_from_ms(milliseconds: int) -> datetime:
     """Return a time in milliseconds since the Unix epoch as a ``datetime`` in UTC.
 
     A peer may have stored a deadline after the year 9999, which ``datetime`` cannot hold. If this
-    raised an error, a whole list would fail because of one such session. So the last day of that
+    raised an error, one such session would fail a whole list. So the last day of that
     year stands for everything later (T6).
     """
     if milliseconds > _LATEST_MILLISECONDS:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
+from typing_extensions import override
+
 from async_session_store._unicode import encoded
+from async_session_store._wire import repr_of_fields
 from async_session_store.channels._payload import identifier
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import ReplyScope, UserId
@@ -61,6 +64,10 @@ class Inbound:
             raise InvalidInputError("user_id: give a UserId; UserId.encode makes one of any text")
         if self.text is not None:
             _check_text("text", self.text)
+
+    @override
+    def __repr__(self) -> str:
+        return repr_of_fields(self, shown=("provider", "bot_id"))
 
     @property
     def scope(self) -> ReplyScope:
@@ -141,6 +148,10 @@ class Place:
     """The message that the reply has to answer, or None."""
     correlation: str | None = None
     """The id of the button or form that the reply has to carry, or None."""
+
+    @override
+    def __repr__(self) -> str:
+        return repr_of_fields(self, shown=("provider", "bot_id"))
 
 
 def place(scope: ReplyScope) -> Place:

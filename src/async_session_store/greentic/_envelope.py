@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from async_session_store._wire import Text, WireModel, optional
 from async_session_store.errors import InvalidInputError
@@ -37,6 +37,10 @@ class IngressEnvelope(WireModel, frozen=True):
     The constructor raises pydantic's ``ValidationError`` for an invalid id. So do ``scope`` for a
     conversation that contains a newline, and ``session_key`` for a key of over 1024 bytes.
     """
+
+    _shown: ClassVar[frozenset[str]] = frozenset(
+        {"tenant", "env", "pack_id", "flow_id", "provider"}
+    )
 
     tenant: TenantId
     """The tenant."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, cast
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -53,6 +53,10 @@ _JsonObject = Annotated[Mapping[str, object], AfterValidator(_frozen_object)]
 
 class FlowSnapshot(WireModel, frozen=True):
     """Where a flow continues, and with which state: ``runner::engine::FlowSnapshot``."""
+
+    _shown: ClassVar[frozenset[str]] = frozenset(
+        {"pack_id", "flow_id", "next_flow", "next_node", "awaiting_submit"}
+    )
 
     pack_id: PackId
     """The pack of the flow."""

@@ -1,4 +1,4 @@
-"""What expires, the earliest first."""
+"""Deadlines in order, and a mapping whose entries expire."""
 
 from __future__ import annotations
 
@@ -7,73 +7,74 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
-_SLACK: Final = 1024  # outdated entries that are kept, however few others there are
-_STEP: Final = 16  # entries that are taken over with one that is added
-_DROPPED: Final = 4  # expired entries that are dropped with one that is set
+_SLACK: Final = 1024  # outdated entries that may stay, however few others there are
+_STEP: Final = 16  # entries moved to the new heap with each one that is added
+_DROPPED: Final = 4  # expired entries dropped with each one that is set
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
 class Deadlines(Generic[_K]):
-    """Keys, and when what is stored under them expires.
+    """Keys by deadline, the earliest first.
 
-    A key has one entry that counts, for a time when it is to be looked at: its deadline, or one
-    that it had before. So to move a deadline away, or to remove a key and store it anew, costs no
-    entry. An entry is outdated once its key is gone or has an earlier one. Once there may be more
-    of these than of others, the heap is outgrown: each entry that is added then takes a few over
-    into a new heap, or drops them. So nothing here takes long, however many keys there are.
+    A key has one valid entry, with the time at which to check it: its deadline, or an earlier one
+    that it had before. So moving a deadline to a later time, or removing a key and storing it
+    again, adds no entry. An entry is outdated once its key is gone or has an earlier entry. When
+    there may be more outdated entries than valid ones, a new heap is begun. From then on, each
+    added entry moves a few from the outgrown heap to the new one, or drops them. So no step takes
+    long, however many keys there are.
 
     Args:
-        deadline_of: The deadline of a key: infinite if it has none, or is gone.
+        deadline_of: Returns the deadline of a key, infinity if it has none or is gone.
     """
 
     def __init__(self, deadline_of: Callable[[_K], float]) -> None:
         self._deadline_of = deadline_of
-        self._look_at: dict[_K, float] = {}
+        self._check_at: dict[_K, float] = {}
         self._heap: list[tuple[float, int, _K]] = []
         self._outgrown: list[tuple[float, int, _K]] = []
         self._pushed = 0
         self._largest = _SLACK
-        self.next_look = math.inf
-        """Before then no entry is due, outdated or not."""
+        self.next_check = math.inf
+        """The time before which no entry is due, not even an outdated one."""
 
     def add(self, key: _K, deadline: float) -> None:
-        """Tell of the deadline that a key has now."""
-        if self._look_at.get(key, math.inf) <= deadline:
-            return  # by then it is looked at, and its deadline asked for
+        """Add a key, or note that its deadline has moved."""
+        if self._check_at.get(key, math.inf) <= deadline:
+            return  # the present entry is due first, and then the new deadline is looked up
         self._push(key, deadline)
         if self._outgrown:
             self._take_over()
         elif len(self._heap) > self._largest:
             self._outgrown, self._heap = self._heap, []
 
-    def due(self, now: float, most: int) -> Iterator[_K]:
-        """Take out at most so many entries whose time has come: the keys that have expired.
+    def due(self, now: float, limit: int) -> Iterator[_K]:
+        """Remove at most ``limit`` entries that are due, and yield the keys that have expired.
 
-        They come in the order of their deadlines, also if several calls take them out.
+        They are yielded in the order of their deadlines, also over several calls.
         """
-        for _ in range(most):
+        for _ in range(limit):
             heap = self._earliest()
             if not heap or heap[0][0] > now:
                 break
-            look_at, _, key = heapq.heappop(heap)
-            if self._look_at.get(key) != look_at:
+            check_at, _, key = heapq.heappop(heap)
+            if self._check_at.get(key) != check_at:
                 continue
-            del self._look_at[key]
+            del self._check_at[key]
             deadline = self._deadline_of(key)
-            if deadline <= look_at:
+            if deadline <= check_at:
                 yield key
             elif deadline < math.inf:
                 self._push(key, deadline)
         heap = self._earliest()
-        self.next_look = heap[0][0] if heap else math.inf
+        self.next_check = heap[0][0] if heap else math.inf
 
     def clear(self) -> None:
-        self._look_at.clear()
+        self._check_at.clear()
         self._heap.clear()
         self._outgrown.clear()
-        self.next_look = math.inf
+        self.next_check = math.inf
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._outgrown)
@@ -86,30 +87,30 @@ class Deadlines(Generic[_K]):
 
     def _push(self, key: _K, deadline: float) -> None:
         self._pushed += 1
-        self._look_at[key] = deadline
+        self._check_at[key] = deadline
         heapq.heappush(self._heap, (deadline, self._pushed, key))
-        self.next_look = min(self.next_look, deadline)
+        self.next_check = min(self.next_check, deadline)
 
     def _take_over(self) -> None:
         taken = self._outgrown[-_STEP:]
-        del self._outgrown[-_STEP:]  # without its last entries, a heap is still one
-        for look_at, number, key in taken:
-            if self._look_at.get(key) != look_at:
+        del self._outgrown[-_STEP:]  # a heap without its last entries is still a heap
+        for check_at, number, key in taken:
+            if self._check_at.get(key) != check_at:
                 continue
             if self._deadline_of(key) < math.inf:
-                heapq.heappush(self._heap, (look_at, number, key))
+                heapq.heappush(self._heap, (check_at, number, key))
             else:
-                del self._look_at[key]
+                del self._check_at[key]
         if not self._outgrown:
             self._largest = 2 * len(self._heap) + _SLACK
 
 
 class Expiring(Generic[_K, _V]):
-    """A mapping whose entries expire; a few that did go with each one that is set."""
+    """A mapping whose entries expire. Setting an entry drops a few expired ones."""
 
     def __init__(self) -> None:
         self.entries: dict[_K, tuple[_V, float]] = {}
-        """All of them, also those that have expired."""
+        """All entries, including expired ones."""
         self._deadlines: Deadlines[_K] = Deadlines(self._deadline_of)
 
     def get(self, key: _K, now: float) -> _V | None:
@@ -121,7 +122,7 @@ class Expiring(Generic[_K, _V]):
         return None if entry is None else entry[1]
 
     def set(self, key: _K, value: _V, deadline: float, now: float) -> None:
-        if now >= self._deadlines.next_look:
+        if now >= self._deadlines.next_check:
             self.drop_expired(now, _DROPPED)
         self.entries[key] = (value, deadline)
         self._deadlines.add(key, deadline)
@@ -130,14 +131,14 @@ class Expiring(Generic[_K, _V]):
         del self.entries[key]
 
     @property
-    def next_look(self) -> float:
-        """The earliest time at which an entry can expire."""
-        return self._deadlines.next_look
+    def next_check(self) -> float:
+        """The time before which no entry can expire."""
+        return self._deadlines.next_check
 
-    def drop_expired(self, now: float, most: int) -> int:
-        """Drop expired entries, looking at ``most`` of them at most, and return how many went."""
+    def drop_expired(self, now: float, limit: int) -> int:
+        """Drop expired entries after checking at most ``limit``. Return how many were dropped."""
         dropped = 0
-        for expired in self._deadlines.due(now, most):
+        for expired in self._deadlines.due(now, limit):
             del self.entries[expired]
             dropped += 1
         return dropped

@@ -1,4 +1,4 @@
-"""Handled deliveries, of which there may be millions."""
+"""The handled deliveries, of which there may be millions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 from async_session_store.abc import Delivery
 from async_session_store.models import Owner
 
-_DROPPED: Final = 4  # expired entries that are dropped with one that is added
+_DROPPED: Final = 4  # expired entries dropped with each one that is added
 
 
 class Deliveries:
-    """The digests of deliveries, each with the owner it belongs to, until it is forgotten.
+    """The digests of deliveries and their owners, each until its deadline.
 
-    An entry is one bytes object. Those that expire in the same second share a list, because a heap
-    of entries would take as much memory again as the entries.
+    An entry is one bytes object. Entries that expire in the same second share a list, since a heap
+    of them would double the memory.
     """
 
     def __init__(self) -> None:
         self._entries: dict[bytes, float] = {}
-        self._expiring: dict[int, list[bytes]] = {}  # by the second at which all have expired
+        self._expiring: dict[int, list[bytes]] = {}  # by the second when all have expired
         self._seconds: list[int] = []  # a heap
 
     def holds(self, owner: Owner, delivery: Delivery, now: float) -> bool:
@@ -38,20 +38,20 @@ class Deliveries:
         self._expiring[second].append(entry)
 
     @property
-    def next_look(self) -> float:
-        """The earliest time at which an entry can be dropped."""
+    def next_check(self) -> float:
+        """The time before which no entry can be dropped."""
         return self._seconds[0] if self._seconds else math.inf
 
-    def drop_expired(self, now: float, most: int) -> int:
-        """Drop at most ``most`` expired entries, and return how many were dropped."""
+    def drop_expired(self, now: float, limit: int) -> int:
+        """Drop at most ``limit`` expired entries. Return how many were dropped."""
         dropped = 0
-        while dropped < most and self.next_look <= now:
+        while dropped < limit and self.next_check <= now:
             entries = self._expiring[self._seconds[0]]
             if not entries:
                 del self._expiring[heapq.heappop(self._seconds)]
                 continue
             entry = entries.pop()
-            # An entry that expired and was added again before it was dropped is in two lists.
+            # An entry that was added again after it had expired is in two lists.
             if self._entries.get(entry, math.inf) <= now:
                 del self._entries[entry]
                 dropped += 1

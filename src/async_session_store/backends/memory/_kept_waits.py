@@ -1,4 +1,4 @@
-"""The waits that are kept for a worker after their deadlines, and those that are due."""
+"""The waits that are kept for a worker after their deadlines, and the due ones among them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from operator import attrgetter
 from typing import Final
 
 from async_session_store.backends.memory._deadlines import Deadlines
-from async_session_store.backends.memory._sessions import Session
+from async_session_store.backends.memory._session import Session
 from async_session_store.models import Owner, SessionKey
 
 _DUE_TIME: Final = attrgetter("due")
 
 
 class KeptWaits:
-    """Sessions that are kept, and in the order in which they fell due, those that did.
+    """The sessions that are kept, and those of them that are due, the longest overdue first.
 
-    A session is *pending* until :meth:`take_due` finds it due. What is due stays so while it is
-    claimed. Sessions are only ever found due in order, so the dicts of them are in that order too.
+    A session is *pending* until :meth:`take_due` finds it due. A due session stays due while it is
+    claimed. Sessions are found due in the order of their due times, so the dicts of due sessions
+    are in that order, too.
     """
 
     def __init__(self) -> None:
         self.sessions: dict[SessionKey, Session] = {}
-        """All of them."""
+        """All kept sessions, pending or due."""
         self._by_owner: dict[Owner, dict[SessionKey, Session]] = {}
         self._pending: Deadlines[SessionKey] = Deadlines(self._due_time)
         self._due: dict[SessionKey, Session] = {}
         self._due_by_tenancy: dict[Owner, dict[SessionKey, Session]] = {}
-        # The last claim on each session that is due. It may have been lost since.
+        # The token of the last claim on each due session. That claim may be lost by now.
         self._tokens: dict[SessionKey, str] = {}
         self._claimed: dict[str, Session] = {}
 
@@ -39,7 +40,7 @@ class KeptWaits:
         self._pending.add(session.key, session.due)
 
     def remove(self, session: Session) -> None:
-        """Keep a session no longer."""
+        """Stop keeping a session."""
         del self.sessions[session.key]
         _discard(self._by_owner, session.owner, session.key)
         self.drop_due(session)
@@ -48,32 +49,32 @@ class KeptWaits:
         """Put a session behind all others that are due."""
         self.drop_due(session)
         session.due = now
-        # Others may have fallen due before it that no one has looked at.
+        # It is pending again: others may have fallen due before it that take_due has not seen yet.
         self._pending.add(session.key, now)
 
     def claim(self, session: Session, token: str) -> None:
-        """Note that a token has claimed a session that is due."""
+        """Note that a token has claimed a due session."""
         self._forget_claim(session)
         self._tokens[session.key] = token
         self._claimed[token] = session
 
     def claimed_with(self, token: str) -> Session | None:
-        """Return the session that a token has claimed, if no other has since."""
+        """Return the session that a token has claimed, unless another one claimed it since."""
         return self._claimed.get(token)
 
     def of_owner(self, owner: Owner) -> list[Session]:
-        """Return an owner's sessions that are kept, due or not."""
+        """Return an owner's kept sessions, pending or due."""
         return list(self._by_owner.get(owner, {}).values())
 
-    def take_due(self, now: float, most: int) -> bool:
-        """Look at ``most`` sessions at most that may have fallen due. Return whether more may."""
-        for key in self._pending.due(now, most):
+    def take_due(self, now: float, limit: int) -> bool:
+        """Check at most ``limit`` sessions that may be due. Return whether more may be."""
+        for key in self._pending.due(now, limit):
             session = self._due[key] = self.sessions[key]
             self._due_by_tenancy.setdefault(_tenancy(session), {})[key] = session
-        return self._pending.next_look <= now
+        return self._pending.next_check <= now
 
     def due(self, fence: Owner | None) -> Iterable[Session]:
-        """Return what is due behind a fence: an owner's, all of a tenancy's, or everything."""
+        """Return the due sessions within a fence: an owner's, a tenancy's, or all."""
         if fence is None:
             return self._due.values()
         if fence.user is None:
@@ -82,7 +83,7 @@ class KeptWaits:
         return sorted(due, key=_DUE_TIME)
 
     def drop_due(self, session: Session) -> None:
-        """Stop handing out a session, if it is due."""
+        """Stop handing out a session if it is due."""
         if self._due.pop(session.key, None) is not None:
             _discard(self._due_by_tenancy, _tenancy(session), session.key)
             self._forget_claim(session)

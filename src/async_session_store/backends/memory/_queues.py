@@ -1,4 +1,4 @@
-"""The queues of callers that wait for a turn at a scope, in the order of arrival."""
+"""The queues of callers that wait for a turn at a scope, in order of arrival."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from async_session_store.models import Owner
 
 
 class Queues:
-    """The queues of all scopes. A place is lost if it is not renewed, unless its caller is waiting.
+    """The queues of all scopes. A place that is not renewed is lost, unless its caller is waiting.
 
-    A caller that waits in this process is alive, even while a handler blocks the loop and none of
-    them renews its place. If those places were lost, callers would swap when the loop goes on.
+    A caller that waits in this process is alive, even if a handler blocks the loop so that no
+    caller can renew its place. If those places were lost, callers would overtake each other when
+    the loop goes on.
 
     Args:
         clock: Monotonic seconds.
@@ -26,7 +27,9 @@ class Queues:
         self._clock = clock
         self._queues: dict[tuple[Owner, str], dict[str, float]] = {}
         self._places: dict[str, tuple[Owner, str]] = {}
-        self._tickets: dict[str, int] = {}  # who came first has the lowest, wherever they wait
+        self._tickets: dict[
+            str, int
+        ] = {}  # the first to arrive has the lowest, at whichever scope it waits
         self._last_ticket = 0
         self._wake_ups: dict[str, anyio.Event] = {}
 
@@ -34,14 +37,14 @@ class Queues:
         return bool(self._places)
 
     def is_behind(self, token: str, place: tuple[Owner, str]) -> bool:
-        """Return whether someone who came before the token waits in a queue."""
+        """Return whether a caller that arrived before the token waits in a queue."""
         self._drop_lost(place)
         for first in self._queues.get(place, ()):
             return self._tickets[first] < self._tickets.get(token, math.inf)
         return False
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the token's place, which moves with its rank, or give it the last one."""
+        """Renew the token's place, or give it the last one. A place that moves keeps its rank."""
         kept_until = self._clock() + PLACE_TTL / 1000
         if self._places.get(token) == place:
             self._queues[place][token] = kept_until
@@ -72,7 +75,7 @@ class Queues:
         return True
 
     def wake_first(self, place: tuple[Owner, str]) -> None:
-        """Wake whoever is first in a queue."""
+        """Wake the caller that is first in a queue."""
         self._drop_lost(place)
         for token in self._queues.get(place, ()):
             wake_up = self._wake_ups.get(token)
@@ -81,7 +84,7 @@ class Queues:
             return
 
     async def wait(self, token: str, seconds: float) -> None:
-        """Wait until the token is woken, for at most ``seconds``. Its place is kept."""
+        """Wait for at most ``seconds`` until the token is woken. Its place is renewed."""
         wake_up = self._wake_ups[token] = anyio.Event()
         try:
             await wait_until_set(wake_up, seconds)
@@ -90,13 +93,16 @@ class Queues:
             if token in self._places:
                 self.keep(token, self._places[token])
 
-    def clear(self) -> None:
+    def close(self) -> None:
+        """Forget everyone, and wake those that wait: their next call finds the store closed."""
+        for wake_up in self._wake_ups.values():
+            wake_up.set()
         self._queues.clear()
         self._places.clear()
         self._tickets.clear()
 
     def _drop_lost(self, place: tuple[Owner, str]) -> None:
-        """Drop the lost places at the front. Those behind them do not matter yet."""
+        """Drop the lost places at the front. Lost places further back do not matter yet."""
         queue = self._queues.get(place, {})
         while queue and self._is_lost(first := next(iter(queue)), queue[first]):
             del queue[first], self._places[first], self._tickets[first]

@@ -1,45 +1,180 @@
-"""What is kept in memory of a session, and of a claim."""
+"""The sessions in memory, and where they wait."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from async_session_store.models import ReplyScope, SessionData, SessionKey
+from async_session_store.abc import StoredWait
+from async_session_store.backends.memory._clock import Clock
+from async_session_store.backends.memory._deadlines import Deadlines
+from async_session_store.backends.memory._kept_waits import KeptWaits
+from async_session_store.backends.memory._session import Session
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+
+_NOWHERE: Final[dict[str, Session]] = {}  # stays empty
 
 
-class Session:
-    """A stored session. Another one under its key replaces it; updates change it in place."""
+class Sessions:
+    """The sessions by key, and by the scope at which they wait.
 
-    __slots__ = (
-        *("data", "deadline", "due", "expires_at", "kept", "key", "owner", "scope", "scope_hash"),
-        *("version", "wait_id"),
+    An expired session is not found as a live one, but stays until :meth:`sweep` reclaims it.
+    Methods that look up or change one session repeat two lines here and there instead of calling
+    each other: a call takes 0.05 µs, and a cycle of the five operations takes 8 µs.
+    """
+
+    def __init__(self) -> None:
+        self.by_key: dict[SessionKey, Session] = {}
+        """All of them, also the expired ones."""
+        self.kept = KeptWaits()
+        self._by_scope: dict[Owner, dict[str, Session]] = {}
+        self.deadlines = Deadlines(self._deadline_of)
+        self._writes = 0
+
+    # --- Looking up ---------------------------------------------------------------------------
+
+    def live(self, key: SessionKey, now: float) -> Session | None:
+        session = self.by_key.get(key)
+        return session if session is not None and session.deadline > now else None
+
+    def visible(self, key: SessionKey, viewer: Owner | None, now: float) -> Session | None:
+        """Return a live session that a viewer sees."""
+        session = self.by_key.get(key)
+        if session is None or session.deadline <= now:
+            return None
+        return session if viewer is None or viewer.sees(session.owner) else None
+
+    def at(self, owner: Owner) -> dict[str, Session]:
+        """Return an owner's sessions by the scope at which they wait, also the expired ones."""
+        return self._by_scope.get(owner, _NOWHERE)
+
+    def waiting(self, owner: Owner, scope_hash: str, now: float) -> Session | None:
+        session = self._by_scope.get(owner, _NOWHERE).get(scope_hash)
+        return session if session is not None and session.deadline > now else None
+
+    def first_waiting(
+        self, owner: Owner, scope_hashes: Sequence[str], now: float
+    ) -> Session | None:
+        waiting = self._by_scope.get(owner, _NOWHERE)
+        for scope_hash in scope_hashes:
+            session = waiting.get(scope_hash)
+            if session is not None and session.deadline > now:
+                return session
+        return None
+
+    def all_waiting(self, owner: Owner, now: float) -> list[Session]:
+        """Return an owner's live waits, in the order of their keys."""
+        live = [session for session in self.at(owner).values() if session.deadline > now]
+        return sorted(live, key=lambda session: session.key)
+
+    def expired(self, key: SessionKey | None, now: float) -> Session | None:
+        """Return the expired wait that has a key."""
+        session = None if key is None else self.by_key.get(key)
+        return session if session is not None and session.is_expired_wait(now) else None
+
+    def all_expired(self, owner: Owner, now: float) -> list[Session]:
+        kept = self.kept.of_owner(owner)
+        return [session for session in kept if session.is_expired_wait(now)]
+
+    # --- Changing -----------------------------------------------------------------------------
+
+    def insert(
+        self,
+        key: SessionKey,
+        data: SessionData,
+        ttl: int | None,
+        now: float,
+        expired_ttl: int | None = None,
+    ) -> Session:
+        """Store a session that waits nowhere yet."""
+        deadline = math.inf if ttl is None else now + ttl / 1000
+        self._writes += 1
+        session = self.by_key[key] = Session(key, data, self._writes, deadline)
+        if expired_ttl is not None:
+            session.kept, session.due = expired_ttl / 1000, deadline
+            self.kept.add(session)
+        if ttl is not None:
+            self.deadlines.add(key, deadline + session.kept)
+        return session
+
+    def put(self, wait: StoredWait, now: float) -> SessionKey | None:
+        """Store a session that waits at a scope. Return the live session that it displaces."""
+        owner, scope_hash, scope, key, data, ttl, expired_ttl = wait
+        waiting = self._by_scope.setdefault(owner, {})
+        holder = waiting.get(scope_hash)
+        session = waiting[scope_hash] = self.insert(key, data, ttl, now, expired_ttl)
+        session.scope_hash, session.scope = scope_hash, scope
+        if holder is None or (holder.kept and holder.is_expired_wait(now)):
+            return None
+        self._detach(holder)
+        return holder.key if holder.deadline > now else None
+
+    def replace(self, session: Session, data: SessionData) -> None:
+        self._writes += 1
+        session.data, session.version = data, self._writes
+
+    def touch(self, session: Session, ttl: int | None, now: float) -> None:
+        """Move the deadline of a live session."""
+        session.deadline = math.inf if ttl is None else now + ttl / 1000
+        session.expires_at = None
+        self.deadlines.add(session.key, session.deadline + session.kept)
+        if session.kept:
+            session.due = session.deadline
+            self.kept.add(session)
+
+    def remove(self, session: Session) -> None:
+        del self.by_key[session.key]
+        if session.kept:
+            self.kept.remove(session)
+        waiting = self._by_scope.get(session.owner, _NOWHERE)
+        if session.scope_hash is None or waiting.get(session.scope_hash) is not session:
+            return  # it waits nowhere, or is an expired wait whose scope another session has
+        del waiting[session.scope_hash]
+        if not waiting:
+            del self._by_scope[session.owner]
+
+    def _detach(self, session: Session) -> None:
+        session.scope_hash = session.scope = None
+        if session.kept:
+            session.kept = 0.0
+            self.kept.remove(session)
+            self.deadlines.add(session.key, session.deadline)  # it can be reclaimed earlier now
+
+    # --- Reclaiming ---------------------------------------------------------------------------
+
+    def sweep(self, limit: int, now: float) -> int:
+        """Remove at most ``limit`` expired sessions. Return how many were removed."""
+        removed = 0
+        for key in self.deadlines.due(now, limit):
+            self.remove(self.by_key[key])
+            removed += 1
+        return removed
+
+    def clear(self) -> None:
+        self.by_key.clear()
+        self.kept.clear()
+        self._by_scope.clear()
+        self.deadlines.clear()
+
+    def _deadline_of(self, key: SessionKey) -> float:
+        session = self.by_key.get(key)
+        return math.inf if session is None else session.deadline + session.kept
+
+
+def record_of(session: Session, clock: Clock) -> SessionRecord:
+    return SessionRecord(
+        session.key, session.data, str(session.version), expiry_of(session, clock), session.scope
     )
 
-    due: float
-    """When a worker should get it: since its deadline, or since it was given back. Only if kept."""
 
-    def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
-        self.key = key
-        self.owner = data.owner
-        self.data = data
-        self.version = self.wait_id = version
-        self.deadline = deadline
-        self.expires_at: datetime | None = None
-        self.scope_hash: str | None = None
-        self.scope: ReplyScope | None = None
-        self.kept = 0.0
-        """For how many seconds after its deadline it is an expired wait."""
+def expiry_of(session: Session, clock: Clock) -> datetime | None:
+    """Return the date of a session's deadline, or None if it has none.
 
-    def is_expired_wait(self, now: float) -> bool:
-        return self.deadline <= now < self.deadline + self.kept
-
-
-class Claim:
-    """The holder of a claim on a scope, and the wait that was there, if any."""
-
-    __slots__ = ("is_superseded", "token", "wait_id")
-
-    def __init__(self, token: str, wait_id: int | None) -> None:
-        self.token = token
-        self.wait_id = wait_id
-        self.is_superseded = False
+    It is computed once and then kept. The wall clock may be set in between, and a session that did
+    not change must give equal records.
+    """
+    if session.expires_at is None and session.deadline < math.inf:
+        session.expires_at = clock.utc(session.deadline)
+    return session.expires_at

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from typing_extensions import Self, override
 
@@ -30,21 +30,24 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 try:
     from redis.asyncio import Redis
-    from redis.asyncio.connection import AbstractConnection
-    from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import SentinelManagedConnection
-    from redis.backoff import NoBackoff
 except ImportError as _missing:
     raise ImportError(
         "the Redis backend needs redis-py; install async-session-store[redis]"
     ) from _missing
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
+from async_session_store.backends.redis._client import (
+    check_client,
+    make_client,
+    place_of,
+    take_over_timeout,
+    timeout_of,
+)
 from async_session_store.backends.redis._connection import Command, CommandRunner
 from async_session_store.backends.redis._keys import Keys, fence_text, owner_text
 from async_session_store.backends.redis._protocol import Argument
@@ -53,16 +56,13 @@ from async_session_store.backends.redis._scripts import script
 from async_session_store.backends.redis._sentinel import switches_heard
 from async_session_store.backends.redis._server import check_server
 from async_session_store.backends.redis._turns import Turns
-from async_session_store.backends.redis._url import client_from_url
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 """The namespace of a backend, and of a Rust process, for which none is chosen."""
-TIMEOUT: Final = 5.0  # seconds
-HEALTH_CHECK_INTERVAL: Final = 30  # seconds; clouds' NATs drop what is idle for 4 minutes
 _MAX_IN_FLIGHT: Final = 128  # calls
-_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # enough to keep the server busy while we encode more
+_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # bytes; keeps the server busy while we encode more
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -73,28 +73,27 @@ _NEXT: Final = "NEXT"
 class RedisBackend(Backend):
     """Sessions on a Redis server (6.2 or newer, also behind Sentinel; not Redis Cluster).
 
-    Processes that use the Rust crate ``greentic-session`` may share the namespace, live. Each
-    operation is one command or one script, so one round trip. Calls that come while one is under
-    way go together in the next write on one connection of the client's pool. Nothing is sent
-    twice: where an answer is lost, the caller is told that the outcome is unknown.
+    Processes that use the Rust crate ``greentic-session`` may work on the same namespace at the
+    same time. Each operation is one command or one script, so it takes one round trip. Calls that
+    arrive while others are in flight go out together, in the next write on one connection of the
+    client's pool. Nothing is sent twice: if an answer is lost, the caller gets an error that says
+    that the outcome is unknown.
 
     Args:
-        client: A ``redis.asyncio.Redis`` of the caller's own, which stays open. Its
-            ``socket_timeout`` bounds every call; without one, 5 seconds do.
+        client: A ``redis.asyncio.Redis`` that the caller made. It stays open. Its
+            ``socket_timeout`` limits every call; without one, the limit is 5 seconds.
         namespace: The prefix of every key. A colon follows it.
     """
 
     asyncio_only = True
 
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
-        if not isinstance(client, Redis):
-            raise InvalidInputError("client: give a redis.asyncio.Redis, not one of Redis Cluster")
-        _check_connections(client)
+        check_client(client)
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
             raise InvalidInputError("namespace: give a text that is not empty")
         self._client = client
         self._owns_client = False
-        self._timeout: float = _settings(client).get("socket_timeout") or TIMEOUT
+        self._timeout = timeout_of(client)
         self._namespace = namespace
         self._keys = Keys(namespace)
         self._channel = self._keys.channel(_random.token())
@@ -104,23 +103,24 @@ class RedisBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
-        """Make a backend with a client of its own, by ``redis.asyncio.Redis.from_url``.
+        """Return a backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
 
-        Connecting and answering are bounded to 5 seconds each unless the URL says otherwise
+        Connecting and answering take at most 5 seconds each unless the URL sets other limits
         (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
         """
-        client = client_from_url(
-            url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            health_check_interval=HEALTH_CHECK_INTERVAL,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = make_client(url)
         backend = cls(client, namespace=namespace)
         backend._owns_client = True
-        # The backend bounds whole batches, which costs less than a time-out for each reply.
-        _settings(client)["socket_timeout"] = None
+        take_over_timeout(client)
         return backend
+
+    @property
+    @override
+    def location(self) -> str:
+        place = place_of(self._client)
+        if self._namespace == DEFAULT_NAMESPACE:
+            return place
+        return f"{place}, namespace {self._namespace}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -339,7 +339,7 @@ class RedisBackend(Backend):
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
         if self._turns is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         await self._turns.wait(place.token, seconds)
 
     @override
@@ -398,7 +398,7 @@ class RedisBackend(Backend):
     async def purge(self, limit: int) -> int:
         return await IndexPurge(self._keys, self._call, self._run, limit).run()
 
-    # --- Inside -------------------------------------------------------------------------------
+    # --- Commands -----------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _connection(
@@ -406,8 +406,8 @@ class RedisBackend(Backend):
     ) -> AsyncGenerator[Runner[Command, object], None]:
         pool = self._client.connection_pool
         runner = CommandRunner(pool, self._timeout, queue.take_batch, keep=self._owns_client)
-        # The pool of the caller's own client gets its connection back after each batch, so one must
-        # stay free for the next batch, and one for what the caller does meanwhile.
+        # A caller's own client gets its connection back after each batch. So two connections of the
+        # pool must stay free: one for the next batch, and one for the caller's own commands.
         spare = 0 if self._owns_client else 2
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
@@ -431,14 +431,14 @@ class RedisBackend(Backend):
     def _run(
         self, name: str, keys: Sequence[Argument], *arguments: Argument, size: int = 0
     ) -> Awaitable[object]:
-        """Run a script; every script takes the namespace and the largest document first."""
+        """Run a script. The first two arguments of each are the namespace and the size limit."""
         common = (self._namespace, self._max_document_bytes)
         command = Command((len(keys), *keys, *common, *arguments), script(name))
         return self._submit(command, size)
 
     def _submit(self, command: Command, size: int) -> Awaitable[object]:
         if self._worker is None:
-            raise StoreUnavailableError("this backend is not open")
+            raise StoreUsageError("this backend is not open")
         return self._worker.submit(command, size)
 
     def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
@@ -452,7 +452,7 @@ class RedisBackend(Backend):
         return found.record
 
     async def _release_expired(self, claim: ClaimKey, *, is_due: bool) -> Outcome:
-        """Release a claim on an expired wait, which is due since now, or never again."""
+        """Release a claim on an expired wait, which is due from now on, or never again."""
         owner, scope_hash, token, key, _ = claim
         keys = [
             self._keys.claim(owner, scope_hash),
@@ -467,22 +467,6 @@ class RedisBackend(Backend):
 
     def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)
-
-
-def _check_connections(client: Redis) -> None:
-    """Raise ``InvalidInputError`` for a client that does not read replies as redis-py does."""
-    kind = client.connection_pool.connection_class
-    own = AbstractConnection.read_response
-    if kind.read_response is not own and not issubclass(kind, SentinelManagedConnection):
-        raise InvalidInputError(
-            f"client: its connections ({kind.__name__}) imitate redis-py's; give a client of a "
-            "server, or take memory:// for tests"
-        )
-
-
-def _settings(client: Redis) -> dict[str, Any]:
-    """What the client's connections are made with."""
-    return client.connection_pool.connection_kwargs
 
 
 def _viewer(viewer: Owner | None) -> str:

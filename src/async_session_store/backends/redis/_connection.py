@@ -1,4 +1,4 @@
-"""Commands on one connection: what is waiting goes out in one write, and nothing is sent twice."""
+"""Pipelined commands on one connection: waiting ones go out in one write, none is sent twice."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import AbstractConnection
 
-# What redis-py raises, and what comes of a connection whose event loop has ended.
+# redis-py's errors, and those that a connection raises once its event loop has ended.
 _FAULTS: Final = (RedisError, OSError, RuntimeError)
 
 
 class Command(NamedTuple):
-    """A command; or the arguments of a script, after the number of its keys."""
+    """A command, or a script with its arguments, of which the first is the number of its keys."""
 
     arguments: tuple[Argument, ...]
     script: Script | None = None
@@ -36,19 +36,19 @@ CommandJob: TypeAlias = "Job[Command, object]"
 
 
 class _Sent(NamedTuple):
-    """A command that was sent, and by when it must be answered."""
+    """A command that was sent, and the deadline of its reply."""
 
     job: CommandJob
     deadline: float
     loads: Script | None
-    """The script whose source is sent, after which the server knows it."""
+    """The script whose source was sent along, so that the server knows it afterwards."""
 
 
 class CommandRunner:
     """Runs commands on one connection of a pool at a time.
 
     Args:
-        pool: Where the connection comes from. It connects and authenticates it.
+        pool: The pool of the connection, which connects and authenticates it.
         timeout: The time limit in seconds for connecting, and for the answer to a command.
         take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
             once, so that the server always has work.
@@ -77,7 +77,8 @@ class CommandRunner:
         try:
             await self._converse(await self._link.ready(), jobs)
             if self._link.has_abandoned:
-                # Do not wait for the next call: another process may be the next to write.
+                # Kill the abandoned connection now. If that waited for our next call, another
+                # process could read first, and our late write would change what it has read.
                 await self._link.ready()
         except _FAULTS as error:
             while jobs:  # queued jobs would fail the same way, one timeout after another
@@ -110,7 +111,8 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    # After a fail-over, only a new connection leads to the new primary.
+                    # After a fail-over, send nothing more here: only a new connection leads to the
+                    # new primary.
                     is_current = self._link.generation == generation
                     jobs = self._take_more() if is_current else []
                     if isinstance(reply, NoScriptError):
@@ -138,6 +140,7 @@ class CommandRunner:
         The job of a cancelled caller must not run now: later calls may have run already.
         """
         script = job.operation.script
+        # Of several jobs in flight whose script is missing, only the first sends its source again.
         if script is not None and not any(sent.loads is script for sent in in_flight):
             self._known.discard(script.sha)
         return [] if job.settled else [job]
@@ -169,7 +172,7 @@ def _settle(job: CommandJob, reply: object) -> None:
 
 
 def _is_wrong_type(job: CommandJob, error: RedisError) -> bool:
-    """Whether a key that was read holds what no client of ours put there; that is no fault."""
+    """Return whether another program stored a value of another type there, which is no fault."""
     return job.operation.arguments[0] == "GET" and str(error).startswith("WRONGTYPE")
 
 

@@ -1,12 +1,13 @@
-"""Documents as Redis stores them: one JSON object, and the stamp after it.
+"""Documents as Redis stores them: one JSON object, followed by a stamp.
 
 Most of a document is its ``context_json``, which is JSON inside JSON. We write it as the last
-field, and so does the Rust crate. So it can be found by its name and cut off: inside a JSON string,
-every quote has a backslash before it. orjson then writes and reads it in a fraction of the time.
+field, as the Rust crate does. So its name can be found by a text search, and it can be cut off:
+inside a JSON string, every quote has a backslash before it. orjson then encodes and decodes it in a
+fraction of the time.
 
-The scripts cut a large document in the same way, to learn its owner from a bounded piece of it
-(``lua/documents.lua``). A large document that cannot be cut is unreadable for both: if it were read
-as a whole, it could show another owner here than there.
+The scripts cut a large document in the same way, to read its owner from a bounded part of it
+(``lua/documents.lua``). A large document that cannot be cut is unreadable for both. If one of them
+read it as a whole, the two could find different owners.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ _END: Final = re.compile(rb"\}([\t\n\r ]*)\Z")
 
 
 def encode(data: SessionData, stamp: bytes) -> bytes:
-    """The document. Raises ``InvalidInputError`` for data built bypassing validation."""
+    """Return the document. Raise ``InvalidInputError`` if the data bypassed validation."""
     head = _codec.encode_head(data)
     try:
         context = orjson.dumps(data.context_json)
     except orjson.JSONEncodeError as error:
         raise _codec.bypassed_validation() from error
-    # An unknown field may hold an object with that name: a blank keeps it from being the first.
+    # An unknown field may hold an object with a field of that name, which decode would take for the
+    # real one. A blank before the name keeps the two apart.
     return b"".join((head[:-1].replace(_TEXT, _SPACED_TEXT), _CONTEXT, context, b"}", stamp))
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
-    """The data in a document, whoever wrote it. Raises ``UnreadableDocumentError``."""
+    """Return the data in a document of any program. Raise ``UnreadableDocumentError``."""
     stamp = _stamps.length(document)
     size = len(document) - stamp
     if size > maximum:
@@ -73,12 +75,12 @@ def stored_owner(document: bytes) -> Owner | None:
 
 def _cut(document: bytes, size: int, stamp: int) -> int:
     """Return where the name of ``context_json`` begins, or -1 if it is not where it must be."""
-    is_bounded = size > _LARGEST_WHOLE and not stamp  # only what we write has a stamp
+    is_bounded = size > _LARGEST_WHOLE and not stamp  # only our own documents have a stamp
     return document.find(_TEXT, 0, _LARGEST_WHOLE if is_bounded else size)
 
 
 def _end(document: bytes, size: int) -> int:
-    """Return where the closing bracket of the document is, or -1 if it ends otherwise."""
+    """Return the position of the closing brace, or -1 if the document does not end with one."""
     if document.endswith(b"}", 0, size):
         return size - 1  # the common case
     found = _END.search(document, max(0, size - _TAIL), size)

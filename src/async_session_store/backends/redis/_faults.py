@@ -1,4 +1,4 @@
-"""Redis's faults in the words of the library."""
+"""Translate the errors of Redis and redis-py into those of the library."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.BusyLoadingError, "it is loading its data; try again soon"),
     (exceptions.MaxConnectionsError, "the client's pool has no free connection; enlarge it"),
 )
-# In the texts of errors that redis-py has no class for; a script's are inside another error's.
+# Parts of error texts for which redis-py has no class. An error in a script is quoted in another.
 _FRAGMENTS: Final = {
     "DB index is out of range": "it has no database of that number; check the URL",
     "-OOM ": _OUT_OF_MEMORY,
@@ -60,13 +60,13 @@ _FRAGMENTS: Final = {
 
 
 def refused(error: Exception) -> SessionStoreError:
-    """The error for a command that the server answered with an error: it was not carried out."""
+    """Return the error for a command that the server refused, and so did not carry out."""
     advice = _advice(error) or "it refused a command; the cause of this error says why"
     return _because(StoreUnavailableError(f"Redis: {advice}; {_NOTHING}"), error)
 
 
 def not_sent(error: Exception) -> SessionStoreError:
-    """The error for a connection that could not be had."""
+    """Return the error for a call that was not sent, as there was no connection."""
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         text = f"Redis: it did not accept a connection in time; {_NOTHING}"
         return _because(StoreTimeoutError(text), error)
@@ -76,17 +76,17 @@ def not_sent(error: Exception) -> SessionStoreError:
 
 
 def lost(error: Exception) -> SessionStoreError:
-    """The error for a call that was sent and not answered."""
+    """Return the error for a call that was sent and not answered."""
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         return _because(StoreTimeoutError(f"Redis: no answer in time; {_UNKNOWN}"), error)
     return _because(StoreUnavailableError(f"Redis: the connection broke; {_UNKNOWN}"), error)
 
 
 def ends_connection(reply: exceptions.RedisError) -> bool:
-    """Return whether nothing more should be sent on the connection that brought this reply.
+    """Return whether nothing more should be sent on the connection after this reply.
 
     After a failover, the server is a replica, and only a new connection finds the new primary.
-    After a protocol error the server hangs up.
+    After a protocol error, the server hangs up.
     """
     return (
         isinstance(reply, (exceptions.ReadOnlyError, exceptions.MasterDownError))
@@ -96,7 +96,7 @@ def ends_connection(reply: exceptions.RedisError) -> bool:
 
 
 def _obstacle(error: BaseException | None) -> str:
-    """Return what kept us from connecting: redis-py leaves it in the context of its own error."""
+    """Return why connecting failed. redis-py leaves the reason in the context of its own error."""
     while error is not None:
         for kind, text in _OBSTACLES:
             if isinstance(error, kind):

@@ -1,4 +1,4 @@
-"""The names of the keys, as the Rust crate ``greentic-session`` writes them."""
+"""The names of the keys, in the layout of the Rust crate ``greentic-session``."""
 
 from __future__ import annotations
 
@@ -44,47 +44,48 @@ class Keys:
         return f"{self._namespace}:delivery:{owner_text(owner)}:{digest}"
 
     def claim_of_token(self, token: str) -> str:
-        """Return the key that says which session a token claimed as an expired wait."""
+        """Return the key that holds which session a token claimed as an expired wait."""
         return f"{self._namespace}:claim:{token}"
 
     def expiring(self, fence: Owner | None) -> str:
-        """Return the key that says when the expired waits of a fence are due."""
+        """Return the index of when the waits within a fence are due as expired waits."""
         return f"{self._namespace}:expiring:{fence_text(fence) or 'all'}"
 
     def channel(self, name: str) -> str:
-        """Return the name of a channel. Channels have the namespace too, for access control."""
+        """Return the full name of a channel. The namespace is in it for access control."""
         return f"{self._namespace}:turns:{name}"
 
     @property
     def pattern(self) -> str:
-        """The pattern of all keys of the namespace."""
+        """A pattern that matches all keys of the namespace."""
         return f"{self._escaped}:*"
 
     @property
     def channels(self) -> str:
-        """A pattern of all channels of the namespace."""
+        """A pattern that matches all channels of the namespace."""
         return f"{self._escaped}:turns:*"
 
     @property
     def users(self) -> str:
-        """A pattern of all users' sets of waits."""
+        """A pattern that matches the sets of waits of all users."""
         return f"{self._escaped}:waits:user:*"
 
     @property
     def all_expiring(self) -> str:
-        """A pattern of all keys that say when waits are due."""
+        """A pattern that matches all indexes of when waits are due."""
         return f"{self._escaped}:expiring:*"
 
     @property
     def routes(self) -> tuple[str, str]:
-        """Patterns of all other keys that point to a session."""
+        """Patterns that match all other keys that point to a session."""
         return f"{self._escaped}:waits:scope:*", f"{self._escaped}:meta:*"
 
     def is_surely_ours(self, name: bytes) -> bool:
-        """Return whether a key belongs to no namespace within this one.
+        """Return whether a key can only belong to this namespace, not to one nested in it.
 
         ``a:meta:session:k`` is a session in the namespace ``a:meta``, but looks like a meta key in
-        ``a``. One word of each key says its kind; in a nested namespace it is the second such word.
+        ``a``. Every key contains one word for its kind. If it contains a second such word, the key
+        may be that of a nested namespace.
         """
         kind = _KINDS.match(name, self._prefix_length)
         return kind is not None and _KINDS.search(name, kind.end() - 1) is None
@@ -96,12 +97,12 @@ class Keys:
 
 @lru_cache(_REMEMBERED_OWNERS)
 def owner_text(owner: Owner) -> str:
-    """An owner as it stands in the keys: ``-`` for no team, and nothing for no user."""
+    """Return an owner as it is written in keys: ``-`` for no team, and nothing for no user."""
     return f"{owner.env}:{owner.tenant}:{owner.team or '-'}:{owner.user or ''}"
 
 
 def fence_text(fence: Owner | None) -> str:
-    """A fence as scripts take it: nothing for none, and the user only if it has one."""
+    """Return a fence as scripts take it: empty if there is none, without a user if it has none."""
     if fence is None:
         return ""
     text = owner_text(fence)
@@ -109,7 +110,7 @@ def fence_text(fence: Owner | None) -> str:
 
 
 def parse_owner(text: str) -> Owner:
-    """Return the owner of which :func:`owner_text` made a text. Ids contain no colon."""
+    """Return the owner that :func:`owner_text` wrote. Ids contain no colon."""
     env, tenant, team, user = text.split(":")
     team_id = None if team == "-" else TeamId(team)
     return Owner(EnvId(env), TenantId(tenant), team_id, UserId(user))

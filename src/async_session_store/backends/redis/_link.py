@@ -18,37 +18,40 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import AbstractConnection
 
-_PING_TIMEOUT: Final = 1.0  # seconds; to give up too soon costs no more than a new connection
+_PING_TIMEOUT: Final = 1.0  # seconds; giving up too soon only costs a new connection
 _ID: Final = re.compile(rb"\bid=(\d+)")
-_ADDRESS: Final = re.compile(rb"\baddr=(.*?) (?:laddr|fd)=")  # the path of a socket may have blanks
+_ADDRESS: Final = re.compile(
+    rb"\baddr=(.*?) (?:laddr|fd)="
+)  # the path of a socket may contain blanks
 
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
     """A connection as its server knows it.
 
-    After a restart, and on another server, another client's connection may have the id, but hardly
-    the same address too. On a unix socket the address is only the path, so there the id has to do:
-    it may be that of another client after a restart, who then has to connect anew.
+    After a restart, or on another server, the same id may belong to another client's connection,
+    but hardly with the same address too. On a unix socket the address is just the path, so only the
+    id identifies a connection. After a restart we may then kill another client's connection, and
+    that client has to reconnect.
     """
 
     client_id: bytes
     address: bytes
     generation: int
-    """That of the link when the connection was made, or an earlier one."""
+    """The generation of the link when the connection was made, or an earlier one."""
 
 
 class Link:
-    """Holds a connection of a pool, and ends earlier connections on the server.
+    """Holds one connection of a pool, and kills abandoned ones on the server.
 
-    A call that was not answered may still be on its way: in a slow proxy, or in this host's own
-    buffers. Closing our end does not stop it. So the server is told to close its own end, by
-    ``CLIENT KILL``, before anything else is sent; what is still on its way then arrives nowhere.
+    A command that was not answered may still be on its way: in a slow proxy, or in this host's own
+    buffers. Closing our end does not stop it. So before anything else is sent, ``CLIENT KILL``
+    makes the server close its end, and whatever is still on its way cannot arrive any more (R4).
 
     Args:
-        pool: Where the connection comes from. It connects and authenticates it.
-        timeout: How long it may take to have a connection ready, in seconds.
-        watchdog: Bounds that.
+        pool: The pool of the connection, which connects and authenticates it.
+        timeout: The time limit for making a connection ready, in seconds.
+        watchdog: Enforces the time limit.
     """
 
     def __init__(self, pool: ConnectionPool, timeout: float, watchdog: Watchdog) -> None:
@@ -60,15 +63,15 @@ class Link:
         self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
         self._abandoned: _Peer | None = None
         self.generation = 0
-        """How often the server may have changed: a connection of an earlier one is outdated."""
+        """Counts possible changes of the server. A connection of an earlier one is outdated."""
 
     @property
     def has_abandoned(self) -> bool:
-        """Whether calls that were not answered may still reach the server."""
+        """Whether commands that were not answered may still reach the server."""
         return self._abandoned is not None
 
     async def ready(self) -> AbstractConnection:
-        """Return a connection to send on: the previous one, if it is still good."""
+        """Return a connection to send on: the previous one if it is still usable."""
         connection = self._connection
         if connection is not None and await self._is_ready(connection):
             return connection
@@ -77,19 +80,19 @@ class Link:
                 watchdog.expect(self._now() + self._timeout)
                 return await self._connected()
         except BaseException:
-            await self._disconnect()  # replies that nobody waits for may be on their way
+            await self._disconnect()  # replies to abandoned commands may be on their way
             raise
 
     async def abandon(self) -> None:
-        """Drop the connection, which has commands that were sent and not answered."""
+        """Drop the connection, which has unanswered commands."""
         if self._connection is not None:
             self._abandoned = self._peers[self._connection]
         await self._disconnect()
 
     def change(self) -> None:
-        """Reconnect before the next batch, as that may lead to another server.
+        """Reconnect before the next batch, as the old connection may lead to the wrong server.
 
-        So does every other connection of the pool before we send on it: it may be as old.
+        Every other connection of the pool reconnects before we use it, since it may be as old.
         """
         self.generation += 1
 
@@ -132,29 +135,29 @@ class Link:
         )
 
     def _is_outdated(self, connection: AbstractConnection) -> bool:
-        """Return whether it may lead to a server of before the last change.
+        """Return whether a connection may lead to the server from before the last change.
 
-        One that we do not know may be from before the first change.
+        A connection that we have not used yet may be older than the first change.
         """
         peer = self._peers.get(connection)
         return (0 if peer is None else peer.generation) != self.generation
 
     def _was_idle(self, connection: AbstractConnection) -> bool:
-        """Return whether the connection was idle for longer than its health check interval."""
+        """Return whether a connection was idle for longer than its health check interval."""
         return bool(connection.health_check_interval) and (
             self._now() > connection.next_health_check
         )
 
     async def _answers(self, connection: AbstractConnection) -> bool:
-        """Return False if the connection was idle for long, and now does not answer a PING.
+        """Return False if a connection was idle for long and does not answer a PING.
 
-        A NAT or firewall may have dropped it. What is sent then is lost silently, so a write must
-        not be the first to find out.
+        A NAT or firewall may have dropped it. Then whatever is sent is lost silently. A PING finds
+        that out without harm, while a lost write would have an unknown outcome.
         """
         if not self._was_idle(connection):
             return True
         try:
-            # This leaves half of the time for a new connection.
+            # Half of the time is left for a new connection.
             with anyio.move_on_after(min(_PING_TIMEOUT, self._timeout / 2)):
                 await ask(connection, ("PING",))
                 return True
@@ -163,12 +166,12 @@ class Link:
         return False
 
     async def _introduce(self, connection: AbstractConnection, generation: int) -> None:
-        """Ask what the server knows the connection by, and have it end the abandoned one."""
+        """Ask for the server's id of the connection, and have it kill the abandoned one."""
         connection.register_connect_callback(self._forget)  # type: ignore[no-untyped-call]  # redis-py's
         (information,) = await ask(connection, ("CLIENT", "INFO"))
         client_id, address = _id_and_address(cast("bytes", information))
         peer = _Peer(client_id, address, generation)
-        kills = [_kill(peer)]  # a client skips itself: this only checks that the user may kill
+        kills = [_kill(peer)]  # CLIENT KILL skips its own client: this only checks the permission
         if self._abandoned is not None:
             kills.append(_kill(self._abandoned))
         await ask(connection, *kills)
@@ -176,7 +179,7 @@ class Link:
         self._peers[connection] = peer
 
     def _forget(self, connection: AbstractConnection) -> None:
-        """Forget the id. Redis-py calls this when it has reconnected: the server gave a new id."""
+        """Forget the id. redis-py calls this when it has reconnected, so the id is a new one."""
         self._peers.pop(connection, None)
 
 
@@ -187,12 +190,12 @@ def _kill(peer: _Peer) -> tuple[Argument, ...]:
 def _id_and_address(information: bytes) -> tuple[bytes, bytes]:
     client_id, address = _ID.search(information), _ADDRESS.search(information)
     if client_id is None or address is None:
-        raise ResponseError("CLIENT INFO tells no id and address")
+        raise ResponseError("CLIENT INFO reports no id or no address")
     return client_id[1], address[1]
 
 
 async def _is_open(connection: AbstractConnection) -> bool:
-    """Return whether it is still usable: the server may have closed it, or asked to reconnect."""
+    """Return False if the server has closed a connection, or asked for a reconnect."""
     if not connection.is_connected or connection.should_reconnect():  # type: ignore[no-untyped-call]  # redis-py's
         return False
     try:

@@ -1,4 +1,4 @@
-"""Commands as bytes and replies as values, on a connection of redis-py."""
+"""Send commands as bytes, and read replies as values, on a connection of redis-py."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 
 Argument: TypeAlias = "bytes | str | int"
 
-# These are replies, although redis-py derives two of them from its ConnectionError.
+# These errors are replies, although redis-py derives two of them from its ConnectionError.
 _ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
 
 
 def pack(*arguments: Argument) -> bytes:
-    # Its types know tuples of one item only.
-    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # see above
+    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type]  # typed as a tuple of one
 
 
 async def send(connection: AbstractConnection, packed: list[bytes]) -> None:
     """Send packed commands in one write."""
-    if not connection.is_connected:  # or redis-py would reconnect, and mix up replies
-        raise ConnectionAbortedError("it was disconnected by someone else")
+    if not connection.is_connected:  # else redis-py would reconnect, and mix up replies
+        raise ConnectionAbortedError("the connection was closed by someone else")
     await connection.send_packed_command(packed, check_health=False)
 
 
 async def read_reply(connection: AbstractConnection) -> object:
-    """Return the next reply; return an error reply too, as the replies after it must be read.
+    """Return the next reply. Error replies are returned too, so that later replies are still read.
 
-    This bypasses redis-py's own time-out, which would end a wait without checking what has arrived.
-    It also bypasses the override of its Sentinel connection, which drops the connection at the
-    first READONLY, with all the replies that follow.
+    This bypasses redis-py's own time-out, which ends a wait even if the reply has arrived. It also
+    bypasses the override in redis-py's Sentinel connection, which drops the connection at the first
+    READONLY, together with all replies after it.
     """
     try:
         return cast(
@@ -46,9 +45,9 @@ async def read_reply(connection: AbstractConnection) -> object:
 
 
 async def read_push(connection: AbstractConnection) -> object:
-    """Return the next message of a subscribed connection. Raise an error reply.
+    """Return the next message on a subscribed connection. Raise an error reply.
 
-    With RESP3, redis-py itself would skip anything that is not a reply.
+    With RESP3, redis-py would skip everything but replies by default.
     """
     return cast(
         "object",
@@ -63,7 +62,7 @@ async def read_push(connection: AbstractConnection) -> object:
 
 
 async def ask(connection: AbstractConnection, *commands: tuple[Argument, ...]) -> list[object]:
-    """Send commands in one write and return their replies; raise the first error reply."""
+    """Send commands in one write, and return their replies. Raise the first error reply."""
     await send(connection, [pack(*command) for command in commands])
     replies = [await read_reply(connection) for _ in commands]
     for reply in replies:

@@ -1,4 +1,4 @@
-"""Dropping index entries whose sessions are gone, in steps of bounded size."""
+"""Drop index entries whose sessions are gone, in steps of bounded size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class IndexPurge:
     Args:
         keys: The names of the keys in the namespace.
         call: Runs a command.
-        run: Runs a script: its name, its keys, and its arguments.
-        limit: How many entries to drop at most.
+        run: Runs a script, given its name, its keys and its arguments.
+        limit: The largest number of entries to drop.
     """
 
     def __init__(self, keys: Keys, call: Call, run: Call, limit: int) -> None:
@@ -34,7 +34,7 @@ class IndexPurge:
         self._left = limit
 
     async def run(self) -> int:
-        """Drop stale entries, and return how many."""
+        """Drop stale entries. Return how many were dropped."""
         limit = self._left
         for pattern in self._keys.routes:
             async for names in self._scan(pattern):
@@ -72,7 +72,7 @@ class IndexPurge:
         return None
 
     async def _scan(self, pattern: str) -> AsyncIterator[list[Argument]]:
-        """Yield the keys of this namespace that match a pattern, some at a time."""
+        """Yield the keys of this namespace that match a pattern, in chunks."""
         cursor = _SCAN_START
         while True:
             reply = await self._call("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP)
@@ -87,4 +87,4 @@ class IndexPurge:
 def _warn_wrong_type(names: Iterable[bytes]) -> None:
     for name in names:
         text = name.decode(errors="backslashreplace")
-        _logger.warning("purge_expired left out the key %r, which is of a wrong type", text)
+        _logger.warning("purge_expired skipped the key %r, which has the wrong type", text)

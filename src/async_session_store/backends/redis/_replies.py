@@ -1,4 +1,4 @@
-"""What the scripts reply, as values of the library."""
+"""Turn the replies of scripts into values of the library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def outcome(reply: object) -> Outcome:
 
 
 def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
-    """Why a claim was not granted, and the key of a document that cannot be read."""
+    """Return why a claim was not granted, with the key of the document if it is unreadable."""
     key = optional_key(rest[0]) if refusal is Outcome.UNREADABLE else None
     return refusal if key is None else Unreadable(key, None, "its fields cannot be determined")
 
@@ -35,16 +35,17 @@ def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
 
 
 def _key(reply: object) -> SessionKey:
-    """Return a stored key unchecked: a Rust process may use an empty one, or one longer than M7.
+    """Return a stored key without checking it.
 
-    Its wait has to be found, claimed and cleared like any other.
+    A Rust process may use an empty key, or one that is longer than M7 allows, and its waits must be
+    found, claimed and cleared like any other.
     """
     return str.__new__(SessionKey, cast("bytes", reply).decode())
 
 
 def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unreadable:
     if not isinstance(document, bytes):
-        return Unreadable(key, None, "it is no text")
+        return Unreadable(key, None, "it is not a text")
     try:
         return _documents.decode(document, maximum)
     except _codec.UnreadableDocumentError as error:
@@ -52,7 +53,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
 
 
 def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
-    """A record, from what the scripts' function of that name returns."""
+    """Return a record from what the Lua function ``record`` returns."""
     return None if reply is None else _record(reply, maximum)
 
 
@@ -62,11 +63,12 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
     )
     key = _key(raw_key)
     if document is None:
-        return Unreadable(key, None, "it is no text, or larger than max_document_bytes")
+        return Unreadable(key, None, "it is not a text, or larger than max_document_bytes")
     found = data(key, document, maximum)
     if isinstance(found, Unreadable):
         return found
-    # The script let the caller see it because of that owner: return no other owner's data (F7).
+    # The script has let the caller see the session because of this owner. If the document names
+    # another one, its data must not be returned (F7).
     if owner is None or owner.decode() != owner_in_reply(found.owner):
         return Unreadable(key, None, "its owner cannot be determined")
     return SessionRecord(
@@ -79,7 +81,7 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
 
 
 class Expired(NamedTuple):
-    """An expired wait that was claimed, though its copy may be unreadable."""
+    """An expired wait that was claimed. Its document may be unreadable."""
 
     claim: ClaimKey
     record: SessionRecord | Unreadable
@@ -88,7 +90,7 @@ class Expired(NamedTuple):
 
 
 def expired(reply: object, maximum: int) -> tuple[bool, list[Expired]]:
-    """Whether ``claim_expired.lua`` stopped before the end, and what it claimed."""
+    """Return whether ``claim_expired.lua`` stopped early, and what it claimed."""
     is_stopped, claimed = cast("tuple[int, list[list[object]]]", reply)
     return is_stopped == 1, [_expired(each, maximum) for each in claimed]
 
@@ -104,7 +106,7 @@ def _expired(reply: list[object], maximum: int) -> Expired:
 
 
 def state(reply: object) -> WaitState:
-    """What is at a scope, from one item of what ``inspect_waits.lua`` returns."""
+    """Return what is at a scope, from one item of the reply of ``inspect_waits.lua``."""
     raw_key, readable, expiry, claim_end = cast("tuple[bytes | None, int, int, int]", reply)
     claimed_until = None if claim_end < 0 else utc_from_ms(claim_end)
     key = optional_key(raw_key)

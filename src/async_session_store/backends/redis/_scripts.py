@@ -1,7 +1,7 @@
-"""The Lua scripts. A line ``-- include {file}`` in one stands for that file.
+"""The Lua scripts, and the files that they include.
 
-It is left out where the file has been included before. What an indented line includes is local to
-its block, so another block has to include it again.
+A line ``-- include {file}`` is replaced by the file, unless it has been included before. If the
+line is indented, the file is local to its block, and another block has to include it again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 from async_session_store.backends._resources import read_resource
 
 _INCLUDE: Final = "-- include "
-# Only with this first line does Dragonfly let a script use keys that its call does not name. To
-# Redis it is a comment. See https://www.dragonflydb.io/docs/managing-dragonfly/scripting.
+# Dragonfly lets a script use keys that its call does not name only if it begins with this line. To
+# Redis, the line is a comment. See https://www.dragonflydb.io/docs/managing-dragonfly/scripting.
 _ALLOW_UNDECLARED_KEYS: Final = "--!df flags=allow-undeclared-keys\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's source, and the SHA-1 by which a server knows it."""
+    """The source of a script, and the SHA-1 that identifies it on a server."""
 
     source: bytes
     sha: str

@@ -1,4 +1,4 @@
-"""What Redis Sentinel publishes when another server becomes the primary."""
+"""Listen to Redis Sentinels, which announce that another server becomes the primary."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _RETRY_PAUSE: Final = 1.0  # seconds
 async def switches_heard(
     pool: ConnectionPool, on_switch: Callable[[], None]
 ) -> AsyncGenerator[None, None]:
-    """In the block, call ``on_switch`` when the primary of the pool may have changed.
+    """Within the block, call ``on_switch`` when the primary of the pool may have changed.
 
-    After a manual failover the old primary goes on for some ten seconds, and acknowledges writes
-    that are lost when it becomes a replica. So its answers do not show the switch.
+    After a manual failover, the old primary keeps acknowledging writes for some ten seconds, and
+    loses them when it becomes a replica. So its own replies do not reveal the switch.
     """
     if not (isinstance(pool, SentinelConnectionPool) and pool.is_master):
         yield
         return
-    # All of them: a Sentinel gives out the old address until it announces the switch itself.
+    # Listen to all of them: each Sentinel returns the old address until it announces the switch.
     sentinels = cast("list[Redis]", pool.sentinel_manager.sentinels)
     name = cast("str", pool.service_name)
     tasks = [asyncio.create_task(_listen(sentinel, name, on_switch)) for sentinel in sentinels]
@@ -45,7 +45,7 @@ async def switches_heard(
 
 
 async def _listen(sentinel: Redis, name: str, on_switch: Callable[[], None]) -> None:
-    is_told = False
+    has_warned = False
     while True:
         try:
             async with sentinel.pubsub() as events:
@@ -53,31 +53,32 @@ async def _listen(sentinel: Redis, name: str, on_switch: Callable[[], None]) -> 
                 async for event in cast("AsyncIterator[Mapping[str, object]]", events.listen()):
                     if _may_concern(name, event):
                         on_switch()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the next switch must be heard
-            if not is_told and not _is_away(error):
-                is_told = True
+        except Exception as error:  # noqa: BLE001  # whatever it is, keep listening
+            if not has_warned and not _is_away(error):
+                has_warned = True
                 _logger.warning(
-                    "a Redis Sentinel does not tell of fail-overs (%s): after one, writes may go "
-                    "to the old primary for some seconds, and be lost; let its user subscribe",
+                    "a Redis Sentinel does not announce fail-overs (%s): after one, "
+                    "writes may go to the old primary for some seconds and be lost; let its "
+                    "user subscribe",
                     type(error).__name__,
                 )
         await asyncio.sleep(_RETRY_PAUSE)
 
 
 def _may_concern(name: str, event: Mapping[str, object]) -> bool:
-    """Return whether the primary of that name may have changed.
+    """Return whether the primary with this name may have changed.
 
-    The first event confirms the subscription; a switch may have come before it. The others begin
-    with the name of one of the primaries that the Sentinel watches.
+    The first event confirms the subscription, and a switch may have been announced before it. Every
+    other event begins with the name of one of the primaries that the Sentinel watches.
     """
-    told = event["data"]
-    if isinstance(told, bytes):
-        told = told.decode(errors="replace")
-    return not isinstance(told, str) or told.split(" ", 1)[0] == name
+    text = event["data"]
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return not isinstance(text, str) or text.split(" ", 1)[0] == name
 
 
 def _is_away(error: Exception) -> bool:
-    """Return whether the Sentinel cannot be reached: the others tell meanwhile."""
-    if isinstance(error, exceptions.AuthenticationError):  # redis-py derives it from the next
+    """Return whether the Sentinel cannot be reached. Until it can, the others announce switches."""
+    if isinstance(error, exceptions.AuthenticationError):  # a subclass of ConnectionError
         return False
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))

@@ -1,4 +1,4 @@
-"""Checks at open: whether this server can hold sessions, and its user has the permissions."""
+"""Checks at open: can this server hold sessions, and does the user have the permissions?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OLDEST_REDIS: Final = (6, 2)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _KEEPS_ALL: Final = "noeviction"
 
-# How servers say that a user may not run a command, or use a key; the first of each comes from
+# How servers say that a user may not run a command, or use a key. The first of each comes from
 # scripts on Redis 6.2. Such a text may contain a user's name. No name contains a blank, but one may
-# be a single word of those below, so these are looked for first.
+# be a single word, such as those further down. So these phrases are looked for first.
 _NOT_THE_COMMAND: Final = ("can't run", "permissions to run")
 _NOT_THE_KEY: Final = ("can't access", "permissions to access")
-# A script may use only keys that its call declares or, in a cluster, keys of one slot. The text of
-# redis-py's MovedError says only where a slot is.
+# Servers that let a script use only the keys that its call declares, or, in a cluster, only keys of
+# one slot. redis-py's MovedError is recognized by its name, as its text only says where a slot is.
 _OTHER_KEYS: Final = ("slot", "clusterdown", "movederror", "non local key", "undeclared")
 _UNKNOWN: Final = ("unknown",)
 _NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
@@ -32,19 +32,19 @@ _NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """The relevant part of the reply to ``INFO``. A server may leave any of it out."""
+    """The relevant part of the reply to ``INFO``, of which a server may leave out anything."""
 
     version: tuple[int, int] | None = None
     is_cluster: bool = False
     is_sentinel: bool = False
     is_replica: bool = False
     eviction_policy: str = _KEEPS_ALL
-    """``noeviction`` also if the server has no memory limit, as it evicts nothing then."""
+    """Also ``noeviction`` if the server has no memory limit, since then it evicts nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that the server refused, and its words."""
+    """A command that the server refused, and what it answered."""
 
     command: str
     text: str
@@ -61,7 +61,7 @@ async def check_server(
     Args:
         info: Sends ``INFO``.
         probe: Runs ``probe.lua``.
-        key_pattern: Matches the keys of the namespace, as ``ACL SETUSER`` takes it.
+        key_pattern: A pattern for ``ACL SETUSER`` that matches the keys of the namespace.
     """
     found = await _info(info)
     check_kind(found)
@@ -89,7 +89,7 @@ def parse_info(reply: bytes) -> ServerInfo:
 
 
 def check_kind(info: ServerInfo) -> None:
-    """Raise ``StoreUnavailableError`` for a kind of server that is not supported."""
+    """Raise ``StoreUnavailableError`` for an unsupported kind of server."""
     if info.is_sentinel:
         raise StoreUnavailableError(
             "Redis: this is a Sentinel, not a server that stores keys; hand over a client that "
@@ -107,26 +107,26 @@ def check_kind(info: ServerInfo) -> None:
 
 
 def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
-    """Raise ``StoreUnavailableError`` if a command was refused for good.
+    """Raise ``StoreUnavailableError`` if a command was refused permanently.
 
     A replica, or a server that is out of memory, refuses writes too. Those refusals are left to the
-    calls that write, as other calls can be answered.
+    calls that write, since reads can still be answered.
     """
-    if _commands(refusals, _NOT_THE_KEY):
+    if _refused_with(refusals, _NOT_THE_KEY):
         raise StoreUnavailableError(
             f"Redis: its user may not use all keys of the namespace; grant it ~{key_pattern}"
         )
-    if denied := _commands(refusals, _NOT_THE_COMMAND):
+    if denied := _refused_with(refusals, _NOT_THE_COMMAND):
         raise StoreUnavailableError(
             "Redis: its user may not run a command that the store needs; grant it "
             + " ".join(f"+{command.lower()}" for command in denied)
         )
-    if _commands(refusals, _OTHER_KEYS):
+    if _refused_with(refusals, _OTHER_KEYS):
         raise StoreUnavailableError(
             "Redis: the server lets a script use only the keys that its call names, as in cluster "
             "mode; connect to a single server, or to one behind Sentinel"
         )
-    if unknown := _commands(refusals, _UNKNOWN):
+    if unknown := _refused_with(refusals, _UNKNOWN):
         raise StoreUnavailableError(
             f"Redis: the server does not know {', '.join(unknown)}, which the store needs; "
             "connect to Redis or Valkey themselves, not to a proxy or an imitation"
@@ -134,7 +134,7 @@ def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
 
 
 def warnings(info: ServerInfo) -> list[str]:
-    """Return warnings about settings that may lose sessions, or keep them from being stored."""
+    """Return warnings about settings that may lose sessions or prevent writes."""
     found: list[str] = []
     if info.eviction_policy != _KEEPS_ALL:
         found.append(
@@ -146,23 +146,23 @@ def warnings(info: ServerInfo) -> list[str]:
     return found
 
 
-def _commands(refusals: Sequence[Refusal], words: Sequence[str]) -> list[str]:
-    """Name each command that was refused with some of these words, once."""
-    found = (each.command for each in refusals if _speaks(each.text, words))
+def _refused_with(refusals: Sequence[Refusal], words: Sequence[str]) -> list[str]:
+    """Return each command that was refused with some of these words, without duplicates."""
+    found = (each.command for each in refusals if _contains_any(each.text, words))
     return list(dict.fromkeys(found))
 
 
-def _speaks(text: str, words: Sequence[str]) -> bool:
-    return any(some in text.lower() for some in words)
+def _contains_any(text: str, phrases: Sequence[str]) -> bool:
+    return any(some in text.lower() for some in phrases)
 
 
 async def _info(info: Callable[[], Awaitable[object]]) -> ServerInfo:
-    """Ask the server about itself. If ``INFO`` is refused, everything else may still work."""
+    """Ask the server about itself. If it refuses ``INFO``, everything else may still work."""
     try:
         reply = await info()
         return parse_info(reply) if isinstance(reply, bytes) else ServerInfo()
     except StoreUnavailableError as error:
-        if _speaks(_servers_words(error), (*_NOT_THE_COMMAND, *_UNKNOWN)):
+        if _contains_any(_server_message(error), (*_NOT_THE_COMMAND, *_UNKNOWN)):
             return ServerInfo()
         raise
 
@@ -171,14 +171,14 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
     try:
         reply = cast("list[list[bytes]]", await probe())
     except StoreUnavailableError as error:
-        if words := _servers_words(error):
-            named = _NAMED_COMMAND.search(words)  # refusals while connecting end up here too
-            return [Refusal(named[1] if named else command, words)]
+        if message := _server_message(error):
+            named = _NAMED_COMMAND.search(message)  # also for commands that connecting sends
+            return [Refusal(named[1] if named else command, message)]
         raise
     return [Refusal(name.decode(), text.decode(errors="replace")) for name, text in reply]
 
 
-def _servers_words(error: StoreUnavailableError) -> str:
-    """Return what the server answered, or nothing if the refusal is not the server's."""
+def _server_message(error: StoreUnavailableError) -> str:
+    """Return the server's error message, or an empty text if the error is not the server's."""
     cause = error.__cause__
     return f"{type(cause).__name__}: {cause}" if isinstance(cause, ResponseError) else ""

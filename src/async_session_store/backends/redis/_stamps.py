@@ -1,8 +1,9 @@
-"""Stamps: the blanks at the end of a document show that we wrote it, and which version it is.
+"""Stamps: blanks at the end of a document that show that we wrote it, and which version it is.
 
-JSON may end in blanks, and any other program that rewrites the document ends it differently; the
-Rust crate adds none. So a few bytes show a script whether a document is the one in our meta key,
-however large it is. A claim or a touch also appends a stamp to a document of a Rust process.
+JSON may end in blanks. Any other program that rewrites the document ends it differently, and the
+Rust crate adds none. So a script compares a few bytes to find out whether a document is the one in
+our meta key, however large it is. A claim or a touch appends a stamp to a document that a Rust
+process wrote.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from async_session_store import _codec, _random
 _LENGTH: Final = 32  # bytes, for 64 bits
 _NO_ETAG: Final = "-"
 _BLANKS: Final = b"\t\n\r "
-_QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # for each byte its blanks
+_QUADS: Final = tuple(map(bytes, product(_BLANKS, repeat=4)))  # the blanks that stand for each byte
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
 _SHA_1: Final = re.compile(r"[0-9a-f]{40}")
 _TO_DIGITS: Final = bytes.maketrans(_BLANKS, b"0123")  # each blank is two bits
 
 
 def fresh() -> bytes:
-    """A stamp that no document had before."""
+    """Return a stamp that no document had before."""
     return _blanks(_random.stamp())
 
 
 def etag(document: bytes) -> str:
-    """The stamp of a document in hex; for one that has none, the SHA-1 of its bytes."""
+    """Return the stamp of a document in hex, or the SHA-1 of its bytes if it has none."""
     if not length(document):
         return _codec.etag(document)
     return f"{int(document[-_LENGTH:].translate(_TO_DIGITS), 4):016x}"
@@ -39,13 +40,13 @@ def _blanks(stamp: bytes) -> bytes:
 
 
 def as_stored(etag: str) -> bytes | str:
-    """Return what a script compares with a document: a stamp, a SHA-1, or what never matches."""
+    """Return an etag as scripts compare it: a stamp, a SHA-1, or a text that never matches."""
     if _HEX.fullmatch(etag):
         return _blanks(bytes.fromhex(etag))
     return etag if _SHA_1.fullmatch(etag) else _NO_ETAG
 
 
 def length(document: bytes) -> int:
-    """How many bytes of a document are its stamp: none, if it has none."""
+    """Return the number of bytes of a document's stamp, 0 if it has none."""
     ending = document[-_LENGTH:]
     return _LENGTH if len(ending) == _LENGTH and not ending.strip(_BLANKS) else 0

@@ -1,4 +1,4 @@
-"""Waking the callers that wait for their turn in a queue."""
+"""Wake the callers that wait for their turn in a queue."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _logger = logging.getLogger("async_session_store")
 _IDLE: Final = 30.0  # seconds without a message, after which the connection goes back to the pool
 _RETRY_PAUSE: Final = 1.0  # seconds
 _REFUSAL_PAUSE: Final = 60.0  # seconds
-_REMEMBERED: Final = 1024  # wake-ups that came before anyone waited for them
+_REMEMBERED: Final = 1024  # wake-ups for callers that do not wait yet
 
-# What redis-py raises, and what a connection raises once its event loop has ended.
+# redis-py's errors, and those that a connection raises once its event loop has ended.
 _FAULTS: Final = (exceptions.RedisError, OSError, RuntimeError)
 
 
@@ -32,14 +32,14 @@ class Turns:
     """Listens on a channel of its own, and wakes the caller whose turn it is.
 
     It takes a connection from the pool when the first caller waits, and returns it after a while
-    without messages. Without a connection nobody is woken, and callers find out when they ask the
-    server again. So nothing here makes a call fail.
+    without messages. Without a connection it wakes nobody, and callers notice that it is their turn
+    when they renew their places. So nothing here makes a call fail.
 
     Args:
-        pool: Where the connection comes from.
+        pool: The pool of the connection.
         channel: A channel that no other process listens on.
-        pattern: Matches all such channels, as ``ACL SETUSER`` takes it.
-        spare: How many connections of the pool must stay free for others.
+        pattern: A pattern for ``ACL SETUSER`` that matches all such channels.
+        spare: The number of connections of the pool that must stay free for others.
     """
 
     def __init__(self, pool: ConnectionPool, channel: str, pattern: str, *, spare: int) -> None:
@@ -49,7 +49,7 @@ class Turns:
         self._pattern = pattern
         self._now = asyncio.get_running_loop().time
         self._waiting: dict[str, anyio.Event] = {}
-        # The message may arrive after the reply that gave the place, but before the caller waits.
+        # The message may arrive after the reply with the place, but before the caller waits.
         self._woken: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
@@ -94,7 +94,7 @@ class Turns:
             self._not_before = self._now() + _REFUSAL_PAUSE
             self._warn(error)
         except _FAULTS:
-            pass  # callers keep asking the server, and the next one that waits starts this again
+            pass  # callers keep renewing their places, and the next one that waits retries this
         finally:
             self._task = None
 
@@ -117,12 +117,12 @@ class Turns:
     def _on_message(self, message: object) -> None:
         match cast("list[object]", message):
             case [b"subscribe", *_]:
-                # Earlier messages were lost, so all callers have to ask again.
+                # Earlier messages were lost, so it may be anyone's turn.
                 self._wake_all()
             case [b"message", _, bytes(token)]:
                 self._wake(token.decode(errors="replace"))
             case _:
-                pass  # some hosts announce their maintenance in this way too
+                pass  # some hosting providers announce maintenance in this way
 
     def _wake_all(self) -> None:
         for event in self._waiting.values():

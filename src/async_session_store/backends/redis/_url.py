@@ -1,4 +1,4 @@
-"""A client from a URL. Names and refuses what redis-py would misread or refuse too late."""
+"""Make a client from a URL, and refuse what redis-py would misread or refuse only later."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OBJECTS: Final = {
     "socket_keepalive_options",
     "socket_type",
 }
-# redis-py accepts any number for these, and takes 0 for its own default.
+# redis-py accepts any number for these, and replaces 0 by its own default.
 _LEAST: Final = {
     "db": 0,
     "health_check_interval": 0,
@@ -62,10 +62,10 @@ _LATE_TLS: Final = {"ssl_ciphers", "ssl_min_version"}
 
 
 def client_from_url(url: str, **defaults: Any) -> Redis:
-    """Return ``redis.asyncio.Redis.from_url(url, **defaults)``.
+    """Return ``redis.asyncio.Redis.from_url(url, **defaults)``, or raise ``InvalidInputError``.
 
-    Raises ``InvalidInputError``. Its text quotes nothing that may be part of a password. It has
-    neither a cause nor a context, as their texts might.
+    The error's text quotes nothing that may be part of a password. It has neither a cause nor a
+    context, because their texts might.
     """
     if not isinstance(url, str):
         raise InvalidInputError("url: give a text")
@@ -87,7 +87,7 @@ def _split(url: str) -> SplitResult:
     if "#" in url:
         raise InvalidInputError("url: write '#' as %23; a Redis URL has no fragment")
     if not _is_utf8(url):
-        raise InvalidInputError("url: what is percent-encoded must be UTF-8")
+        raise InvalidInputError("url: its percent-encoded characters must be UTF-8")
     with suppress(ValueError):
         return urlsplit(url)
     raise InvalidInputError(
@@ -133,7 +133,7 @@ def _check_options(scheme: str, query: str) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         shown = f"the option {name!r}" if _may_be_shown(name, query) else "an option"
         if name not in known:
-            raise InvalidInputError(f"url: {shown} is none that redis-py takes from {scheme}://")
+            raise InvalidInputError(f"url: {shown} is not one that redis-py takes from {scheme}://")
         if name in seen:
             raise InvalidInputError(f"url: {shown} is given twice")
         if not _is_taken(scheme, name, value):
@@ -142,12 +142,12 @@ def _check_options(scheme: str, query: str) -> None:
 
 
 def _may_be_shown(name: str, query: str) -> bool:
-    """Return whether a name cannot be a part of a password that holds a question mark."""
+    """Return whether a name cannot be part of a password that contains a question mark."""
     return "@" not in query and _OPTION.fullmatch(name) is not None
 
 
 def _known_options(scheme: str) -> set[str]:
-    """Return the arguments of the connections, whose classes pass the rest on to their bases."""
+    """Return the arguments of a connection class and of its bases, to which it passes the rest."""
     kind: type[object] = Redis.from_url(f"{scheme}://").connection_pool.connection_class
     initializers = [vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
     arguments = {name for each in initializers for name in inspect.signature(each).parameters}
@@ -155,7 +155,7 @@ def _known_options(scheme: str) -> set[str]:
 
 
 def _is_taken(scheme: str, name: str, value: str) -> bool:
-    """Return whether a connection can be made with the value."""
+    """Return whether redis-py can make a connection with the value."""
     with suppress(ValueError, TypeError, LookupError, OSError, RedisError):
         _LATE.get(name, str)(value)
         pool = Redis.from_url(f"{scheme}://?{urlencode({name: value})}").connection_pool

@@ -30,11 +30,11 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._table import Document, Wait
 from async_session_store.backends.sqlite._thread import opened
 from async_session_store.backends.sqlite._turns import TurnWatch
-from async_session_store.errors import InvalidInputError, StoreUnavailableError
+from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 __all__ = ["SqliteBackend"]
@@ -52,19 +52,19 @@ _T = TypeVar("_T")
 class SqliteBackend(Backend):
     """Sessions in a SQLite file in WAL mode, which several processes may share.
 
-    Calls run in a thread of their own. Those that come while a transaction runs go together in the
-    next one, and are answered after it was committed. A call that comes alone runs at once in the
-    loop's thread, if it is about a few rows: a read, or a write of at most 64 KiB that need not
-    sync (at ``NORMAL``, or in memory). It never waits there for a lock, and hardly for the disk.
-    That takes microseconds; to read, or to replace, a document of 1 MiB takes some milliseconds.
-    A file that is created gets the mode 0600.
+    Calls run in a thread of their own. Calls that arrive while a transaction runs share the next
+    one, and are answered after its commit. A call that arrives alone runs inline in the loop's own
+    thread if it touches only a few rows: a read, or a write of at most 64 KiB whose commit does not
+    sync (at ``NORMAL``, or in memory). An inline call never waits for a lock, and hardly ever for
+    the disk. It takes microseconds, but reading or replacing a document of 1 MiB takes a few
+    milliseconds. A new file gets the mode 0600.
 
     Args:
         path: The database file. Its folder must exist. ``:memory:`` is a private database that
             ends with the backend.
-        synchronous: ``FULL`` keeps every answered write through a power loss, except claims and
-            their renewals, whose holders do not survive it either; ``NORMAL`` can lose the last
-            writes then, but none when only the process dies.
+        synchronous: With ``FULL``, every answered write survives a loss of power, except claims
+            and their renewals, whose holders do not survive it either. With ``NORMAL``, the last
+            writes may be lost then. If only the process dies, neither loses anything.
         busy_timeout: How long to wait for another process's transaction, in seconds.
         clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
@@ -89,6 +89,11 @@ class SqliteBackend(Backend):
         self._clock = clock
         self._worker: BatchWorker[Operation, object] | None = None
         self._turns: TurnWatch | None = None
+
+    @property
+    @override
+    def location(self) -> str:
+        return f"sqlite {self._path}"
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
@@ -235,9 +240,9 @@ class SqliteBackend(Backend):
             durable=False,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
-            # If the caller gave up a place, it may be someone else's turn.
+            # The caller may have given up a place, so it may be someone else's turn.
             for scope_hash in scope_hashes:
-                self._is_turn_of_next(owner, scope_hash)
+                self._wake_next(owner, scope_hash)
         return found
 
     @override
@@ -272,13 +277,13 @@ class SqliteBackend(Backend):
         outcome = await self._writing(
             lambda tables: tables.claims.complete(claim, delivery, following), size=size
         )
-        self._is_turn_of_next(claim.owner, claim.scope_hash)
+        self._wake_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         outcome = await self._writing(lambda tables: tables.claims.release(claim), durable=False)
-        self._is_turn_of_next(claim.owner, claim.scope_hash)
+        self._wake_next(claim.owner, claim.scope_hash)
         return outcome
 
     @override
@@ -299,8 +304,8 @@ class SqliteBackend(Backend):
     async def _sweep(self, rows: int) -> int:
         return await self._writing(lambda tables: _sweep(tables, rows), inline=False)
 
-    def _is_turn_of_next(self, owner: Owner, scope_hash: str) -> None:
-        """Wake the next in line at a scope, if it is a caller of this backend."""
+    def _wake_next(self, owner: Owner, scope_hash: str) -> None:
+        """Wake the next in line at a scope if it is a caller of this backend."""
         if self._turns is not None:
             self._turns.poll_for(owner, scope_hash)
 
@@ -332,13 +337,13 @@ class SqliteBackend(Backend):
 
 
 def _sweep(tables: Tables, limit: int) -> int:
-    """Delete at most ``limit`` expired sessions, claims and deliveries. Return how many."""
+    """Delete at most ``limit`` expired sessions, claims and deliveries. Return the number."""
     deleted = tables.sessions.sweep(limit)
     return deleted + tables.claims.sweep(limit - deleted)
 
 
-def _not_open() -> StoreUnavailableError:
-    return StoreUnavailableError("this backend is not open")
+def _not_open() -> StoreUsageError:
+    return StoreUsageError("this backend is not open")
 
 
 def _wait(wait: StoredWait) -> Wait:

@@ -1,4 +1,4 @@
-"""The SQL of claims and deliveries, inside a transaction begun elsewhere."""
+"""The SQL of claims and deliveries. The caller has begun a transaction."""
 
 from __future__ import annotations
 
@@ -21,30 +21,23 @@ from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import KeptRows
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._rows import COLUMNS, KEY, Row, Wait, as_row, session_key
 from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
-from async_session_store.backends.sqlite._table import (
-    COLUMNS,
-    KEY,
-    Row,
-    SessionTable,
-    Wait,
-    as_row,
-    session_key,
-)
+from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.models import Owner, SessionKey
 
 _SWEEP: Final = 4  # expired claims and deliveries deleted with a claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
 _CLAIM: Final = f"{_HELD} AND token = ?"
-# A deadline that is not a whole number is not ours, and holds no claim.
+# A deadline that is no integer was written by another program. Such a row is no claim.
 _DEADLINE: Final = "CASE typeof(deadline) WHEN 'integer' THEN deadline END"
 _CLAIMED_UNTIL: Final = f"SELECT {_DEADLINE} FROM claims WHERE {_HELD}"
-# Python 3.12 warns of numbered placeholders, so what a statement names twice is bound twice.
+# Python 3.12 warns about numbered placeholders, so a value that is used twice is bound twice.
 _LIVE_WAIT: Final = (
     "sessions.env = ? AND sessions.tenant = ? AND sessions.team = ? AND sessions.user = ?"
     " AND sessions.scope_hash = ? AND (sessions.deadline IS NULL OR sessions.deadline > ?)"
 )
-# One statement costs less than one for each table. It has a row even if nothing is at the scope.
+# One statement costs less than one for each table. It returns a row even if the scope is empty.
 _CANDIDATE: Final = (
     f"SELECT EXISTS (SELECT 1 FROM queue), ({_CLAIMED_UNTIL}), {COLUMNS}"
     f" FROM (SELECT 1) LEFT JOIN sessions ON {_LIVE_WAIT}"
@@ -94,7 +87,7 @@ class _Candidate(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """The wait that a claim was granted for, and the live one that is at its scope now."""
+    """A claim that is held: the wait that was claimed, and the live one at its scope now."""
 
     claimed_wait: bytes | None
     is_superseded: bool
@@ -153,7 +146,8 @@ class ClaimTable:
         candidates: Iterable[_Candidate] = chain([first], others)
         if queues_are_used:
             candidates = [self._with_rank(one, owner, token) for one in candidates]
-            # Where it is someone else's turn, they may be about to go to any of the scopes.
+            # If it is someone else's turn, the wait may be at any of the scopes by now, and so that
+            # caller may claim any of them.
             due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
             candidates = [*due, *candidates]
         claimed: _Candidate | None = None
@@ -173,7 +167,7 @@ class ClaimTable:
     def _candidate(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
         """Return what is at a scope, and whether anyone waits in any queue.
 
-        In the common case nobody does, and the queues need no statement of their own.
+        Usually nobody does, and then the queues take no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_CANDIDATE, columns * 2).fetchone()
@@ -194,7 +188,7 @@ class ClaimTable:
         self, owner: Owner, found: _Candidate, token: str, lease: int
     ) -> Claimed | Unreadable:
         row = found.row
-        record = None if row is None else self._sessions.record(row)
+        record = None if row is None else self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row is not None and row.wait_id is None:
@@ -204,7 +198,7 @@ class ClaimTable:
         return Claimed(claim, record, self.hold(claim, wait_id, lease))
 
     def hold(self, claim: ClaimKey, wait_id: bytes | None, lease: int) -> datetime:
-        """Hold a claim on a wait, or on an empty scope. Return when the lease ends."""
+        """Hold a claim on a wait, or on an empty scope. Return when its lease ends."""
         deadline = self._clock.after(lease)
         place = (*owner_columns(claim.owner), claim.scope_hash)
         self._execute(_INSERT, (*place, claim.token, wait_id, deadline, claim.is_expired or None))
@@ -219,18 +213,18 @@ class ClaimTable:
         if held is None:
             return Outcome.LOST
         if not held.is_as_claimed:
-            is_kept = self._leave(claim, then)
+            was_expired = self._settle_expired(claim, then)
             self._end(claim, delivery)
-            return Outcome.DONE if is_kept else Outcome.MISSING
+            return Outcome.DONE if was_expired else Outcome.MISSING
         self._end(claim, delivery)
         if then is None and held.key is not None:
             self._sessions.remove(held.key)
         return Outcome.DONE
 
-    def _leave(self, claim: ClaimKey, then: Keep | None) -> bool:
-        """Remove or keep the claimed wait. Return whether it is an expired wait.
+    def _settle_expired(self, claim: ClaimKey, then: Keep | None) -> bool:
+        """Remove or keep the claimed wait if it is an expired wait by now. Return whether it is.
 
-        Only a claim that is still held knows which wait was claimed.
+        This comes before the claim ends, since only its row says which wait was claimed.
         """
         if then is None:
             return self._kept.remove(claim)
@@ -238,18 +232,18 @@ class ClaimTable:
 
     def _complete_with(self, claim: ClaimKey, delivery: Delivery | None, then: Wait) -> Outcome:
         """Complete a claim, and register a wait in place of the claimed one."""
-        self._sessions.sweep_a_few()  # before the look, so that it takes nothing found there
+        self._sessions.sweep_a_few()  # first, as it may delete rows that are read below
         held = self._held_row(claim)
         if held is None:
             return Outcome.LOST
         has_key = held.row is not None and held.row.key == then.key
         before = held.row if has_key else self._sessions.live(then.key)
-        refusal = before and self._sessions.refusal(before, then.document.owner)
+        refusal = before and self._sessions.reader.refusal(before, then.document.owner)
         if refusal is not None:
             return refusal
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
         if not held.is_as_claimed:
-            self._kept.remove(claim)  # by the claim, so before it ends
+            self._kept.remove(claim)  # before the claim ends, as its row says which wait it is
         self._end(claim, delivery)
         if not is_replaceable:
             return Outcome.MISSING
@@ -274,7 +268,7 @@ class ClaimTable:
         return _Held(claimed_wait, bool(is_superseded), session_key(stored_key), wait)
 
     def _held_row(self, claim: ClaimKey) -> _Held | None:
-        """Return the same with the whole row, for a wait that may replace it."""
+        """Return a held claim with the whole row, which a following wait may replace."""
         found = self._claimed(_CLAIMED_ROW, claim)
         if found is None:
             return None
@@ -290,7 +284,7 @@ class ClaimTable:
         return found
 
     def _has_expired(self, claim: ClaimKey, held: _Held) -> bool:
-        """Return whether the wait merely expired."""
+        """Return whether the claimed wait has expired, and nothing else happened to it."""
         if held.is_superseded or held.key is not None:
             return False
         return claim.session_key is None or not self._sessions.is_live(claim.session_key)
@@ -318,8 +312,8 @@ class ClaimTable:
         row = self._sessions.first_waiting(owner, [scope_hash])
         if row is None:
             return WaitState(claimed_until=claimed_until)
-        readable = not isinstance(self._sessions.record(row), Unreadable)
-        return WaitState(row.key, readable, self._sessions.expires_at(row), claimed_until)
+        readable = not isinstance(self._sessions.reader.record(row), Unreadable)
+        return WaitState(row.key, readable, self._sessions.reader.expires_at(row), claimed_until)
 
     def _claimed_until(self, owner: Owner, scope_hash: str) -> datetime | None:
         place = (*owner_columns(owner), scope_hash, self._clock.now())
@@ -342,9 +336,9 @@ class ClaimTable:
             self._pause.begin()
 
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired claims and deliveries. Return how many.
+        """Delete at most ``limit`` expired claims and deliveries. Return how many were deleted.
 
-        Lost places in queues go too, and do not count.
+        Lost places in queues are deleted as well, and not counted.
         """
         self._queues.sweep()
         deleted = 0

@@ -38,7 +38,7 @@ class Clock:
 class SweepPause:
     """The pause after a sweep that left nothing expired: another one would find hardly anything.
 
-    If the clock is set back, the pause is over at once.
+    If the clock is set back, the pause ends.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -29,7 +29,7 @@ _MAX_INLINE_WRITES: Final = 128
 _MIN_THREAD_WRITES: Final = 2
 
 
-class _Waiting(NamedTuple):
+class _Blocking(NamedTuple):
     """The pragmas that say what a statement may wait for."""
 
     busy_timeout: int
@@ -38,7 +38,7 @@ class _Waiting(NamedTuple):
     """The number of pages in the WAL at which a commit checkpoints it; 0 for never."""
 
 
-_NONBLOCKING: Final = _Waiting(busy_timeout=0, wal_autocheckpoint=0)
+_NONBLOCKING: Final = _Blocking(busy_timeout=0, wal_autocheckpoint=0)
 _LOCK_PAUSES: Final = (0.0001, 0.0006)  # seconds, about as long as a transaction takes
 _LONGEST_LOCK_PAUSE: Final = 0.003  # seconds
 
@@ -85,7 +85,7 @@ class Database:
         self._connection, self._watch = open_database(settings)
         self._busy_timeout = settings.busy_timeout
         self._may_block = True
-        self._waiting: _Waiting | None = None
+        self._blocking: _Blocking | None = None
         # In memory there is nothing to sync, and each switch would cost a turn some microseconds.
         self._syncs = settings.synchronous == "FULL" and settings.path != IN_MEMORY
         self._is_syncing: bool | None = self._syncs
@@ -157,27 +157,27 @@ class Database:
             return self._inline_writes < _MAX_INLINE_WRITES
         return self._thread_writes >= _MIN_THREAD_WRITES
 
-    def _set_waiting(self, *, writes: bool) -> None:
-        waiting = _NONBLOCKING
+    def _set_blocking(self, *, writes: bool) -> None:
+        blocking = _NONBLOCKING
         if self._may_block:
             # _begin_to_write does the waiting for a write. Once it has the lock, nothing waits.
             busy_timeout = 0 if writes else round(self._busy_timeout * 1000)
-            waiting = _Waiting(busy_timeout, _AUTOCHECKPOINT)
-        if waiting == self._waiting:
+            blocking = _Blocking(busy_timeout, _AUTOCHECKPOINT)
+        if blocking == self._blocking:
             return
-        self._waiting = None  # as a signal handler may raise between the two statements
-        self._connection.execute(f"PRAGMA busy_timeout = {waiting.busy_timeout}").close()
+        self._blocking = None  # as a signal handler may raise between the two statements
+        self._connection.execute(f"PRAGMA busy_timeout = {blocking.busy_timeout}").close()
         self._connection.execute(
-            f"PRAGMA wal_autocheckpoint = {waiting.wal_autocheckpoint}"
+            f"PRAGMA wal_autocheckpoint = {blocking.wal_autocheckpoint}"
         ).close()
-        self._waiting = waiting
+        self._blocking = blocking
 
     def _run_all(self, operations: Sequence[Operation], *, writes: bool) -> list[object]:
         self._roll_back()  # a signal handler that raised may have left a transaction open
         if self._watch is not None:
             self._watch.begin(writes=writes)
         if len(operations) == 1 and operations[0].single:
-            self._set_waiting(writes=False)
+            self._set_blocking(writes=False)
             replies = [self._perform(operations[0])]
         else:
             replies = self._run(operations, writes=writes)
@@ -187,7 +187,7 @@ class Database:
 
     def _run(self, operations: Sequence[Operation], *, writes: bool) -> list[object]:
         try:
-            self._set_waiting(writes=writes)
+            self._set_blocking(writes=writes)
             if writes:
                 self._set_durability(any(one.writes and one.durable for one in operations))
                 self._begin_to_write()

@@ -1,4 +1,4 @@
-"""The SQL that hands expired waits out to workers, inside a transaction begun elsewhere."""
+"""The SQL that hands out expired waits to workers. The caller has begun a transaction."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
 from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
 from async_session_store.backends.sqlite._queues import QueueTable
+from async_session_store.backends.sqlite._rows import CONTENT, KEY, Row, session_key
 from async_session_store.backends.sqlite._sql import (
     OWNER_TEXTS,
     Execute,
@@ -21,13 +22,13 @@ from async_session_store.backends.sqlite._sql import (
     owner_columns,
     text,
 )
-from async_session_store.backends.sqlite._table import CONTENT, KEY, Row, SessionTable, session_key
+from async_session_store.backends.sqlite._table import SessionTable
 from async_session_store.models import Owner, SessionRecord
 
 _MAX_SKIPPED: Final = 256  # rows in one transaction
 
 
-# No claim can be on an owner or a scope that is no text: a blob is not equal to the same text.
+# A blob never equals a text, so no claim can be held on an owner or a scope that is not a text.
 _COLUMNS: Final = (
     f"sessions.rowid, {text(SCOPE_HASH, 'scope_hash')}, {KEY}, {OWNER_TEXTS}, {CONTENT}"
 )
@@ -43,8 +44,8 @@ _DUE: Final = (
     f" AND NOT EXISTS (SELECT 1 FROM queue WHERE {_SAME_SCOPE.format('queue')} AND {IS_IN_LINE})"
 )
 _TEAM: Final = "env = ? AND tenant = ? AND team = ?"
-# Left to itself, SQLite finds what is due for one user among all that is due in the team. A user
-# has few waits.
+# Without a hint, SQLite searches all due waits of a team for those of one user. It is quicker to go
+# through the user's own waits, which are few.
 _OF_ALL: Final = "INDEXED BY sessions_by_due WHERE"
 _OF_TEAM: Final = f"INDEXED BY sessions_by_team_and_due WHERE {_TEAM} AND"
 _OF_USER: Final = (
@@ -71,7 +72,7 @@ _NEVER_DUE: Final = "UPDATE sessions SET due = NULL WHERE rowid = ?"
 
 
 class _StoredRow(NamedTuple):
-    """A row that is due, or that a claim is held on. Texts are None if they are not valid."""
+    """A row that is due, or on which a claim is held. Texts that are not valid are None."""
 
     is_kept: bool
     rowid: int
@@ -104,10 +105,10 @@ class ExpiredTable:
 
     Args:
         execute: Executes one statement.
-        clock: The clock that decides what is due.
-        sessions: Reads the documents.
-        claims: Holds the claims.
-        queues: Tells which places in the queues are live.
+        clock: The clock that decides which waits are due.
+        sessions: The table of sessions.
+        claims: The table of claims.
+        queues: The table of queues.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class ExpiredTable:
         self._queues = queues
 
     def is_due(self, fence: Owner | None, tokens: Sequence[str]) -> bool:
-        """Return whether :meth:`claim` would have something to do."""
+        """Return whether :meth:`claim` would find anything."""
         within, columns = _within(fence)
         found = self._execute(_IS_DUE.format(within), (*columns, *self._times())).fetchone()
         is_due, any_is_held = found
@@ -137,7 +138,7 @@ class ExpiredTable:
     def claim(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...] | None:
-        """Claim what is due. Return None if that took too long, so that it must be called again."""
+        """Claim due waits. Return None if it has to go on in another transaction: call it again."""
         self._claims.sweep_a_few()
         found: list[Claimed | Unreadable] = []
         free = deque[str]()
@@ -148,8 +149,8 @@ class ExpiredTable:
             else:
                 found += held
         skipped = 0
-        # This ends: each pass uses up tokens, or takes what it passes by off the list of what is
-        # due. A wait at the scope of one that it has just claimed is left out of the next pass.
+        # This ends: a pass uses up tokens, or corrects the rows that it skips, so they are not due.
+        # The next pass does not select a wait at the scope of one that was just claimed.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
@@ -159,7 +160,7 @@ class ExpiredTable:
         return tuple(found)
 
     def _held(self, token: str) -> tuple[Claimed, ...] | None:
-        """Return what a token has claimed before, as it is. None if it holds no claim."""
+        """Return the wait that a token has claimed already, or None if the token holds no claim."""
         now = self._clock.now()
         columns = self._execute(_FIND_HELD, (now, now, token, now)).fetchone()
         if columns is None:
@@ -168,7 +169,7 @@ class ExpiredTable:
         held = _StoredRow.of(row)
         claimable = self._examined(held, token) if held.is_kept else None
         if not isinstance(claimable, _Claimable):
-            return ()  # it was ended meanwhile, or damaged
+            return ()  # it has been ended since, or is damaged
         return (self._claimed(claimable, utc_from_ms(deadline)),)
 
     def _due(self, fence: Owner | None, limit: int) -> list[_StoredRow]:
@@ -184,12 +185,12 @@ class ExpiredTable:
     def _hand_out(
         self, due: Sequence[_StoredRow], free: deque[str], lease: int
     ) -> list[Claimed | Unreadable]:
-        """Claim what can be claimed, one wait at each scope, with tokens that this takes away."""
+        """Claim waits, at most one at each scope. Remove the used tokens from ``free``."""
         handed_out: list[Claimed | Unreadable] = []
         claimed = set[object]()
         for one in due:
             if not one.is_kept:
-                # It is over, or a process with an older version of the library moved its deadline.
+                # Its time is over, or an older version of the library has moved its deadline.
                 self._execute(_CORRECT_DUE, (self._clock.now(), one.rowid))
             elif one.place not in claimed:
                 item = self._handed_out(one, free[0], lease)
@@ -214,15 +215,15 @@ class ExpiredTable:
         return Claimed(claim, record, lease_ends_at, is_overtaken)
 
     def _examined(self, found: _StoredRow, token: str) -> _Claimable | Unreadable | None:
-        """Return what is to be claimed, or None if the row is no session."""
+        """Return the wait to claim, or None if the row is no session."""
         key = session_key(found.key)
         if key is None:
             return None
         env, tenant, team, user = found.owner
         if env is None or tenant is None or team is None or user is None:
-            return Unreadable(key, None, "its owner is no text")
+            return Unreadable(key, None, "its owner is not a text")
         row = Row(key, env, tenant, team, user, *found.content)
-        record = self._sessions.record(row)
+        record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row.wait_id is None or found.scope_hash is None:
@@ -234,7 +235,7 @@ class ExpiredTable:
 
 
 def _within(fence: Owner | None) -> tuple[str, tuple[str, ...]]:
-    """Return how to find only the waits of a fence, and what to bind in that."""
+    """Return the SQL that finds only the waits within a fence, and its parameters."""
     if fence is None:
         return _OF_ALL, ()
     columns = owner_columns(fence)

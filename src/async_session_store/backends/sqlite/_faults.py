@@ -1,4 +1,4 @@
-"""SQLite's faults in the words of the library."""
+"""Translate the errors of SQLite into those of the library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from async_session_store.errors import StoreUnavailableError
 
-# The texts are SQLite's own and the same in all versions; error names need Python 3.11.
+# SQLite's own texts, which are the same in all versions. Error names need Python 3.11.
 _ADVICE: Final = {
     "locked": "another process held the database for busy_timeout; nothing was written",
     "full": "the disk is full; nothing was written",
@@ -20,14 +20,14 @@ _ADVICE: Final = {
 
 
 def unavailable(error: sqlite3.Error | OSError) -> StoreUnavailableError:
-    """The library's error for a fault of SQLite or of its file. Raise it ``from`` the fault."""
+    """Return the library's error for an error of SQLite or of its file, which is its cause."""
     own = StoreUnavailableError(f"SQLite: {_advice(error)}")
     own.__cause__ = error
     return own
 
 
 def is_locked(fault: sqlite3.OperationalError) -> bool:
-    """Whether another connection holds a lock that was needed; then nothing was done."""
+    """Return whether another connection holds the lock. If so, nothing was done."""
     return "locked" in str(fault)
 
 

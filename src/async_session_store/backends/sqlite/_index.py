@@ -1,6 +1,6 @@
-"""The index of the log (``-shm``), read through SQLite's own descriptor of it.
+"""The index of the WAL (``-shm``), read through SQLite's own descriptor of it.
 
-A descriptor of our own would have to be closed some day, and that would drop SQLite's locks.
+A descriptor of our own would have to be closed at some point, and that would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final
 from async_session_store.backends.sqlite import _locks
 from async_session_store.backends.sqlite._locks import Identity, Tripwire
 
-# From https://www.sqlite.org/walformat.html: the salts of the log, how many of its pages were
-# written to the database, and how many a checkpoint has begun to write.
+# From https://www.sqlite.org/walformat.html: the salts of the WAL, how many of its pages have been
+# written to the database, and how many a checkpoint has attempted to write.
 _READ_FROM: Final = 32
 _READ_TO: Final = 132
 _SALTS: Final = slice(0, 8)
 _WRITTEN: Final = slice(64, 68)
-_BEGUN: Final = slice(96, 100)
+_ATTEMPTED: Final = slice(96, 100)
 
 
 class Index:
@@ -28,21 +28,21 @@ class Index:
         self._tripwire = Tripwire(descriptor)
 
     def rearm(self) -> None:
-        """Prepare to notice when SQLite's locks on the index are dropped from now on."""
+        """Set the tripwire again, which shows whether SQLite's locks on the index were dropped."""
         if not self._tripwire.is_intact():
             self._tripwire.set()
 
     def disarm(self) -> None:
-        """Take back what `rearm` does, which would last as long as any store has the index open."""
+        """Remove the tripwire. Otherwise it lasts for as long as any store has the index open."""
         self._tripwire.unset()
 
     def lost_its_locks(self) -> bool:
         return not self._tripwire.is_intact()
 
     def read_progress(self) -> bytes:
-        """Return bytes that each checkpoint changes before it first writes to the database."""
+        """Return bytes that every checkpoint changes before it writes to the database."""
         found = os.pread(self._descriptor, _READ_TO - _READ_FROM, _READ_FROM)
-        return found[_SALTS] + found[_WRITTEN] + found[_BEGUN]
+        return found[_SALTS] + found[_WRITTEN] + found[_ATTEMPTED]
 
     def checkpoint_is_running(self) -> bool:
         return _locks.checkpoint_is_running(self._descriptor)

@@ -1,7 +1,7 @@
-"""The SQL of the rows of expired waits, inside a transaction begun elsewhere.
+"""The SQL of the rows of expired waits. The caller has begun a transaction.
 
-Such a row is past its deadline, but not yet to be deleted. If another session was registered at its
-scope, it was moved aside: its ``scope_hash`` is that of the scope, a colon and its key.
+Such a row is past its deadline, but must not be deleted yet. If another session has been registered
+at its scope, it was moved aside: its ``scope_hash`` is then that of the scope, a colon and its key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ END: Final = (
     " THEN sessions.deadline + expired_ttl ELSE sessions.deadline END"
 )
 IS_KEPT: Final = f"(sessions.deadline <= ? AND {END} > ? AND sessions.scope_hash IS NOT NULL)"
-# Where a row waited, also if it was moved aside.
+# The scope at which a row waited, even if it was moved aside.
 SCOPE_HASH: Final = (
     "substr(sessions.scope_hash, 1, instr(sessions.scope_hash || ':', ':') - 1)"  # without ":key"
 )
@@ -49,7 +49,7 @@ _SUPERSEDE: Final = (
 )
 _SUPERSEDE_AT_KEY: Final = _SUPERSEDE.format(_AT_KEY)
 _SUPERSEDE_ROW: Final = _SUPERSEDE.format(_ROW)
-# Answered by an index, without a look at any row, if nobody has asked to keep a wait.
+# If nobody has asked to keep a wait, an index answers this without reading any row.
 _ARE_ANY: Final = "SELECT 1 FROM sessions WHERE due IS NOT NULL LIMIT 1"
 _FIND: Final = "SELECT rowid FROM sessions WHERE {}"
 _FIND_AT_SCOPE: Final = _FIND.format(_AT_SCOPE)
@@ -79,18 +79,18 @@ class KeptRows:
         self._execute = execute
         self._clock = clock
 
-    # --- Of a claim that is still held --------------------------------------------------------
+    # --- The wait of a claim that is still held -----------------------------------------------
 
     def is_claimed(self, claim: ClaimKey) -> bool:
-        """Return whether the wait that was claimed is an expired wait by now."""
+        """Return whether the claimed wait is an expired wait by now."""
         return self._execute(_FIND_CLAIMED, self._claimed(claim)).fetchone() is not None
 
     def remove(self, claim: ClaimKey) -> bool:
-        """Remove the wait that was claimed. Return whether it was an expired wait."""
+        """Remove the claimed wait if it is an expired wait. Return whether it was."""
         return self._execute(_DELETE_CLAIMED, self._claimed(claim)).rowcount > 0
 
     def give_back(self, claim: ClaimKey) -> bool:
-        """Let the wait that was claimed be due since now. Return whether it is an expired wait."""
+        """Let the claimed wait be due from now on. Return whether it is an expired wait."""
         columns = (self._clock.now(), *self._claimed(claim))
         return self._execute(_GIVE_BACK, columns).rowcount > 0
 
@@ -99,16 +99,16 @@ class KeptRows:
         place = (*owner_columns(claim.owner), claim.scope_hash)
         return None if key is None else str(key), now, now, *place, now, claim.token
 
-    # --- What ends expired waits --------------------------------------------------------------
+    # --- Ending expired waits -----------------------------------------------------------------
 
     def end_at_key(self, key: SessionKey, viewer: Owner | None) -> None:
-        """End the expired wait that has a key, if the viewer sees it."""
+        """End the expired wait with a key, if the viewer sees it."""
         found = self._execute(_FIND_AT_KEY, self._at_key(key)).fetchone()
         if found is not None and (viewer is None or _sees(viewer, found[1:])):
             self._end(found[0])
 
     def end_at_scope(self, owner: Owner, scope_hash: str, key: SessionKey | None) -> None:
-        """End all expired waits that were at a scope, or the one with the key."""
+        """End all expired waits that waited at a scope, or only the one with the key."""
         place = (*owner_columns(owner), scope_hash, scope_hash)
         if key is None:
             self._end_all(_FIND_AT_SCOPE, place)
@@ -131,11 +131,11 @@ class KeptRows:
         self._execute(_DELETE_ROW, (row,))
 
     def supersede(self, key: SessionKey) -> None:
-        """Supersede the claim on the expired wait whose key is about to be registered anew."""
+        """Supersede the claim on an expired wait whose key is about to be registered again."""
         self._execute(_SUPERSEDE_AT_KEY, self._at_key(key))
 
     def move_aside(self, owner: Owner, scope_hash: str) -> None:
-        """Make room at a scope for another session."""
+        """Move an expired wait aside, so that another session can be registered at its scope."""
         now = self._clock.now()
         self._execute(_MOVE_ASIDE, (*owner_columns(owner), scope_hash, now, now))
 
@@ -145,7 +145,7 @@ class KeptRows:
 
 
 def _sees(viewer: Owner, owner_texts: Sequence[bytes | None]) -> bool:
-    """Return whether a viewer sees a row. Nobody does if its owner is not valid."""
+    """Return whether a viewer sees a row. If its owner is not valid, nobody does."""
     env, tenant, team, user = map(decoded, owner_texts)
     if env is None or tenant is None or team is None or user is None:
         return False

@@ -1,13 +1,13 @@
-"""Locks on SQLite's own descriptors, which last when SQLite's own locks are dropped.
+"""Locks on SQLite's own descriptors that survive when POSIX drops SQLite's own locks.
 
 SQLite's locks belong to the process. POSIX drops all of them as soon as the process closes any
-descriptor of the file, which even a program that merely reads the file does. Another process then
-takes itself for the last user of the database, and deletes the log that this one goes on writing
-to. Locks of an open file description last until SQLite closes its descriptor. They also keep the
-real last user from checkpointing and deleting the log when it closes, so they are released for a
-clean close.
+descriptor of the file, as even a program that merely reads the file does. Another process then
+takes itself for the last user of the database, and deletes the WAL while this one still writes to
+it. Locks of an open file description last until SQLite closes its descriptor. They also keep the
+real last user from checkpointing and deleting the WAL on close, so a clean close releases them
+first.
 
-Linux has such locks. Elsewhere these functions find no descriptors, and nothing locked.
+Only Linux has such locks. Elsewhere these functions find no descriptors and no locks.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if sys.platform == "linux":
 _DESCRIPTORS: Final = "/proc/self/fd"
 _FLOCK: Final = Struct("hhqqi4x")
 _PENDING_BYTE: Final = 0x40000000
-_SHARED: Final = (_PENDING_BYTE + 2, 510)  # all who have the database open share these bytes
-_IN_USE: Final = (128, 1)  # of the index: all who use it share this byte
+_SHARED: Final = (_PENDING_BYTE + 2, 510)  # everyone who has the database open shares these bytes
+_IN_USE: Final = (128, 1)  # of the index: everyone who uses it shares this byte
 _CHECKPOINTER: Final = (121, 1)  # of the index
 
 
@@ -41,7 +41,7 @@ class Identity(NamedTuple):
 
 @lru_cache(1)
 def are_supported() -> bool:
-    """Return whether the system has locks of open file descriptions, and tells the descriptors.
+    """Return whether the system has locks of open file descriptions, and lists descriptors.
 
     Some sandboxes lack them, or have no ``/proc`` or ``/dev``.
     """
@@ -70,7 +70,7 @@ def descriptors(file: Identity) -> list[int]:
     found: list[int] = []
     if are_supported():
         for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208  # numbers, not paths
-            with suppress(OSError):  # closed meanwhile, by another thread
+            with suppress(OSError):  # another thread has closed it
                 status = os.fstat(int(name))
                 if (status.st_dev, status.st_ino) == file:
                     found.append(int(name))
@@ -78,14 +78,14 @@ def descriptors(file: Identity) -> list[int]:
 
 
 def is_writable(descriptor: int) -> bool:
-    """Return whether a descriptor is SQLite's, not that of a program that only reads or writes."""
+    """Return whether a descriptor is open for reading and writing, as SQLite's own are."""
     if sys.platform == "linux":
         return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
     return False
 
 
 def hold_database(descriptors: Iterable[int]) -> None:
-    """Keep everybody, even SQLite in this process, from being the database's last user."""
+    """Keep everyone, even SQLite in this process, from becoming the database's last user."""
     for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_SHARED)
 
@@ -96,7 +96,7 @@ def release_database(descriptors: Iterable[int]) -> None:
 
 
 def hold_index(descriptors: Iterable[int]) -> None:
-    """Keep everybody from treating the index of the log as abandoned."""
+    """Keep everyone from treating the index of the WAL as abandoned."""
     for descriptor in filter(is_writable, descriptors):
         _lock(descriptor, "F_RDLCK", *_IN_USE)
 
@@ -108,7 +108,7 @@ def release_index(descriptors: Iterable[int]) -> None:
 
 @contextmanager
 def others_kept_out(descriptor: int) -> Generator[None, None, None]:
-    """Keep others from opening the database. Raise ``OSError`` if one is doing that now."""
+    """Keep others from opening the database. Raise ``OSError`` if one is just opening it."""
     _lock(descriptor, "F_WRLCK", _PENDING_BYTE, 1)
     try:
         yield
@@ -129,10 +129,10 @@ def checkpoint_is_running(index: int) -> bool:
 
 
 class Tripwire:
-    """A lock like SQLite's own, on a byte that nobody else locks: it is dropped when they are.
+    """A lock like SQLite's own on a byte that nobody else locks. It is dropped when they are.
 
     Args:
-        descriptor: SQLite's descriptor of the file whose locks matter.
+        descriptor: SQLite's descriptor of the file whose locks are watched.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -148,7 +148,7 @@ class Tripwire:
 
     def unset(self) -> None:
         if sys.platform == "linux":
-            with suppress(OSError):  # the program has closed it, and so dropped the lock
+            with suppress(OSError):  # the program has closed it, which dropped the lock
                 fcntl.fcntl(self._descriptor, fcntl.F_SETLK, _flock("F_UNLCK", self._byte, 1))
 
     def is_intact(self) -> bool:
@@ -164,7 +164,7 @@ def _lock(descriptor: int, kind: str, start: int, length: int) -> None:
 
 
 def _is_locked(descriptor: int, start: int, length: int) -> bool:
-    """Return whether anyone holds a lock. This process's own POSIX locks count."""
+    """Return whether anyone holds a lock, including this process with its own POSIX locks."""
     if sys.platform != "linux" or not are_supported():
         return False
     query = _flock("F_WRLCK", start, length)

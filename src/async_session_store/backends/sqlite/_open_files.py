@@ -1,7 +1,7 @@
-"""Which database files this process has open, and which its parent had when it forked.
+"""The database files that this process has open, and those its parent had open at the fork.
 
-All connections of a process to one file share SQLite's locks and its index of the log. They share
-the locks taken here too: the first store takes them, and the last one releases them.
+All connections of a process to one file share SQLite's locks and its index of the WAL. They also
+share the locks that are taken here: the first store takes them, and the last one releases them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from async_session_store.backends.sqlite import _locks
 from async_session_store.backends.sqlite._locks import Identity
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, StoreUsageError
 
 if TYPE_CHECKING:
     from async_session_store.backends.sqlite._watch import Watch
@@ -27,8 +27,8 @@ _FORKED: Final = (
 class OpenFiles:
     """The files that stores of this process have open.
 
-    While a thread looks into a file before SQLite opens it, it holds ``being_opened``: closing the
-    file after another thread had SQLite open it would drop SQLite's locks.
+    A thread holds ``being_opened`` while it reads a file before SQLite opens it. Otherwise another
+    thread could let SQLite open the file meanwhile, and closing it here would drop SQLite's locks.
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,12 @@ class OpenFiles:
         self._inherited: set[Identity] = set()
 
     def check(self, database: Identity) -> None:
-        """Raise ``StoreUnavailableError`` if this process must not open a file."""
+        """Raise ``StoreUsageError`` for a file that the parent had open at the fork.
+
+        Raise ``StoreUnavailableError`` if another store of this process has lost its files.
+        """
         if database in self._inherited:
-            raise StoreUnavailableError(_FORKED)
+            raise StoreUsageError(_FORKED)
         if not all(watch.is_intact() for watch in self._stores(database)):
             raise StoreUnavailableError(
                 "another store of this process has this SQLite file open, and its -wal or -shm was "
@@ -54,11 +57,14 @@ class OpenFiles:
             _locks.hold_index(_locks.descriptors(watch.index))
 
     def remove(self, watch: Watch, *, for_clean_close: bool) -> None:
-        """Forget a store. Its locks go with its descriptors, unless the last one closes cleanly."""
+        """Forget a store. If it is the last one of its file and closes cleanly, release the locks.
+
+        Otherwise they last until SQLite closes its descriptors.
+        """
         with self._lock:
             stores = self._watches.get(watch.database)
             if stores is None:
-                return  # it belongs to the process that this one was forked from
+                return  # it belongs to the parent process
             stores.discard(watch)
             if stores:
                 return
@@ -71,8 +77,8 @@ class OpenFiles:
         return set(self._watches.get(database, ()))
 
     def disown(self) -> None:
-        """Refuse, in a forked child, the parent's stores and new stores on the parent's files."""
-        # Threads that the fork left behind may have held them.
+        """In a forked child, refuse the parent's stores, and new stores on the parent's files."""
+        # Threads that exist only in the parent may have held the locks.
         self.being_opened, self._lock = threading.Lock(), threading.Lock()
         for database in list(self._watches):
             for watch in self._stores(database):

@@ -1,4 +1,4 @@
-"""Opening a database file: check it, prepare it, and watch it from then on."""
+"""Open a database file: check it, prepare it, and watch it from then on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from async_session_store.errors import StoreUnavailableError
 
 
 class Opened(NamedTuple):
-    """A connection, and the watch over its files unless it is in memory."""
+    """A connection, and the watch on its files, which is None in memory."""
 
     connection: sqlite3.Connection
     watch: Watch | None
@@ -37,7 +37,7 @@ def open_database(settings: Settings) -> Opened:
     """Open a database.
 
     Raises ``sqlite3.Error``, ``OSError``, or ``StoreUnavailableError`` for a file that must not be
-    opened, which it leaves as it is.
+    opened, which stays as it is.
     """
     check_sqlite()
     if settings.path == IN_MEMORY:
@@ -66,7 +66,7 @@ def _open_file(place: Place, settings: Settings) -> Opened:
         return Opened(connection, Watch(place, connection))
     except BaseException:
         if has_log:
-            # Closing would write the log to the file, which may be another application's.
+            # Keep SQLite from checkpointing when it closes: the file may be another application's.
             _locks.hold_database(_locks.descriptors(file))
         connection.close()
         raise

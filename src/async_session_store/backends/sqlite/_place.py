@@ -1,4 +1,4 @@
-"""Where the database file is: create it for its owner alone, and check that a log can be there."""
+"""The place of a database file: create it for its user alone, and check that it suits a WAL."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LOGGER: Final = logging.getLogger("async_session_store")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The paths of a database file and of the two files that SQLite keeps beside it."""
+    """The paths of a database file, and of the two files that SQLite keeps beside it."""
 
     path: str
-    """Absolute. Links in it are followed each time it is used."""
+    """The absolute path. Links in it are followed each time it is used."""
     real: str
-    """Where the links led when the store was opened."""
+    """The path to which the links led when the store was opened."""
 
     @property
     def log(self) -> str:
@@ -40,12 +40,12 @@ class Place:
 
     @property
     def index(self) -> str:
-        """The index of the log, which processes map as shared memory."""
+        """The index of the WAL, which processes map as shared memory."""
         return f"{self.real}-shm"
 
 
 class Mount(NamedTuple):
-    """A line of the table of mounts."""
+    """A line of the mount table."""
 
     point: str
     file_system: str
@@ -59,8 +59,8 @@ def find_place(path: str) -> Place:
 def create_private(place: Place) -> None:
     """Create the file with the mode 0600 if it does not exist, even behind a dangling link.
 
-    An existing file is not opened: closing it again would drop the locks that another connection
-    of this process holds on it.
+    An existing file is not opened: closing it would drop the locks that other connections of this
+    process hold on it.
     """
     try:
         descriptor = os.open(place.real, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
@@ -82,10 +82,9 @@ def create_private(place: Place) -> None:
 
 
 def check_place(place: Place) -> None:
-    """Refuse a place where no log can be beside the file; warn about a network file system.
+    """Refuse a place where SQLite cannot keep a WAL, and warn about a network file system.
 
-    All processes must see the same log. SQLite keeps it in the folder, and shares its index in
-    memory.
+    All processes must see the same WAL, which is in the same folder, and share its index in memory.
     """
     folder = os.path.dirname(place.real)  # noqa: PTH120  # as SQLite does
     effective = os.access in os.supports_effective_ids
@@ -97,7 +96,7 @@ def check_place(place: Place) -> None:
     if any(mount.point == place.real for mount in mounts):
         raise StoreUnavailableError(
             "SQLite: the database file is a mount point of its own, so its log would stay outside, "
-            "where no one else sees it; mount its folder instead"
+            "where nobody else sees it; mount its folder instead"
         )
     file_system = file_system_of(place.real, mounts)
     if file_system in _NETWORK:
@@ -117,7 +116,7 @@ def _mount_table() -> str:
 
 
 def parse_mounts(table: str) -> Iterator[Mount]:
-    """Read the mounts of ``/proc/self/mountinfo``; a later one hides an earlier one."""
+    """Yield the mounts of ``/proc/self/mountinfo``. A later one hides an earlier one."""
     for line in table.splitlines():
         about, _, source = line.partition(" - ")
         fields, (file_system, *_) = about.split(" "), source.split(" ")
@@ -127,7 +126,7 @@ def parse_mounts(table: str) -> Iterator[Mount]:
 
 
 def file_system_of(path: str, mounts: tuple[Mount, ...]) -> str | None:
-    """Return the type of the file system that a path is on, or None if that is unknown."""
+    """Return the type of the file system that holds a path, or None if it is unknown."""
     covering = [mount for mount in mounts if path.startswith(f"{mount.point.rstrip('/')}/")]
     longest = max((len(mount.point) for mount in covering), default=0)
     names = [mount.file_system for mount in covering if len(mount.point) == longest]

@@ -1,4 +1,4 @@
-"""The SQL of the queues for turns, inside a transaction begun elsewhere."""
+"""The SQL of the queues for turns. The caller has begun a transaction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-# A deadline that no call can have set is that of no place: the clock was set back, or the row is
-# damaged. (Texts and blobs are greater than all numbers.) It would hold everyone up for ever.
+# A row with a later deadline than any call can set is no place: the clock was set back, or the row
+# is damaged. (Texts and blobs are greater than all numbers.) It would hold up everyone for ever.
 _LONGEST: Final = 2 * PLACE_TTL
 LIVE: Final = "queue.deadline BETWEEN ? AND ?"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"
@@ -25,8 +25,8 @@ _TAKE: Final = (
 _KEEP: Final = "UPDATE queue SET scope_hash = ?, deadline = ? WHERE token = ?"
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
 _SWEEP: Final = f"DELETE FROM queue WHERE NOT {LIVE}"
-# In one pass: a place that looks for others ahead of it would meet the lost ones again and again.
-# Beside min(place), SQLite gives the token of the row that has it.
+# One pass over all places. A subquery for each place, which looks for others ahead of it, would go
+# through the lost places again and again. Beside min(place), SQLite returns the token of that row.
 _NEXT_IN_LINE: Final = (
     f"SELECT CAST(token AS BLOB), min(place) FROM queue WHERE {LIVE}"
     " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.env = queue.env"
@@ -37,7 +37,7 @@ _NEXT_IN_LINE: Final = (
 
 
 class QueueTable:
-    """The places of callers that wait for their turn at a scope, in the order of arrival.
+    """The places of callers that wait for their turn at a scope, in order of arrival.
 
     Args:
         execute: Executes one statement.
@@ -49,15 +49,15 @@ class QueueTable:
         self._clock = clock
 
     def is_behind(self, token: str, owner: Owner, scope_hash: str) -> bool:
-        """Return whether someone who came before a token waits at a scope."""
+        """Return whether a caller that arrived before a token waits at a scope."""
         columns = (*owner_columns(owner), scope_hash, token, *self.live(), token)
         return self._execute(_IS_BEHIND, columns).fetchone() is not None
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
-        """Keep the place of a token, which moves with its rank, or give it the last one."""
+        """Renew a token's place, or give it the last one. A place that moves keeps its rank."""
         deadline = self._clock.after(PLACE_TTL)
-        # A place that is renewed too late is still good if it was not swept: the file may have been
-        # locked for that long, and then nobody else could renew theirs.
+        # A place that is renewed too late is still valid unless it was swept. The file may have
+        # been locked for so long, and then nobody else could renew a place either.
         if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
             self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
 
@@ -66,12 +66,12 @@ class QueueTable:
         return self._execute(_LEAVE, (token,)).rowcount > 0
 
     def next_in_line(self) -> frozenset[str]:
-        """Return the tokens whose turn it is: no one is ahead of them, and no claim is held."""
+        """Return the tokens whose turn it is: nobody is ahead of them, and no claim is held."""
         columns = (*self.live(), self._clock.now())
         return frozenset(_text(token) for token, _ in self._execute(_NEXT_IN_LINE, columns))
 
     def sweep(self) -> None:
-        """Drop the places that were lost some time ago."""
+        """Delete places that were lost some time ago."""
         first, last = self.live()
         self._execute(_SWEEP, (first - PLACE_TTL, last))
 

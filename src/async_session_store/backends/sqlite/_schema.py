@@ -1,4 +1,4 @@
-"""A database file made ready: its journal mode and its tables, of the newest version."""
+"""Prepare a database file: check whose it is, enable its WAL, and migrate its tables."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
 _VERSION: Final = 6
-_STAMPED_SINCE: Final = 3  # from this version on, a file has the application id
+_STAMPED_SINCE: Final = 3  # the first version that sets the application id
 APPLICATION_ID: Final = 0x73657373
 _LOCK_PAUSE: Final = 0.005  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to open a database; times in seconds."""
+    """How to open a database. Times are in seconds."""
 
     path: str
     synchronous: str
@@ -43,10 +43,10 @@ def check_sqlite() -> None:
 
 
 def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
-    """Make a file that was opened ready for use.
+    """Prepare an open file for use.
 
-    Raises ``sqlite3.Error``, or ``StoreUnavailableError`` for a file that is not this library's,
-    which it leaves as it is.
+    Raises ``sqlite3.Error``, or ``StoreUnavailableError`` for a file that does not belong to this
+    library, which stays as it is.
     """
     connection.execute("BEGIN")
     version = _check(connection)
@@ -58,7 +58,7 @@ def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
 
 
 def record_file(connection: sqlite3.Connection, inode: int) -> None:
-    """Record a file's inode in the file itself, where it can be read without the log."""
+    """Record a file's inode in the file, and checkpoint, so that it can be read without the WAL."""
     recorded = connection.execute("SELECT inode FROM file").fetchall()
     if recorded == [(str(inode),)]:
         return
@@ -70,7 +70,7 @@ def record_file(connection: sqlite3.Connection, inode: int) -> None:
 
 
 def _check(connection: sqlite3.Connection) -> int:
-    """Return the version of the tables, 0 for a new file, as a transaction sees it."""
+    """Return the version of the schema, 0 for a new file. Refuse a file that is not ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application == APPLICATION_ID and version > _VERSION:
@@ -106,7 +106,7 @@ def _tables_of(version: int) -> dict[str, list[object]]:
 
 
 def _enable_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
-    """Switch to a write-ahead log, for which SQLite itself does not wait."""
+    """Enable the WAL. SQLite itself does not wait for the lock that this takes."""
     give_up_at = time.monotonic() + busy_timeout
     while True:
         try:

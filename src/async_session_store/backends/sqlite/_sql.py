@@ -1,4 +1,4 @@
-"""What the SQL of all tables shares: how an owner is stored, and who executes a statement."""
+"""What the SQL of all tables shares: the columns of an owner, and texts that may be invalid."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ OWNER: Final = "env = ? AND tenant = ? AND team = ? AND user = ?"
 
 @lru_cache(_REMEMBERED_OWNERS)
 def owner_columns(owner: Owner) -> OwnerColumns:
-    """An owner as it is stored: as plain texts, which the driver binds faster than ids."""
+    """Return the columns of an owner, as plain texts: the driver binds them faster than ids."""
     return str(owner.env), str(owner.tenant), str(owner.team or ""), str(owner.user or "")
 
 
 def text(value: str, column: str) -> str:
-    """Select a text as a blob, and what is no text as NULL.
+    """Return SQL that selects a text as a blob, and a value of another type as NULL.
 
-    For a text that is not UTF-8 the driver raises, and then one row would spoil the whole call.
+    The driver raises for a text that is not UTF-8, so one such row would fail the whole call.
     """
     return f"CASE typeof(sessions.{column}) WHEN 'text' THEN CAST({value} AS BLOB) END"
 
 
 def decoded(stored: bytes | None) -> str | None:
-    """Return a selected text, or None if it is not valid."""
+    """Return a text that was selected as a blob, or None if it is not valid."""
     try:
         return None if stored is None else stored.decode()
     except UnicodeDecodeError:
@@ -46,7 +46,7 @@ OWNER_TEXTS: Final = ", ".join(
 
 def stored_owner(columns: OwnerColumns) -> Owner:
     env, tenant, team, user = columns
-    # Compared, and never given away: so not validated.
+    # Not validated, since it is only compared and never returned to a caller.
     return Owner(
         cast("EnvId", env),
         cast("TenantId", tenant),

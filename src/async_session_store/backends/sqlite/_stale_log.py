@@ -1,6 +1,6 @@
-"""Detecting a log that another database file, which was there before, left beside this one.
+"""Detect a WAL that belongs to another database file, which was at this path before.
 
-SQLite finds a log only by its name, and would write it over whatever file is there now.
+SQLite finds a WAL only by its name, and would apply it to whatever file is there now.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PAUSE: Final = 0.005  # seconds
 
 
 def check_log(place: Place, timeout: float) -> None:
-    """Raise ``StoreUnavailableError`` if the log beside a file seems to be another file's.
+    """Raise ``StoreUnavailableError`` if the WAL beside a file seems to belong to another file.
 
-    Another process may be opening or closing the file just now. So the log is refused only if it
-    still seems so after ``timeout`` seconds.
+    Another process may be just opening or closing the file. So the WAL is refused only if it still
+    seems so after ``timeout`` seconds.
 
-    Without locks that last this checks nothing: looking into a file that this process has open
-    would drop SQLite's locks, and whether it has cannot be found out.
+    On a system without lasting locks (:mod:`_locks`), nothing is checked. There we cannot find out
+    whether this process has the file open, and reading such a file would drop SQLite's locks.
     """
     if not _locks.are_supported():
         return
@@ -53,7 +53,7 @@ def _found_stale(place: Place) -> str | None:
 def _looks_stale(place: Place) -> str | None:
     database, index = identity(place.real), identity(place.index)
     if database is None or _locks.descriptors(database):
-        return None  # new, or open in this process, where SQLite opened both together
+        return None  # new, or open in this process, so that SQLite opened both files together
     if index is not None and not _is_in_use(place.real) and _index_is_in_use(place.index, index):
         return "they are in use, and the file is not"
     if _size(place.log) and not _may_be_own(place.real, database):
@@ -71,7 +71,7 @@ def _is_in_use(path: str) -> bool:
 
 def _index_is_in_use(path: str, index: Identity) -> bool:
     if _locks.descriptors(index):
-        return True  # in this process: closing a descriptor of our own would drop its locks
+        return True  # by this process: closing a descriptor of our own would drop its locks
     with suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -88,10 +88,10 @@ def _size(path: str) -> int:
 
 
 def _may_be_own(path: str, database: Identity) -> bool:
-    """Return whether the content records this file, or none.
+    """Return whether the database records the inode of this file, or of none.
 
-    As long as somebody reads the file, SQLite cannot write to it what a store has recorded since.
-    Then it is in the log, which is the file's own if a store of this very file wrote it.
+    The record may be in the WAL only: SQLite cannot checkpoint while somebody reads the file. The
+    WAL is the file's own if the inode that it records is this one.
     """
     return _inode_in_file(path) in {None, str(database.inode)} or (
         _inode_in_log(path, database) == str(database.inode)
@@ -99,23 +99,23 @@ def _may_be_own(path: str, database: Identity) -> bool:
 
 
 def _inode_in_file(path: str) -> str | None:
-    """Return the inode that the content records, read without the log."""
+    """Return the recorded inode, read without the WAL."""
     url = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(url, uri=True)) as connection:
             return _read_inode(connection)
     except sqlite3.Error:
-        return None  # not our file, of an older version, or being written just now
+        return None  # not our file, or of an older version, or just being written
 
 
 def _inode_in_log(path: str, database: Identity) -> str | None:
-    """Return the inode that the content records, read with the log, which stays as it is."""
+    """Return the recorded inode, read with the WAL, which stays as it is."""
     try:
         with closing(sqlite3.connect(path, timeout=0)) as connection:
-            _locks.hold_database(_locks.descriptors(database))  # or closing would apply the log
+            _locks.hold_database(_locks.descriptors(database))  # else closing would apply the WAL
             return _read_inode(connection)
     except sqlite3.Error:
-        return None  # being written just now, or no log of such a file
+        return None  # just being written, or not the WAL of such a file
 
 
 def _read_inode(connection: sqlite3.Connection) -> str | None:

@@ -1,19 +1,26 @@
-"""The SQL: each operation on the table of sessions, inside a transaction begun elsewhere."""
+"""The SQL of each operation on the table of sessions. The caller has begun a transaction."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
-from pydantic import ValidationError
-
-from async_session_store import _codec, _random
+from async_session_store import _random
 from async_session_store.abc import Listing, Outcome, Registration, Unreadable
-from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import END, KeptRows
+from async_session_store.backends.sqlite._rows import (
+    COLUMNS,
+    KEY,
+    Document,
+    Row,
+    RowReader,
+    Wait,
+    as_row,
+    etag,
+    session_key,
+)
 from async_session_store.backends.sqlite._sql import (
     OWNER,
     Execute,
@@ -25,24 +32,11 @@ from async_session_store.models import Owner, SessionData, SessionKey, SessionRe
 
 _SWEEP: Final = 4  # expired sessions deleted with each session that is written
 
-_T = TypeVar("_T")
-
 _LIVE: Final = "(deadline IS NULL OR deadline > ?)"
 _AT_KEY: Final = f"key = ? AND {_LIVE}"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ? AND {_LIVE}"
 _WAITING: Final = f"{OWNER} AND scope_hash IS NOT NULL AND {_LIVE}"
 
-# As blobs, texts that are not UTF-8 can be read too, and then be rejected as a document or a key.
-# The driver raises for such a text, and then a whole list would fail for one row.
-KEY: Final = "CASE typeof(sessions.key) WHEN 'text' THEN CAST(sessions.key AS BLOB) END"
-_OWNER_COLUMNS: Final = "sessions.env, sessions.tenant, sessions.team, sessions.user"
-CONTENT: Final = (
-    "CAST(sessions.scope_hash AS BLOB), CAST(sessions.wait_id AS BLOB),"
-    " CASE typeof(sessions.deadline) WHEN 'text' THEN 'text' ELSE sessions.deadline END,"
-    " CAST(sessions.document AS BLOB), CAST(sessions.context_json AS BLOB),"
-    " CAST(sessions.scope AS BLOB)"
-)
-COLUMNS: Final = f"{KEY}, {_OWNER_COLUMNS}, {CONTENT}"
 _SELECT: Final = f"SELECT {COLUMNS} FROM sessions WHERE "
 _SELECT_AT_KEY: Final = _SELECT + _AT_KEY
 _SELECT_AT_SCOPE: Final = _SELECT + _AT_SCOPE
@@ -66,7 +60,7 @@ _TOUCH: Final = (
     "UPDATE sessions SET deadline = ?, due = CASE WHEN expired_ttl IS NOT NULL THEN ? END"
     f" WHERE {_AT_KEY}"
 )
-# It waits nowhere then, so it is not kept for a worker either.
+# A detached session waits nowhere, so it is not kept for a worker either.
 _DETACH: Final = (
     "UPDATE sessions SET scope_hash = NULL, scope = NULL, expired_ttl = NULL, due = NULL"
     " WHERE key = ?"
@@ -93,62 +87,19 @@ _SUPERSEDE_ALL: Final = (
 )
 
 
-class Document(NamedTuple):
-    """Session data as it is stored."""
-
-    owner: Owner
-    head: bytes
-    context_json: str
-
-    @property
-    def size(self) -> int:
-        """How many bytes it is, if its context is ASCII."""
-        return len(self.head) + len(self.context_json)
-
-
-class Wait(NamedTuple):
-    """A wait to register, as it is stored. Its owner is the document's."""
-
-    scope_hash: str
-    scope: bytes
-    key: SessionKey
-    document: Document
-    ttl: int | None
-    expired_ttl: int | None
-
-
-class Row(NamedTuple):
-    """A session as it is stored."""
-
-    key: SessionKey
-    env: str
-    tenant: str
-    team: str
-    user: str
-    scope_hash: bytes | None
-    wait_id: bytes | None
-    deadline: object
-    head: bytes | None
-    context_json: bytes | None
-    scope: bytes | None
-
-    def belongs_to(self, owner: Owner) -> bool:
-        return (self.env, self.tenant, self.team, self.user) == owner_columns(owner)
-
-
 class SessionTable:
-    """The sessions in a database.
+    """The table of sessions.
 
     Args:
         execute: Executes one statement.
-        clock: Tells what is live.
+        clock: The clock that decides which sessions are live.
         max_document_bytes: A larger document is unreadable.
     """
 
     def __init__(self, execute: Execute, clock: Clock, *, max_document_bytes: int) -> None:
         self._execute = execute
         self._clock = clock
-        self._max_document_bytes = max_document_bytes
+        self.reader = RowReader(max_document_bytes)
         self._pause = SweepPause(clock)
         self._kept = KeptRows(execute, clock)
 
@@ -164,11 +115,11 @@ class SessionTable:
 
     def read(self, key: SessionKey) -> SessionData | Unreadable | None:
         row = self.live(key)
-        return None if row is None else self._data(row)
+        return None if row is None else self.reader.data(row)
 
     def read_record(self, key: SessionKey) -> SessionRecord | Unreadable | None:
         row = self.live(key)
-        return None if row is None else self.record(row)
+        return None if row is None else self.reader.record(row)
 
     def replace(
         self, key: SessionKey, document: Document, viewer: Owner | None, if_match: str | None
@@ -176,10 +127,10 @@ class SessionTable:
         row = self.live(key)
         if row is None or (viewer is not None and not viewer.sees(stored_owner(row[1:5]))):
             return Outcome.MISSING
-        refusal = self.refusal(row, document.owner)
+        refusal = self.reader.refusal(row, document.owner)
         if refusal is not None:
             return refusal
-        if if_match is not None and if_match != _etag(row):
+        if if_match is not None and if_match != etag(row):
             return Outcome.CHANGED
         self._execute(_REPLACE, (document.head, document.context_json, str(key)))
         return Outcome.DONE
@@ -205,7 +156,7 @@ class SessionTable:
         if self._write_wait(_INSERT_IF_FREE, wait).rowcount:
             return Registration(Outcome.DONE)
         before = self.live(wait.key)
-        refusal = None if before is None else self.refusal(before, wait.document.owner)
+        refusal = None if before is None else self.reader.refusal(before, wait.document.owner)
         if refusal is not None:
             return Registration(refusal)
         if only_if_absent and self.find_wait(wait.document.owner, [wait.scope_hash]) is not None:
@@ -213,7 +164,7 @@ class SessionTable:
         return self.put(wait, before)
 
     def put(self, wait: Wait, before: Row | None) -> Registration:
-        """Register a wait, in place of what is under its key and of what is at its scope."""
+        """Register a wait in place of the session with its key, and of the one at its scope."""
         if before is not None and before.scope_hash is not None:
             self._execute(_SUPERSEDE_AT_KEY, (str(wait.key), self._clock.now()))
             if before.scope_hash == wait.scope_hash.encode():
@@ -224,12 +175,12 @@ class SessionTable:
             return Registration(Outcome.DONE, detached)
         if before is None:
             self._kept.supersede(wait.key)
-        # Also in place of an expired session at the scope. A trigger supersedes a claim there.
+        # This also replaces an expired session at the scope. A trigger supersedes the claim there.
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
     def _make_room(self, owner: Owner, scope_hash: str) -> SessionKey | None:
-        """Keep a session that must outlast another's registration. Return it if it is detached."""
+        """Detach the live session at a scope, and return its key. Move an expired wait aside."""
         columns = (self._clock.now(), *owner_columns(owner), scope_hash)
         found: tuple[Any, ...] | None = self._execute(_IN_THE_WAY, columns).fetchone()
         stored, is_live, is_kept = found or (None, False, False)
@@ -250,7 +201,7 @@ class SessionTable:
         self._execute(_REPLACE_WAIT, columns)
 
     def remove(self, key: SessionKey) -> None:
-        """Remove a live session without superseding a claim."""
+        """Remove a live session without superseding the claim on it."""
         self._execute(_DELETE_AT_KEY, (str(key), self._clock.now()))
 
     def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
@@ -261,7 +212,7 @@ class SessionTable:
         self, owner: Owner, scope_hashes: Sequence[str]
     ) -> SessionRecord | Unreadable | None:
         row = self.first_waiting(owner, scope_hashes)
-        return None if row is None else self.record(row)
+        return None if row is None else self.reader.record(row)
 
     def list_waits(self, owner: Owner) -> Listing[SessionKey]:
         columns = (*owner_columns(owner), self._clock.now())
@@ -271,7 +222,7 @@ class SessionTable:
     def list_wait_records(self, owner: Owner) -> Listing[SessionRecord]:
         columns = (*owner_columns(owner), self._clock.now())
         rows = map(as_row, self._execute(_SELECT_WAITING, columns).fetchall())
-        found = [self.record(row) for row in rows if row is not None]
+        found = [self.reader.record(row) for row in rows if row is not None]
         return Listing(
             tuple(item for item in found if isinstance(item, SessionRecord)),
             tuple(item.key for item in found if isinstance(item, Unreadable)),
@@ -298,7 +249,7 @@ class SessionTable:
         return deleted
 
     def sweep(self, limit: int) -> int:
-        """Delete at most ``limit`` expired sessions. Return how many."""
+        """Delete at most ``limit`` expired sessions. Return how many were deleted."""
         return self._execute(_DELETE_EXPIRED, (self._clock.now(), limit)).rowcount
 
     # --- Looking up ---------------------------------------------------------------------------
@@ -325,7 +276,7 @@ class SessionTable:
     def _first_at(
         self, statement: str, owner: Owner, scope_hashes: Sequence[str]
     ) -> tuple[Any, ...] | None:
-        """Return the columns of the first scope's row that has a valid key, and that key."""
+        """Return the first scope's row that has a valid key, with the decoded key in front."""
         for scope_hash in scope_hashes:
             columns = (*owner_columns(owner), scope_hash, self._clock.now())
             found: tuple[Any, ...] | None = self._execute(statement, columns).fetchone()
@@ -333,43 +284,6 @@ class SessionTable:
             if found is not None and key is not None:
                 return (key, *found[1:])
         return None
-
-    # --- Reading a row ------------------------------------------------------------------------
-
-    def _data(self, row: Row) -> SessionData | Unreadable:
-        return self._examined(row, _codec.decode_split)
-
-    def _examined(self, row: Row, examine: Callable[[bytes, str, int], _T]) -> _T | Unreadable:
-        """What the function makes of a row's head and context."""
-        if row.head is None or row.context_json is None:
-            return _unreadable(row, "it is incomplete")
-        if row.deadline is not None and not isinstance(row.deadline, int):
-            return _unreadable(row, "its deadline is no whole number")
-        try:
-            return examine(row.head, row.context_json.decode(), self._max_document_bytes)
-        except UnicodeDecodeError:
-            return _unreadable(row, "its context_json is no UTF-8")
-        except _codec.UnreadableDocumentError as error:
-            return _unreadable(row, str(error))
-
-    def record(self, row: Row) -> SessionRecord | Unreadable:
-        data = self._data(row)
-        if isinstance(data, Unreadable):
-            return data
-        # A process with an older version of the library leaves the scope of what it detaches.
-        stored = None if row.scope_hash is None else row.scope
-        scope = None if stored is None else _codec.decode_scope(stored)
-        return SessionRecord(row.key, data, _etag(row), self.expires_at(row), scope)
-
-    def expires_at(self, row: Row) -> datetime | None:
-        return utc_from_ms(row.deadline) if isinstance(row.deadline, int) else None
-
-    def refusal(self, row: Row, owner: Owner) -> Outcome | None:
-        """Return why a session of this owner cannot replace a row, or None if it can."""
-        if not row.belongs_to(owner):
-            return Outcome.FOREIGN
-        unreadable = self._examined(row, _codec.check_split)
-        return None if unreadable is None else Outcome.UNREADABLE
 
     # --- Changing -----------------------------------------------------------------------------
 
@@ -384,7 +298,7 @@ class SessionTable:
         return self._execute(statement, place + self._times(wait) + content)
 
     def _times(self, wait: Wait) -> tuple[object, ...]:
-        """Return a wait's deadline, for how long it is kept after that, and when it is due."""
+        """Return a wait's deadline, how long it is kept after that, and when it is due."""
         deadline = self._deadline(wait.ttl)
         return deadline, wait.expired_ttl, None if wait.expired_ttl is None else deadline
 
@@ -396,27 +310,5 @@ def _new_wait_id() -> str:
     return _random.stamp().hex()
 
 
-def as_row(columns: Sequence[Any] | None) -> Row | None:
-    """Return selected columns as a row, or None if there are none or the key is not valid."""
-    key = None if columns is None else session_key(columns[0])
-    return None if columns is None or key is None else Row(key, *columns[1:])
-
-
-def session_key(stored: bytes | None) -> SessionKey | None:
-    """Return a selected key, or None if it is not valid in any call."""
-    try:
-        return None if stored is None else SessionKey(stored.decode())
-    except (UnicodeDecodeError, ValidationError):
-        return None
-
-
-def _unreadable(row: Row, reason: str) -> Unreadable:
-    return Unreadable(row.key, stored_owner(row[1:5]), reason)
-
-
 def _done(cursor: sqlite3.Cursor) -> Outcome:
     return Outcome.DONE if cursor.rowcount else Outcome.MISSING
-
-
-def _etag(row: Row) -> str:
-    return _codec.etag(row.head or b"", b"\n", row.context_json or b"")

@@ -22,10 +22,10 @@ from async_session_store.backends._job_queue import Job
 from async_session_store.backends.sqlite._database import Database, Operation
 from async_session_store.backends.sqlite._faults import unavailable
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, StoreUsageError
 
 _MAX_INLINE_TIME: Final = 0.001  # seconds in a row, before other tasks get their turn
-_FAULTS: Final = (sqlite3.Error, OSError, StoreUnavailableError)
+_FAULTS: Final = (sqlite3.Error, OSError, StoreUnavailableError, StoreUsageError)
 
 _T = TypeVar("_T")
 
@@ -81,7 +81,7 @@ class FunctionThread:
 
     def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
         if os.getpid() != self._process:
-            raise StoreUnavailableError(
+            raise StoreUsageError(
                 "this process was forked after the store was opened. Nothing was done. Close "
                 "stores before forking"
             )

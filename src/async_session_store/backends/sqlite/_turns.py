@@ -1,4 +1,4 @@
-"""Waking the callers that wait for their turn at a scope."""
+"""Wake the callers that wait for their turn at a scope."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 from async_session_store._waking import wait_until_set
 from async_session_store.abc import ClaimKey
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUsageError
 from async_session_store.models import Owner
 
 _PAUSE: Final = 0.025  # seconds between two polls, which notice what other processes did
@@ -20,8 +20,8 @@ _PAUSE: Final = 0.025  # seconds between two polls, which notice what other proc
 class TurnWatch:
     """Polls for the next in line, for all waiting callers of a backend.
 
-    It polls while any of them waits, and also at once when this process has ended a claim. It uses
-    a timer and not a task, so a cancelled caller leaves no task behind.
+    It polls regularly while any of them waits, and immediately when this process has ended a claim.
+    It uses a timer and not a task, so a cancelled caller leaves no task behind.
 
     Args:
         next_in_line: Returns the tokens whose turn it is. It must change nothing.
@@ -37,7 +37,7 @@ class TurnWatch:
         self._is_closed = False
 
     async def wait(self, place: ClaimKey, seconds: float) -> None:
-        """Wait until it may be the turn of a place, for at most ``seconds``."""
+        """Wait for at most ``seconds`` until it may be the turn of a place."""
         wake_up = anyio.Event()
         self._waiting[place.token] = (place, wake_up)
         if self._timer is None and self._polling is None:
@@ -57,14 +57,14 @@ class TurnWatch:
                 return
 
     def close(self) -> None:
-        """Stop polling, and wake everyone: their next call raises, as the backend is closed."""
+        """Stop polling, and wake all callers, whose next call raises as the backend is closed."""
         self._is_closed = True
         self._stop_timer()
         self._wake(self._waiting)
 
     def _set_timer(self) -> None:
         if not self._is_closed:
-            # In an empty context, since it works for all callers.
+            # In an empty context, since it serves all callers.
             self._timer = self._loop.call_later(_PAUSE, self._poll, context=Context())
 
     def _stop_timer(self) -> None:
@@ -79,14 +79,14 @@ class TurnWatch:
             return
         try:
             self._polling = asyncio.ensure_future(self._next_in_line())
-        except StoreUnavailableError:
+        except StoreUsageError:  # the backend is closed
             self._wake(self._waiting)
         else:
             self._polling.add_done_callback(self._on_polled)
 
     def _on_polled(self, polling: asyncio.Future[frozenset[str]]) -> None:
         self._polling = None
-        # If the poll failed, callers get the error themselves when they renew their places.
+        # If the poll has failed, the callers get the error when they renew their places.
         if not polling.cancelled() and polling.exception() is None:
             self._wake(polling.result())
         polls_again, self._polls_again = self._polls_again, False

@@ -1,7 +1,7 @@
-"""Watching the files of an open database: SQLite itself would go on writing where nobody reads.
+"""Watch the files of an open database: SQLite keeps writing to files that were replaced.
 
-A call is answered only if the database, its log and the log's index are the files that any other
-process would open.
+A call is answered only if the database, its WAL and the index of the WAL are the very files that
+any other process would open now.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from async_session_store.backends.sqlite._locks import Identity, identity
 from async_session_store.backends.sqlite._open_files import OPEN_FILES
 from async_session_store.backends.sqlite._place import Place
 from async_session_store.backends.sqlite._schema import record_file
-from async_session_store.errors import StoreUnavailableError
+from async_session_store.errors import StoreUnavailableError, StoreUsageError
 
 _LOGGER: Final = logging.getLogger("async_session_store")
 _CHECKPOINT_TIMEOUT: Final = 1000  # milliseconds
@@ -68,10 +68,10 @@ _LOCKS_DROPPED: Final = Loss(
 
 
 class Watch:
-    """The files that a connection has open, and the locks that keep them from being deleted.
+    """The files that a connection has open, and the locks that keep others from deleting them.
 
     Args:
-        place: Where the files are. They must all be there.
+        place: The paths of the files, all of which must exist.
         connection: The connection that has opened them.
     """
 
@@ -92,18 +92,23 @@ class Watch:
         OPEN_FILES.add(self)
 
     def begin(self, *, writes: bool) -> None:
-        """Prepare for a call. Raise ``StoreUnavailableError`` if an earlier one found a loss."""
+        """Prepare for a call.
+
+        Raise ``StoreUnavailableError`` if an earlier call found a loss, and ``StoreUsageError`` in
+        a forked process.
+        """
         if self._loss is not None:
             what, advice = self._loss
-            raise StoreUnavailableError(f"{what}. Nothing was done. {advice}")
+            refusal = StoreUsageError if self._loss is _FORKED else StoreUnavailableError
+            raise refusal(f"{what}. Nothing was done. {advice}")
         if writes and self._index is not None:
             self._index.rearm()
 
     def check(self, *, wrote: bool) -> None:
         """Raise ``StoreUnavailableError`` if others would open other files than this connection.
 
-        After reads, the index and its locks are not checked: this runs for each call, and each file
-        takes a microsecond or two.
+        The index and its locks are checked only after writes: this runs for each call, and each
+        file takes one or two microseconds.
         """
         try:
             self._check_files(wrote=wrote)
@@ -134,8 +139,8 @@ class Watch:
     def _check_content(self) -> None:
         """Raise ``StoreUnavailableError`` if anything but a checkpoint wrote to the file.
 
-        What is found while a checkpoint runs is not kept: if its process is killed, its last
-        changes would come without further progress.
+        While a checkpoint runs, nothing is remembered. If its process is killed, the last changes
+        of the file come without further progress in the index, and would look like an overwrite.
         """
         index = self._index
         if index is None:
@@ -147,19 +152,19 @@ class Watch:
             self._refuse(_OVERWRITTEN)
         if not is_running and not index.has_progressed(progress):
             self._progress, self._content = progress, content
-            with suppress(sqlite3.Error):  # locked: then the next checkpoint is as good
-                # A back-up that was restored through SQLite has brought the record of its own file.
+            with suppress(sqlite3.Error):  # if it is locked, the next checkpoint does this
+                # A backup that was restored through SQLite brought along the inode of another file.
                 record_file(self._connection, self.database.inode)
 
     def is_intact(self) -> bool:
-        """Return whether no loss has been found, and the files are still the same ones."""
+        """Return whether no loss was found, and the files are still the same."""
         return self._loss is None and self._identities() == self._opened
 
     def end(self) -> None:
-        """Let the connection checkpoint and delete its log when it closes, if that is still safe.
+        """Let the connection checkpoint and delete its WAL when it closes, if that is safe.
 
-        Otherwise SQLite would write the old log over a file that has taken the place of its own,
-        and delete the new file's log.
+        If its file was replaced, SQLite would otherwise apply the old WAL to the new file, and
+        delete the WAL of that file.
         """
         is_good = False
         try:
@@ -191,7 +196,7 @@ class Watch:
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
-        """Write a deleted log to its database, unless someone may have gone on without the log."""
+        """Checkpoint a deleted WAL, unless others may have gone on without it. Return success."""
         descriptors = filter(_locks.is_writable, _locks.descriptors(self.database))
         try:
             with _locks.others_kept_out(next(descriptors)):

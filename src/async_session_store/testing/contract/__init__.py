@@ -50,10 +50,10 @@ from async_session_store.testing.contract.turns_in_order import (
 from async_session_store.testing.contract.unreadable import Unreadable
 from async_session_store.testing.contract.waits import Waits
 
-__all__ = ["BackendSuite", "SharedStorageSuite"]
+__all__ = ["AnyFormSharedStorageSuite", "AnyFormSuite", "BackendSuite", "SharedStorageSuite"]
 
 
-class BackendSuite(
+class AnyFormSuite(
     StoredData,
     ForgedData,
     Owners,
@@ -83,24 +83,28 @@ class BackendSuite(
     EndingExpired,
     HandingOut,
     ExpiredTurns,
-    CancelledBlocks,
-    CancelledTurns,
-    MovingBlocks,
     ConditionalWrites,
     Editing,
     Concurrency,
-    Cancellation,
     Lifecycle,
     BadInput,
     NotAsInRust,
 ):
+    """What every backend must do in each form of the store, async or not."""
+
+
+class BackendSuite(AnyFormSuite, Cancellation, CancelledBlocks, CancelledTurns, MovingBlocks):
     """What every backend must do.
 
     A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
 
 
-class SharedStorageSuite(BackendSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
+class AnyFormSharedStorageSuite(AnyFormSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
+    """What a backend whose storage is shared must do in each form of the store, async or not."""
+
+
+class SharedStorageSuite(BackendSuite, AnyFormSharedStorageSuite):
     """What a backend must do whose storage outlives store objects, and is shared by them.
 
     A subclass provides :meth:`peer` and :meth:`overwrite` as well.

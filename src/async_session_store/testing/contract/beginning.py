@@ -133,7 +133,9 @@ class Beginning(Hooks):
         assert await (await begin(store)).complete(ask(key="k"))
         assert await context_of(store, "k") == "next"
 
-    @pytest.mark.parametrize("scopes", [[A], [B, A], [A, B, C], [C, B, A]], ids=str)
+    @pytest.mark.parametrize(
+        "scopes", [[A], [B, A], [A, B, C], [C, B, A]], ids=["A", "BA", "ABC", "CBA"]
+    )
     async def test_n3_while_one_begins_others_wait_their_turn(
         self, store: AsyncSessionStore, scopes: list[ReplyScope]
     ) -> None:

@@ -14,7 +14,7 @@ from async_session_store import (
     AsyncSessionStore,
     InvalidInputError,
     ReplyScope,
-    StoreUnavailableError,
+    StoreUsageError,
     WaitClaim,
 )
 from async_session_store.abc import Backend
@@ -160,7 +160,7 @@ class HandingOut(Hooks):
 
     async def test_q5_r5_it_ends_with_the_store(self, backend: Backend) -> None:
         store = self.store_class(backend)
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUsageError):
             async for _ in store.expired_waits(poll=POLL):
                 pytest.fail("nothing is open")
         async with store:
@@ -168,7 +168,7 @@ class HandingOut(Hooks):
             async with anyio.create_task_group() as tasks:
 
                 async def worker() -> None:
-                    with pytest.raises(StoreUnavailableError):
+                    with pytest.raises(StoreUsageError):
                         async for _ in waits:
                             pytest.fail("nothing is due")
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from async_session_store import AsyncSessionStore, ErrorCode, StoreUnavailableError
+from async_session_store import AsyncSessionStore, ErrorCode, StoreUsageError
 from async_session_store.abc import Backend
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -37,6 +37,9 @@ EVERY_CALL: dict[str, Callable[[AsyncSessionStore], Awaitable[object]]] = {
     "list_waits_for_user": listed,
     "list_wait_records": lambda store: store.list_wait_records(CTX, "u1"),
     "clear_wait": lambda store: clear(store, A),
+    "explain": lambda store: store.explain(CTX, "u1", A),
+    "claim_wait": lambda store: store.claim_wait(CTX, "u1", A),
+    "claim_expired": lambda store: store.claim_expired(),
     "clear_waits_for_user": lambda store: store.clear_waits_for_user(CTX, "u1"),
     "purge_expired": lambda store: store.purge_expired(),
     "ping": lambda store: store.ping(),
@@ -49,15 +52,15 @@ class Lifecycle(Hooks):
     async def test_r5_every_call_before_opening_raises(self, backend: Backend) -> None:
         store = self.store_class(backend)
         for call in EVERY_CALL.values():
-            with pytest.raises(StoreUnavailableError, match="not open") as caught:
+            with pytest.raises(StoreUsageError, match="not open") as caught:
                 await call(store)
-            assert caught.value.code is ErrorCode.UNAVAILABLE
+            assert caught.value.code is ErrorCode.INTERNAL
 
     async def test_r5_every_call_after_closing_raises(self, backend: Backend) -> None:
         async with self.store_class(backend) as store:
             pass
         for call in EVERY_CALL.values():
-            with pytest.raises(StoreUnavailableError, match="closed"):
+            with pytest.raises(StoreUsageError, match="closed"):
                 await call(store)
 
     async def test_r5_entering_returns_the_store(self, backend: Backend) -> None:
@@ -74,14 +77,14 @@ class Lifecycle(Hooks):
     async def test_r5_a_store_is_opened_once(self, backend: Backend) -> None:
         store = self.store_class(backend)
         async with store:
-            with pytest.raises(StoreUnavailableError, match="opened before"):
+            with pytest.raises(StoreUsageError, match="opened before"):
                 await store.open()
-            with pytest.raises(StoreUnavailableError, match="opened before"):
+            with pytest.raises(StoreUsageError, match="opened before"):
                 async with store:
                     raise AssertionError
             await register(store, "k", A)
             assert await find(store, A) == "k"
-        with pytest.raises(StoreUnavailableError, match="make a new one"):
+        with pytest.raises(StoreUsageError, match="make a new one"):
             await store.open()
 
     async def test_r5_only_one_of_two_concurrent_opens_succeeds(self, backend: Backend) -> None:
@@ -92,7 +95,7 @@ class Lifecycle(Hooks):
             try:
                 await store.open()
                 opened.append(True)
-            except StoreUnavailableError:
+            except StoreUsageError:
                 opened.append(False)
 
         async with anyio.create_task_group() as tasks:
@@ -109,14 +112,14 @@ class Lifecycle(Hooks):
         store = self.store_class(backend)
 
         async def task() -> None:
-            with suppress(StoreUnavailableError):
+            with suppress(StoreUsageError):
                 await store.open()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(task)
             await checkpoint()
             await store.aclose()
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             await store.ping()
 
     async def test_r5_closing_twice_or_without_opening_does_nothing(self, backend: Backend) -> None:
@@ -139,7 +142,7 @@ class Lifecycle(Hooks):
             async with store:
                 raise error
         assert caught.value is error
-        with pytest.raises(StoreUnavailableError, match="closed"):
+        with pytest.raises(StoreUsageError, match="closed"):
             await store.ping()
 
     async def test_r5_closing_lets_calls_finish_or_refuses_them(self, backend: Backend) -> None:
@@ -151,7 +154,7 @@ class Lifecycle(Hooks):
             try:
                 await register(store, f"k{number}", scope)
                 finished.append(True)
-            except StoreUnavailableError:
+            except StoreUsageError:
                 finished.append(False)
 
         with anyio.fail_after(10):

@@ -9,7 +9,7 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     DuplicateDeliveryError,
-    StoreUnavailableError,
+    StoreUsageError,
     WaitClaimedError,
 )
 from async_session_store.abc import Backend
@@ -73,7 +73,7 @@ class SharedClaims(SharedHooks):
                 await try_claim(other, A)
             await self.advance(backend, 31)
             assert await (await claim(other, A)).complete()
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUsageError):
             await held.complete()
 
     @changes

@@ -1,21 +1,21 @@
 -- Claim expired waits, the longest overdue first.
 --
--- KEYS[1]  what says when the waits of the fence are due: see expiring.lua
--- ARGV[3]  the fence: the owner, as much of the owner as is known (env:tenant:team), or nothing
+-- KEYS[1]  the index of when the waits within the fence are due: see expiring.lua
+-- ARGV[3]  the fence: an owner, a tenancy (env:tenant:team), or empty for everything
 -- ARGV[4]  the lease in milliseconds
--- ARGV[5]  and so on: the tokens, each for one claim
--- returns  {1 if it stopped before the end, as it dropped enough of what does not exist any more,
---          {claimed, ...}}; each of them {the token, the owner, the hash of the scope, when the lease ends,
---          1 if another session waits at the scope, the items of a record (see sessions.lua)}
+-- ARGV[5]  and so on: the tokens, one for each claim
+-- returns  {1 if it stopped early after it dropped many outdated entries, {claimed, ...}}; each claimed one is
+--          {the token, the owner, the hash of the scope, when the lease ends, 1 if another session waits at
+--          the scope, the items of a record (see sessions.lua)}
 
 local fence, lease = ARGV[3], ARGV[4]
 local is_one_owner = string.find(fence, '^[^:]*:[^:]*:[^:]*:')
 
--- Common case: nothing is due.
+-- The common case: nothing is due.
 local time = redis.call('TIME')
 time = time[1] * 1000 + math.floor(time[2] / 1000)
 local latest = string.format('%.0f', time)
-local entries = {} -- of the one owner: {the owner, the key of the session, when it is due or nil}
+local entries = {} -- if the fence is one owner: {the owner, the session's key, when it is due or nil}
 if is_one_owner then
   local tenancy, user = string.match(fence, '^(.*):(.-)$')
   for _, key in ipairs(redis.pcall('SMEMBERS', KEYS[1])) do
@@ -31,7 +31,7 @@ end
 -- include kept_waits.lua
 -- include queues.lua
 
-local MOST_DROPPED = 1000 -- the server answers no one meanwhile
+local MAX_DROPPED = 1000 -- the server answers nobody else while the script runs
 local BATCH = 64
 
 local claimed, dropped = {}, 0
@@ -46,7 +46,8 @@ local function is_owner(text)
   return string.find(text, '^[%w._-]+:[%w._-]+:[%w._-]+:[%w._-]+$') ~= nil
 end
 
--- Whether a wait is kept where one can be claimed. An older version of this library left what it detached.
+-- Return whether a kept wait can be claimed. An older version of this library left the entries of detached
+-- sessions.
 local function can_be_claimed(kept)
   return kept.kept and is_owner(kept.known) and kept.scope and kept.scope ~= ''
 end
@@ -60,8 +61,8 @@ local function add(token, key, kept)
   }
 end
 
--- The tokens that are still to be had. A caller that was cancelled asks again with the same ones, and gets
--- what it claimed with them.
+-- Return the tokens that hold no claim yet. A caller that was cancelled asks again with the same tokens, and
+-- gets the waits that it has claimed already.
 local function unused_tokens()
   local tokens = {}
   for index = 5, #ARGV do
@@ -81,13 +82,13 @@ end
 
 local tokens = unused_tokens()
 
--- Whether no one but us has written the session of a wait that is kept.
+-- Return whether we were the last to write the session of a kept wait.
 local function is_ours(key, old)
   return redis.pcall('GETRANGE', session_key(key), -STAMP_LENGTH, -1) == old.stamp
 end
 
--- Drop an entry of the index. A server that takes no writes has to refuse this, else the caller would go on
--- asking. The directory is corrected in the end.
+-- Drop an index entry. This uses call, not pcall: if a server that takes no writes did not refuse it, the
+-- caller would ask again for ever. The directory is corrected at the end.
 local function drop(key, owner)
   if is_one_owner then
     redis.call('SREM', KEYS[1], key)
@@ -100,9 +101,9 @@ local function drop(key, owner)
   return false
 end
 
--- Claim a wait that is due by the index, if it may be. Return whether it stays where it is in the index.
+-- Claim a wait that is due according to the index, if possible. Return whether its entry stays in place.
 local function consider(key, owner, due)
-  -- Common case while workers are busy: it is claimed.
+  -- The common case while workers are busy: it is already claimed.
   local scope = redis.pcall('HMGET', meta_key(key), 'scope')[1]
   local claim = claim_key(owner, scope or '')
   if redis.call('EXISTS', claim) == 1 then return true end
@@ -110,15 +111,15 @@ local function consider(key, owner, due)
   if kept.known ~= owner or not can_be_claimed(kept) then return drop(key, owner) end
   if not is_gone(key) then
     local ends = expiry(session_key(key))
-    -- A key lives to the end of the millisecond of its deadline, and its clock stands still in a script.
+    -- A key lives until the end of the millisecond of its deadline, and time stands still in a script.
     if ends >= 0 and ends <= due then return true end
-    if ends < 0 or not is_ours(key, kept) then return drop(key, owner) end -- a Rust process wrote it
-    -- An older version of this library moved the deadline, of our meta key too.
+    if ends < 0 or not is_ours(key, kept) then return drop(key, owner) end -- a Rust process has written it
+    -- An older version of this library has moved the deadline of the session and of our meta key.
     keep_after(ends, kept.kept, key, owner)
     return false
   end
   if first_in(queue_key(owner, kept.scope)) then return true end
-  -- A scope key of the wrong type is left alone. The claim could not be completed.
+  -- A scope key of the wrong type is left alone, as a claim on it could not be completed.
   if type(redis.pcall('GET', scope_key(owner, kept.scope))) == 'table' then return true end
   local token = table.remove(tokens, 1)
   redis.call('SET', claim, token .. kept.wait .. KEPT, 'PX', lease)
@@ -127,7 +128,7 @@ local function consider(key, owner, due)
   return true
 end
 
--- A source of entries that are due, the earliest first: {owner, key, due}.
+-- Sources of due entries, the earliest first: {owner, key, due}.
 local function owners_entries(owner)
   local due = {}
   for _, entry in ipairs(entries) do
@@ -139,9 +140,9 @@ end
 
 local function tenancys_entries(tenancy) return {entries = {}, at = 1, tenancy = tenancy, passed = 0} end
 
--- The next entry of a source, or nil.
+-- Return the next entry of a source, or nil.
 local function head(source)
-  while source.at > #source.entries and source.passed and dropped < MOST_DROPPED do
+  while source.at > #source.entries and source.passed and dropped < MAX_DROPPED do
     local found = redis.pcall(
       'ZRANGE', expiring_key(source.tenancy), '-inf', latest, 'BYSCORE', 'LIMIT', source.passed, BATCH,
       'WITHSCORES'
@@ -154,7 +155,7 @@ local function head(source)
           source.tenancy .. ':' .. user, key, tonumber(found[index + 1]),
         }
       else
-        redis.call('ZREM', expiring_key(source.tenancy), found[index]) -- it is none of ours
+        redis.call('ZREM', expiring_key(source.tenancy), found[index]) -- another program wrote it
         dropped = dropped + 1
       end
     end
@@ -168,9 +169,9 @@ local function advance(source, stays)
   if stays and source.passed then source.passed = source.passed + 1 end
 end
 
--- The sources that have entries, the longest overdue last, and the tenancies that were looked at. The
--- directory is read in the order of its lower bounds, and corrected in the end, so that its order stays the
--- same meanwhile.
+-- The sources that have entries left, the longest overdue last, and the tenancies that were opened. The
+-- directory is read in the order of its lower bounds. It is corrected only at the end, so that its order does
+-- not change while it is read.
 local sources, opened = {}, {}
 local directory, directory_at = {}, 1
 
@@ -184,7 +185,7 @@ local function next_tenancy()
   return directory[directory_at], tonumber(directory[directory_at + 1])
 end
 
--- Put a source in its place, if it has an entry left. Return whether it has.
+-- Insert a source in order if it has an entry left. Return whether it has.
 local function insert(source)
   local entry = head(source)
   if not entry then return false end
@@ -197,7 +198,7 @@ local function insert(source)
   return true
 end
 
--- Take the source whose head is the longest overdue of all, or nil.
+-- Remove and return the source whose next entry is the longest overdue of all, or nil.
 local function longest_overdue()
   while true do
     local first = sources[#sources]
@@ -207,7 +208,7 @@ local function longest_overdue()
     opened[#opened + 1] = tenancy
     if not insert(tenancys_entries(tenancy)) then
       dropped = dropped + 1 -- the bound was too low
-      if dropped >= MOST_DROPPED then return nil end
+      if dropped >= MAX_DROPPED then return nil end
     end
   end
 end
@@ -218,7 +219,7 @@ if fence ~= '' then
   insert(source)
 end
 
-while #tokens > 0 and dropped < MOST_DROPPED do
+while #tokens > 0 and dropped < MAX_DROPPED do
   local source = longest_overdue()
   if not source then break end
   local owner, key, due = unpack(head(source))
@@ -226,7 +227,8 @@ while #tokens > 0 and dropped < MOST_DROPPED do
   insert(source)
 end
 
-local correct = fence == '' and redis.call or redis.pcall -- else the directory may be of the wrong type
+-- With a fence, the directory was not needed, so it may be of the wrong type.
+local correct = fence == '' and redis.call or redis.pcall
 for _, tenancy in ipairs(opened) do
   local first = redis.pcall('ZRANGE', expiring_key(tenancy), '0', '0', 'WITHSCORES')
   if first[2] then
@@ -235,4 +237,4 @@ for _, tenancy in ipairs(opened) do
     correct('ZREM', expiring_key('all'), tenancy)
   end
 end
-return {#tokens > 0 and dropped >= MOST_DROPPED and 1 or 0, claimed}
+return {#tokens > 0 and dropped >= MAX_DROPPED and 1 or 0, claimed}

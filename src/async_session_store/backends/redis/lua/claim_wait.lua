@@ -1,23 +1,23 @@
--- Claim the wait at the first of several scopes where one is live, or an empty scope.
+-- Claim the wait at the first of several scopes that has a live one, or an empty scope.
 --
 -- KEYS     the scope keys; as many claim keys; as many queue keys; as many delivery keys, or none
 -- ARGV[3]  the owner
 -- ARGV[4]  the token of the claim
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
--- ARGV[7]  the number of the scope to claim if no wait is live, or nothing
--- ARGV[8]  the channel on which the caller is told of its turn, or nothing if it does not wait
+-- ARGV[7]  the number of the scope to claim if no wait is live, or empty
+-- ARGV[8]  the channel on which to wake the caller when it is its turn, or empty if it does not wait
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
---          how many milliseconds are left of the claim there, negative if none is held}, or {DONE, the
---          number of the scope, when the lease ends in milliseconds since the epoch}, and after that the
---          items of a record (see sessions.lua) unless the scope is empty
+--          the milliseconds left of the claim there, negative if none is held}, or {DONE, the number of
+--          the scope, when the lease ends in milliseconds since the epoch}, followed by the items of a
+--          record (see sessions.lua) unless the scope is empty
 
 local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
 
--- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope that
--- routes anywhere routes to a session that is as we wrote it. A claim key of the wrong type counts as
--- held, because SET does not replace it.
+-- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope with a
+-- route leads to a session that is as we wrote it. A claim key of the wrong type counts as held, because SET
+-- with NX does not replace it.
 local found, is_free = redis.call('MGET', unpack(KEYS)), true
 for index = count + 1, #KEYS do
   if found[index] then is_free = false end
@@ -37,7 +37,7 @@ if is_free then
       and #document <= ARGV[2] + #stamp then
       local ends, claim, wait = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index], meta[3]
       if meta[7] and string.sub(meta[7], 1, 32) == wait then wait = wait .. 'kept' end
-      if type(ends) == 'number' -- Redis 6.2 does not know that command: it goes the long way
+      if type(ends) == 'number' -- Redis 6.2 lacks that command, and takes the long way
         and redis.call('SET', claim, token .. wait, 'PX', lease, 'NX') then
         local lease_end = redis.call('PEXPIRETIME', claim)
         return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
@@ -52,7 +52,7 @@ end
 -- include queues.lua
 
 local fresh, begin, channel = ARGV[5], tonumber(ARGV[7]), ARGV[8]
-local own, ticket -- the number of the scope in whose queue the token has its place, and its ticket
+local own, ticket -- the number of the scope where the token has its place, and its ticket
 
 local function claim_at(index) return KEYS[count + index] end
 local function queue_at(index) return KEYS[2 * count + index] end
@@ -63,7 +63,7 @@ for index = 1, count do
   end
 end
 
--- Give up the place. Those who stand behind it may have to follow to another scope.
+-- Give up the place. The callers behind it may have to follow the wait to another scope.
 local function leave_queue()
   if own then
     leave(queue_at(own), token)
@@ -86,14 +86,14 @@ end
 local function grant(index, wait, found)
   redis.call('SET', claim_at(index), token .. wait, 'PX', lease)
   if own == index then
-    leave(queue_at(own), token) -- the scope is claimed now, so it is nobody's turn there
+    leave(queue_at(own), token) -- the scope is claimed now, so nobody there is due
   else
     leave_queue()
   end
   return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
--- What a claim on the wait at a scope holds: see claims.lua.
+-- Return what a claim on the wait at a scope holds: see claims.lua.
 local function identity(key, session, scope)
   if is_only_at_its_scope(session) then return session.wait .. (session.kept and KEPT or '') end
   if not session.ours then
@@ -101,7 +101,7 @@ local function identity(key, session, scope)
     return fresh .. ADOPTED
   end
   redis.call('HSET', meta_key(key), 'scope', scope)
-  -- The touch may not have known of this scope key.
+  -- The touch may not have known this scope key.
   if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
   return session.wait .. ADOPTED
 end
@@ -110,7 +110,7 @@ for index = 3 * count + 1, #KEYS do
   if redis.call('EXISTS', KEYS[index]) == 1 then return refuse('DUPLICATE') end
 end
 
--- Where somebody's turn is due, they may be about to go to any of the scopes.
+-- If it is someone else's turn, the wait may be at any of the scopes by now, and so they may claim any of them.
 for index = 1, count do
   if is_behind(queue_at(index), token, ticket) and redis.call('EXISTS', claim_at(index)) == 0 then
     return wait_at(index)

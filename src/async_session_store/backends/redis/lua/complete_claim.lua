@@ -1,4 +1,4 @@
--- End a claim, remember its delivery, and remove, keep or replace the wait that was claimed.
+-- End a claim, remember its delivery, and remove, keep or replace the claimed wait.
 --
 -- KEYS[1]  the claim key
 -- KEYS[2]  the scope key
@@ -8,14 +8,14 @@
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  the token of the claim
--- ARGV[6]  for how many milliseconds to remember the delivery, or nothing
--- ARGV[7]  the key of the session that was claimed, or nothing
--- ARGV[8]  what follows: END (the session is removed), KEEP or NEXT
+-- ARGV[6]  for how many milliseconds to remember the delivery, or empty
+-- ARGV[7]  the key of the claimed session, or empty
+-- ARGV[8]  END to remove the session, KEEP to leave it, or NEXT to register the next wait
 -- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the document, the stamp, the time to live, the scope
---          as JSON, for how long the wait is kept; and unless they are those of the claim: the key, the
---          owner, the hash of the scope. For KEEP: EXPIRED if the claim is on an expired wait, or nothing
+--          as JSON, for how long the wait is kept; then, unless they are those of the claim: the key, the
+--          owner, the hash of the scope. For KEEP: EXPIRED if the claim is on an expired wait, or empty
 -- returns  DONE; MISSING if the claim is superseded, or nothing is there to remove or keep; LOST; FOREIGN
---          or UNREADABLE, with nothing changed, if what follows may not be registered
+--          or UNREADABLE, with nothing changed, if the next wait may not be registered
 
 local found = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
 local claim, key, queue, token = found[1], found[2], found[3], ARGV[5]
@@ -25,9 +25,9 @@ local wait = string.sub(claim, #token + 1) -- see claims.lua
 local owner, scope, follows, outcome = ARGV[3], ARGV[4], ARGV[8], nil
 local document, stamp, ttl, place, expired_ttl = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
--- Common case: the wait is as it was registered, so its document still ends in its identity (an update
--- gives the document another stamp), and nothing follows, or the next wait under the same key. Its
--- deadlines may be relative, because that of the document decides and is set first.
+-- The common case: the wait is as it was registered, so its document still ends in its identity (an update
+-- gives the document another stamp), and no wait follows, or one under the same key. The deadlines of the
+-- three keys may be set relative to now: that of the document decides, and it is set first.
 if key == ARGV[7] and not ARGV[14] then
   local session_name, meta_name = ARGV[1] .. ':session:' .. key, ARGV[1] .. ':meta:' .. key
   local identity, word = string.sub(wait, 1, 32), string.sub(wait, 33)
@@ -35,7 +35,7 @@ if key == ARGV[7] and not ARGV[14] then
     and redis.pcall('GETRANGE', session_name, '-32', '-1') == identity then
     if follows ~= 'NEXT' then
       outcome = 'DONE'
-    elseif type(redis.pcall( -- the first write, as it fails if the key is no hash
+    elseif type(redis.pcall( -- the first write, since it fails if the key is no hash
       'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
     )) == 'number' then
       outcome = 'DONE'
@@ -62,7 +62,7 @@ if key == ARGV[7] and not ARGV[14] then
     end
   end
   if outcome then
-    -- The server shares small numbers, so this value takes no memory.
+    -- Redis shares small numbers, so this value takes no memory.
     if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
     if follows == 'END' then
       redis.pcall('SREM', KEYS[4], key)
@@ -84,7 +84,7 @@ if not outcome then
   end
   -- include deadline.lua
 
-  -- Common case: the scope was and is empty, nothing is known of the key, and a flow begins.
+  -- The common case: the scope was and is empty, the key is unknown, and a flow begins.
   if follows == 'NEXT' and wait == '' and is_here
     and redis.call('EXISTS', KEYS[2], session_name, meta_name) == 0 then
     redis.call('SET', session_name, document, unpack(expires))
@@ -105,7 +105,7 @@ if not outcome then
       has_expired = not is_superseded and (wait == '' or not read(ARGV[7]))
     end
     outcome = (is_as_claimed or follows == 'NEXT' and has_expired) and 'DONE' or 'MISSING'
-    local kept, is_expired -- what was claimed, if it is kept for a worker, and whether it is an expired wait
+    local kept, is_expired -- the claimed wait if it is kept for a worker, and whether it has expired
     if is_kept then
       -- include kept_waits.lua
       kept = kept_of(ARGV[7], owner, scope)
@@ -121,16 +121,15 @@ if not outcome then
       if outcome == 'DONE' then
         local holder, held = waiting(next_owner, next_scope)
         local old, route = before or known(next_key), scope_key(next_owner, next_scope)
-        redis.call('SET', session_name, document, unpack(expires))
-        unroute(next_key, old)
-        redis.call('SET', route, next_key, unpack(expires))
+        store_and_route(next_key, document, route, old, expires)
         if not is_here then supersede(claim_key(next_owner, next_scope)) end
         if key and key ~= next_key then clear(key, session, owner) end
         if key and not is_here then redis.call('DEL', KEYS[2]) end
         if holder and holder ~= next_key and holder ~= key then detach(holder, held, next_owner) end
       end
     end
-    -- What a server that is out of memory refuses comes first, such as the delivery.
+    -- Removing comes last: a server that is out of memory refuses other commands, such as SET for the
+    -- delivery, and then nothing may have been done.
     if follows == 'END' and key and is_as_claimed then
       remove = function()
         clear(key, session, owner)
@@ -138,13 +137,13 @@ if not outcome then
       end
     elseif kept then
       -- include kept_waits.lua
-      local is_registered_anew = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
+      local is_registered_again = follows == 'NEXT' and outcome == 'DONE' and next_key == ARGV[7]
       remove = function()
         redis.call('DEL', token_key(token))
         if is_expired and ARGV[9] == 'EXPIRED' then
           give_back(ARGV[7], owner, now())
-        elseif follows ~= 'KEEP' and not is_registered_anew then
-          -- Also if a Rust process removed, rewrote or displaced the session: the reply was handled.
+        elseif follows ~= 'KEEP' and not is_registered_again then
+          -- Even if a Rust process has removed, rewritten or displaced the session: the reply was handled.
           end_kept(ARGV[7], kept)
         end
       end

@@ -1,7 +1,8 @@
--- When a session that is registered now expires. No functions (see names.lua).
+-- Compute when a session expires that is registered now. This repeats clock.lua without its functions, which
+-- the common case of a registration does not need otherwise (see names.lua).
 --
--- needs    ttl: its time to live in milliseconds, or nothing or nil for none
--- sets     deadline: in milliseconds since the epoch, or nil; expires: the same for SET
+-- needs    ttl: its time to live in milliseconds; empty or nil for none
+-- sets     deadline: in milliseconds since the epoch, or nil; expires: the same as arguments of SET
 
 local deadline, expires = nil, {}
 if ttl and ttl ~= '' then

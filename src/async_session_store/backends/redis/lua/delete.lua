@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  its session key
 -- ARGV[3]  its key
--- ARGV[4]  the viewer, or nothing
+-- ARGV[4]  the viewer, or empty
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be determined
 
 -- include mending.lua

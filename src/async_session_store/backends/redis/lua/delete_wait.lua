@@ -1,9 +1,9 @@
--- Remove the wait at a scope and its session, and the waits there that are kept after their deadline.
+-- Remove the wait at a scope and its session, and end the expired waits there.
 --
 -- KEYS[1]  the scope key
 -- KEYS[2]  the owner's set of waits
 -- KEYS[3]  the claim key of the scope
--- KEYS[4]  the set of the owner's waits that are kept (see expiring.lua)
+-- KEYS[4]  the set of the owner's kept waits (see expiring.lua)
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  only if this session waits there; may be left out
@@ -11,8 +11,8 @@
 
 local owner, scope, expected = ARGV[3], ARGV[4], ARGV[5]
 
--- Common case: the scope routes nowhere, or to a session that is as we wrote it, no
--- claim is held, and no wait of the owner is kept.
+-- The common case: the scope has no route, or one to a session that is as we wrote it, no claim is held, and
+-- no wait of the owner is kept.
 local key = redis.call('GET', KEYS[1])
 local is_wanted = key and (not expected or expected == key)
 if is_wanted then

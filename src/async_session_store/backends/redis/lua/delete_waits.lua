@@ -1,12 +1,12 @@
--- Remove all live waits of an owner and their sessions, the waits that are kept of the owner, and whatever
--- else is in the set of waits.
+-- Remove all live waits of an owner and their sessions, end the owner's expired waits, and delete the set of
+-- waits with whatever else is in it.
 --
 -- KEYS[1]  the owner's set of waits
--- KEYS[2]  the set of the owner's waits that are kept (see expiring.lua)
+-- KEYS[2]  the set of the owner's kept waits (see expiring.lua)
 -- ARGV[3]  the owner
--- returns  how many there were
+-- returns  the number of live waits
 
--- Common case: there is none.
+-- The common case: the owner has none.
 if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return 0 end
 
 -- include kept_waits.lua

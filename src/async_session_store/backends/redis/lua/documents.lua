@@ -1,17 +1,18 @@
--- Reading a document that another program wrote, as strictly as all readers do. Nothing here writes a
--- document: cjson would change what it does not know.
+-- Read a document of another program, as strictly as all readers do. Nothing here writes a document: cjson
+-- would change fields that it does not know.
 --
--- cjson takes 20 to 80 ms for a megabyte, and the server answers no one meanwhile. So a document of more
--- than LARGEST_WHOLE bytes is read up to its context_json, which has to be its last field and has to
--- begin within that many bytes, as in what the Rust crate and we write. _documents.py requires the same
--- form of large documents, so a reader never finds another owner than a script does.
+-- cjson takes 20 to 80 ms for a megabyte, and the server answers nobody else meanwhile. So of a document of
+-- more than LARGEST_WHOLE bytes, only the part before its context_json is read. That must be the last field
+-- and begin within this many bytes, as in documents of the Rust crate and ours. _documents.py requires the
+-- same form of large documents, so a reader never finds another owner than a script does.
 
 local LARGEST_WHOLE = 16384 -- bytes
 local STAMP_LENGTH = 32
 
 local function document_of(key) return redis.call('GET', session_key(key)) end
 
--- Whether a text is valid UTF-8. What is valid leaves a dot behind, or its neighbours would join up.
+-- Return whether a text is valid UTF-8. A valid character is replaced by a dot, not removed, as the bytes on
+-- both sides of it could form another one.
 local function is_utf8(text)
   if not string.find(text, '[\128-\255]') then return true end
   text = string.gsub(text, '[\194-\223][\128-\191]', '.')
@@ -24,16 +25,16 @@ local function is_utf8(text)
   return not string.find(text, '[\128-\255]')
 end
 
--- The stamp that a document ends in, or nil.
+-- Return the stamp that a document ends in, or nil.
 local function stamp_of(key)
   local ending = redis.call('GETRANGE', session_key(key), -STAMP_LENGTH, -1)
   return #ending == STAMP_LENGTH and not string.find(ending, '[^\t\n\r ]') and ending or nil
 end
 
--- A document. If it is large, its context_json is emptied; nil if it is large and of another form.
--- `size` does not count its stamp.
+-- Return a document. If it is large, its context_json is left empty; nil if a large one has another form.
+-- `size` does not include the stamp.
 --
--- Inside a JSON string every quote has a backslash before it, so no string can contain the name.
+-- Inside a JSON string, every quote has a backslash before it, so no string can contain the name of the field.
 local function shortened(key, size, has_stamp)
   if size <= LARGEST_WHOLE then return document_of(key) end
   local CONTEXT = ',"context_json":"'
@@ -49,11 +50,10 @@ local function shortened(key, size, has_stamp)
   return string.sub(head, 1, cut - 1) .. CONTEXT .. '"}'
 end
 
--- The owner of a document, nil if it cannot be determined, and whether the document has all that a
--- reader needs.
+-- Return the owner of a document, nil if it cannot be determined, and whether readers can read the document.
 --
 -- An owner is the text in the keys: env:tenant:team:user, with "-" for no team and nothing for no user.
--- No owner of ours has a team named "-", which Rust allows.
+-- Rust allows a team named "-", which no owner of ours has.
 local function examine(key, size, has_stamp)
   local LARGEST_ATTEMPT = 2 ^ 32 - 1
   local OPTIONAL_TEXTS = {
@@ -68,7 +68,7 @@ local function examine(key, size, has_stamp)
   local function is_absent(value) return value == nil or value == cjson.null end
   local function is_optional(value, check) return is_absent(value) or check(value) end
 
-  -- cjson reads NaN and Infinity too, which are no JSON.
+  -- cjson accepts NaN and Infinity, which are not JSON.
   local function is_finite(value)
     if type(value) == 'number' then return value == value and math.abs(value) < math.huge end
     if not is_object(value) then return true end
@@ -78,13 +78,13 @@ local function examine(key, size, has_stamp)
     return true
   end
 
-  -- The fields of a document, or nil if it is no JSON object.
+  -- Return the fields of a document, or nil if it is not a JSON object.
   local function parse(document)
     local valid, fields = pcall(cjson.decode, document)
     return valid and is_object(fields) and is_finite(fields) and fields or nil
   end
 
-  -- The value of a field that is written under two names: nil if absent, false if it is no
+  -- Return the value of a field that may have two names: nil if it is absent, false if it is not an
   -- identifier or the two differ.
   local function twin(fields, name, other)
     local one, two = fields[name], fields[other]
@@ -94,7 +94,7 @@ local function examine(key, size, has_stamp)
     return one == two and is_identifier(one) or false
   end
 
-  -- The owner that a tenant context names, or nil if it cannot be determined.
+  -- Return the owner that a tenant context names, or nil if it cannot be determined.
   local function owner_of(ctx)
     if not is_object(ctx) or not is_identifier(ctx.env) then return nil end
     local tenant = twin(ctx, 'tenant', 'tenant_id')

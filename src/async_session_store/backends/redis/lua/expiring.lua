@@ -1,18 +1,18 @@
 -- Waits that are kept for a worker after their deadline, and the index of when they are due.
 --
--- The fields 'kept' and 'copy' of our meta key keep such a wait, and the key itself outlives the session
--- by that long (see sessions.lua).
+-- The fields 'kept' and 'copy' of our meta key hold such a wait, and the key outlives the session by the
+-- time in 'kept' (see sessions.lua). The index:
 --
 --   expiring:{env}:{tenant}:{team}         a sorted set: {user}:{key} by when it is due
 --   expiring:{env}:{tenant}:{team}:{user}  the set of the owner's keys
---   expiring:all                           a sorted set: {env}:{tenant}:{team} by a time that is not later
---                                          than when its first wait is due
+--   expiring:all                           the directory, a sorted set: {env}:{tenant}:{team} by a lower
+--                                          bound of when its first wait is due
 --
--- A key of the wrong type is left alone: its waits are not handed out. No script writes with these commands
--- alone, so a server that takes no writes refuses another one.
+-- An index key of the wrong type is left alone, and its waits are not handed out. So errors of these commands
+-- are ignored. A server that takes no writes still refuses the script, for some other command of it.
 
 -- include names.lua
--- include deadlines.lua
+-- include clock.lua
 
 local function expiring_key(whose) return namespace .. ':expiring:' .. whose end
 
@@ -21,8 +21,8 @@ local function tenancy_and_user(owner) return string.match(owner, '^(.*):(.-)$')
 local function enlist(key, owner, due, ends)
   local tenancy, user = tenancy_and_user(owner)
 
-  -- Add an entry to an index key, and let the key live until the wait is gone. It gets a minute more, so
-  -- that it seldom has to be set.
+  -- Add an entry to an index key, and let the key live until the wait is gone. A minute is added, so that the
+  -- deadline of the key seldom has to be moved.
   local function add(command, name, ...)
     if type(redis.pcall(command, name, ...)) ~= 'number' then return end
     if now() + redis.call('PTTL', name) < ends then
@@ -56,7 +56,7 @@ local function keep_after(deadline, ttl, key, owner)
   enlist(key, owner, deadline, ends)
 end
 
--- Keep a wait after its deadline, which may be nil: then it is due once a touch gives it one.
+-- Keep a wait after its deadline. If that is nil, the wait is due only once a touch gives it one.
 local function keep(key, owner, wait, document, deadline, ttl)
   redis.call('HSET', meta_key(key), 'kept', wait .. ttl, 'copy', document)
   if deadline then keep_after(deadline, ttl, key, owner) end

@@ -1,10 +1,10 @@
--- When a key expires, in milliseconds since the epoch, or -1.
+-- Return when a key expires, in milliseconds since the epoch, or -1 if it does not.
 
--- include deadlines.lua
+-- include clock.lua
 
-local LATEST = 2 ^ 53 -- a number is exact up to here; a Rust process may set a later deadline
+local LATEST = 2 ^ 53 -- numbers are exact up to here; a Rust process may set a later deadline
 
--- Redis 6.2 has no PEXPIRETIME: ask for the time left and the time, and again if the clock ticked in
+-- Redis 6.2 has no PEXPIRETIME. There, add the time left to the clock, and repeat that if the clock ticks in
 -- between.
 local function expiry(key)
   local exact = redis.pcall('PEXPIRETIME', key)

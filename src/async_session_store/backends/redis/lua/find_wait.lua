@@ -1,11 +1,11 @@
--- The key of the session that waits at the first of several scopes where one does.
+-- Return the key of the session that waits at the first of several scopes that has one.
 --
 -- KEYS     the scope keys
 -- ARGV[3]  the owner
 -- ARGV[4]  and so on: the hashes of the scopes
 -- returns  the key, or nothing
 
--- Mostly one scope is asked for. It routes nowhere, or to a session that is as we wrote it.
+-- The common case: one scope, with no route, or one to a session that is as we wrote it.
 if #KEYS == 1 then
   local key = redis.call('GET', KEYS[1])
   if not key then return false end

@@ -1,9 +1,9 @@
--- What is at each of several scopes.
+-- Return what is at each of several scopes.
 --
 -- KEYS     the scope keys
 -- ARGV[3]  and so on: for each scope its owner and its hash
 -- returns  for each scope {the key of the session that waits there or nothing, 1 if its document can
---          be read, when it expires, when the claim on the scope ends}; times in milliseconds since
+--          be read, when it expires, when the claim on the scope ends}; times are in milliseconds since
 --          the epoch, negative if there is none
 
 -- include sessions.lua

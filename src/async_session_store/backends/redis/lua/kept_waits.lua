@@ -1,19 +1,19 @@
--- Waits that are kept for a worker, once they are no live waits of ours any more.
+-- Kept waits once they are no live waits of ours any more.
 
 -- include mending.lua
 -- include expiring.lua
 
--- The key of a claim's token: which session was claimed with it as an expired wait.
+-- Return the key that holds which session a token has claimed as an expired wait.
 local function token_key(token) return namespace .. ':claim:' .. token end
 
--- Let a wait that was handed out be due since `due`, behind all that were due before.
+-- Let a wait that was handed out be due from `due` on, after all that were due before.
 local function give_back(key, owner, due)
   local tenancy, user = tenancy_and_user(owner)
   redis.pcall('ZADD', expiring_key(tenancy), 'XX', due, user .. ':' .. key)
 end
 
--- What our meta key knows of the wait that is kept under a key, be it live or not, if it is an owner's, at
--- one scope or anywhere; else nil.
+-- Return what our meta key knows of the wait that is kept under a key, live or not, if it belongs to an owner
+-- and, with a scope, waits there; else nil.
 local function kept_of(key, owner, scope)
   local old = known(key)
   return old.kept and old.known == owner and (not scope or old.scope == scope) and old or nil
@@ -21,14 +21,14 @@ end
 
 local function is_gone(key) return redis.call('EXISTS', session_key(key)) == 0 end
 
--- Whether the deadline of a wait that is kept has passed.
+-- Return whether the deadline of a kept wait has passed.
 local function has_passed(key, old)
   local ends = expiry(meta_key(key))
   return ends >= 0 and ends - old.kept <= now() and is_gone(key)
 end
 
--- End a wait that is kept, so that it is never handed out. If its session is there because a Rust process
--- wrote it, or routed its scope to another, that stays.
+-- End a kept wait, so that it is never handed out. If its session exists, because a Rust process wrote it or
+-- routed its scope to another session, it stays.
 local function end_kept(key, old)
   if is_gone(key) then
     unroute(key, old)
@@ -38,7 +38,7 @@ local function end_kept(key, old)
   end
 end
 
--- End the waits that are kept of an owner, at one scope or anywhere: all of them, or those among `keys`.
+-- End the kept waits of an owner, at one scope or anywhere: all of them, or only those in `keys`.
 local function end_all_kept(owner, scope, keys)
   for _, key in ipairs(keys or redis.pcall('SMEMBERS', expiring_key(owner))) do
     local old = kept_of(key, owner, scope)

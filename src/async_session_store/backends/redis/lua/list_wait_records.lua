@@ -1,4 +1,4 @@
--- All live waits of an owner.
+-- Return the records of all live waits of an owner.
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner

@@ -1,8 +1,8 @@
--- The keys of all live waits of an owner.
+-- Return the keys of all live waits of an owner.
 --
 -- KEYS[1]  the owner's set of waits
 -- ARGV[3]  the owner
--- returns  {{key, ...}, {key of a session whose owner cannot be determined, ...}}
+-- returns  {{key, ...}, {the key of a session whose owner cannot be determined, ...}}
 
 -- include sessions.lua
 

@@ -1,13 +1,13 @@
--- What writes do to sessions and to what routes to them.
+-- Changes to sessions and to what routes to them.
 --
--- A script runs all reads that may meet a key of the wrong type first, then the commands that a server
--- refuses when it is out of memory. So it is done wholly or not at all. A set of waits of the wrong type
--- does not keep a wait from ending.
+-- A script first runs all reads that may meet a key of the wrong type, then the commands that a server
+-- refuses when it is out of memory. So a script that fails has changed nothing. A set of waits of the wrong
+-- type does not keep a wait from ending.
 
 -- include sessions.lua
 -- include claims.lua
 
--- Let a key expire at a time in milliseconds since the epoch, or never if there is none.
+-- Let a key expire at a time in milliseconds since the epoch, or never if that is nil.
 local function set_deadline(key, deadline)
   if deadline then
     redis.call('PEXPIREAT', key, deadline)
@@ -16,20 +16,20 @@ local function set_deadline(key, deadline)
   end
 end
 
--- Let a key expire when a session does.
+-- Let a key expire together with a session.
 local function follow_deadline(name, key)
   local own = expiry(session_key(key))
   set_deadline(name, own >= 0 and string.format('%.0f', own) or nil)
 end
 
--- Drop the index entries of a wait that is kept for a worker.
+-- Drop the index entries of a kept wait (see expiring.lua).
 local function delist_kept(key, session)
   if not session.kept then return end
   -- include expiring.lua
   delist(key, session.known)
 end
 
--- Keep a wait no longer than its session.
+-- Stop keeping a wait. Its meta key expires with the session again.
 local function forget_kept(key, session)
   if not session.kept then return end
   redis.call('HDEL', meta_key(key), 'kept', 'copy')
@@ -37,15 +37,15 @@ local function forget_kept(key, session)
   follow_deadline(meta_key(key), key)
 end
 
--- Mark the claim that is held on a wait that is kept, if there is one. The claim that is held on its scope
--- may be on another wait, if it has expired.
+-- Supersede the claim on a kept wait, if one is held. If the wait has expired, the claim at its scope may be
+-- on another wait, and stays.
 local function supersede_its_claim(session)
   local name = claim_key(session.known, session.scope)
   if is_held_on(name, session.wait) then supersede(name) end
 end
 
--- Stop all routing to a session, as far as our meta key and its owner reveal it, or end the wait that is
--- kept of it. A claim that is held where it waits is superseded; if it has expired, only its own.
+-- Remove everything that routes to a session, as far as our meta key and its owner show it, and end what is
+-- kept of its wait. The claim where it waits is superseded; if it has expired, only the claim on it.
 local function unroute(key, session)
   local route = route_to(key, session)
   redis.call('DEL', meta_key(key), route or meta_key(key))
@@ -66,8 +66,8 @@ local function clear(key, session, owner)
   if (session.owner or session.known) == owner then redis.call('DEL', session_key(key)) end
 end
 
--- Detach a session once the scope key of an owner leads to another. A session that a Rust process wrote
--- may still wait at another scope.
+-- Detach a session once the scope key of its owner leads to another session. A session that a Rust process
+-- wrote may still wait at another scope.
 local function detach(key, session, owner)
   if is_only_at_its_scope(session) then
     redis.call('HSET', meta_key(key), 'scope', '')
@@ -78,8 +78,8 @@ local function detach(key, session, owner)
   redis.pcall('SREM', user_key(owner), key)
 end
 
--- Make a wait that a Rust process wrote distinguishable from all that it writes later, even the same
--- document: append a stamp, which the next SET removes. What we kept of the wait before it ends.
+-- Append a stamp to a document of a Rust process, which removes it with the next SET. So this wait differs
+-- from all later ones, even if the document is the same. Whatever we kept of an earlier wait ends.
 local function adopt(key, session, owner, scope, by, fresh)
   local stamp = stamp_of(key)
   if not stamp then

@@ -1,5 +1,5 @@
--- The names of keys. Making a function takes Redis as long as a short command, so a script that can
--- mostly answer with a few of them includes the others only once it needs them.
+-- The names of keys. To make a function, Redis takes as long as for a short command. So a script includes the
+-- functions of its rare cases only once it gets to one.
 --
 -- ARGV[1]  the namespace
 

@@ -1,13 +1,13 @@
--- Try the commands of the scripts on keys that no one else uses, and leave none of these behind.
+-- Try all commands of the scripts on keys that nobody else uses, and leave none of the keys behind.
 --
--- KEYS[1]  a session key that no one else uses
+-- KEYS[1]  a session key that nobody else uses
 -- KEYS[2]  its meta key
 -- ARGV[3]  its key
 -- returns  for each command that the server refused: {the command, the server's message}
 
 -- include names.lua
 
--- If the user may not DEL, a key expires by itself after these milliseconds.
+-- If the user may not use DEL, a key expires after these milliseconds.
 local SOON = '1000'
 
 local name, refusals = ARGV[3], {}
@@ -20,8 +20,8 @@ local function try(command, ...)
   return false
 end
 
--- A user may have access to only some of the namespace's keys. Like other scripts, this one is called
--- with two keys, which a cluster refuses, and builds the names of more, which some other servers refuse.
+-- A user may have access to only some keys of the namespace. Like other scripts, this one is called with two
+-- keys, which a cluster refuses, and builds the names of more, which some other servers refuse.
 for _, key in ipairs({
   KEYS[1],
   KEYS[2],
@@ -36,7 +36,7 @@ for _, key in ipairs({
   if try('SET', key, '', 'PX', SOON) then try('DEL', key) end
 end
 
--- On a missing key these change nothing.
+-- On a missing key, these commands change nothing.
 local key = KEYS[1]
 for _, call in ipairs({
   {'TIME'}, {'SCAN', '0', 'COUNT', '1'}, {'EXISTS', key}, {'MGET', key},
@@ -51,7 +51,7 @@ for _, call in ipairs({
   try(unpack(call))
 end
 
--- These would create a key that stays, so try them on a string, which they refuse to change.
+-- These commands would create a key that stays. So try them on a string: they refuse it as a wrong type.
 if try('SET', key, '', 'PX', SOON) then
   try('APPEND', key, '')
   try('HSET', key, 'field', '')

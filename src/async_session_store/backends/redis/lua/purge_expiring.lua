@@ -1,10 +1,10 @@
--- Drop entries of waits that are not kept any more: one step of a scan of an index key (see expiring.lua).
+-- Drop index entries of waits that are no longer kept: one step of a scan of an index key (see expiring.lua).
 --
 -- KEYS[1]  the index key
--- ARGV[3]  how many to drop at most
+-- ARGV[3]  the largest number of entries to drop
 -- ARGV[4]  the cursor of the scan
--- ARGV[5]  how many entries to look at, roughly
--- returns  {the next cursor, how many were dropped}, or nothing if it is of another type
+-- ARGV[5]  the approximate number of entries to scan
+-- returns  {the next cursor, how many were dropped}, or nothing if the key has the wrong type
 
 -- include sessions.lua
 -- include expiring.lua
@@ -12,10 +12,10 @@
 local whose = string.sub(KEYS[1], #expiring_key('') + 1)
 local kind = redis.call('TYPE', KEYS[1]).ok
 local is_set = string.find(whose, '^[^:]*:[^:]*:[^:]*:') ~= nil
-if kind == 'none' then return {'0', 0} end -- it is gone since it was found
+if kind == 'none' then return {'0', 0} end -- it was deleted since it was found
 if kind ~= (is_set and 'set' or 'zset') then return false end
 
--- Whether a wait of an owner is kept, live or expired.
+-- Return whether a wait of an owner is kept, live or expired.
 local function is_kept(key, owner)
   local old = known(key)
   return old.kept and old.known == owner and old.scope ~= ''

@@ -1,7 +1,7 @@
--- Drop scope keys and meta keys whose session is gone, but not what is kept for a worker.
+-- Drop scope keys and meta keys whose session is gone, except meta keys that keep an expired wait.
 --
--- KEYS     the keys to look at
--- ARGV[3]  how many to drop at most
+-- KEYS     the keys to check
+-- ARGV[3]  the largest number of keys to drop
 -- returns  {how many were dropped, {those of the wrong type, ...}}
 
 -- include sessions.lua
@@ -9,7 +9,7 @@
 local meta_prefix = meta_key('')
 local dropped, skipped = 0, {}
 
--- The key of the session that a key leads to, or nil if it is of the wrong type.
+-- Return the key of the session that a key leads to, or nil if it has the wrong type.
 local function target(route)
   local is_meta = string.sub(route, 1, #meta_prefix) == meta_prefix
   local kind = redis.call('TYPE', route).ok
@@ -17,7 +17,7 @@ local function target(route)
   return not is_meta and kind == 'string' and redis.call('GET', route) or nil
 end
 
--- Whether a key is a meta key that keeps an expired wait, of which see expiring.lua. It has a deadline.
+-- Return whether a key is a meta key that keeps an expired wait (see expiring.lua). Such a key has a deadline.
 local function keeps(route)
   if string.sub(route, 1, #meta_prefix) ~= meta_prefix or redis.call('PTTL', route) < 0 then return false end
   local meta = redis.call('HMGET', route, 'owner', 'wait', 'kept', 'scope')

@@ -9,11 +9,11 @@
 -- ARGV[4]  the owner of the document and of the wait
 -- ARGV[5]  the hash of the scope
 -- ARGV[6]  the document
--- ARGV[7]  the stamp that it ends in, which is the identity of the wait too
--- ARGV[8]  the time to live in milliseconds, or nothing for no deadline
+-- ARGV[7]  the stamp that it ends in, which is also the identity of the wait
+-- ARGV[8]  the time to live in milliseconds, or empty for no deadline
 -- ARGV[9]  the scope as JSON
 -- ARGV[10] 1 to register only if no live wait is at the scope
--- ARGV[11] for how many milliseconds the wait is kept for a worker after its deadline, or nothing
+-- ARGV[11] for how many milliseconds the wait is kept for a worker after its deadline, or empty
 -- returns  {DONE, FOREIGN, UNREADABLE or TAKEN; the key of the session it displaced, or nothing}
 
 local key, owner, scope, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -22,11 +22,11 @@ local expired_ttl, detached = ARGV[11], false
 
 -- include deadline.lua
 
--- Some members of the set: listing.lua drops those whose session is gone. This comes before the first
--- write, as it fails if the key is not a set.
+-- A few members of the set, of which listing.lua drops those whose session is gone. This comes before the
+-- first write, since it fails if the key is not a set.
 local others = redis.call('SRANDMEMBER', set_name, '32')
 
--- Common case: nothing is known of the key, nothing waits at the scope, and no claim is held there.
+-- The common case: the key is unknown, nothing waits at the scope, and no claim is held there.
 if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[5]) == 0 then
   redis.call('SET', session_name, document, unpack(expires))
   redis.call('SET', KEYS[2], key, unpack(expires))
@@ -39,9 +39,7 @@ else
   if holder and ARGV[10] == '1' then return {'TAKEN', false} end
   local old = before or known(key)
 
-  redis.call('SET', session_name, document, unpack(expires))
-  unroute(key, old)
-  redis.call('SET', KEYS[2], key, unpack(expires))
+  store_and_route(key, document, KEYS[2], old, expires)
   supersede(KEYS[5])
   if holder and holder ~= key then
     detached = holder

@@ -1,7 +1,7 @@
--- Queues of callers that wait for their turn at a scope: the tokens, of 32 characters each, and for each
--- token a key with its ticket and the channel on which its holder listens. A place is lost when that key
--- expires. A ticket is when its holder came, in microseconds. A caller that moves to another queue keeps
--- its ticket, and stands before all who came later. A queue of the wrong type counts as empty.
+-- Queues of callers that wait for their turn at a scope. A queue is a text of tokens, of 32 characters each.
+-- For each token, a key holds its ticket and the channel on which the caller listens. When that key expires,
+-- the place is lost. A ticket is the time of arrival in microseconds. A caller that moves to another queue
+-- keeps its ticket, and stands before all who arrived later. A queue of the wrong type counts as empty.
 
 local PLACE_TTL = '1000' -- milliseconds, as in abc.py
 local TOKEN_LENGTH, TICKET_LENGTH = 32, 16
@@ -15,7 +15,7 @@ local function new_ticket()
   return string.format('%010.0f%06.0f', now[1], now[2])
 end
 
--- The ticket of a place, and the channel of its holder; nothing if it is lost.
+-- Return the ticket of a place, and the channel of its caller; nil if it is lost.
 local function read_place(queue, token)
   local place = redis.pcall('GET', place_key(queue, token))
   if type(place) ~= 'string' then return nil end
@@ -38,7 +38,7 @@ local function first_in(queue)
   return nil, ''
 end
 
--- Whether someone who came before waits in a queue; anyone, if the caller has no ticket.
+-- Return whether someone who arrived before the caller waits in a queue. Without a ticket, everyone did.
 local function is_behind(queue, token, ticket)
   local first = first_in(queue)
   if not first or first == token then return false end
@@ -46,7 +46,7 @@ local function is_behind(queue, token, ticket)
   return not ticket or not came or came < ticket
 end
 
--- The tokens with one more, before those who came later.
+-- Return the tokens with one more, in front of all that arrived later.
 local function inserted(queue, tokens, token, ticket)
   local at = #tokens
   while at > 0 do
@@ -57,7 +57,7 @@ local function inserted(queue, tokens, token, ticket)
   return string.sub(tokens, 1, at) .. token .. string.sub(tokens, at + 1)
 end
 
--- Renew a token's place, or give it one. A new one without a ticket is the last.
+-- Renew a token's place, or give it one. Without a ticket, a new place is the last one.
 local function keep_place(queue, token, ticket, channel)
   local is_new = not has_place(queue, token)
   ticket = ticket or new_ticket()
@@ -81,8 +81,8 @@ local function leave(queue, token)
   end
 end
 
--- Tell the first in a queue that it may be its turn. If the user may not publish, the caller finds out
--- when it asks again.
+-- Wake the first caller in a queue, as it may be its turn. If the server's user may not publish, the caller
+-- finds out when it renews its place.
 local function wake_first(queue)
   local first = first_in(queue)
   if not first then return end

@@ -1,4 +1,4 @@
--- A live session.
+-- Return a live session.
 --
 -- KEYS[1]  its session key
 -- ARGV[3]  its key

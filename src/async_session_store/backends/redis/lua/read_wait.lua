@@ -1,4 +1,4 @@
--- The session that waits at the first of several scopes where one does.
+-- Return the session that waits at the first of several scopes that has one.
 --
 -- KEYS     the scope keys
 -- ARGV[3]  the owner

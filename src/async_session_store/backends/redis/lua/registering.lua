@@ -1,4 +1,4 @@
--- Registering a wait where something is known of its key or its scope.
+-- Register a wait where something is known of its key or its scope.
 
 -- include mending.lua
 
@@ -7,4 +7,13 @@ local function refusal(before, owner)
   if before and before.owner and before.owner ~= owner then return 'FOREIGN' end
   if before and not before.readable then return 'UNREADABLE' end
   return nil
+end
+
+-- Store a session's document, and route a scope key to the session instead of all that routed to it before.
+-- `old` is what is known of the session. SET comes first: a server that is out of memory refuses it. The new
+-- route comes last, as it may be the very one that is removed.
+local function store_and_route(key, document, route, old, expires)
+  redis.call('SET', session_key(key), document, unpack(expires))
+  unroute(key, old)
+  redis.call('SET', route, key, unpack(expires))
 end

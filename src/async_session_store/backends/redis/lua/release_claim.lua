@@ -2,11 +2,11 @@
 --
 -- KEYS[1]  the claim key
 -- KEYS[2]  the queue key
--- KEYS[3]  if the claim is on an expired wait: the key of its token (see claim_expired.lua)
+-- KEYS[3]  only if the claim is on an expired wait: the key of its token (see kept_waits.lua)
 -- ARGV[3]  the token of the claim
--- ARGV[4]  if the claim is on an expired wait: the key of its session
--- ARGV[5]  and: the owner
--- ARGV[6]  and: 1 if it is never due again, as its copy cannot be read
+-- ARGV[4]  only if the claim is on an expired wait: the key of its session
+-- ARGV[5]  likewise: the owner
+-- ARGV[6]  likewise: 1 if the wait is never due again, as its copy cannot be read
 -- returns  DONE or LOST
 
 local token = ARGV[3]

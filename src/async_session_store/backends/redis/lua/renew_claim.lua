@@ -1,11 +1,11 @@
--- Let the lease of a claim end later.
+-- Renew the lease of a claim.
 --
 -- KEYS[1]  the claim key
 -- ARGV[3]  the token of the claim
 -- ARGV[4]  the lease in milliseconds
--- returns  when the lease ends in milliseconds since the epoch, or nothing if it is lost
+-- returns  when the lease ends in milliseconds since the epoch, or nothing if the claim is lost
 
--- include deadlines.lua
+-- include clock.lua
 
 local token, claim = ARGV[3], redis.pcall('GET', KEYS[1])
 if type(claim) ~= 'string' or string.sub(claim, 1, #token) ~= token then return false end

@@ -1,18 +1,18 @@
--- Replace the document of a live session; its routing and its deadline stay.
+-- Replace the document of a live session. Its routing and its deadline stay.
 --
 -- KEYS[1]  its session key
 -- ARGV[3]  its key
--- ARGV[4]  the viewer, or nothing
+-- ARGV[4]  the viewer, or empty
 -- ARGV[5]  the owner of the new document
 -- ARGV[6]  the new document
 -- ARGV[7]  the stamp that it ends in
--- ARGV[8]  only if the stored document ends in this stamp or has this SHA-1, or nothing
+-- ARGV[8]  the stamp or the SHA-1 that the stored document must have, or empty
 -- returns  DONE, MISSING, FOREIGN, UNREADABLE or CHANGED
 
 local key, viewer, owner, document, stamp = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local expected = ARGV[8]
 
--- Mostly everyone may see the session, and it is as we wrote it.
+-- The common case: there is no viewer, and the session is as we wrote it.
 -- include written.lua
 if as_we_wrote and viewer == '' and known_owner == owner and not adopted
   and (expected == '' or expected == last_stamp)
@@ -25,8 +25,8 @@ end
 
 -- include mending.lua
 
--- Whether an etag is the stored document's: its stamp, or the SHA-1 of a document that we did not write,
--- even if a claim or a touch has stamped it since.
+-- Return whether an etag is the stored document's: its stamp, or, for a document that we did not write, the
+-- SHA-1 that it had before a claim or a touch stamped it.
 local function is_etag(session, etag)
   if #etag == STAMP_LENGTH then return etag == stamp_of(key) end
   local stored = document_of(key)
@@ -48,7 +48,7 @@ else
   forget_kept(key, session)
 end
 if deadline >= 0 and redis.call('PTTL', session_key(key)) == -1 then
-  -- A Rust process dropped the deadline; we are the last writer now, so it holds again (T3, T4).
+  -- A Rust process has dropped the deadline. We are the last writer now, so it holds again (T3, T4).
   set_deadline(session_key(key), string.format('%.0f', deadline))
   if session.ours then follow_deadline(meta_key(key), key) end
 end

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  its session key
 -- ARGV[3]  its key
--- ARGV[4]  the viewer, or nothing
--- ARGV[5]  the time to live in milliseconds, or nothing for no deadline
+-- ARGV[4]  the viewer, or empty
+-- ARGV[5]  the time to live in milliseconds, or empty for no deadline
 -- ARGV[6]  a fresh stamp, for a wait that a Rust process wrote
 -- returns  DONE, MISSING, or UNREADABLE if there is a viewer and the owner cannot be determined
 
@@ -18,7 +18,7 @@ local route = route_to(key, session)
 if session.ours then
   if session.adopted then redis.call('HSET', meta_key(key), 'adopted', 'touch') end
 elseif session.readable and redis.pcall('SISMEMBER', user_key(session.owner), key) == 1 then
-  -- There may be a scope key that we do not know. The next claim sets its deadline.
+  -- A Rust process may have routed a scope that we do not know. The next claim moves its deadline.
   adopt(key, session, session.owner, route and session.scope or '', 'touch', fresh)
 end
 set_deadline(session_key(key), deadline)
@@ -28,7 +28,7 @@ if session.ours and session.kept and deadline then
   keep_after(deadline, session.kept, key, session.known)
 else
   set_deadline(meta_key(key), deadline)
-  -- A wait that is kept keeps its copy, as a later touch may give it a deadline again.
+  -- The copy of a kept wait stays, as a later touch may give it a deadline again.
   delist_kept(key, session)
 end
 if route then set_deadline(route, deadline) end

@@ -1,6 +1,6 @@
--- Whether the session under `key` is as we wrote it last, so that its owner need not be read from its
--- document; and what our meta key tells of it (see sessions.lua). No functions, as making one takes Redis
--- as long as a short command. A stamp is 32 bytes; Redis takes the number sooner as a text.
+-- Find out whether the session under `key` is as we wrote it last, so that its owner need not be read from its
+-- document, and what our meta key knows of it (see sessions.lua). This makes no functions (see names.lua). A
+-- stamp has 32 bytes; the number is a text, as Redis takes longer to convert a Lua number.
 --
 -- ARGV[1]  the namespace
 

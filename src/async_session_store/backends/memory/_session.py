@@ -1,0 +1,37 @@
+"""One session in memory."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from async_session_store.models import ReplyScope, SessionData, SessionKey
+
+
+class Session:
+    """A stored session. Registering its key again replaces the object; updates change it."""
+
+    __slots__ = (
+        *("data", "deadline", "due", "expires_at", "kept", "key", "owner", "scope", "scope_hash"),
+        *("version", "wait_id"),
+    )
+
+    due: float
+    """The time since which a worker should get it: its deadline, or when it was given back.
+
+    Set only if it is kept.
+    """
+
+    def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
+        self.key = key
+        self.owner = data.owner
+        self.data = data
+        self.version = self.wait_id = version
+        self.deadline = deadline
+        self.expires_at: datetime | None = None
+        self.scope_hash: str | None = None
+        self.scope: ReplyScope | None = None
+        self.kept = 0.0
+        """For how many seconds after its deadline it is an expired wait."""
+
+    def is_expired_wait(self, now: float) -> bool:
+        return self.deadline <= now < self.deadline + self.kept
