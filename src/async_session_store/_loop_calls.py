@@ -59,13 +59,13 @@ class LoopCall(Generic[_T]):
     replace the caller's cancellation, and ``SystemExit`` would end a loop that serves others too.
 
     Nothing here takes a lock in Python code. The calling thread may be interrupted at any bytecode,
-    and could leave such a lock locked; the loop would then wait for it for ever.
+    and could leave such a lock locked. The loop would then wait for it forever.
 
     Args:
-        calls: The calls into the loop.
-        call: What to call there.
+        calls: The calls into the loop, of which this is one.
+        call: The function to call there.
         context: The context to call it in.
-        on_end: Called once, when :attr:`outcome` is set; mostly in the loop's thread.
+        on_end: Called once, as soon as :attr:`outcome` is set, from whichever thread sets it.
     """
 
     __slots__ = (
@@ -103,7 +103,7 @@ class LoopCall(Generic[_T]):
             self._end(Captured(error=_loop_ended(error)))
 
     def cancel(self) -> None:
-        """Have the loop cancel the call. It ends, whether or not it was begun."""
+        """Have the loop cancel the call, which then ends, even if it was never begun."""
         self._is_cancelled = True
         try:
             self._calls.mailbox.post(self._cancel)
@@ -111,7 +111,7 @@ class LoopCall(Generic[_T]):
             self.cut_off()
 
     def cut_off(self) -> None:
-        """End the call, if it has not ended, without its own outcome."""
+        """End the call without its own outcome, unless it has ended."""
         self._end(Captured(error=cut_off() if self._has_begun else closed_before_begun()))
 
     def _begin(self) -> None:
@@ -130,7 +130,7 @@ class LoopCall(Generic[_T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        if not self._has_begun:  # and never will, as its task was cancelled before its first step
+        if not self._has_begun:  # nor will it: its task was cancelled before the first step
             self.cut_off()
 
     def _end(self, outcome: Captured[_T]) -> None:

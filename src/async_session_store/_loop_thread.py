@@ -46,14 +46,14 @@ class LoopThread:
 
     @property
     def calls(self) -> LoopCalls:
-        """The calls into the loop of a thread that was started."""
+        """The calls into the loop, once the thread is started."""
         check_process(self._process)
         if self._calls is None:
             raise StoreUsageError("the thread of this store was not started")
         return self._calls
 
     def context(self) -> Context:
-        """Return the caller's context, as one in which anyio finds the thread's loop running."""
+        """Return a copy of the caller's context in which anyio finds the thread's loop running."""
         context = copy_context()
         for variable, value in self._context.items():
             context.run(variable.set, value)
@@ -69,7 +69,7 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """Cancel what still runs in the loop, and wait for the thread's end: at most 30 seconds."""
+        """Cancel what still runs in the loop, and wait up to 30 seconds for the thread to end."""
         if os.getpid() == self._process:
             self._stop_asked = True
             if self._calls is not None and self._wake is not None:
@@ -123,7 +123,7 @@ class LoopThread:
         if not self._stop_asked:
             await wake.wait()
         calls.refuse()
-        # As the loop ends, what still runs is cancelled and awaited.
+        # asyncio.run now cancels the tasks that still run, and awaits them.
 
 
 _loop_threads: Final[WeakSet[LoopThread]] = WeakSet()
@@ -142,8 +142,8 @@ def uninterrupted(act: Callable[[], _T]) -> _T:
     """Run ``act`` in a thread of its own, where no signal handler can interrupt it.
 
     ``threading`` and ``concurrent.futures`` take their locks in Python code. A handler that raises
-    there leaves them locked, and whoever needs them next waits for ever. The caller waits in C
-    code, which survives an interrupt.
+    there leaves them locked, and the next thread that needs them waits forever. The caller of this
+    waits in C code, which survives an interrupt.
     """
     reply: SimpleQueue[Captured[_T]] = SimpleQueue()
     _thread.start_new_thread(partial(_act, act, reply), ())

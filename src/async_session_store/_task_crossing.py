@@ -1,4 +1,4 @@
-"""Calls from tasks into the asyncio loop of another thread: each task awaits its reply."""
+"""Calls from tasks into the asyncio loop of another thread: each task awaits its outcome."""
 
 from __future__ import annotations
 
@@ -35,13 +35,16 @@ class TaskCrossing:
         self._thread = LoopThread("async_session_store bridge")
 
     def open(self) -> None:
-        """Start the thread. This blocks for a millisecond, as awaiting it could be cancelled."""
+        """Start the thread. This blocks for a millisecond: a wait could be cancelled."""
         self._thread.start()
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Make a call there. Cancelling this cancels the call, once, and waits for its end."""
+        """Make a call there, and return what it returns or raise what it raises.
+
+        If the caller is cancelled, cancel the call, once, and wait for its end.
+        """
         ended = self._new_event()
         call = LoopCall(
             self._thread.calls,
