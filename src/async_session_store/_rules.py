@@ -6,8 +6,8 @@ Ids in parentheses, such as (F4), name guarantees in the documentation.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from async_session_store._deliveries import delivery_digest
-from async_session_store._wire import WireModel
+from async_session_store._wire import WireModel, give_text
 from async_session_store.abc import Delivery, Outcome
 from async_session_store.errors import (
     ConflictError,
@@ -43,6 +43,7 @@ from async_session_store.models import (
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _MAX_INTEGER: Final = 2**63 - 1  # the largest that the drivers accept
 _MAX_CLAIMS: Final = 1000  # in one step, which must not block other callers for long
+_ONE_SCOPE: Final = "a ReplyScope"
 _NO_TEAM_MARK: Final = "-"
 _CACHED: Final = 1024
 _OWNED: Final[dict[str, type[WireModel]]] = {"ctx": TenantCtx, "data": SessionData}
@@ -98,7 +99,9 @@ def cursor(node: str) -> SessionCursor:
     try:
         return _cached_cursor(node)
     except (TypeError, ValidationError) as error:  # TypeError: an unhashable value
-        raise InvalidInputError("node: give a text") from error
+        if not isinstance(node, str):
+            raise _no_text("node", node) from error
+        raise InvalidInputError("node: give valid Unicode text") from error
 
 
 @lru_cache(_CACHED, typed=True)
@@ -109,7 +112,7 @@ def _cached_cursor(node: str) -> SessionCursor:
 
 def scope_hash(scope: ReplyScope, argument: str = "scope") -> str:
     if type(scope) is not ReplyScope:
-        raise _wrong_scope(argument, "a ReplyScope", scope)
+        raise _wrong_scope(argument, _ONE_SCOPE, scope)
     try:
         return scope.digest
     except AttributeError:
@@ -164,6 +167,8 @@ def _whole_number(argument: str, value: int) -> int:
 
 
 def _text(kind: type[_T], argument: str, value: object) -> _T:
+    if not isinstance(value, str):
+        raise _no_text(argument, value)
     try:
         return kind(value)  # type: ignore[call-arg]  # every kind is built from one text
     except ValidationError as error:
@@ -171,19 +176,29 @@ def _text(kind: type[_T], argument: str, value: object) -> _T:
         raise InvalidInputError(f"{argument}: {rule}") from error
 
 
+def _no_text(argument: str, value: object) -> InvalidInputError:
+    return InvalidInputError(f"{argument}: {give_text(value)}")
+
+
 def _wrong_model(argument: str, wanted: type[WireModel], value: object) -> InvalidInputError:
     if isinstance(value, wanted):
         return _subclass(argument, value)
-    return _wrong_type(argument, f"a {wanted.__name__}", value)
+    is_mapping = issubclass(type(value), Mapping)
+    hint = f"{wanted.__name__}(**...) makes one of it" if is_mapping else ""
+    return _wrong_type(argument, f"a {wanted.__name__}", value, hint)
 
 
 def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError:
     if isinstance(value, ReplyScope):
         return _subclass(argument, value)
-    error = _wrong_type(argument, wanted, value)
-    if hasattr(value, "scopes"):  # a message
-        return InvalidInputError(f"{error}; a message has .scope and .scopes()")
-    return error
+    hint = ""
+    if isinstance(value, str):
+        hint = "ReplyScope(conversation=...) makes one of a text"
+    elif hasattr(value, "scopes"):  # a message
+        takes_many = wanted != _ONE_SCOPE
+        hint = f"inbound.{'scopes() returns' if takes_many else 'scope is'} a message's scope"
+        hint += "s" * takes_many
+    return _wrong_type(argument, wanted, value, hint)
 
 
 def _subclass(argument: str, value: WireModel) -> InvalidInputError:
@@ -194,9 +209,9 @@ def _subclass(argument: str, value: WireModel) -> InvalidInputError:
     )
 
 
-def _wrong_type(argument: str, wanted: str, value: object) -> InvalidInputError:
-    given = type(value).__name__
-    return InvalidInputError(f"{argument}: give {wanted}, not a value of type {given}")
+def _wrong_type(argument: str, wanted: str, value: object, hint: str = "") -> InvalidInputError:
+    text = f"{argument}: give {wanted}, not a value of type {type(value).__name__}"
+    return InvalidInputError(f"{text}; {hint}" if hint else text)
 
 
 # --- Time -------------------------------------------------------------------------------------
@@ -267,8 +282,14 @@ def wait_timeout(wait: timedelta | float) -> float:
 def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        raise _wrong_type(argument, wanted, value)
+        raise _wrong_type(argument, wanted, value, _seconds_hint(value))
     return seconds
+
+
+def _seconds_hint(value: object) -> str:
+    if isinstance(value, datetime):
+        return "subtract datetime.now(timezone.utc) from a deadline"
+    return "float(...) makes seconds of a text" if isinstance(value, str) else ""
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from async_session_store import _rules
+from async_session_store._wire import give_text
 from async_session_store.abc import Backend
 from async_session_store.errors import InvalidInputError
 
@@ -37,11 +38,16 @@ def settings_from_env() -> Settings:
 
 def backend(url: str, *, namespace: str | None) -> Backend:
     """The backend for a URL, not opened. Raises ``InvalidInputError``."""
-    scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else None
-    make = _BACKENDS.get(scheme.lower()) if scheme is not None else None
+    if isinstance(url, os.PathLike):
+        raise InvalidInputError(f"url: give a text, not a path; {_FOR_A_FILE}")
+    if not isinstance(url, str):
+        raise InvalidInputError(f"url: {give_text(url)}, such as {_KNOWN}")
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise InvalidInputError(f"url: has no scheme; {_FOR_A_FILE}; else one of {_KNOWN}")
+    make = _BACKENDS.get(scheme.lower())
     if make is None:
-        known = ", ".join(f"{scheme}://" for scheme in _BACKENDS)
-        raise InvalidInputError(f"url: its scheme must be one of {known}")
+        raise InvalidInputError(f"url: its scheme must be one of {_KNOWN}")
     return make(url, namespace)
 
 
@@ -104,3 +110,7 @@ _BACKENDS: Final[dict[str, Callable[[str, str | None], Backend]]] = {
     "rediss": _redis,
     "unix": _redis,
 }
+_KNOWN: Final = ", ".join(f"{scheme}://" for scheme in _BACKENDS)
+_FOR_A_FILE: Final = (
+    "for a SQLite file write sqlite:///bot.db, and sqlite:////path for an absolute path"
+)

@@ -34,6 +34,32 @@ if TYPE_CHECKING:
 _V = TypeVar("_V")
 
 
+def give_text(value: object) -> str:
+    """Return what to say of a value that should be a ``str``, without saying the value."""
+    kind = type(value).__name__
+    if isinstance(value, bytes):
+        return f"give a text, not a value of type {kind}; .decode() makes one"
+    hint = "; str(...) makes one" if isinstance(value, int) else ""
+    return f"give a text, not a value of type {kind}{hint}"
+
+
+class Saying:
+    """Annotates a type with what to say of a value that it refuses. It costs valid values nothing.
+
+    Pydantic's own texts describe what it got, and not what to write instead.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="wrong_value", custom_error_message=self._text
+        )
+
+
 class ValidatedText(str):
     """A ``str`` that only holds text its class accepts."""
 
@@ -44,7 +70,8 @@ class ValidatedText(str):
         if type(value) is cls:
             return value
         if not isinstance(value, str) or not cls.accepts(value):
-            details = InitErrorDetails(type=cls._refusal(), input=value)
+            refusal = cls._refusal() if isinstance(value, str) else _not_text()
+            details = InitErrorDetails(type=refusal, input=value)
             raise ValidationError.from_exception_data(cls.__name__, [details], hide_input=True)
         return super().__new__(cls, value)
 
@@ -67,12 +94,24 @@ class ValidatedText(str):
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        text = core_schema.str_schema()
+        text = core_schema.custom_error_schema(
+            core_schema.str_schema(),
+            custom_error_type=_NOT_TEXT,
+            custom_error_message=_GIVE_TEXT,
+        )
         return core_schema.no_info_after_validator_function(cls._validator(), text)
 
     @classmethod
     def _validator(cls) -> Callable[[str], Self]:
         return cls._from_text
+
+
+_NOT_TEXT: Final = "not_text"
+_GIVE_TEXT: Final = "give a text; str(...) makes one of a number"
+
+
+def _not_text() -> PydanticCustomError:
+    return PydanticCustomError(_NOT_TEXT, _GIVE_TEXT)
 
 
 class Hidden:

@@ -21,6 +21,7 @@ from typing_extensions import Self, override
 
 from async_session_store._wire import (
     Hidden,
+    Saying,
     Text,
     TextMapping,
     ValidatedText,
@@ -103,6 +104,7 @@ class UserId(_Identifier):
     """A user of a tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
+    rule: ClassVar[str] = f"{_Identifier.rule}; UserId.encode makes a user id of any text"
 
     if TYPE_CHECKING:
 
@@ -188,7 +190,12 @@ def _no_newline(value: str) -> str:
     return value
 
 
-_ScopeText = Annotated[Text, AfterValidator(_no_newline)]
+_ScopeText = Annotated[
+    Text,
+    Saying("give valid Unicode text; str(...) makes it of a number"),
+    AfterValidator(_no_newline),
+]
+_Context = Annotated[Text, Saying("give valid Unicode text; json.dumps(...) makes it of a dict")]
 
 
 class Impersonation(WireModel, frozen=True):
@@ -373,7 +380,7 @@ class SessionData(WireModel, frozen=True):
     """The pack that the flow comes from, in a Greentic runner."""
     cursor: SessionCursor
     """Where the flow paused."""
-    context_json: Text
+    context_json: _Context
     """What the flow remembers. The store never looks into it, so it may be any text."""
 
     if TYPE_CHECKING:

@@ -166,12 +166,12 @@ def test_x3_one_answer_is_expected_at_a_time() -> None:
     ("fields", "message"),
     [
         ({"conversation": ""}, "conversation: must not be empty"),
-        ({"conversation": 7}, "conversation: must be a string"),
+        ({"conversation": 7}, "conversation: give a text"),
         ({"delivery_id": "x" * 1025}, "delivery_id: .* at most 1024 bytes"),
         ({"thread": "\udc80"}, "thread: must be valid Unicode"),
         ({"thread": ""}, "thread: must not be empty"),
         ({"text": "\udc80"}, "text: must be valid Unicode"),
-        ({"text": 7}, "text: must be a string"),
+        ({"text": 7}, "text: give a text"),
         ({"user_id": "ann"}, "user_id: give a UserId"),
     ],
 )

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from typing_extensions import override
 
 from async_session_store._unicode import encoded
-from async_session_store._wire import repr_of_fields
+from async_session_store._wire import give_text, repr_of_fields
 from async_session_store.channels._payload import identifier
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import ReplyScope, UserId
@@ -202,5 +202,5 @@ def _check_id(name: str, value: object) -> None:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInputError(f"{name}: must be a string")
+        raise InvalidInputError(f"{name}: {give_text(value)}")
     encoded(name, value)

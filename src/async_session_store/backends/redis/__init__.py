@@ -34,10 +34,13 @@ from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 try:
+    import hiredis  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for modules below
+    import orjson  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for modules below
     from redis.asyncio import Redis
 except ImportError as _missing:
     raise ImportError(
-        "the Redis backend needs redis-py; install async-session-store[redis]"
+        "the Redis backend needs redis-py, hiredis and orjson; "
+        'pip install "async-session-store[redis]"'
     ) from _missing
 
 from async_session_store.backends.redis import _documents, _replies, _stamps
