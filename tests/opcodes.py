@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -25,11 +26,16 @@ class Tracer:
         self._code = code or (PACKAGE,)
 
     def run(self, call: Callable[[], object]) -> None:
+        with self.tracing():
+            call()
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
         sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when it sets a trace
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:
-            call()
+            yield
         finally:
             sys.settrace(before)
 
