@@ -1,6 +1,6 @@
-"""What it costs to reach the store from trio, over the bridge, and from threads.
+"""Measure what it costs to reach the store from trio, over the bridge, and from threads.
 
-Each arm does the cycle of ``cycle.py``. With ``--before``, which names a checkout of an earlier
+Each arm runs the cycle of ``cycle.py``. With ``--before``, which names a checkout of an earlier
 version, threads also use ``SessionStore`` as it was there, each version in a process of its own.
 """
 
@@ -44,7 +44,7 @@ def in_threads(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> I
 
 @contextmanager
 def threadsafe(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
-    """The async store in a thread's loop, and each call handed to it by asyncio's own means."""
+    """The async store in a thread's loop, called through asyncio's own means."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
     parser.add_argument("--before", type=Path, help="a checkout of an earlier version")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -47,7 +47,7 @@ PYDANTIC_AND_ASYNCIO = "import asyncio, pydantic"
 
 @dataclass(frozen=True)
 class Target:
-    """An upper bound. ``why`` explains what stands in the way of a target that is missed."""
+    """An upper bound. ``why`` says why the target is missed, if it is."""
 
     table: str
     arm: str
