@@ -66,10 +66,10 @@ def _seconds_in(
     called_by: Sequence[Caller],
     repeats: int,
 ) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for done in [pool.submit(_repeat, step, caller, repeats) for caller in called_by]:
         done.result()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _repeat(step: Callable[[Caller], object], caller: Caller, repeats: int) -> None:

@@ -75,7 +75,7 @@ function say(booking, text) {
   send(booking);
 }
 
-function hear({ conversation, replyToId, text, inputHint, suggestedActions }) {
+function receiveAnswer({ conversation, replyToId, text, inputHint, suggestedActions }) {
   const booking = bookings.get(conversation.id);
   if (!booking) return;
   showConnection("connected", "Connected");
@@ -120,15 +120,15 @@ const unanswered = ({ messages }) => messages.find(({ answered }) => answered ==
 
 // --- Open questions ---
 
-function hearWaits(frame) {
+function receiveWaits(frame) {
   const now = performance.now();
   waits = frame.waits.map((wait) => ({
     ...wait,
     booking: bookings.get(wait.conversation.id) ?? restore(wait),
     endsAt: now + wait.secondsLeft * 1000,
   }));
-  waits.forEach(hearReminder);
-  frame.letGo.forEach(hearEnd);
+  waits.forEach(addReminder);
+  frame.letGo.forEach(addRelease);
   bookings.forEach(noteEnd);
   showWaits();
 }
@@ -139,11 +139,11 @@ function restore(wait) {
   return booking;
 }
 
-function hearReminder(wait) {
+function addReminder(wait) {
   if (wait.isReminder) add(wait.booking, questionOf(wait));
 }
 
-function hearEnd({ conversation, text, replyToId }) {
+function addRelease({ conversation, text, replyToId }) {
   const booking = bookings.get(conversation.id);
   if (booking) add(booking, { id: `end:${replyToId}`, from: "bot", text });
 }
@@ -305,7 +305,7 @@ function connect() {
   socket = new WebSocket(new URL("chat", location.href.replace(/^http/, "ws")));
   socket.addEventListener("open", opened);
   socket.addEventListener("close", closed);
-  socket.addEventListener("message", ({ data }) => heard(JSON.parse(data)));
+  socket.addEventListener("message", ({ data }) => received(JSON.parse(data)));
 }
 
 function opened() {
@@ -320,9 +320,9 @@ function closed() {
   pause = Math.min(2 * pause, LONGEST_PAUSE);
 }
 
-function heard(frame) {
-  const hearers = { message: hear, waits: hearWaits, later: sendLater };
-  hearers[frame.type](frame);
+function received(frame) {
+  const handlers = { message: receiveAnswer, waits: receiveWaits, later: sendLater };
+  handlers[frame.type](frame);
 }
 
 function showConnection(state, text) {

@@ -138,12 +138,15 @@ def _described(value: object) -> str:
 
 
 def repr_of_fields(value: DataclassInstance, shown: Container[str]) -> str:
-    """Return the repr of a dataclass. Leave out None, and hide all fields but those ``shown``."""
-    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    """Return the repr of a dataclass.
+
+    Leave out None and what has its default value, and hide all fields but those ``shown``.
+    """
+    given = [(field, getattr(value, field.name)) for field in fields(value)]
     parts = [
-        f"{name}={one!r}" if name in shown else f"{name}={Hidden(one)!r}"
-        for name, one in given.items()
-        if one is not None
+        f"{field.name}={one!r}" if field.name in shown else f"{field.name}={Hidden(one)!r}"
+        for field, one in given
+        if one is not None and one != field.default
     ]
     return f"{type(value).__name__}({', '.join(parts)})"
 

@@ -25,11 +25,17 @@ PAYLOADS: Final[dict[str, Any]] = {
 }
 BOT: Final = "700000000000000001"
 
+MOVES: Final = (
+    *("slack_channel_moved", "telegram_migrated_from", "telegram_migrated_to"),
+    *("whatsapp_number_changed", "whatsapp_user_id_changed"),
+)
+"""Payloads that report another id of a conversation or person."""
+
 Parse = Callable[[Any], Inbound]
 
 PARSERS: Final[dict[str, Parse]] = {
     "telegram": lambda payload: telegram(payload, bot_id=4242),
-    "slack": slack,
+    "slack": lambda payload: slack(payload, bot_id="A0ORDERS"),
     "teams": teams,
     "whatsapp": whatsapp,
     "webex": webex,

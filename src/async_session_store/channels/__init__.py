@@ -10,21 +10,31 @@ from async_session_store.channels._discord import discord
 from async_session_store.channels._slack import slack
 from async_session_store.channels._teams import teams
 from async_session_store.channels._telegram import telegram
+from async_session_store.channels._telegram_threads import GENERAL_TOPIC as TELEGRAM_GENERAL_TOPIC
 from async_session_store.channels._webchat import webchat
 from async_session_store.channels._webex import webex
 from async_session_store.channels._whatsapp import split_whatsapp, whatsapp
 from async_session_store.channels.inbound import Inbound, Place, place
+from async_session_store.channels.moves import Move, slack_moves, telegram_moves, whatsapp_moves
+from async_session_store.channels.scope_text import scope_from_text, scope_to_text
 
 __all__ = [
+    "TELEGRAM_GENERAL_TOPIC",
     "Inbound",
+    "Move",
     "Place",
     "discord",
     "place",
+    "scope_from_text",
+    "scope_to_text",
     "slack",
+    "slack_moves",
     "split_whatsapp",
     "teams",
     "telegram",
+    "telegram_moves",
     "webchat",
     "webex",
     "whatsapp",
+    "whatsapp_moves",
 ]
