@@ -151,7 +151,7 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
             user_id=anything("alice"),
             delivery_id="1",
         ),
-        "user_id: give a UserId; UserId.encode makes one",
+        "user_id: give a UserId; UserId.encode turns any text into one",
     ),
     "Inbound(conversation=42)": (
         lambda: Inbound(

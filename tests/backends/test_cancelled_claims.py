@@ -372,7 +372,7 @@ async def test_r3_q2_expired_waits_are_not_stuck(
     cancelled: Way,
 ) -> None:
     monkeypatch.setattr(
-        _claiming_expired, "_FRESH", 2
+        _claiming_expired, "_FRESH_SHARE", 2
     )  # so that each turn begins by renewing its claim
     store, other = stores
     tasks = asyncio.all_tasks()
