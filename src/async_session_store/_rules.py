@@ -391,6 +391,23 @@ def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     raise _mismatch(rule, owner_of(ctx))
 
 
+def check_operator(ctx: TenantCtx) -> Owner:
+    """Return the owner that an operator's context names. Refuse one with a user (O1)."""
+    calling = owner_of(ctx)
+    if calling.user is None:
+        return calling
+    raise _mismatch("ctx has a user; operators pass one without a user (O1)", calling)
+
+
+def check_tenant_operator(ctx: TenantCtx) -> Owner:
+    """Return the owner that an operator's context names for a whole tenant. Refuse a team (O1)."""
+    calling = check_operator(ctx)
+    if calling.team is None:
+        return calling
+    rule = "ctx has a team, but this acts in all teams; pass one without a team (O1)"
+    raise _mismatch(rule, calling)
+
+
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
     """Return the error for a write that was not carried out."""
     if outcome is Outcome.UNREADABLE:

@@ -28,6 +28,7 @@ from async_session_store._renewing import Renewer
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
+    ErasedUser,
     Outcome,
     Registration,
     Unreadable,
@@ -69,6 +70,7 @@ DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10  # seconds
 DEFAULT_POLL: Final = 0.5  # seconds
+_MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
@@ -865,6 +867,32 @@ class AsyncSessionStore:
         expired wait is kept until its ``expired_ttl`` has passed.
         """
         return await self._backend.purge(_rules.limit(limit))
+
+    # --- Operators ----------------------------------------------------------------------------
+
+    async def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of the tenant (O2). Return how much.
+
+        These are waits, sessions that wait nowhere, expired waits, claims, places in queues, and
+        remembered deliveries. A worker that holds a claim on one of the user's scopes loses it.
+
+        ``ctx`` has neither a user nor a team. Raises ``TenantMismatchError`` if it has (O1).
+
+        This is no single step. It goes through the whole storage in small steps, at least twice if
+        it finds anything, and other calls run in between. After a crash, a cancellation or an
+        error, call it again. Stop the user's messages first: what a bot stores of the user
+        meanwhile may stay, and what it stores later does.
+        """
+        owner = _rules.check_tenant_operator(ctx)
+        user = _rules.user_id(user_id)
+        erased = ErasedUser()
+        for _ in range(_MAX_PASSES):
+            # A worker may have stored a wait behind the pass, by a claim that the pass then ended.
+            found = await self._backend.erase_user(owner.env, owner.tenant, user)
+            erased += found
+            if not found:
+                break
+        return erased
 
     # --- Inside -------------------------------------------------------------------------------
 

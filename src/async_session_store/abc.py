@@ -16,7 +16,16 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from typing_extensions import override
 
 from async_session_store._wire import Hidden
-from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    ReplyScope,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = [
     "KEEP",
@@ -25,6 +34,7 @@ __all__ = [
     "ClaimKey",
     "Claimed",
     "Delivery",
+    "ErasedUser",
     "Keep",
     "Listing",
     "Outcome",
@@ -199,6 +209,41 @@ class WaitState:
 
     A claim may outlive the wait that was claimed.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedUser:
+    """How much was erased of a user, by kind. ``erase_user`` returns it.
+
+    What had expired before, and was only waiting to be reclaimed, is erased too but not counted.
+    """
+
+    waits: int = 0
+    """Live waits, with their sessions."""
+    sessions: int = 0
+    """Live sessions that waited nowhere, because they were detached or never registered."""
+    expired_waits: int = 0
+    """Waits past their deadlines that were kept for a worker."""
+    claims: int = 0
+    """Claims that were held."""
+    places: int = 0
+    """Places of callers that waited for a turn."""
+    deliveries: int = 0
+    """Deliveries that were remembered."""
+
+    def __add__(self, other: ErasedUser) -> ErasedUser:
+        return ErasedUser(
+            self.waits + other.waits,
+            self.sessions + other.sessions,
+            self.expired_waits + other.expired_waits,
+            self.claims + other.claims,
+            self.places + other.places,
+            self.deliveries + other.deliveries,
+        )
+
+    def __bool__(self) -> bool:
+        """Return whether anything was erased that counts."""
+        return self != ErasedUser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,4 +534,19 @@ class Backend(ABC):
 
         These are sessions, claims and deliveries; if the storage drops those itself, stale index
         entries. An expired wait is kept until its ``expired_ttl`` has passed.
+        """
+
+    @abstractmethod
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of a tenant (O2). Return how much.
+
+        These are sessions, live and expired, readable or not, and whatever routes to them; claims,
+        places in queues, and deliveries. A session counts as the user's if its owner does, as
+        :meth:`delete` determines it with a viewer.
+
+        This is no single step: it is a series of small atomic ones, and other callers go on in
+        between. What was stored of the user when the call began, and still is, is gone when it
+        ends. It is one pass: the store above repeats it until a pass finds nothing, so what is
+        written during the pass need not be found. It may be cancelled or killed at any point, and
+        repeated. Overwrite what you delete, if your storage can.
         """

@@ -15,6 +15,7 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
     Keep,
     Listing,
     Outcome,
@@ -25,7 +26,15 @@ from async_session_store.abc import (
     WaitState,
 )
 from async_session_store.errors import StoreUsageError
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = ["AsyncioBridge"]
 
@@ -195,6 +204,10 @@ class AsyncioBridge(Backend):
     @override
     async def purge(self, limit: int) -> int:
         return await self._call(self._backend.purge, limit)
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        return await self._call(self._backend.erase_user, env, tenant, user)
 
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

@@ -27,7 +27,7 @@ from async_session_store._store import (
     DEFAULT_TURN_WAIT,
     AsyncSessionStore,
 )
-from async_session_store.abc import Backend
+from async_session_store.abc import Backend, ErasedUser
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
@@ -609,6 +609,12 @@ class SessionStore:
     def purge_expired(self, limit: int = 1000) -> int:
         """Reclaim the storage of at most ``limit`` expired entries, and return their number."""
         return self._call(self._store.purge_expired, limit)
+
+    # --- Operators ----------------------------------------------------------------------------
+
+    def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of the tenant. Return how much."""
+        return self._call(self._store.erase_user, ctx, user_id)
 
     # --- Inside -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from async_session_store import (
     CorruptSessionError,
     DuplicateDeliveryError,
     EnvId,
+    ErasedUser,
     ErrorCode,
     ExpiredWaits,
     Explanation,
@@ -131,6 +132,9 @@ async def sessions(store: AsyncSessionStore) -> None:
     await store.remove_session(key, ctx=ctx)
     assert_type(await store.purge_expired(), int)
     await store.purge_expired(limit=10)
+    erased = await store.erase_user(ctx, "u1")
+    assert_type(erased, ErasedUser)
+    assert_type(erased.waits, int)
     await store.ping()
 
     await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -15,6 +15,7 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
     Keep,
     Listing,
     Outcome,
@@ -27,10 +28,19 @@ from async_session_store.abc import (
 from async_session_store.backends.memory._claims import Claim, Claims, Place
 from async_session_store.backends.memory._clock import Clock
 from async_session_store.backends.memory._deliveries import Deliveries
+from async_session_store.backends.memory._erasing import UserErasure
 from async_session_store.backends.memory._expired import ExpiredClaims
 from async_session_store.backends.memory._session import Session
 from async_session_store.backends.memory._sessions import Sessions, expiry_of, record_of
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = ["MemoryBackend"]
 
@@ -371,3 +381,10 @@ class MemoryBackend(Backend):
         removed = self._sessions.sweep(limit, now)
         removed += self._claims.drop_expired(now, limit - removed)
         return removed + self._deliveries.drop_expired(now, limit - removed)
+
+    # --- Operators ----------------------------------------------------------------------------
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        erasure = UserErasure(self._sessions, self._claims, self._deliveries, self._clock)
+        return await erasure.run(env, tenant, user)

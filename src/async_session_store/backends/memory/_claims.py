@@ -147,6 +147,14 @@ class Claims:
         if entry is not None and entry[0].wait_id == session.wait_id:
             entry[0].is_superseded = True
 
+    def erase(self, is_theirs: Callable[[Owner], bool], now: float) -> tuple[int, int]:
+        """Drop the claims and the places in queues of some owners. Return how many were live."""
+        places = [place for place in self.entries if is_theirs(place[0])]
+        held = sum(self._held.get(place, now) is not None for place in places)
+        for place in places:
+            self._held.delete(place)
+        return held, self.queues.erase(is_theirs)
+
     @property
     def next_expiry(self) -> float:
         return self._held.next_check

@@ -18,6 +18,7 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
     Keep,
     Listing,
     Outcome,
@@ -31,7 +32,15 @@ from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
 from async_session_store.errors import InvalidInputError, StoreUsageError
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 try:
     import hiredis  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for modules below
@@ -52,6 +61,7 @@ from async_session_store.backends.redis._client import (
     timeout_of,
 )
 from async_session_store.backends.redis._connection import Command, CommandRunner
+from async_session_store.backends.redis._erasing import UserErasure
 from async_session_store.backends.redis._keys import Keys, fence_text, owner_text
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
@@ -400,6 +410,10 @@ class RedisBackend(Backend):
     @override
     async def purge(self, limit: int) -> int:
         return await IndexPurge(self._keys, self._call, self._run, limit).run()
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        return await UserErasure(self._keys, self._call, self._run, env, tenant, user).run()
 
     # --- Commands -----------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._prefix_length = len(namespace.encode())
+        self.prefix_length = len(namespace.encode())
+        """How many bytes of a key are its namespace, without the colon."""
 
     def session(self, key: SessionKey) -> str:
         return f"{self._namespace}:session:{key}"
@@ -87,7 +88,7 @@ class Keys:
         ``a``. Every key contains one word for its kind. If it contains a second such word, the key
         may be that of a nested namespace.
         """
-        kind = _KINDS.match(name, self._prefix_length)
+        kind = _KINDS.match(name, self.prefix_length)
         return kind is not None and _KINDS.search(name, kind.end() - 1) is None
 
     @property

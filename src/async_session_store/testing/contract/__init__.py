@@ -18,6 +18,11 @@ from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.editing import Editing
 from async_session_store.testing.contract.ending_claims import EndingClaims
 from async_session_store.testing.contract.ending_expired import EndingExpired
+from async_session_store.testing.contract.erasing import (
+    CancelledErasing,
+    Erasing,
+    ErasingUnreadable,
+)
 from async_session_store.testing.contract.expired_turns import ExpiredTurns
 from async_session_store.testing.contract.expiring import Expiring
 from async_session_store.testing.contract.explaining import Explaining
@@ -83,6 +88,7 @@ class AnyFormSuite(
     EndingExpired,
     HandingOut,
     ExpiredTurns,
+    Erasing,
     ConditionalWrites,
     Editing,
     Concurrency,
@@ -93,14 +99,23 @@ class AnyFormSuite(
     """What every backend must do in each form of the store, async or not."""
 
 
-class BackendSuite(AnyFormSuite, Cancellation, CancelledBlocks, CancelledTurns, MovingBlocks):
+class BackendSuite(
+    AnyFormSuite,
+    Cancellation,
+    CancelledBlocks,
+    CancelledTurns,
+    CancelledErasing,
+    MovingBlocks,
+):
     """What every backend must do.
 
     A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
 
 
-class AnyFormSharedStorageSuite(AnyFormSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
+class AnyFormSharedStorageSuite(
+    AnyFormSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable, ErasingUnreadable
+):
     """What a backend whose storage is shared must do in each form of the store, async or not."""
 
 
