@@ -408,6 +408,12 @@ def check_tenant_operator(ctx: TenantCtx) -> Owner:
     raise _mismatch(rule, calling)
 
 
+def owner_for_operator(ctx: TenantCtx, user_id: UserId | str) -> Owner:
+    """Return the owner whose waits an operator acts on, in the team of the context (O1)."""
+    check_operator(ctx)
+    return owner_for_write(ctx, user_id)
+
+
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:
     """Return the error for a write that was not carried out."""
     if outcome is Outcome.UNREADABLE:

@@ -894,6 +894,19 @@ class AsyncSessionStore:
                 break
         return erased
 
+    async def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
+        """End the claim that is held on a scope, whoever holds it (O3). Return whether one was.
+
+        Use it if you know that the holder is dead, and its lease is long. What waits there stays.
+        The next caller gets its turn, and the former holder ``ClaimLostError`` when it uses the
+        claim: its block is cancelled at the next renewal, and can complete nothing. But it may
+        still be running, so its effects outside the store may happen twice.
+
+        ``ctx`` has no user (O1), and the team of the wait. Raises ``TenantMismatchError`` if not.
+        """
+        owner = _rules.owner_for_operator(ctx, user_id)
+        return await self._backend.break_claim(owner, _rules.scope_hash(scope))
+
     # --- Inside -------------------------------------------------------------------------------
 
     @property

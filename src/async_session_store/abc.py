@@ -550,3 +550,11 @@ class Backend(ABC):
         written during the pass need not be found. It may be cancelled or killed at any point, and
         repeated. Overwrite what you delete, if your storage can.
         """
+
+    @abstractmethod
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        """End the claim that is held on the scope, whoever holds it (O3). Return whether one was.
+
+        What waits at the scope stays as it is; an expired wait can be claimed again at once. The
+        next caller in the queue gets its turn, as after :meth:`release_claim`.
+        """

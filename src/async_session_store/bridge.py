@@ -209,6 +209,10 @@ class AsyncioBridge(Backend):
     async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
         return await self._call(self._backend.erase_user, env, tenant, user)
 
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        return await self._call(self._backend.break_claim, owner, scope_hash)
+
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:

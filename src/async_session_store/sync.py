@@ -616,6 +616,10 @@ class SessionStore:
         """Erase all that is stored of a user in all teams of the tenant. Return how much."""
         return self._call(self._store.erase_user, ctx, user_id)
 
+    def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
+        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
+        return self._call(self._store.break_claim, ctx, user_id, scope)
+
     # --- Inside -------------------------------------------------------------------------------
 
     def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:

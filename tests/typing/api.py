@@ -135,6 +135,7 @@ async def sessions(store: AsyncSessionStore) -> None:
     erased = await store.erase_user(ctx, "u1")
     assert_type(erased, ErasedUser)
     assert_type(erased.waits, int)
+    assert_type(await store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
     await store.ping()
 
     await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -388,3 +388,7 @@ class MemoryBackend(Backend):
     async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
         erasure = UserErasure(self._sessions, self._claims, self._deliveries, self._clock)
         return await erasure.run(env, tenant, user)
+
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        return self._claims.break_at((owner, scope_hash), self._now())

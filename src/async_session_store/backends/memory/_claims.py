@@ -122,7 +122,16 @@ class Claims:
 
     def end(self, claim: ClaimKey) -> None:
         """End a claim that is held, and wake the next in line."""
-        place = claim.owner, claim.scope_hash
+        self._end_at((claim.owner, claim.scope_hash))
+
+    def break_at(self, place: Place, now: float) -> bool:
+        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
+        if self._held.get(place, now) is None:
+            return False
+        self._end_at(place)
+        return True
+
+    def _end_at(self, place: Place) -> None:
         self._held.delete(place)
         if self.queues:
             self.queues.wake_first(place)

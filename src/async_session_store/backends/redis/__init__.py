@@ -415,6 +415,11 @@ class RedisBackend(Backend):
     async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
         return await UserErasure(self._keys, self._call, self._run, env, tenant, user).run()
 
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        keys = [self._keys.claim(owner, scope_hash), self._keys.queue(owner, scope_hash)]
+        return await self._run("break_claim", keys) == 1
+
     # --- Commands -----------------------------------------------------------------------------
 
     @asynccontextmanager

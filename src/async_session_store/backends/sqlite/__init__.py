@@ -329,6 +329,12 @@ class SqliteBackend(Backend):
         await self._empty_log()
         return erased
 
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        was_held = await self._writing(lambda tables: tables.claims.break_claim(owner, scope_hash))
+        self._wake_next(owner, scope_hash)
+        return was_held
+
     async def _erase_sessions(self, user: User) -> ErasedUser:
         erased, last = ErasedUser(), FIRST_ROW
         while True:

@@ -6,6 +6,10 @@ only the hooks and the builders, never each other.
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.beginning import Beginning
+from async_session_store.testing.contract.breaking_claims import (
+    BreakingClaims,
+    BreakingSharedClaims,
+)
 from async_session_store.testing.contract.cancellation import Cancellation
 from async_session_store.testing.contract.cancelled_blocks import CancelledBlocks
 from async_session_store.testing.contract.claimed_waits import ClaimedWaits
@@ -89,6 +93,7 @@ class AnyFormSuite(
     HandingOut,
     ExpiredTurns,
     Erasing,
+    BreakingClaims,
     ConditionalWrites,
     Editing,
     Concurrency,
@@ -114,7 +119,13 @@ class BackendSuite(
 
 
 class AnyFormSharedStorageSuite(
-    AnyFormSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable, ErasingUnreadable
+    AnyFormSuite,
+    SharedStorage,
+    SharedClaims,
+    SharedTurns,
+    Unreadable,
+    ErasingUnreadable,
+    BreakingSharedClaims,
 ):
     """What a backend whose storage is shared must do in each form of the store, async or not."""
 
