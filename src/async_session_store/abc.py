@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ from async_session_store.models import (
     SessionData,
     SessionKey,
     SessionRecord,
+    TeamId,
     TenantId,
     UserId,
 )
@@ -35,12 +36,15 @@ __all__ = [
     "Claimed",
     "Delivery",
     "ErasedUser",
+    "Fence",
     "Keep",
     "Listing",
     "Outcome",
     "Owner",
     "Queued",
     "Registration",
+    "SessionPage",
+    "StoredSession",
     "StoredWait",
     "Unreadable",
     "WaitState",
@@ -254,6 +258,43 @@ class Listing(Generic[_T]):
     """What was found, in the order of the session keys."""
     unreadable: tuple[SessionKey, ...] = ()
     """The keys of the sessions that cannot be read."""
+
+
+class Fence(NamedTuple):
+    """The sessions of a tenant, or of one of its teams."""
+
+    env: EnvId
+    """The environment."""
+    tenant: TenantId
+    """The tenant."""
+    team: TeamId | None
+    """The team, or None for all teams, and for sessions without a team."""
+
+    def includes(self, owner: Owner) -> bool:
+        """Return whether the sessions of an owner are within the fence."""
+        return self[:2] == owner[:2] and self.team in (None, owner.team)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A live session as :meth:`Backend.read_page` finds it."""
+
+    record: SessionRecord
+    """The session."""
+    waits: bool
+    """Whether it waits at a scope. The ``scope`` of the record may be missing all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A page of the sessions in a storage."""
+
+    sessions: tuple[StoredSession, ...]
+    """The readable ones."""
+    unreadable: tuple[SessionKey, ...]
+    """The keys of those that cannot be read."""
+    cursor: object | None = field(repr=False)
+    """Where the next page begins, which only the backend understands. None after the last page."""
 
 
 class Backend(ABC):
@@ -557,4 +598,20 @@ class Backend(ABC):
 
         What waits at the scope stays as it is; an expired wait can be claimed again at once. The
         next caller in the queue gets its turn, as after :meth:`release_claim`.
+        """
+
+    @abstractmethod
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        """Return the live sessions within the fence among the next ``limit`` or so (O4).
+
+        A ``fence`` of None includes everything. A ``cursor`` of None begins; otherwise it is that
+        of the page before, which the same backend returned. A page may have fewer sessions than
+        ``limit``, and even none, while others follow: bound what one step reads, counts and
+        returns, also in bytes. Hold nothing in the storage between two pages.
+
+        A session that is live from the first page to the last is on one of them at least, whatever
+        others store, change and remove in between; and on one only, if the storage can do that.
+        An unreadable session whose owner cannot be determined is within no fence.
         """

@@ -16,11 +16,13 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
     StoredWait,
     Unreadable,
     WaitState,
@@ -212,6 +214,12 @@ class AsyncioBridge(Backend):
     @override
     async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
         return await self._call(self._backend.break_claim, owner, scope_hash)
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        return await self._call(self._backend.read_page, fence, cursor, limit)
 
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,11 @@ async def sessions(store: AsyncSessionStore) -> None:
     erased = await store.erase_user(ctx, "u1")
     assert_type(erased, ErasedUser)
     assert_type(erased.waits, int)
+    async for record in store.iter_waits(ctx, flow_id="order", node="ask", conversation="a"):
+        assert_type(record, SessionRecord)
+    async for record in store.iter_sessions(None, page=10):
+        assert_type(record, SessionRecord)
+    assert_type(await store.count_waits(ctx, expires_before=datetime.now(timezone.utc)), int)
     assert_type(await store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
     await store.ping()
 
@@ -284,6 +289,16 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         assert_type(wait.scope, ReplyScope | None)
         wait.next(NewWait(scope, data))
     store.turn(ctx, "hi", flow="order", memory=Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def sync_operators(store: SessionStore) -> None:
+    for record in store.iter_waits(ctx):
+        assert_type(record, SessionRecord)
+    for record in store.iter_sessions(None):
+        assert_type(record, SessionRecord)
+    assert_type(store.count_waits(ctx), int)
+    assert_type(store.erase_user(ctx, "u1"), ErasedUser)
+    assert_type(store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
 
 
 def sync_turns(store: SessionStore, inbound: Inbound) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
@@ -16,11 +16,14 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
+    StoredSession,
     StoredWait,
     Unreadable,
     WaitState,
@@ -392,3 +395,19 @@ class MemoryBackend(Backend):
     @override
     async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
         return self._claims.break_at((owner, scope_hash), self._now())
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        await checkpoint()  # otherwise a loop over all pages would let no other task run
+        # The dict changes between two pages, so the cursor has the keys that are still to come.
+        keys = cast("list[SessionKey]", list(self._sessions.by_key) if cursor is None else cursor)
+        now = self._now()
+        live = [self._sessions.live(key, now) for key in keys[:limit]]
+        found = tuple(
+            StoredSession(record_of(session, self._clock), session.scope_hash is not None)
+            for session in live
+            if session is not None and (fence is None or fence.includes(session.owner))
+        )
+        return SessionPage(found, (), keys[limit:] or None)

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
-from async_session_store.abc import Delivery
+from async_session_store.abc import Delivery, Fence
 from async_session_store.models import EnvId, Owner, SessionKey, TeamId, TenantId, UserId
 
 _REMEMBERED_OWNERS: Final = 1024
@@ -62,6 +62,11 @@ class Keys:
         return f"{self._escaped}:*"
 
     @property
+    def sessions(self) -> str:
+        """A pattern that matches all session keys."""
+        return f"{self._escaped}:session:*"
+
+    @property
     def channels(self) -> str:
         """A pattern that matches all channels of the namespace."""
         return f"{self._escaped}:turns:*"
@@ -108,6 +113,12 @@ def fence_text(fence: Owner | None) -> str:
         return ""
     text = owner_text(fence)
     return text.removesuffix(":") if fence.user is None else text
+
+
+def page_fence_text(fence: Fence) -> str:
+    """Return how the owners within a fence of a page begin in keys."""
+    text = f"{fence.env}:{fence.tenant}:"
+    return text if fence.team is None else f"{text}{fence.team}:"
 
 
 def parse_owner(text: str) -> Owner:

@@ -20,11 +20,13 @@ from async_session_store.abc import (
     ClaimKey,
     Delivery,
     ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
     StoredWait,
     Unreadable,
     WaitState,
@@ -334,6 +336,15 @@ class SqliteBackend(Backend):
         was_held = await self._writing(lambda tables: tables.claims.break_claim(owner, scope_hash))
         self._wake_next(owner, scope_hash)
         return was_held
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        after = cast("bytes", cursor or b"")
+        return await self._reading(
+            lambda tables: tables.sessions.read_page(fence, after, limit), inline=False
+        )
 
     async def _erase_sessions(self, user: User) -> ErasedUser:
         erased, last = ErasedUser(), FIRST_ROW

@@ -6,6 +6,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from typing_extensions import override
+
+from async_session_store._wire import Hidden
 from async_session_store.abc import ErasedUser
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT
@@ -56,6 +59,10 @@ class User(NamedTuple):
     @classmethod
     def of(cls, env: EnvId, tenant: TenantId, user: UserId) -> User:
         return cls(str(env), str(tenant), str(user))
+
+    @override
+    def __repr__(self) -> str:
+        return f"User(env={self.env!r}, tenant={self.tenant!r}, user={Hidden(self.user)!r})"
 
 
 class FoundRows(NamedTuple):

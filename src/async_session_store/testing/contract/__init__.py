@@ -36,6 +36,10 @@ from async_session_store.testing.contract.following_blocks import FollowingBlock
 from async_session_store.testing.contract.forged_data import ForgedData
 from async_session_store.testing.contract.handing_out import HandingOut
 from async_session_store.testing.contract.lifecycle import Lifecycle
+from async_session_store.testing.contract.listing_sessions import (
+    ListingSessions,
+    ListingUnreadable,
+)
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.moving_blocks import MovingBlocks
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
@@ -94,6 +98,7 @@ class AnyFormSuite(
     ExpiredTurns,
     Erasing,
     BreakingClaims,
+    ListingSessions,
     ConditionalWrites,
     Editing,
     Concurrency,
@@ -126,6 +131,7 @@ class AnyFormSharedStorageSuite(
     Unreadable,
     ErasingUnreadable,
     BreakingSharedClaims,
+    ListingUnreadable,
 ):
     """What a backend whose storage is shared must do in each form of the store, async or not."""
 
