@@ -89,7 +89,7 @@ def group(*names: str) -> tuple[str, ...]:
 
 
 def oldest_dependencies() -> tuple[str, ...]:
-    """Pin the dependencies of the package and its extras to the oldest versions that they allow."""
+    """Pin the dependencies of the package and its extras to the oldest versions that we allow."""
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     requirements = chain(PYPROJECT["project"]["dependencies"], *extras)
     return tuple(each.replace(">=", "==") for each in requirements if ">=" in each)
@@ -106,7 +106,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Run the tests, and print the lines and branches that none reaches; ``-- -k redis`` runs some.
+    """Run the tests, and print the lines and branches that no test reaches.
+
+    ``-- -k redis`` runs some of the tests.
 
     Not by default: it takes far longer. It sets no threshold. Code that runs in a process that a
     test kills is not counted, because that process cannot save what it recorded. On a busy machine,

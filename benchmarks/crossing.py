@@ -1,12 +1,16 @@
-"""What it costs to reach the store from trio, over the bridge, and from threads.
+"""Measure what it costs to reach the store from trio, over the bridge, and from threads.
 
-Each arm does the cycle of ``cycle.py``.
+Each arm runs the cycle of ``cycle.py``. With ``--before``, which names a checkout of an earlier
+version, threads also use ``SessionStore`` as it was there, each version in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +21,11 @@ from pathlib import Path
 from threading import Thread
 
 from arms.store import store
-from cycle import DISK
 from harness import ROUNDS, SECONDS, Arm, Run, compare, on_asyncio, on_trio
 from report import with_targets
 from results import save
-from targets import BRIDGED, FACADE, NATIVE, THREADSAFE
-from workload import KIBIBYTE, TTL, Caller, callers
+from targets import BEFORE, BRIDGED, FACADE, NATIVE, THREADSAFE
+from workload import DISK, KIBIBYTE, TTL, Caller, callers
 
 from async_session_store import AsyncSessionStore, SessionData, SessionStore
 from async_session_store.abc import Backend
@@ -41,7 +44,7 @@ def in_threads(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> I
 
 @contextmanager
 def threadsafe(backend: Callable[[], Backend], called_by: Sequence[Caller]) -> Iterator[Run]:
-    """The async store in a thread's loop, and each call handed to it by asyncio's own means."""
+    """The async store in a thread's loop, called through asyncio's own means."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
@@ -63,10 +66,10 @@ def _seconds_in(
     called_by: Sequence[Caller],
     repeats: int,
 ) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for done in [pool.submit(_repeat, step, caller, repeats) for caller in called_by]:
         done.result()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _repeat(step: Callable[[Caller], object], caller: Caller, repeats: int) -> None:
@@ -104,12 +107,67 @@ def arms(backend: Callable[[str], Backend], called_by: Sequence[Caller]) -> Iter
     yield on_asyncio(NATIVE, partial(store, partial(backend, "native")), called_by)
 
 
+@contextmanager
+def in_process(checkout: Path, count: int) -> Iterator[Run]:
+    """Threads that share a store in memory, in a process that runs the library of a checkout."""
+    paths = [str(checkout / "src"), os.environ.get("PYTHONPATH", "")]
+    with subprocess.Popen(
+        [sys.executable, __file__, "--serve", str(count)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield partial(_seconds_there, process)
+        process.communicate()  # it ends when its input does
+
+
+def _seconds_there(process: subprocess.Popen[str], repeats: int) -> float:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{repeats}\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def serve(count: int) -> None:
+    """Take as many steps as each line of the input says, and print how long that took."""
+    with in_threads(MemoryBackend, callers(count, KIBIBYTE)) as run:
+        for line in sys.stdin:
+            print(run(int(line)), flush=True)
+
+
+def compare_with(checkout: Path, count: int, rounds: int, seconds: float) -> None:
+    here = Path(__file__).parents[1]
+    table = compare(
+        f"crossing-before-{count}",
+        f"Memory, crossing, {count} threads, two versions",
+        [
+            Arm(FACADE, partial(in_process, here, count)),
+            Arm(BEFORE, partial(in_process, checkout, count)),
+        ],
+        base=BEFORE,
+        callers=count,
+        rounds=rounds,
+        seconds=seconds,
+    )
+    save(table)
+    print(with_targets(table), end="\n\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for an arm in a round")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="per arm and round")
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier version")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.serve is not None:
+        serve(asked.serve)
+        return
+    if asked.before is not None:
+        compare_with(asked.before, max(asked.callers), asked.rounds, asked.seconds)
     DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DISK) as folder, RedisServer.start() as server:
         redis = partial(RedisBackend.from_url, server.url)

@@ -29,14 +29,12 @@ from targets import (
     OURS,
     REDIS_PY,
 )
-from workload import KIBIBYTE, Caller, callers
+from workload import DISK, KIBIBYTE, Caller, callers
 
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
-
-DISK = Path(__file__).parents[1] / ".cache"  # a temporary folder may be in memory, not on disk
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from redis import Redis
+from workload import DISK
 
 from async_session_store import (
     AsyncSessionStore,
@@ -25,7 +26,6 @@ from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from redis_server import RedisServer
 
-DISK = Path(__file__).parents[1] / ".cache"  # a temporary folder may be in memory, not on disk
 DELIVERIES = 200_000
 PER_DAY = 100 * 24 * 60 * 60  # deliveries, at 100 a second
 PER_USER = 10

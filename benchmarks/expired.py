@@ -18,13 +18,12 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
-from cycle import DISK
 from harness import Step, Table, compare, on_asyncio
 from redis import Redis
 from report import with_targets
 from results import save
 from targets import FEW, MANY, MAXIMUM, MEDIAN, MILLION
-from workload import KIBIBYTE, session, user_ctx
+from workload import DISK, KIBIBYTE, session, user_ctx
 
 from async_session_store import AsyncSessionStore, ReplyScope, WaitClaim
 from async_session_store.abc import Backend

@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from cycle import DISK
 from harness import Step, compare, on_asyncio
 from report import with_targets
 from results import save
 from targets import FEW, MANY, MILLION
-from workload import fill, user_ctx
+from workload import DISK, fill, user_ctx
 
 from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend

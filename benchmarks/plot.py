@@ -1,7 +1,7 @@
 """Draw the plot of the page on speed, from the tables of its appendix.
 
-To draw more, add a group to a panel, or a panel: a group is the title of two tables on that page,
-one with 1 caller and one with 64. Its rows are the arms of those tables.
+To draw more, add a group to a panel, or add a panel. A group names two tables of the appendix by
+their title, one with 1 caller and one with 64. Its rows are the arms of those tables.
 
 The plot is one SVG for light and dark pages: matplotlib draws it light, and a style sheet replaces
 each colour if the reader's system is dark.
@@ -141,7 +141,7 @@ def _draw_name(axes: Axes, place: int, row: Row) -> None:
 
 
 def _draw_values(axes: Axes, place: int, row: Row) -> None:
-    """Draw a ring for 1 caller, a dot for 64, and the figures outside of both."""
+    """Draw a ring for 1 caller and a dot for 64, and write their values on the outer sides."""
     color = color_of(row.name).light
     axes.plot(row.values, [place, place], "-", color=color, linewidth=1.4)
     for value, filled in zip(row.values, (PAGE.light, color), strict=True):
@@ -169,13 +169,13 @@ def color_of(arm: str) -> Color:
 def figure(measured: dict[str, Grid]) -> Figure:
     """Draw the panels one below the other, each as high as its rows need."""
     drawn = [list(rows(panel, measured)) for panel in PANELS]
-    heights = [len(of) for of in drawn]
+    heights = [len(panel_rows) for panel_rows in drawn]
     size = (WIDTH, ROW * sum(heights) + 0.75 * len(PANELS) + 0.6)
     whole = Figure(figsize=size, layout="constrained", facecolor=PAGE.light)
     grid = whole.subplots(len(PANELS), 1, squeeze=False, height_ratios=heights)
-    for panel, of, (axes,) in zip(PANELS, drawn, grid, strict=True):
+    for panel, panel_rows, (axes,) in zip(PANELS, drawn, grid, strict=True):
         axes.set_facecolor(PAGE.light)
-        draw(axes, panel.title, of)
+        draw(axes, panel.title, panel_rows)
     whole.supxlabel(
         "microseconds, on a logarithmic scale: less is better", fontsize=SMALL, color=SOFT.light
     )
@@ -220,6 +220,6 @@ def svg(drawn: Figure) -> str:
 
 
 if __name__ == "__main__":
-    # Text stays text, and the same tables give the same file.
+    # Keep text as text, so that it can be searched, and make the output reproducible.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "speed", "font.size": NORMAL})
     FILE.write_text(svg(figure(grids(APPENDIX.read_text()))))

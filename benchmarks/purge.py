@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from cycle import DISK
 from harness import Table
 from listing import filled
 from report import with_targets
 from results import save
 from targets import MILLION, NOTHING, PURGE
+from workload import DISK
 
 from async_session_store import AsyncSessionStore
 from async_session_store.abc import Backend

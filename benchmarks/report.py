@@ -1,4 +1,4 @@
-"""Write what was measured into the two pages on speed.
+"""Write the last measurements into the two pages on speed.
 
 The appendix, ``docs/explanation/speed-tables.md``, is the record: git does not keep the result
 files. Writing merges the last results into it, and changes nothing that they do not cover:
@@ -67,7 +67,7 @@ HEADLINES = (
 
 
 def in_full(table: Table) -> Grid:
-    """Show all arms: what each took, and how it compares with the base or with the first arm."""
+    """Return all arms with their values, and their ratios to the base or to the first arm."""
     first = next(iter(table.values))
     compared = f"it / {table.base}" if table.base else f"{first} / it"
     rows = []
@@ -111,7 +111,7 @@ def headlines(measured: dict[str, Grid]) -> Grid:
 
 
 def _targets() -> Iterator[Cells]:
-    """Yield each target, and what was measured."""
+    """Yield each target, and its measured value."""
     for target in TARGETS:
         table = results.load(target.table)
         if table is not None:

@@ -1,4 +1,4 @@
-"""Measure one turn: resume a flow with a delivery id, and ask the next question there."""
+"""Measure one turn: resume a flow with a delivery id, and ask the next question at its scope."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from async_session_store import (
@@ -16,6 +17,7 @@ from async_session_store import (
     UserId,
 )
 
+DISK = Path(__file__).parents[1] / ".cache"  # a temporary folder may be in memory, not on disk
 KIBIBYTE = 1024
 TTL = 600  # seconds
 

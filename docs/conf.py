@@ -17,7 +17,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "exten
 exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore = [
-    ("py:class", "datetime"),  # of a named tuple, which keeps it as text
+    ("py:class", "datetime"),  # a named tuple keeps its annotations as strings
     ("py:class", "Memory"),
     ("py:class", "Message"),
     ("py:class", "T"),

@@ -1,7 +1,7 @@
-"""What the site needs beside Sphinx's extensions: readable signatures, and links.
+"""Readable signatures and links for the documentation site, which Sphinx's extensions lack.
 
-The source stays what it is: docstrings name guarantees and other names as text, and pages link to
-files of the repository by their paths.
+The sources need no markup for them: docstrings mention guarantees and public names as plain text,
+and pages link to files of the repository by their paths.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def named(name: str, module: str = "builtins") -> type:
 SHOWN: dict[str, object] = {  # what signatures show instead of names that users cannot import
     "Text": str,
     "TextMapping": Mapping[str, str],
-    "TimeToLive": named("TimeToLive", "async_session_store"),  # else all that it stands for
+    "TimeToLive": named("TimeToLive", "async_session_store"),  # otherwise the whole union is shown
     "WaitBlock": AbstractAsyncContextManager,
     "SyncWaitBlock": AbstractContextManager,
     "_I": named("Message"),
@@ -74,8 +74,9 @@ ANNOTATED = (  # the modules whose annotations hold these names, or that autodoc
 
 
 def simplify_annotations() -> None:
-    """Let annotations show what a user has to know. autodoc evaluates them, after this."""
-    importlib.import_module("async_session_store.testing")  # it makes models: not after this
+    """Replace names in annotations by what users have to know, before autodoc evaluates them."""
+    # Importing this module builds models from the annotations, so do it before they change.
+    importlib.import_module("async_session_store.testing")
     for module_name in ANNOTATED:
         module = importlib.import_module(f"async_session_store.{module_name}")
         vars(module).update({alias: SHOWN[alias] for alias in SHOWN.keys() & vars(module).keys()})
@@ -85,7 +86,8 @@ def simplify_annotations() -> None:
                 kind.__annotations__ = get_type_hints(kind)
         analyzer = ModuleAnalyzer.for_module(module.__name__)
         analyzer.analyze()
-        analyzer.overloads.clear()  # they differ in whether None may come back, as the text says
+        # Overloads differ only in whether the result may be None, which the docstring says.
+        analyzer.overloads.clear()
 
 
 def simplify_signature(
@@ -97,7 +99,7 @@ def simplify_signature(
     arguments: str | None,
     returned: str | None,
 ) -> tuple[str | None, str | None]:
-    """Hide constructors that are not for users, and show a model's as type checkers see it."""
+    """Hide constructors that are not for users, and show a model's as a type checker sees it."""
     if isinstance(value, type):
         if issubclass(value, Enum) or name.rpartition(".")[2] in MADE_BY_A_STORE:
             return "", None
@@ -158,7 +160,7 @@ def link_guarantees(app: Sphinx, page: nodes.document) -> None:
 
 
 def with_links(text: str, page: str) -> Iterator[nodes.Node]:
-    """Cut a text into citations, whose ids become references, and what is between them."""
+    """Cut a text at its citations, and turn their ids into references."""
     for part in re.split(f"({CITATION})", text):
         if not re.fullmatch(CITATION, part):
             yield nodes.Text(part)

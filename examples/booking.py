@@ -10,9 +10,9 @@ Write anything to start. The bot asks for a name, a date, and a final yes or no.
 between any two lines and start it again: it continues where it left off. It answers /help at any
 time.
 
-If you do not answer within 30 minutes, it reminds you once. If you still do not answer for another
-30 minutes, it releases the table that it holds for you. To see this after 10 seconds
-each, set SESSION_WAIT_TTL_SECS=10.
+If you do not answer within 30 minutes, it reminds you once. If you do not answer for another 30
+minutes, it releases the table that it holds for you. To see each of these after 10 seconds, set
+SESSION_WAIT_TTL_SECS=10.
 """
 
 import asyncio

@@ -47,9 +47,10 @@ class BookingBot(discord.Client):
 
 
 async def main() -> None:
+    token = booking.setting("DISCORD_TOKEN")
     discord.utils.setup_logging()
     async with AsyncSessionStore.from_env() as store, BookingBot(store) as bot:
-        await bot.start(booking.setting("DISCORD_TOKEN"))
+        await bot.start(token)
 
 
 if __name__ == "__main__":

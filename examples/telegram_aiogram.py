@@ -46,7 +46,8 @@ async def serve(
     dispatcher: Dispatcher, bot: Bot, store: AsyncSessionStore, **options: object
 ) -> None:
     async def remind(place: channels.Place, text: str) -> None:
-        await bot.send_message(place.conversation, text, message_thread_id=place.thread)
+        topic = None if place.thread == channels.TELEGRAM_GENERAL_TOPIC else place.thread
+        await bot.send_message(place.conversation, text, message_thread_id=topic)
 
     # SIGTERM and Ctrl-C stop the polling first and the reminders after it. The reminders need the
     # bot, so its session stays open until they have stopped.

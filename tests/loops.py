@@ -1,4 +1,4 @@
-"""Waiting in a test: for a condition that others bring about, or for turns of the event loop."""
+"""Waiting in a test: for a condition to become true, or for turns of the event loop."""
 
 from __future__ import annotations
 

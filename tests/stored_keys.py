@@ -34,7 +34,7 @@ def _unstamped(key: str, value: Any) -> Any:
 def stored_keys(
     client: redis.Redis, namespace: str, without_value: Collection[bytes] = ()
 ) -> dict[str, tuple[Any, bool]]:
-    """Return each key of the namespace, without the prefix: value, and if it has a deadline."""
+    """Return each key of the namespace, without the prefix: its value, and whether it expires."""
     found: dict[str, tuple[Any, bool]] = {}
     for key in client.scan_iter(f"{namespace}:*", count=1000):
         kind = client.type(key)

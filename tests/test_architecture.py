@@ -61,10 +61,11 @@ MAY_IMPORT = {
     "_blocks": TYPES
     | {"abc", "claims", "_block_scopes", "_ending", "_new_waits", "_plans", "_renewing"},
     "_tasks": set(),
-    "_loop_calls": {"errors"},
+    "_mailbox": set(),
+    "_loop_calls": {"errors", "_mailbox"},
     "_loop_thread": {"errors", "_loop_calls"},
     "_crossing": {"errors", "_loop_calls", "_loop_thread"},
-    "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread"},
+    "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread", "_mailbox"},
     "bridge": TYPES | {"abc", "_task_crossing"},
     "backends._job_queue": set(),
     "backends._batches": {"errors", "backends._job_queue"},

@@ -89,7 +89,7 @@ class Connection:
 @pytest.fixture
 async def connection() -> AsyncIterator[Connection]:
     connection = Connection()
-    await connection.worker.opened()
+    await connection.worker.wait_until_open()
     yield connection
     connection.gate.set()
     await connection.worker.aclose()
@@ -315,7 +315,7 @@ async def test_what_opening_raises_comes_out() -> None:
 
     connection.connecting = refuse
     with pytest.raises(StoreUnavailableError, match="no"):
-        await connection.worker.opened()
+        await connection.worker.wait_until_open()
     with pytest.raises(StoreUsageError, match="closed"):
         await connection.worker.submit("x")
     await connection.worker.aclose()
@@ -332,7 +332,7 @@ async def test_r3_opening_that_is_cancelled_closes_what_it_opened() -> None:
         await asyncio.sleep(0.05)
 
     connection.connecting = connect
-    opening = asyncio.ensure_future(connection.worker.opened())
+    opening = asyncio.ensure_future(connection.worker.wait_until_open())
     await connecting.wait()
     opening.cancel()
     await asyncio.wait([opening])

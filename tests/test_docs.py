@@ -1,9 +1,9 @@
-"""The documentation holds: its programs run and print what it says, its links lead somewhere.
+"""The documentation is true: its programs run and print what it says, and its links lead somewhere.
 
 A page's ``python`` blocks run in order, in one namespace, in an empty folder, with ``await``
 allowed outside of functions. Those of the README run apart from each other, since people copy them
 one by one. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
-prints stands behind the ``print`` that prints it, as ``# -> the line``. A block after the comment
+prints follows the ``print`` that prints it, as ``# -> the line``. A block after the comment
 ``<!-- run: pytest -->`` is a test file of its own instead, and one after ``<!-- file: path -->`` is
 that file, which other tests run.
 """
@@ -101,7 +101,10 @@ def runs() -> Iterator[object]:
         yield pytest.param("README.md", [block], id=f"README.md:{block.line}")
     for page in PAGES:
         if page != "README.md" and programs(page):
-            yield pytest.param(page, programs(page), id=page)
+            # A block with tests runs the conformance suite: a thousand tests in one.
+            seconds = 180 if any(block.mark == "run: pytest" for block in programs(page)) else 60
+            marks = pytest.mark.timeout(seconds)
+            yield pytest.param(page, programs(page), id=page, marks=marks)
 
 
 @pytest.mark.parametrize(("page", "together"), list(runs()))
@@ -279,11 +282,11 @@ def test_the_error_texts_are_those_of_the_program(backend: str) -> None:
     assert_each_is_in_a_text(re.findall(r"^\| (?:.*: )?(.*?) \|", table, re.MULTILINE)[1:], texts)
 
 
-def test_the_texts_on_stores_that_are_not_to_be_used_are_those_of_the_program() -> None:
+def test_the_texts_on_stores_that_are_used_wrongly_are_those_of_the_program() -> None:
     package = ROOT / "src/async_session_store"
     sources = [*package.glob("*.py"), package / "backends/_batches.py"]
     page = PAGES["docs/reference/errors.md"]
-    table = page.partition("## When the store is not to be used")[2].partition("\n## ")[0]
+    table = page.partition("## When a store is used wrongly")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)[1:]
     assert_each_is_in_a_text(rows, texts_of(sources))
 

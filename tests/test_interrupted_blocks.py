@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dis
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from types import FrameType
 
 import pytest
 
-import async_session_store
 from async_session_store import (
     ClaimLostError,
     ReplyScope,
@@ -24,42 +19,9 @@ from async_session_store import (
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
 from async_session_store.testing.contract.turn_builders import Message, Order
+from opcodes import Interrupt, Tracer
 
-PACKAGE = str(Path(async_session_store.__file__).parent)
 LEASE = 0.5
-
-
-class Interrupt(BaseException):
-    """Raised at an opcode, as by a signal handler."""
-
-
-class Tracer:
-    """A trace that raises at the n-th opcode of the library's code in this thread."""
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-
-    def run(self, call: Callable[[], object]) -> None:
-        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when it sets a trace
-        before = sys.gettrace()
-        sys.settrace(self._trace)
-        try:
-            call()
-        finally:
-            sys.settrace(before)
-
-    def _trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
-        frame.f_trace_opcodes = frame.f_code.co_filename.startswith(PACKAGE)
-        if event == "opcode" and self._is_hit(frame):
-            raise Interrupt
-        return self._trace
-
-    def _is_hit(self, frame: FrameType) -> bool:
-        # Signals are not handled there: nothing comes between the value and the return.
-        if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "RETURN_VALUE":
-            return False
-        self.left -= 1
-        return self.left == 0
 
 
 def scope(number: int) -> ReplyScope:

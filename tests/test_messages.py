@@ -53,7 +53,7 @@ def anything(value: object) -> Any:
 ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
     "user_id=42": (
         lambda: _rules.user_id(anything(4242)),
-        "user_id: give a text, not a value of type int; str(...) makes one",
+        "user_id: give a text, not a value of type int; convert it with str(...)",
     ),
     "user_id=None": (
         lambda: _rules.user_id(anything(None)),
@@ -61,34 +61,34 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "user_id=bytes": (
         lambda: _rules.user_id(anything(b"alice")),
-        "user_id: give a text, not a value of type bytes; .decode() makes one",
+        "user_id: give a text, not a value of type bytes; convert it with .decode()",
     ),
     "a platform's id": (
         lambda: _rules.user_id("alice@example.com"),
         (
-            "user_id: must not be empty, and only hold ASCII letters, digits, '.', '_' and '-'; "
-            "UserId.encode makes a user id of any text"
+            "user_id: must be one or more ASCII letters, digits, '.', '_' or '-'; "
+            "UserId.encode turns any text into a user id"
         ),
     ),
     "Teams' id": (
         lambda: _rules.owner_for_read(CTX, "29:1a-b"),
-        "UserId.encode makes a user id of any text",
+        "UserId.encode turns any text into a user id",
     ),
     "session_key=17": (
         lambda: _rules.session_key(anything(1717)),
-        "session_key: give a text, not a value of type int; str(...) makes one",
+        "session_key: give a text, not a value of type int; convert it with str(...)",
     ),
     "delivery_id=17": (
         lambda: _rules.deliveries((SCOPE.scope_hash(),), anything(1717), 60),
-        "delivery_id: give a text, not a value of type int; str(...) makes one",
+        "delivery_id: give a text, not a value of type int; convert it with str(...)",
     ),
     "flow=7": (
         lambda: _rules.flow(anything(7)),
-        "flow: give a text, not a value of type int; str(...) makes one",
+        "flow: give a text, not a value of type int; convert it with str(...)",
     ),
     "node=7": (
         lambda: _rules.cursor(anything(7)),
-        "node: give a text, not a value of type int; str(...) makes one",
+        "node: give a text, not a value of type int; convert it with str(...)",
     ),
     "lease=0": (
         lambda: _rules.duration("lease", 0),
@@ -101,8 +101,8 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
     "ttl=text": (
         lambda: _rules.milliseconds("ttl", anything("1800")),
         (
-            "ttl: give a timedelta, seconds, or NEVER, not a value of type str; float(...) makes "
-            "seconds of a text"
+            "ttl: give a timedelta, seconds, or NEVER, not a value of type str; convert a text "
+            "with float(...)"
         ),
     ),
     "ttl=a time": (
@@ -129,19 +129,19 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a text for scopes": (
         lambda: _rules.scope_hashes(anything("chat-42")),
-        "not a value of type str; ReplyScope(conversation=...) makes one of a text",
+        "not a value of type str; build one with ReplyScope(conversation=...)",
     ),
     "a text for a scope": (
         lambda: _rules.scope_hash(anything("chat-42")),
-        "scope: give a ReplyScope, not a value of type str; ReplyScope(conversation=...) makes",
+        "scope: give a ReplyScope, not a value of type str; build one with",
     ),
     "ctx=dict": (
         lambda: _rules.viewer(anything({"env": "prod", "tenant_id": "acme"})),
-        "ctx: give a TenantCtx, not a value of type dict; TenantCtx(**...) makes one of it",
+        "ctx: give a TenantCtx, not a value of type dict; build one with TenantCtx(**...)",
     ),
     "data=dict": (
         lambda: _rules.owner_of(anything({}), "data"),
-        "data: give a SessionData, not a value of type dict; SessionData(**...) makes one of it",
+        "data: give a SessionData, not a value of type dict; build one with SessionData(**...)",
     ),
     "Inbound(user_id=text)": (
         lambda: Inbound(
@@ -161,7 +161,7 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
             user_id=UserId("alice"),
             delivery_id="1",
         ),
-        "conversation: give a text, not a value of type int; str(...) makes one",
+        "conversation: give a text, not a value of type int; convert it with str(...)",
     ),
     "backend=url": (
         lambda: AsyncSessionStore(anything("memory://")),
@@ -184,23 +184,26 @@ def test_a_wrong_argument_is_named_with_what_to_give(
 MODELS: dict[str, tuple[Callable[[], object], str]] = {
     "context_json=dict": (
         lambda: data({"pizza": "payload"}),
-        "give valid Unicode text; json.dumps(...) makes it of a dict",
+        "give valid Unicode text; encode a dict with json.dumps(...)",
     ),
     "conversation=42": (
         lambda: ReplyScope(conversation=anything(4242)),
-        "give valid Unicode text; str(...) makes it of a number",
+        "give valid Unicode text; convert a number with str(...)",
     ),
     "user_id=42": (
         lambda: TenantCtx(env="prod", tenant_id="acme", user_id=anything(4242)),
-        "give a text; str(...) makes one of a number",
+        "give a text; convert a number with str(...)",
     ),
     "a platform's id": (
         lambda: TenantCtx(env="prod", tenant_id="acme", user_id="alice@example.com"),
-        "UserId.encode makes a user id of any text",
+        "UserId.encode turns any text into a user id",
     ),
-    "UserId(...)": (lambda: UserId("29:1a-b"), "UserId.encode makes a user id of any text"),
-    "UserId(42)": (lambda: UserId(anything(4242)), "give a text; str(...) makes one of a number"),
-    "SessionKey(42)": (lambda: SessionKey(anything(4242)), "give a text; str(...) makes one"),
+    "UserId(...)": (lambda: UserId("29:1a-b"), "UserId.encode turns any text into a user id"),
+    "UserId(42)": (lambda: UserId(anything(4242)), "give a text; convert a number with str(...)"),
+    "SessionKey(42)": (
+        lambda: SessionKey(anything(4242)),
+        "give a text; convert a number with str(...)",
+    ),
 }
 
 
@@ -222,7 +225,7 @@ URLS: dict[object, str] = {
     "sqlite://bot.db": "three slashes before a relative path (sqlite:///bot.db)",
     "postgres://host": "url: its scheme must be one of memory://",
     Path("secret.db"): "url: give a text, not a path; for a SQLite file write sqlite:///bot.db",
-    b"memory://": "url: give a text, not a value of type bytes; .decode() makes one",
+    b"memory://": "url: give a text, not a value of type bytes; convert it with .decode()",
     None: "url: give a text, not a value of type NoneType",
 }
 

@@ -104,12 +104,14 @@ def test_names_that_are_imported_on_first_use() -> None:
 
 def test_the_public_names_of_channels() -> None:
     assert channels.__all__ == [
-        *("Inbound", "Place", "discord", "place", "slack", "split_whatsapp", "teams"),
-        *("telegram", "webchat", "webex", "whatsapp"),
+        *("TELEGRAM_GENERAL_TOPIC", "Inbound", "Move", "Place", "discord", "google_chat", "line"),
+        *("matrix", "mattermost", "messenger", "place", "scope_from_text", "scope_to_text"),
+        *("slack", "slack_moves", "split_line", "split_messenger", "split_whatsapp", "teams"),
+        *("telegram", "telegram_moves", "twilio", "webchat", "webex", "whatsapp", "whatsapp_moves"),
     ]
     members = {name for name in dir(channels.Inbound) if not name.startswith("_")}
     fields = {field.name for field in dataclasses.fields(channels.Inbound)}
-    assert members - fields == {"scope", "scopes", "expecting"}
+    assert members - fields == {"scope", "scopes", "expecting", "user_ids"}
 
 
 def test_the_public_names_of_greentic() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -55,7 +56,7 @@ from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._erasing import User
 from async_session_store.bridge import AsyncioBridge
-from async_session_store.channels import Inbound, place
+from async_session_store.channels import Inbound, Move, place
 from async_session_store.claims import WaitClaim
 from async_session_store.explanations import Explanation, ScopeReport, WaitStatus
 from async_session_store.greentic import FlowSnapshot, IngressEnvelope, ParkedFlow, RunnerSettings
@@ -160,6 +161,35 @@ VALUES: dict[str, tuple[object, str]] = {
             "Inbound(provider='whatsapp', bot_id='7', user_id=<present>, "
             "conversation=<8 chars>, delivery_id=<6 chars>, account=<6 chars>, thread=<8 chars>, "
             "message_id=<6 chars>, text=<7 chars>)"
+        ),
+    ),
+    "Inbound with all of it": (
+        replace(
+            INBOUND,
+            thread=None,
+            threads="none",
+            values=("payload",),
+            options=(("payload", "payload"),),
+            command="payload",
+            group_id="secret",
+            is_ephemeral=True,
+            user_aliases=(UserId("555-0100"),),
+            conversation_aliases=("555-0100",),
+        ),
+        "Inbound(provider='whatsapp', bot_id='7', user_id=<present>, ",
+    ),
+    "Move": (
+        Move(
+            provider="whatsapp",
+            bot_id="7",
+            old_conversation="555-0100",
+            new_conversation="secret",
+            old_user_id=UserId("555-0100"),
+            new_user_id=UserId("alice"),
+        ),
+        (
+            "Move(provider='whatsapp', bot_id='7', old_conversation=<8 chars>, "
+            "new_conversation=<6 chars>, old_user_id=<present>, new_user_id=<present>)"
         ),
     ),
     "Place": (

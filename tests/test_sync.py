@@ -739,7 +739,7 @@ def test_r5_a_store_is_opened_once() -> None:
     with pytest.raises(StoreUsageError, match="not open"):
         store.ping()
     with store:
-        with pytest.raises(StoreUsageError, match="opened before"):
+        with pytest.raises(StoreUsageError, match="already opened"):
             store.open()
         store.ping()
     store.close()

@@ -5,13 +5,13 @@ Run it from the root of the repository, and open http://127.0.0.1:8000 in a brow
     pip install . starlette uvicorn websockets
     python examples/webchat/app.py
 
-Let the bot ask, kill the server, start it again, and answer: the flow goes on. The waits are in
-webchat.db, or where SESSION_STORE_URL says, for 30 minutes or SESSION_WAIT_TTL_SECS. If you do not
-answer in time, the bot reminds you once, and then lets the table go.
+Let the bot ask a question, kill the server, start it again, and answer: the flow continues. Each
+question waits in webchat.db, or in the store that SESSION_STORE_URL names, for 30 minutes, or for
+SESSION_WAIT_TTL_SECS. If you do not answer in time, the bot reminds you once, and then releases the
+table.
 
-A cookie that the server hands out identifies the user; what a message says of its sender does not
-count. The page keeps what was said so far; the store keeps where each flow paused, and the bot's
-last words.
+A cookie from the server identifies the user; the sender that a message names is ignored. The page
+keeps the conversation so far; the store keeps where each flow paused, and the bot's last message.
 """
 
 import argparse
@@ -59,7 +59,7 @@ import booking
 HERE = Path(__file__).parent
 LEASE = 3  # seconds; after a crash, a message that is sent again waits this long for its turn
 OVER = "over"  # the flow has ended; its session keeps the last answer, which may be asked for again
-LET_GO = "let_go"  # the flow has ended because nobody answered; its session keeps what the bot said
+LET_GO = "let_go"  # the flow has ended because nobody answered; its session keeps the bot's message
 WAITS_FOR = {"take_name": "a name", "take_date": "a date", "confirm": "yes or no"}
 CHOICES = {"confirm": ["yes", "no"]}
 
@@ -86,7 +86,7 @@ class Memory(booking.Booking):
 
 
 async def answer(store: AsyncSessionStore, inbound: channels.Inbound) -> Frame:
-    """Take a user's turn and return the bot's answer: the same one if the message comes again."""
+    """Take a user's turn and return the bot's answer, or the same answer for a repeated message."""
     try:
         said, node = await take_turn(store, inbound)
     except DuplicateDeliveryError:
@@ -118,12 +118,12 @@ async def take_turn(store: AsyncSessionStore, inbound: channels.Inbound) -> tupl
 
 
 async def remind(store: AsyncSessionStore) -> None:
-    """Remind users who do not answer, or let the table go. The page finds out when it polls."""
+    """Remind users who do not answer, or release the table. The page finds out when it polls."""
     async for claim in store.expired_waits(SITE):
         try:
             await take_expired_turn(store, claim)
         except Exception:
-            logger.exception("an expired wait was not handled, and will be handed out again")
+            logger.exception("could not handle an expired wait; it will be handed out again")
 
 
 async def take_expired_turn(store: AsyncSessionStore, claim: WaitClaim) -> None:
@@ -169,7 +169,7 @@ def reply(inbound: channels.Inbound, said: str, node: str) -> Frame:
 
 
 async def waits(store: AsyncSessionStore, user: UserId) -> Frame:
-    """Return the questions that wait for the user, and the tables that the bot has let go."""
+    """Return the questions that wait for the user, and the bookings whose table was released."""
     asked, let_go = [], []
     for record in await store.list_wait_records(ctx_of(user), user):
         node = record.data.cursor.node_pointer
@@ -229,14 +229,14 @@ async def chat(websocket: WebSocket) -> None:
         await websocket.close()
         return
     await websocket.accept()
-    # Others may read the store, so it holds a hash of the cookie, which does not let them in.
+    # The store holds only a hash of the cookie, so nobody who reads the store can log in with it.
     line = Line(websocket, UserId(hashlib.sha256(cookie.encode()).hexdigest()))
     with suppress(WebSocketDisconnect):
         await line.show_waits()
     async with anyio.create_task_group() as turns:
         async for frame in websocket.iter_json():
             turns.start_soon(line.take, frame)
-        turns.cancel_scope.cancel()  # the page sends again what was not answered
+        turns.cancel_scope.cancel()  # the page sends unanswered messages again
 
 
 class Line:
@@ -246,7 +246,7 @@ class Line:
         self._websocket = websocket
         self._store: AsyncSessionStore = websocket.state.store
         self._user = user
-        self._lock = anyio.Lock()  # else a list could overtake a newer answer
+        self._lock = anyio.Lock()  # without it, an answer could overtake an older list of waits
 
     async def take(self, frame: Mapping[str, object]) -> None:
         with suppress(WebSocketDisconnect):
@@ -277,7 +277,7 @@ def cookie_of(connection: HTTPConnection) -> str | None:
 
 
 def comes_from_our_page(websocket: WebSocket) -> bool:
-    """Check the origin: a browser sends the cookie also if another site opens the socket."""
+    """Check the origin: a browser sends the cookie even if another site opens the socket."""
     origin = urlsplit(websocket.headers.get("origin", ""))
     return origin.netloc == websocket.headers["host"]
 

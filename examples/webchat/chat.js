@@ -1,9 +1,9 @@
-// The page keeps what was said, in localStorage. The server keeps where each flow paused.
+// The page keeps the messages in localStorage. The server keeps where each flow paused.
 // The page sends a message again, with the same id, until the bot answers it.
 
 const STORED = "booking:";
 const FIRST_PAUSE = 250, LONGEST_PAUSE = 4000; // milliseconds between attempts to connect
-const PATIENCE = 5000; // milliseconds; a bot that runs reminds within half a second
+const FORGOTTEN_AFTER = 5000; // milliseconds; a running bot reminds within half a second
 
 const isWide = matchMedia("(min-width: 60rem)"); // as in style.css
 
@@ -60,7 +60,7 @@ function goTo({ element }) {
   element.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-// --- What is said ---
+// --- Messages ---
 
 function submit(event, booking) {
   event.preventDefault();
@@ -75,7 +75,7 @@ function say(booking, text) {
   send(booking);
 }
 
-function hear({ conversation, replyToId, text, inputHint, suggestedActions }) {
+function receiveAnswer({ conversation, replyToId, text, inputHint, suggestedActions }) {
   const booking = bookings.get(conversation.id);
   if (!booking) return;
   showConnection("connected", "Connected");
@@ -118,17 +118,17 @@ function sendLater() {
 
 const unanswered = ({ messages }) => messages.find(({ answered }) => answered === false);
 
-// --- What waits ---
+// --- Open questions ---
 
-function hearWaits(frame) {
+function receiveWaits(frame) {
   const now = performance.now();
   waits = frame.waits.map((wait) => ({
     ...wait,
     booking: bookings.get(wait.conversation.id) ?? restore(wait),
     endsAt: now + wait.secondsLeft * 1000,
   }));
-  waits.forEach(hearReminder);
-  frame.letGo.forEach(hearEnd);
+  waits.forEach(addReminder);
+  frame.letGo.forEach(addRelease);
   bookings.forEach(noteEnd);
   showWaits();
 }
@@ -139,11 +139,11 @@ function restore(wait) {
   return booking;
 }
 
-function hearReminder(wait) {
+function addReminder(wait) {
   if (wait.isReminder) add(wait.booking, questionOf(wait));
 }
 
-function hearEnd({ conversation, text, replyToId }) {
+function addRelease({ conversation, text, replyToId }) {
   const booking = bookings.get(conversation.id);
   if (booking) add(booking, { id: `end:${replyToId}`, from: "bot", text });
 }
@@ -152,12 +152,12 @@ function questionOf({ isReminder, replyToId, text, choices }) {
   return { id: `${isReminder ? "reminder" : "answer"}:${replyToId}`, from: "bot", text, asks: true, choices };
 }
 
-// After a deadline, nothing waits until the bot reminds the user or lets the table go.
-// If it does neither for a while, the store has forgotten the question.
+// After a deadline, nothing waits until the bot reminds the user or releases the table.
+// If it does neither for a while, the store no longer has the question.
 function noteEnd(booking) {
   const now = performance.now();
   booking.forgottenAt = isForgotten(booking) ? booking.forgottenAt ?? now : undefined;
-  if (now - booking.forgottenAt < PATIENCE || !isForgotten(booking)) return;
+  if (now - booking.forgottenAt < FORGOTTEN_AFTER || !isForgotten(booking)) return;
   const id = `end:${booking.messages.at(-1).id}`;
   add(booking, { id, from: "note", text: "The time to answer is over. Write anything to begin again." });
 }
@@ -176,7 +176,7 @@ function tick() {
   showTimes();
 }
 
-// --- What is seen ---
+// --- Rendering ---
 
 function show(booking) {
   const { element, messages } = booking;
@@ -238,7 +238,7 @@ function showWait({ booking, waitsFor, isReminder }) {
   find(".until", element).textContent = isReminder ? "table held for" : "reminder in";
 }
 
-// Moving an element takes the focus from it, so the list is only touched if its order changes.
+// An element that is moved loses the focus, so change the list only if its order changes.
 function arrange(list, elements) {
   const same = list.children.length === elements.length
     && elements.every((element, index) => list.children[index] === element);
@@ -259,12 +259,12 @@ const secondsLeft = ({ endsAt }) => Math.max(0, Math.ceil((endsAt - performance.
 
 const isSoon = (wait) => secondsLeft(wait) <= 60;
 
-// On a phone the list would push the bookings down, so it is folded until the user opens it.
+// On a phone, the list would push the bookings down, so it stays folded until the user opens it.
 function fold() {
   find("#fold").open = isWide.matches;
 }
 
-// --- What is kept ---
+// --- Local storage ---
 
 function save({ id, title, messages }) {
   localStorage.setItem(STORED + id, JSON.stringify({ title, messages }));
@@ -305,7 +305,7 @@ function connect() {
   socket = new WebSocket(new URL("chat", location.href.replace(/^http/, "ws")));
   socket.addEventListener("open", opened);
   socket.addEventListener("close", closed);
-  socket.addEventListener("message", ({ data }) => heard(JSON.parse(data)));
+  socket.addEventListener("message", ({ data }) => received(JSON.parse(data)));
 }
 
 function opened() {
@@ -320,9 +320,9 @@ function closed() {
   pause = Math.min(2 * pause, LONGEST_PAUSE);
 }
 
-function heard(frame) {
-  const hearers = { message: hear, waits: hearWaits, later: sendLater };
-  hearers[frame.type](frame);
+function received(frame) {
+  const handlers = { message: receiveAnswer, waits: receiveWaits, later: sendLater };
+  handlers[frame.type](frame);
 }
 
 function showConnection(state, text) {
@@ -331,7 +331,7 @@ function showConnection(state, text) {
   connection.dataset.state = state;
 }
 
-// --- Begin ---
+// --- Start ---
 
 fold();
 isWide.addEventListener("change", fold);

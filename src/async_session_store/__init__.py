@@ -1,7 +1,7 @@
 """Pause a bot's flow in one process and resume it in another.
 
-A session store on memory, SQLite and Redis, for asyncio, trio and programs that are not async;
-after the Rust trait ``SessionStore`` of ``greentic-session``.
+A session store for memory, SQLite and Redis, usable from asyncio, trio and synchronous programs. It
+follows the Rust trait ``SessionStore`` of ``greentic-session``.
 """
 
 from typing import TYPE_CHECKING
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """Import what programs that are not async need when they first ask for it."""
+        """Import a name of the synchronous API when it is first used."""
         if name not in ("SessionStore", "SyncExpiredWaits", "SyncWaitClaim"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from async_session_store import sync

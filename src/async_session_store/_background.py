@@ -13,12 +13,12 @@ import anyio
 from typing_extensions import override
 
 
-class Running(ABC):
+class BackgroundTask(ABC):
     """A background task."""
 
     @abstractmethod
     async def cancel(self) -> None:
-        """Cancel the task and wait for its end."""
+        """Cancel the task and wait until it has ended."""
 
 
 class Background(ABC):
@@ -34,18 +34,18 @@ class Background(ABC):
 
     @abstractmethod
     def set_timer(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` after ``seconds``. This replaces the timer that was set before."""
+        """Call ``act`` after ``seconds``. A timer that was set before is replaced."""
 
     @abstractmethod
-    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
-        """Run ``act`` in a task. It must not raise."""
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> BackgroundTask:
+        """Run ``act`` in a task. ``act`` must not raise."""
 
     @abstractmethod
     async def aclose(self) -> None:
         """Stop the timer, cancel the tasks, and wait until they have ended."""
 
 
-class _AsyncioTask(Running):
+class _AsyncioTask(BackgroundTask):
     def __init__(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
@@ -74,7 +74,7 @@ class AsyncioBackground(Background):
         self._timer = self._loop.call_later(seconds, act, context=Context())
 
     @override
-    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> BackgroundTask:
         task = Context().run(self._loop.create_task, act())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -90,7 +90,7 @@ class AsyncioBackground(Background):
             await asyncio.wait(self._tasks)
 
 
-class _TrioTask(Running):
+class _TrioTask(BackgroundTask):
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
@@ -130,7 +130,7 @@ class TrioBackground(Background):
         self._timer_scope = self._start(sleep_and_act).scope
 
     @override
-    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Running:
+    def start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> BackgroundTask:
         return self._start(act)
 
     @override
@@ -161,8 +161,8 @@ def loop_getter() -> Callable[[], object]:
     """Return a function that returns the running event loop, or raises ``RuntimeError``.
 
     Callers run in the same loop if and only if they get the same object: asyncio's loop, or trio's
-    token. The function serves the library that runs now. anyio's ``current_token`` would serve
-    both, but takes ten times as long.
+    token. The function works only under the async library that runs now. anyio's ``current_token``
+    would serve both, but takes ten times as long.
     """
     if runs_asyncio():
         return asyncio.get_running_loop
@@ -177,7 +177,7 @@ def background() -> Background:
 
 
 def runs_asyncio() -> bool:
-    """Return whether the caller runs under asyncio. Trio may be the guest of an asyncio loop."""
+    """Return whether the caller runs under asyncio. Trio may run as a guest of an asyncio loop."""
     if "trio" not in sys.modules:
         return True  # the check below takes half a microsecond; programs without trio skip it
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""The pauses between attempts to edit a session that others edit too."""
+"""Randomized back-off between attempts to edit a session that others edit too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTEMPTS: Final = 20
 
 
 def edit_pauses() -> Iterator[float]:
-    """Yield the pause after each failed attempt, in seconds: random, and longer each time.
+    """Yield the pause after each failed attempt, in seconds: random, with a bound that doubles.
 
     Raises ``ConflictError`` after the last attempt.
     """

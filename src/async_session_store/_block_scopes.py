@@ -1,4 +1,4 @@
-"""Cancelling a block when its lease is lost: in the block's own task, and nothing else in it."""
+"""Cancelling a block when its lease is lost, and nothing else that its task does."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from async_session_store._background import runs_asyncio
 if TYPE_CHECKING:
     import trio
 
+# Functions that run an async generator only to enter it as a context manager.
 _ENTERING: Final = frozenset({"__aenter__", "enter_async_context"})
 _AWAITED: Final = {"cr_frame": "cr_await", "ag_frame": "ag_await", "gi_frame": "gi_yieldfrom"}
 
@@ -114,7 +115,7 @@ class _TrioScope(BlockScope):
 
 
 class _TrioGeneratorScope(BlockScope):
-    """Cancels nothing: trio allows no scope that is open across a ``yield``."""
+    """Cancels nothing: trio forbids a scope that stays open across a ``yield``."""
 
     @override
     def cancel(self) -> bool:

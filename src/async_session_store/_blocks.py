@@ -27,22 +27,31 @@ class WaitBlock(Holder, Generic[_T_co]):
     A block may start, run and end in different tasks, as the block of a pytest fixture does.
 
     Args:
-        ask: Claims the wait.
-        give: Turns the claim into the block's target (what follows ``as``) and the plan for what
-            happens next. Without a claim the target is None.
+        claim_wait: Claims the wait.
+        make_target: Turns the claim into the block's target (the value after ``as``) and the plan
+            for what happens next. Without a claim the target is None.
         renewer: Renews the claim while the block runs.
     """
 
-    __slots__ = ("_ask", "_claim", "_give", "_plan", "_renewal", "_renewer", "_scope", "_then")
+    __slots__ = (
+        "_claim",
+        "_claim_wait",
+        "_make_target",
+        "_plan",
+        "_renewal",
+        "_renewer",
+        "_scope",
+        "_then",
+    )
 
     def __init__(
         self,
-        ask: Callable[[], Awaitable[WaitClaim | None]],
-        give: Callable[[WaitClaim], tuple[_T_co, Plan]],
+        claim_wait: Callable[[], Awaitable[WaitClaim | None]],
+        make_target: Callable[[WaitClaim], tuple[_T_co, Plan]],
         renewer: Renewer,
     ) -> None:
-        self._ask = ask
-        self._give = give
+        self._claim_wait = claim_wait
+        self._make_target = make_target
         self._renewer = renewer
         self._claim: WaitClaim | None = None
         self._plan: Plan | None = None
@@ -53,7 +62,7 @@ class WaitBlock(Holder, Generic[_T_co]):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether a claim was granted, which has to be completed or released."""
+        """Whether a claim was granted. It must then be completed or released."""
         return self._claim is not None
 
     @override
@@ -63,11 +72,11 @@ class WaitBlock(Holder, Generic[_T_co]):
         return f"<WaitBlock of {self._claim!r}>"
 
     async def __aenter__(self) -> _T_co:
-        given = await self.begin()
+        target = await self.begin()
         if self._claim is not None:
             self._scope = block_scope()
             self.is_running = True
-        return given
+        return target
 
     async def __aexit__(
         self,
@@ -103,12 +112,12 @@ class WaitBlock(Holder, Generic[_T_co]):
 
         The claim is renewed while :attr:`is_running` is true.
         """
-        self._claim = claim = await self._ask()
+        self._claim = claim = await self._claim_wait()
         if claim is None:
             return cast("_T_co", None)
-        given, self._plan = self._give(claim)
+        target, self._plan = self._make_target(claim)
         self._renewal = self._renewer.add(claim, self)
-        return given
+        return target
 
     def conclude(self) -> None:
         """Ask the plan what follows the claim, before :meth:`complete`. The plan may raise."""
@@ -122,13 +131,13 @@ class WaitBlock(Holder, Generic[_T_co]):
             await end(self._complete)
 
     async def release(self) -> None:
-        """Release the claim. A failure is logged: the claim's lease will end it."""
+        """Release the claim. Log a failure instead of raising it: the claim ends with its lease."""
         if self._claim is not None:
             await end(partial(end_quietly, self._release))
 
     @override
     def lose(self) -> bool:
-        """Cancel the block. Return False if it cannot be cancelled where it is now."""
+        """Cancel the block. Return False if it cannot be cancelled right now."""
         return not self.is_running or self._scope is None or self._scope.cancel()
 
     async def _release(self) -> None:

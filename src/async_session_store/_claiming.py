@@ -73,7 +73,9 @@ async def claim(
     if isinstance(found, Queued):
         await _give_up(backend, request, token)
     if isinstance(found, Queued) or found is Outcome.CLAIMED:
-        raise WaitClaimedError("another worker holds this wait; try later, or give a longer wait=")
+        raise WaitClaimedError(
+            "another worker holds this wait; try again later, or give a longer wait="
+        )
     if isinstance(found, Unreadable):
         raise CorruptSessionError(found.key, found.reason)
     if found is Outcome.DUPLICATE:
@@ -84,7 +86,7 @@ async def claim(
 async def _claim_in_turn(
     storage: Callable[[], Backend], backend: Backend, request: ClaimRequest, token: str
 ) -> tuple[Claimed | Queued | Unreadable | Outcome, float]:
-    """Claim a wait, in turn. Return the last result, and the time at which it was asked for."""
+    """Claim a wait, in turn. Return the storage's last answer, and the time of that request."""
     give_up_at = time.monotonic() + request.wait_timeout
     while True:
         asked_at = time.monotonic()
@@ -114,7 +116,7 @@ def _pause(queued: Queued) -> float:
 
 
 async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
-    """Release the claim, or the place in a queue, that the storage may have given to a token."""
+    """Release the claim, or the place in a queue, that the storage may have granted to a token."""
 
     async def release() -> None:
         for scope_hash in request.scope_hashes:

@@ -17,14 +17,15 @@ from async_session_store.abc import Backend, Claimed, Unreadable
 from async_session_store.claims import WaitClaim
 from async_session_store.models import Owner
 
-# The part of the lease that a block needs when it starts: it first renews after a third of a lease.
-_FRESH: Final = 0.75
+# The share of the lease that must be left when a block starts: the first renewal is due after a
+# third.
+_FRESH_SHARE: Final = 0.75
 
 _logger = logging.getLogger("async_session_store")
 
 
 class ExpiredRequest(NamedTuple):
-    """A checked request: claim up to ``limit`` expired waits behind ``fence``, for ``lease`` ms."""
+    """A checked request: claim up to ``limit`` expired waits within ``fence``, for ``lease`` ms."""
 
     fence: Owner | None
     limit: int
@@ -52,11 +53,11 @@ async def claim_expired(
 
 
 async def with_fresh_lease(claim: WaitClaim) -> WaitClaim:
-    """Return a claim whose lease lasts until a block first renews it.
+    """Return the claim, renewed if its lease might end before a block first renews it.
 
     If the renewal fails, release the claim: a block that never starts must not keep the wait.
     """
-    if claim.seconds_left < claim.lease.total_seconds() * _FRESH:
+    if claim.seconds_left < claim.lease.total_seconds() * _FRESH_SHARE:
         try:
             await claim.renew()
         except BaseException:
@@ -66,7 +67,7 @@ async def with_fresh_lease(claim: WaitClaim) -> WaitClaim:
 
 
 async def _give_back(backend: Backend, request: ExpiredRequest, tokens: Sequence[str]) -> None:
-    """Release the claims of the tokens. Asking again returns them, and may grant more."""
+    """Release the claims of the tokens. Asking again returns them, and perhaps more."""
     found = await backend.claim_expired(request.fence, tokens, request.lease)
     _warn_unreadable(found)
     for one in found:

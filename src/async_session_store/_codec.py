@@ -60,12 +60,15 @@ def encode_head(data: SessionData) -> bytes:
 
 
 def bypassed_validation() -> InvalidInputError:
-    """Return the error for data with a field of a wrong type (M7)."""
-    return InvalidInputError("data: holds a value of a wrong type (M7)")
+    """Return the error for data with a field of the wrong type (M7)."""
+    return InvalidInputError(
+        "data: was built bypassing validation and holds a value of the wrong type; use its "
+        "constructor (M7)"
+    )
 
 
 def decode(document: bytes, maximum: int) -> SessionData:
-    """Decode a document. Raises ``UnreadableDocumentError`` if it exceeds ``maximum`` bytes too."""
+    """Decode a document of up to ``maximum`` bytes. Raises ``UnreadableDocumentError``."""
     if len(document) > maximum:
         raise UnreadableDocumentError("it exceeds max_document_bytes")
     try:
@@ -91,15 +94,15 @@ def decode_split(head: bytes, context_json: str, maximum: int | None = None) -> 
 
 
 def check_split(head: bytes, context_json: str, maximum: int) -> None:
-    """Raise what :func:`decode_split` would raise, without building the data."""
+    """Raise the error that :func:`decode_split` would raise, without building the data."""
     if _may_exceed(head, context_json, maximum):
         decode_split(head, context_json, maximum)
     else:
         _head(head)
 
 
-def advanced(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
-    """Return a copy of the data with another cursor and context, both validated before.
+def with_cursor(data: SessionData, cursor: SessionCursor, context_json: str) -> SessionData:
+    """Return a copy of the data with this cursor and context, which the caller has validated.
 
     ``model_copy(update=...)`` would validate every field again, which takes five times as long.
     """
@@ -155,7 +158,7 @@ def stored_owner(document: bytes) -> Owner | None:
 
 
 def etag(*parts: bytes) -> str:
-    """Return the SHA-1 of the stored bytes. Not for security: Redis scripts can compute it too."""
+    """Return the SHA-1 of the stored bytes, not for security. Redis scripts can compute it too."""
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(part)

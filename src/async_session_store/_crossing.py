@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
 from anyio.from_thread import BlockingPortal
-from anyio.lowlevel import current_token
 from typing_extensions import ParamSpec, override
 
-from async_session_store._loop_calls import Captured, LoopCall
+from async_session_store._loop_calls import Captured, LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
-from async_session_store.errors import InvalidInputError, StoreUsageError, cut_off
+from async_session_store.errors import InvalidInputError, StoreUsageError
 
 CANCEL_TIMEOUT: Final = 10.0  # seconds
 _PULSE: Final = 1.0  # seconds
@@ -28,10 +29,10 @@ _T = TypeVar("_T")
 class Call(Generic[_T]):
     """A call into a loop, for the thread that begins it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[_T]]) -> None:
-        self._loop = loop
-        self._reply: SimpleQueue[Captured[_T]] = SimpleQueue()
-        self._call = LoopCall(loop, call, self._reply.put)
+    def __init__(self, calls: LoopCalls, call: Callable[[], Awaitable[_T]]) -> None:
+        self._calls = calls
+        self._ended: SimpleQueue[None] = SimpleQueue()
+        self._call = LoopCall(calls, call, copy_context(), partial(self._ended.put, None))
 
     def result(self) -> _T:
         """Make the call and wait for its end.
@@ -40,27 +41,34 @@ class Call(Generic[_T]):
         """
         try:
             self._call.begin()
-            reply = self._await_reply()
+            outcome = self._await_end()
         except BaseException:
             self._cancel()
             raise
-        return reply.result()
+        return outcome.result()
 
-    def _await_reply(self) -> Captured[_T]:
-        while True:
+    def _await_end(self) -> Captured[_T]:
+        while (outcome := self._call.outcome) is None:
             try:
-                return self._reply.get(timeout=_PULSE)
+                self._ended.get(timeout=_PULSE)
             except Empty:
-                if not self._loop.is_running():  # it never began what it was handed at its end
-                    return Captured(error=cut_off())
+                self._check_loop()
+        return outcome
+
+    def _check_loop(self) -> None:
+        if not self._calls.loop.is_running():  # a portal's; it has ended, and may not be closed
+            self._call.cut_off()
+            return
+        # If a portal's loop runs in the main thread, a signal handler may have interrupted it just
+        # as it took a wake-up.
+        with suppress(RuntimeError):  # the loop was closed this very moment
+            self._calls.mailbox.wake()
 
     def _cancel(self) -> None:
-        # Not the reply's queue: the interrupt may have come just after the reply was taken.
-        settled: SimpleQueue[None] = SimpleQueue()
-        self._call.cancel(settled.put)
-        if self._loop.is_running():
+        self._call.cancel()
+        if self._call.outcome is None and self._calls.loop.is_running():
             with suppress(Empty):
-                settled.get(timeout=CANCEL_TIMEOUT)
+                self._ended.get(timeout=CANCEL_TIMEOUT)
 
 
 class Crossing:
@@ -73,7 +81,7 @@ class Crossing:
         self._process = os.getpid()
         self._portal = portal
         self._thread = LoopThread("async_session_store") if portal is None else None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: LoopCalls | None = None
         self._is_open = True
 
     @override
@@ -89,7 +97,7 @@ class Crossing:
     @property
     def is_running(self) -> bool:
         """Whether its loop runs."""
-        return self._loop is not None and self._loop.is_running()
+        return self._calls is not None and self._calls.loop.is_running()
 
     @property
     def is_open(self) -> bool:
@@ -100,9 +108,9 @@ class Crossing:
         """Find the loop of the portal, or start one."""
         if self._thread is not None:
             self._thread.start()
-            self._loop = self._thread.loop
+            self._calls = self._thread.calls
         elif self._portal is not None:
-            self._loop = uninterrupted(partial(_loop_of, self._portal))
+            self._calls = LoopCalls(uninterrupted(partial(_loop_of, self._portal)))
 
     def call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Make a call in the loop, and return what it returns or raise what it raises."""
@@ -110,11 +118,11 @@ class Crossing:
         check_process(self._process)
         if not self._is_open:
             raise StoreUsageError("this store is closed")
-        if self._loop is None:
+        if self._calls is None:
             raise StoreUsageError("this store is not open yet; another thread opens it")
-        if not self._loop.is_running():  # a loop that only stopped would take the call and keep it
+        if not self._calls.loop.is_running():  # one that only stopped would take the call for good
             raise StoreUsageError("the event loop of this store has ended")
-        return Call(self._loop, partial(method, *args, **kwargs)).result()
+        return Call(self._calls, partial(method, *args, **kwargs)).result()
 
     def close(self) -> None:
         self._is_open = False
@@ -133,14 +141,14 @@ def refuse_event_loop() -> None:
 
 def runs_event_loop() -> bool:
     """Return whether this thread runs an event loop."""
-    # The second one finds trio, the first also a callback of asyncio, which has no task.
-    for running in (asyncio.get_running_loop, current_token):
-        try:
-            running()
-        except RuntimeError:
-            continue
+    # Not asyncio.current_task: a callback has none. Both functions only look at a thread's local.
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001  # public, in spite of its name
         return True
-    return False
+    if "trio" not in sys.modules:
+        return False
+    import trio
+
+    return trio.lowlevel.in_trio_run()
 
 
 def _loop_of(portal: BlockingPortal) -> asyncio.AbstractEventLoop:

@@ -19,9 +19,9 @@ _logger = logging.getLogger("async_session_store")
 async def end(act: Callable[[], Awaitable[object]]) -> None:
     """Complete or release a claim, even if the caller is cancelled.
 
-    A cancelled call may never have reached the storage, so it is repeated under a shield. If it
-    did, the second call finds the claim ended. The first call is not shielded, because that would
-    take an eighth of the time of a whole block in memory.
+    A cancelled call may never have reached the storage, so it is repeated under a shield. If
+    the first call did, the second one finds the claim ended. The first call is not shielded,
+    because a shield takes an eighth of the time of a whole block in memory.
     """
     try:
         await act()
@@ -34,7 +34,8 @@ async def end_quietly(act: Callable[[], Awaitable[object]]) -> None:
     """End a claim if possible. Log a failure instead of raising it.
 
     The error that led here matters more. asyncio's own cancellation (``asyncio.timeout``,
-    ``Task.cancel`` at a server's shutdown) passes through anyio's shields; it is raised at the end.
+    ``Task.cancel`` at a server's shutdown) passes through anyio's shields; it is raised again at
+    the end.
     """
     cancelled: BaseException | None = None
     with anyio.move_on_after(_TIMEOUT, shield=True) as scope:

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
-from async_session_store._loop_calls import Captured, refuse_calls
+from async_session_store._loop_calls import Captured, LoopCalls
 from async_session_store.errors import StoreUsageError
 
 _STOP_TIMEOUT: Final = 30.0  # seconds
@@ -34,27 +34,26 @@ class LoopThread:
     was copied by a fork without its thread, must not keep a process from ending.
     """
 
-    def __init__(self, name: str, *, at_end: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, name: str) -> None:
         self._process = os.getpid()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: LoopCalls | None = None
         self._tasks_left_behind: set[asyncio.Task[object]] = set()
         self._started: SimpleQueue[Captured[None]] = SimpleQueue()
         self._stop_asked = False
         self._context = Context()
         self._wake: asyncio.Event | None = None
-        self._at_end = at_end
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of a thread that was started."""
+    def calls(self) -> LoopCalls:
+        """The calls into the loop, once the thread is started."""
         check_process(self._process)
-        if self._loop is None:
+        if self._calls is None:
             raise StoreUsageError("the thread of this store was not started")
-        return self._loop
+        return self._calls
 
     def context(self) -> Context:
-        """Return the caller's context, as one in which anyio finds the thread's loop running."""
+        """Return a copy of the caller's context in which anyio finds the thread's loop running."""
         context = copy_context()
         for variable, value in self._context.items():
             context.run(variable.set, value)
@@ -70,12 +69,12 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """Cancel what still runs in the loop, and wait for the thread's end: at most 30 seconds."""
+        """Cancel what still runs in the loop, and wait up to 30 seconds for the thread to end."""
         if os.getpid() == self._process:
             self._stop_asked = True
-            if self._loop is not None and self._wake is not None:
+            if self._calls is not None and self._wake is not None:
                 with suppress(RuntimeError):  # the loop has ended
-                    self._loop.call_soon_threadsafe(self._wake.set)
+                    self._calls.loop.call_soon_threadsafe(self._wake.set)
             try:
                 uninterrupted(self._join)
             except RuntimeError:  # Python 3.12 starts no thread while the interpreter exits
@@ -89,8 +88,8 @@ class LoopThread:
         share would forget the parent's. This object is never freed in the child: the stack of
         the thread, which stayed in the parent, still refers to it, and nothing unwinds that stack.
         """
-        if self._loop is not None:
-            self._tasks_left_behind = asyncio.all_tasks(self._loop)
+        if self._calls is not None:
+            self._tasks_left_behind = asyncio.all_tasks(self._calls.loop)
 
     def _start(self) -> None:
         if self._stop_asked:
@@ -108,22 +107,23 @@ class LoopThread:
         try:
             anyio.run(self._serve)
         except BaseException as error:
-            if self._loop is not None:
+            if self._calls is not None:
                 raise
             self._started.put(Captured(error=error))
         finally:
-            self._at_end()
+            if self._calls is not None:
+                self._calls.end()
 
     async def _serve(self) -> None:
         _loop_threads.add(self)
         self._context = copy_context()
         self._wake = wake = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self._calls = calls = LoopCalls(asyncio.get_running_loop())
         self._started.put(Captured())
         if not self._stop_asked:
             await wake.wait()
-        refuse_calls(self._loop)
-        # As the loop ends, what still runs is cancelled and awaited.
+        calls.refuse()
+        # asyncio.run now cancels the tasks that still run, and awaits them.
 
 
 _loop_threads: Final[WeakSet[LoopThread]] = WeakSet()
@@ -142,8 +142,8 @@ def uninterrupted(act: Callable[[], _T]) -> _T:
     """Run ``act`` in a thread of its own, where no signal handler can interrupt it.
 
     ``threading`` and ``concurrent.futures`` take their locks in Python code. A handler that raises
-    there leaves them locked, and whoever needs them next waits for ever. The caller waits in C
-    code, which survives an interrupt.
+    there leaves them locked, and the next thread that needs them waits forever. The caller of this
+    waits in C code, which survives an interrupt.
     """
     reply: SimpleQueue[Captured[_T]] = SimpleQueue()
     _thread.start_new_thread(partial(_act, act, reply), ())

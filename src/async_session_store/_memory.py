@@ -15,8 +15,8 @@ from typing_extensions import is_typeddict
 from async_session_store.errors import FlowMemoryError, InvalidInputError
 
 _REMEMBERED_TYPES: Final = 256
-# What pydantic raises for an unusable type, and Python for a constructor call that does not fit.
-# Anything else may come from a signal handler, and propagates unchanged.
+# The errors that pydantic raises for an unusable type, and Python for a call without the arguments
+# that a constructor needs. Anything else may come from a signal handler, and propagates unchanged.
 _UNFIT: Final = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError)
 
 _M = TypeVar("_M")
@@ -84,7 +84,7 @@ class MemoryType(Generic[_M]):
     def write(self, flow: str, memory: _M) -> str:
         """Return a flow's memory as JSON that :meth:`read` accepts.
 
-        Raises ``FlowMemoryError`` if the memory is no valid value of the type.
+        Raises ``FlowMemoryError`` if the memory is not a valid value of the type.
         """
         # pydantic would write an object of another class as {}, which parses as a new memory.
         if not isinstance(memory, self._instances_of):

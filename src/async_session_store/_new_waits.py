@@ -24,7 +24,7 @@ class NewWait:
     data: SessionData = field(repr=False)
     """The session. It must belong to the user whose wait was claimed."""
     ttl: TimeToLive | None = None
-    """How long to wait for the reply, as in ``register_wait``. None for the store's default."""
+    """How long to wait for the reply, as in ``register_wait``. None uses the store's default."""
     session_key: SessionKey | str | None = None
     """The key of the session.
 
@@ -33,7 +33,7 @@ class NewWait:
     expired_ttl: timedelta | float | None = None
     """How long to keep the wait for a worker after its deadline, as in ``register_wait``.
 
-    None for the store's default, 0 for not at all.
+    None uses the store's default; with 0 the wait is not kept.
     """
 
 
@@ -46,7 +46,7 @@ class WaitDefaults(NamedTuple):
     """Default time for which an expired wait is kept for a worker, in milliseconds."""
     max_document_bytes: int
 
-    def checked(
+    def check_wait(
         self,
         owner: Owner,
         scope: ReplyScope,
@@ -65,7 +65,7 @@ class WaitDefaults(NamedTuple):
         check_size(data, self.max_document_bytes)
         return StoredWait(owner, scope_hash, scope, key, data, milliseconds, kept)
 
-    def following(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
+    def check_following_wait(self, claim: ClaimKey, wait: NewWait) -> StoredWait:
         """Check the wait that follows a claim and return it as a backend stores it (N1)."""
         if not isinstance(wait, NewWait):
             raise InvalidInputError("then: give a NewWait, KEEP or None")
@@ -73,11 +73,14 @@ class WaitDefaults(NamedTuple):
         key = claim.session_key if wait.session_key is None else wait.session_key
         if key is None:
             key = _random.unique_id()
-        return self.checked(owner, wait.scope, key, wait.data, wait.ttl, wait.expired_ttl)
+        return self.check_wait(owner, wait.scope, key, wait.data, wait.ttl, wait.expired_ttl)
 
 
 def check_size(data: SessionData, maximum: int) -> None:
     """Raise ``InvalidInputError`` if the document of ``data`` exceeds ``maximum`` bytes (S6)."""
     # The ceiling is cheap and enough for the common case; `exceeds` has to encode the document.
     if data.size_ceiling > maximum and _codec.exceeds(data, maximum):
-        raise InvalidInputError(f"data: its JSON exceeds max_document_bytes ({maximum}) (S6)")
+        raise InvalidInputError(
+            f"data: its JSON exceeds max_document_bytes ({maximum}); store less, or raise the "
+            "limit (S6)"
+        )

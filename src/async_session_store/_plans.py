@@ -12,7 +12,7 @@ from async_session_store.errors import InvalidInputError
 
 
 class Plan(ABC):
-    """What happens to a claimed wait. A block shares it with the object that the user gets."""
+    """The plan for a claimed wait. A block shares it with its target, which the user calls."""
 
     __slots__ = ("is_settled", "superseded")
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import anyio
 
-from async_session_store._background import Background, Running, background
+from async_session_store._background import Background, BackgroundTask, background
 from async_session_store._ending import end_quietly
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import ClaimLostError
@@ -47,7 +47,7 @@ class Renewal:
         self.holder: weakref.ref[Holder] = weakref.ref(holder)
         self.interval: float = claim.lease.total_seconds() / _RENEWALS
         self.due: float = math.inf
-        self.attempt: Running | None = None
+        self.attempt: BackgroundTask | None = None
 
 
 class Renewer:
@@ -59,7 +59,8 @@ class Renewer:
 
     def __init__(self) -> None:
         self._background: Background | None = None
-        # Keyed by interval: claims with the same interval fall due in the order of their addition.
+        # Keyed by interval: claims with the same interval fall due in the order in which they were
+        # added.
         self._waiting: dict[float, dict[Renewal, None]] = {}
         self._wakes_at = math.inf
         self._is_closed = False
@@ -120,11 +121,11 @@ class Renewer:
                 yield renewal
 
     async def _attempt(self, loop: Background, renewal: Renewal) -> None:
-        if await self._go_on(renewal) and not self._is_closed:
+        if await self._keep_renewed(renewal) and not self._is_closed:
             self._wait(loop, renewal)
         renewal.attempt = None
 
-    async def _go_on(self, renewal: Renewal) -> bool:
+    async def _keep_renewed(self, renewal: Renewal) -> bool:
         """Renew the claim while its holder runs. Return whether to renew it again later."""
         claim = renewal.claim
         if renewal.holder() is None:

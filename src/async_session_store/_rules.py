@@ -67,7 +67,7 @@ class Never(Enum):
 
 
 NEVER: Final = Never.NEVER
-"""A time to live without end."""
+"""A time to live that never ends."""
 
 TimeToLive: TypeAlias = "timedelta | float | Literal[Never.NEVER]"
 
@@ -215,7 +215,7 @@ def _wrong_model(argument: str, wanted: type[WireModel], value: object) -> Inval
     if isinstance(value, wanted):
         return _subclass(argument, value)
     is_mapping = issubclass(type(value), Mapping)
-    hint = f"{wanted.__name__}(**...) makes one of it" if is_mapping else ""
+    hint = f"build one with {wanted.__name__}(**...)" if is_mapping else ""
     return _wrong_type(argument, f"a {wanted.__name__}", value, hint)
 
 
@@ -224,7 +224,7 @@ def _wrong_scope(argument: str, wanted: str, value: object) -> InvalidInputError
         return _subclass(argument, value)
     hint = ""
     if isinstance(value, str):
-        hint = "ReplyScope(conversation=...) makes one of a text"
+        hint = "build one with ReplyScope(conversation=...)"
     elif hasattr(value, "scopes"):  # a message
         takes_many = wanted != _ONE_SCOPE
         hint = f"inbound.{'scopes() returns' if takes_many else 'scope is'} a message's scope"
@@ -267,7 +267,7 @@ def expired_ttl(argument: str, value: timedelta | float | None) -> int | None:
 
 
 def duration(argument: str, value: timedelta | float) -> int:
-    """Return whole milliseconds, at least 1, of something that cannot last forever."""
+    """Return a duration that must end, in whole milliseconds, at least 1."""
     return _in_bounds(argument, _seconds(argument, value, "a timedelta or seconds"), "")
 
 
@@ -292,7 +292,7 @@ def begin_at(
 def deliveries(
     scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
 ) -> tuple[Delivery, ...]:
-    """Return the delivery to remember at each of the scopes; none without a delivery id (K6)."""
+    """Return the delivery to remember at each scope, or nothing without a delivery id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()
@@ -306,7 +306,7 @@ def wait_timeout(wait: timedelta | float) -> float:
     """Return how many seconds a claim waits for its turn (K1)."""
     seconds = _seconds("wait", wait, "a timedelta or seconds")
     if not 0 <= seconds <= _MAX_SECONDS:
-        raise InvalidInputError("wait: must not be negative, and at most 100 years (K1)")
+        raise InvalidInputError("wait: must be from 0 seconds to 100 years (K1)")
     return seconds
 
 
@@ -320,7 +320,7 @@ def _seconds(argument: str, value: timedelta | float, wanted: str) -> float:
 def _seconds_hint(value: object) -> str:
     if isinstance(value, datetime):
         return "subtract datetime.now(timezone.utc) from a deadline"
-    return "float(...) makes seconds of a text" if isinstance(value, str) else ""
+    return "convert a text with float(...)" if isinstance(value, str) else ""
 
 
 def deadline_change(ttl: TimeToLive) -> int | None:
@@ -358,7 +358,7 @@ def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] =
 
 
 def viewer(ctx: TenantCtx | None) -> Owner | None:
-    """Return the owner whose sessions the caller sees; None, for the host itself, sees all."""
+    """Return the owner whose sessions the caller sees, or None for the host, which sees all."""
     return None if ctx is None else owner_of(ctx)
 
 

@@ -1,4 +1,4 @@
-"""The async store: it checks the rules, makes one call to a backend, and names the outcome."""
+"""The async store: it checks the rules, calls a backend once, and returns or raises the outcome."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
 
 _NOWHERE: Final = object()
-"""The event loop of a store that is not open: no loop is this one."""
+"""Stands for the event loop of a store that is not open. No loop is identical to it."""
 
 
 class _State(Enum):
-    """Whether a store is open, in the words of its repr."""
+    """The state of a store, in the words of its repr."""
 
     NEW = "not open"
     OPENING = "opening"
@@ -93,26 +93,26 @@ class AsyncSessionStore:
     """Sessions of paused flows, and the waits that route a reply to them.
 
     Open it with ``async with``, or with :meth:`open` and :meth:`aclose`, which may run in
-    different tasks. Each call is one atomic step in the storage: it happens wholly or not at all,
-    also if the caller is cancelled. A store belongs to the event loop that it was opened in.
+    different tasks. Each call is one atomic step in the storage: it happens completely or not at
+    all, even if the caller is cancelled. A store belongs to the event loop that it was opened in.
 
-    Every call may raise ``StoreUnavailableError`` (the storage is away or refuses) or
-    ``StoreTimeoutError`` (no answer in time; whether a write happened is unknown). If the store is
-    not open, or is used in another event loop or in a forked process, it raises
-    ``StoreUsageError``, and nothing was done.
-    Arguments are checked before anything is written: ``InvalidInputError``, or its subclass
-    ``TenantMismatchError`` where ``ctx`` may not do what is asked.
+    Every call may raise ``StoreUnavailableError`` (the storage is unreachable or refuses the call)
+    or ``StoreTimeoutError`` (no answer in time; whether a write happened is unknown). If the store
+    is not open, or is used in another event loop or in a forked process, it raises
+    ``StoreUsageError``, and nothing was done. Arguments are checked before anything is written:
+    ``InvalidInputError``, or its subclass ``TenantMismatchError`` if ``ctx`` does not permit the
+    call.
 
     Args:
-        backend: Where sessions are stored; not opened yet. The store opens and closes it. A client
-            that you gave to the backend stays open.
-        default_wait_ttl: The time to live of a wait that is registered without one. None is no
+        backend: The storage for the sessions, not yet open. The store opens and closes it. A client
+            that you passed to the backend stays open.
+        default_wait_ttl: The time to live of a wait that is registered without one. None means no
             deadline.
-        default_session_ttl: The time to live of a session that is created without one. None is no
-            deadline.
+        default_session_ttl: The time to live of a session that is created without one. None means
+            no deadline.
         default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
-            for a worker after its deadline, as a ``timedelta`` or in seconds. None or 0 is not at
-            all.
+            for a worker after its deadline, as a ``timedelta`` or in seconds. With None or 0 it is
+            not kept.
         max_document_bytes: The largest document, in bytes of JSON. 8 MiB by default (S6).
     """
 
@@ -151,16 +151,16 @@ class AsyncSessionStore:
         default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
     ) -> Self:
-        """Make a store for a URL. Nothing is connected before it is opened.
+        """Return a store for a URL. It does not connect until it is opened.
 
         The URL is ``memory://``; ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or
         ``sqlite://`` (a private database in memory); or one with ``redis://``, ``rediss://`` or
-        ``unix://``, with all the options that redis-py takes in it.
+        ``unix://``, with any option that redis-py accepts in a URL.
 
         ``namespace`` is for Redis only. It prefixes every key, and is ``greentic:session`` by
         default. The other arguments are those of the constructor.
 
-        Raises ``InvalidInputError`` for a URL that no backend takes, and ``ImportError`` naming
+        Raises ``InvalidInputError`` for a URL that no backend accepts, and ``ImportError`` naming
         the extra to install if the backend's driver is missing.
         """
         return cls(
@@ -173,12 +173,12 @@ class AsyncSessionStore:
 
     @classmethod
     def from_env(cls) -> Self:
-        """Make a store from environment variables.
+        """Return a store that environment variables describe.
 
         The URL is ``SESSION_STORE_URL``, else ``SESSION_REDIS_URL``, else ``memory://``.
-        ``SESSION_NAMESPACE`` is the namespace, ``SESSION_WAIT_TTL_SECS`` the default time to live
-        of a wait in seconds, and ``SESSION_EXPIRED_TTL_SECS`` for how many seconds a wait is kept
-        after that by default. Raises like :meth:`from_url`.
+        ``SESSION_NAMESPACE`` sets the namespace, ``SESSION_WAIT_TTL_SECS`` the default time to live
+        of a wait, and ``SESSION_EXPIRED_TTL_SECS`` the default time for which a wait is kept after
+        that, both in seconds. Raises like :meth:`from_url`.
         """
         settings = _urls.settings_from_env()
         return cls.from_url(
@@ -197,11 +197,12 @@ class AsyncSessionStore:
     async def open(self) -> Self:
         """Connect, check that the storage answers, and return the store.
 
-        A store is opened once. If that fails, it may be tried again. ``async with store:`` calls
-        this and :meth:`aclose`.
+        A store can be opened only once, but a failed attempt may be repeated. ``async with store:``
+        calls this and :meth:`aclose`. Raises ``StoreUsageError`` if the store was already opened or
+        closed.
         """
         if self._state is not _State.NEW:
-            raise StoreUsageError("this store was opened before, or closed; make a new one")
+            raise StoreUsageError("this store was already opened or closed; make a new one")
         self._state = _State.OPENING
         self._storage = _for_this_loop(self._storage)
         try:
@@ -212,7 +213,7 @@ class AsyncSessionStore:
             raise
         if self._state is not _State.OPENING:
             await self._close_storage()
-            raise StoreUsageError("this store was closed while it was opened")
+            raise StoreUsageError("this store was closed while it was being opened; make a new one")
         self._state = _State.OPEN
         self._process = os.getpid()
         self._running_loop = loop_getter()
@@ -255,10 +256,10 @@ class AsyncSessionStore:
     async def create_session(
         self, ctx: TenantCtx, data: SessionData, *, ttl: TimeToLive | None = None
     ) -> SessionKey:
-        """Store a session under a fresh key and return the key. It waits nowhere (S1).
+        """Store a session under a fresh key and return the key. The session waits nowhere (S1).
 
-        ``ctx`` must have the environment, tenant and team of the data, and its user if it has one.
-        Raises ``TenantMismatchError`` if not (F1).
+        ``ctx`` must have the environment, tenant and team of the data and, if the data has a user,
+        that user. Otherwise this raises ``TenantMismatchError`` (F1).
         """
         _rules.check_new_session(ctx, data)
         milliseconds = self._default_session_ttl if ttl is None else _rules.milliseconds("ttl", ttl)
@@ -272,9 +273,9 @@ class AsyncSessionStore:
     ) -> SessionData | None:
         """Return the data of a session, or None if it is missing or expired.
 
-        With ``ctx``, return None also if the session is of another environment, tenant or team, or
-        of another user where both have one (F5). Raises ``CorruptSessionError`` if it cannot be
-        read.
+        With ``ctx``, also return None if the session belongs to another environment, tenant or team
+        or, if both have a user, to another user (F5). Raises ``CorruptSessionError`` if the session
+        cannot be read.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -310,10 +311,10 @@ class AsyncSessionStore:
         one, and raise ``ConflictError`` if it is not (E2). Of several writers with one etag, each
         with a document that differs from the stored one, exactly one succeeds.
 
-        Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
-        does not see it), ``TenantMismatchError`` if the data has another owner than the stored
-        session (F2), and ``CorruptSessionError`` if the stored document cannot be read. A session
-        that was removed is never brought back.
+        Raises ``SessionNotFoundError`` if the session is missing or expired (with ``ctx``, also if
+        ``ctx`` does not see it), ``TenantMismatchError`` if the data has another owner than the
+        stored session (F2), and ``CorruptSessionError`` if the stored document cannot be read. A
+        session that was removed is never brought back.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -332,12 +333,13 @@ class AsyncSessionStore:
         *,
         ctx: TenantCtx | None = None,
     ) -> SessionData:
-        """Read a session, write what ``fn`` makes of its data, and return that (E3).
+        """Read a session, pass its data to ``fn``, write the result, and return it (E3).
 
-        If someone else writes in between, ``fn`` is called again with what they wrote: up to 20
-        times, with growing pauses of up to a quarter of a second. After the last attempt this
-        raises ``ConflictError``. So ``fn`` is a plain function without effects. What it raises
-        propagates, and nothing is written. Raises like :meth:`update_session`.
+        If someone else writes in between, ``fn`` is called again with the new data: up to 20 times,
+        after random pauses of up to a quarter of a second. After the last attempt this raises
+        ``ConflictError``. Since ``fn`` may run several times, it must be a plain function without
+        side effects. If it raises, its exception propagates, and nothing is written. Otherwise
+        raises like :meth:`update_session`.
         """
         pauses = edit_pauses()
         while True:
@@ -355,9 +357,9 @@ class AsyncSessionStore:
     async def remove_session(self, key: SessionKey | str, *, ctx: TenantCtx | None = None) -> None:
         """Remove a session, readable or not, and its wait (S4).
 
-        Raises ``SessionNotFoundError`` if it is missing or expired (with ``ctx``, also if ``ctx``
-        does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but whose session it
-        is cannot be determined.
+        Raises ``SessionNotFoundError`` if the session is missing or expired (with ``ctx``, also if
+        ``ctx`` does not see it), and ``CorruptSessionError`` if there is a ``ctx`` but the
+        session's owner cannot be determined.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -370,7 +372,8 @@ class AsyncSessionStore:
     ) -> None:
         """Set the deadline of a session and of its wait to ``ttl`` from now (T3).
 
-        ``NEVER`` removes the deadline. None is refused here. Raises like :meth:`remove_session`.
+        ``NEVER`` removes the deadline. None is refused, as there is no default here. Raises like
+        :meth:`remove_session`.
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
@@ -394,15 +397,15 @@ class AsyncSessionStore:
     ) -> SessionKey | None:
         """Store a session, creating or replacing it, and route the scope to it (W1).
 
-        Return the key of the session that was detached, or None. A session waits at one scope at
-        most, so registering it elsewhere moves it (W2). A scope routes to one session at most, so
-        another live session that waited there is detached: it can be read by its key until its own
-        deadline, and waits nowhere (W3). Without a ``ttl`` and a default, the wait has no deadline,
+        Return the key of the session that was detached, or None. A session waits at only one scope,
+        so registering it elsewhere moves it (W2). A scope routes to only one session, so another
+        live session that waited there is detached: it can be read by its key until its own
+        deadline, but waits nowhere (W3). Without a ``ttl`` and a default, the wait has no deadline,
         even if the session had one before (T2).
 
-        With ``expired_ttl`` (a ``timedelta`` or seconds; None for the store's default, 0 for none),
-        a wait that nobody answers by its deadline is kept for that long as an expired wait, which
-        :meth:`claim_expired` and :meth:`expired_waits` hand to a worker.
+        With ``expired_ttl`` (a ``timedelta`` or seconds; None uses the store's default, 0 means
+        no), a wait that nobody answers by its deadline is kept for that long as an expired wait,
+        which :meth:`claim_expired` and :meth:`expired_waits` hand to a worker.
 
         ``ctx`` must have the environment, tenant, team and user of the data, and ``user_id`` must
         be that user. Raises ``TenantMismatchError`` if not, or if a session of another owner is
@@ -429,7 +432,8 @@ class AsyncSessionStore:
     ) -> bool:
         """Register like :meth:`register_wait`, but only if no live wait is at the scope (W7).
 
-        Return whether it was registered. Of any number of concurrent callers exactly one gets True.
+        Return whether it was registered. Of any number of concurrent callers, exactly one gets
+        True.
         """
         registration = await self._put_wait(
             ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=True
@@ -448,8 +452,9 @@ class AsyncSessionStore:
     ) -> SessionKey | None:
         """Return the key of the live session that waits at the scope, or None.
 
-        Of a sequence of scopes, most specific first, the first with a live wait wins, in the same
-        single step (W4). A ``ctx`` with another user than ``user_id`` finds nothing (F4).
+        ``scope`` may be a sequence, most specific first. Then the first scope with a live wait
+        wins, in the same single step (W4). A ``ctx`` with another user than ``user_id`` finds
+        nothing (F4).
         """
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
@@ -465,8 +470,8 @@ class AsyncSessionStore:
     ) -> SessionRecord | None:
         """Return the record of the live session that waits at the scope, or None (W8).
 
-        Look it up like :meth:`find_wait_by_scope`, in one step.
-        Raises ``CorruptSessionError`` if the document cannot be read.
+        The wait is looked up as by :meth:`find_wait_by_scope`, in one step. Raises
+        ``CorruptSessionError`` if the document cannot be read.
         """
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
@@ -510,12 +515,12 @@ class AsyncSessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """Report what is at each of these scopes, for logs and support, in one step (X4).
+        """Report the state of each of these scopes, for logs and support, in one step (X4).
 
-        This shows why a look-up finds what it finds. It reports only the waits of ``user_id``, for
-        the team of ``ctx`` and, if it has one, also without a team: to leave out the team is a
-        common mistake. For a ``ctx`` with another user than ``user_id`` nothing is looked at.
-        Nothing is changed, and an unreadable document raises no error.
+        The report shows why a look-up does or does not find a wait. It covers only the waits of
+        ``user_id``, for the team of ``ctx`` and, if it has one, also without a team, because
+        leaving out the team is a common mistake. If ``ctx`` has another user than ``user_id``,
+        nothing is looked up. Nothing is changed, and an unreadable document raises no error.
         """
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scopes)
@@ -537,8 +542,8 @@ class AsyncSessionStore:
         """Remove the wait at the scope and its session (W6). Return whether one was removed.
 
         With a ``session_key``, remove it only if the scope still routes to that session, so that a
-        late clean-up leaves the next wait alone. It takes one scope, not a sequence. A ``ctx`` with
-        another user than ``user_id`` raises ``TenantMismatchError`` (F4).
+        late clean-up leaves the next wait alone. This takes one scope, not a sequence. A ``ctx``
+        with another user than ``user_id`` raises ``TenantMismatchError`` (F4).
         """
         owner = _rules.owner_for_write(ctx, user_id)
         scope_hash = _rules.scope_hash(scope)
@@ -589,21 +594,20 @@ class AsyncSessionStore:
             user_id: The user whose wait to claim.
             scope: A scope, or a sequence of scopes, most specific first. Of a sequence, the first
                 with a live wait is claimed.
-            lease: How long the claim is held without being renewed: as long as other workers wait
+            lease: How long the claim lasts unless it is renewed, and so how long other workers wait
                 if this process dies. 30 seconds by default.
-            wait: How long to wait for a turn while another claim is held, in the order in which
-                callers came (N4). After that this raises ``WaitClaimedError``.
+            wait: How long to wait for a turn while another claim is held, in order of arrival (N4).
+                After that this raises ``WaitClaimedError``.
             delivery_id: The platform's id of this delivery, such as a webhook's event id, 1 to 1024
                 bytes in UTF-8. If a completed claim on one of the scopes handled it within its
                 ``dedupe_ttl``, this raises ``DuplicateDeliveryError`` (K6).
             dedupe_ttl: How long the delivery is remembered once the claim is completed. 24 hours by
                 default.
-            begin_at: A scope to claim, empty as it is, if no wait is live and no claim is held at
-                any of the scopes (N3). Then the claim's ``is_new`` is True and its ``record`` None.
-                Nothing is stored there unless ``complete(NewWait(...))`` registers the flow's first
-                wait.
+            begin_at: An empty scope to claim if no wait is live and no claim is held at any of the
+                scopes (N3). Then the claim's ``is_new`` is True and its ``record`` None. Nothing is
+                stored there unless ``complete(NewWait(...))`` registers the flow's first wait.
 
-        Raises ``CorruptSessionError`` also for a wait whose document cannot be read.
+        Also raises ``CorruptSessionError`` for a wait whose document cannot be read.
         """
         owner = _rules.owner_for_write(ctx, user_id)
         scope_hashes, begin = _rules.begin_at(_rules.scope_hashes(scope), begin_at)
@@ -660,11 +664,11 @@ class AsyncSessionStore:
         """Claim the wait at the scope for the length of a block (K4).
 
         Use it with ``async with``. The block gets a :class:`ResumedWait`, or None if no live wait
-        is there. The claim is renewed in the background, three times a lease. When the block ends
+        is there. The claim is renewed in the background, three times per lease. When the block ends
         without an exception, the wait is completed: it and its session are removed, unless the
-        block called ``next(NewWait(...))`` or ``keep()``. If the block registered the wait anew, or
-        someone else changed it, that stays. When the block raises or is cancelled, the wait is
-        given back, and the exception propagates unchanged.
+        block called ``next(NewWait(...))`` or ``keep()``. If the block registered the wait again,
+        or someone else changed it, the newer wait stays. When the block raises or is cancelled, the
+        wait is given back, and the exception propagates unchanged.
 
         If the lease is lost, the block is cancelled and ``ClaimLostError`` is raised. A block may
         end in another task than it began in. One whose steps run in different tasks cannot always
@@ -674,10 +678,10 @@ class AsyncSessionStore:
         effects and before the block ends, and then another runs it again: make effects idempotent.
 
         Takes the arguments of :meth:`claim_wait`, and raises like it when the block begins. When
-        the block ends, raises ``ClaimLostError``, and what ``register_wait`` raises for the wait
+        the block ends, raises ``ClaimLostError``, or any error of ``register_wait`` for the wait
         that follows.
         """
-        ask = partial(
+        claim_wait = partial(
             self.claim_wait,
             ctx,
             user_id,
@@ -688,7 +692,7 @@ class AsyncSessionStore:
             dedupe_ttl=dedupe_ttl,
             begin_at=begin_at,
         )
-        return WaitBlock(ask, resumed_wait, self._renewer)
+        return WaitBlock(claim_wait, resumed_wait, self._renewer)
 
     @overload
     def turn(
@@ -737,7 +741,7 @@ class AsyncSessionStore:
         ``inbound.scope``; if ``flow`` is None, the block gets None. Turns at one place are taken
         one at a time, in order, across processes and machines (N4).
 
-        What the block calls (``ask``, ``end``, ``keep``) takes effect when it ends without an
+        The block's calls (``ask``, ``end``, ``keep``) take effect when it ends without an
         exception, in one step that also remembers the message's delivery (N1, N3, N6). If it
         raises, or its process dies, nothing has changed, and the message may be handled again.
 
@@ -745,23 +749,24 @@ class AsyncSessionStore:
             ctx: The tenant. It needs no user. One with a user other than the message's is refused.
             inbound: The message: an ``Inbound``, or any other :class:`Incoming`.
             flow: The flow to begin. None begins none.
-            memory: The type of what the flow remembers, which pydantic can read and write: a model,
-                a dataclass or a ``TypedDict``. A new flow's memory is ``memory()``. If pydantic
-                cannot read and write the type, or ``memory()`` fails, the call raises
+            memory: The type of the flow's memory, which pydantic must be able to read and write: a
+                model, a dataclass or a ``TypedDict``. A new flow's memory is ``memory()``. If
+                pydantic cannot read and write the type, or ``memory()`` fails, the call raises
                 ``InvalidInputError`` at once.
-            ttl: How long a question waits for its answer; None for the store's default.
+            ttl: How long a question waits for its answer. None uses the store's default.
             lease: How long another worker has to wait if this one dies. 30 seconds by default.
             wait: How long to wait for earlier turns at this place. 10 seconds by default.
             dedupe_ttl: How long the message's delivery is remembered. 24 hours by default.
 
-        Raises what :meth:`resume_wait` raises, and ``FlowMemoryError`` if memory does not fit.
+        Raises like :meth:`resume_wait`, and ``FlowMemoryError`` if the memory does not fit its
+        type.
         """
         setting = TurnSetting(
             ctx, None if flow is None else _rules.flow(flow), memory_type(memory), ttl
         )
         _rules.milliseconds("ttl", ttl)
-        # A message may run code of its caller's, so it is read before anything is claimed, and for
-        # a SessionStore in the caller's thread.
+        # The attributes of a message may run the caller's code. So they are read before anything is
+        # claimed and, for a SessionStore, in the caller's thread.
         try:
             user, scope, scopes = inbound.user_id, inbound.scope, inbound.scopes()
             delivery_id = inbound.delivery_id
@@ -769,7 +774,7 @@ class AsyncSessionStore:
             check_incoming(inbound, error)
             raise
         user = _rules.user_id(user)
-        ask = partial(
+        claim_wait = partial(
             self.claim_wait,
             ctx,
             user,
@@ -780,8 +785,8 @@ class AsyncSessionStore:
             dedupe_ttl=dedupe_ttl,
             begin_at=None if flow is None else scope,
         )
-        give = partial(begin_turn, setting, inbound, user, scope)
-        return WaitBlock(ask, give, self._renewer)
+        make_target = partial(begin_turn, setting, inbound, user, scope)
+        return WaitBlock(claim_wait, make_target, self._renewer)
 
     # --- Expired waits ------------------------------------------------------------------------
 
@@ -819,12 +824,12 @@ class AsyncSessionStore:
         lease: timedelta | float = DEFAULT_LEASE,
         poll: timedelta | float = DEFAULT_POLL,
     ) -> ExpiredWaits:
-        """Iterate over the waits that nobody answers, as they fall due: one claim at a time.
+        """Iterate over unanswered waits as they fall due, one claim at a time.
 
         Use it with ``async for``, in as many workers as you like. Takes the ``ctx`` and ``lease``
-        of :meth:`claim_expired`. If nothing is due, it looks again after ``poll`` (half a second),
-        with one command; so a wait is handed out about that late. It goes on while the storage is
-        away, until ``stop()`` is called.
+        of :meth:`claim_expired`. If nothing is due, the iterator polls again after ``poll`` (half a
+        second by default), with one command, so a wait may be handed out that late. It keeps trying
+        while the storage is unreachable, until ``stop()`` is called.
         """
         request = ExpiredRequest(_rules.viewer(ctx), 1, _rules.duration("lease", lease))
         claim_one = partial(claim_expired, self._current_backend, request, self._defaults)
@@ -837,7 +842,7 @@ class AsyncSessionStore:
 
         Use it with ``async with`` on a claim of :meth:`claim_expired` or :meth:`expired_waits`. The
         block gets a :class:`Turn` whose ``is_expired`` is True, and which has no message. The claim
-        is renewed while the block runs. What the block calls takes effect when it ends without an
+        is renewed while the block runs. The block's calls take effect when it ends without an
         exception. If it calls nothing, or ``end()``, the flow ends. ``ask`` asks again, unless
         ``is_overtaken``: then the user has begun another flow there. If the block raises, the wait
         is handed out again (Q5).
@@ -847,21 +852,21 @@ class AsyncSessionStore:
             memory: As for :meth:`turn`.
             ttl: How long a question waits for its answer; None for the store's default.
 
-        Raises ``ClaimLostError`` if the lease has ended, and ``FlowMemoryError`` if memory does not
-        fit.
+        Raises ``ClaimLostError`` if the lease has ended, and ``FlowMemoryError`` if the memory does
+        not fit its type.
         """
         if not isinstance(claim, WaitClaim) or not claim.is_expired:
             raise InvalidInputError("claim: give one from claim_expired or expired_waits")
         _rules.milliseconds("ttl", ttl)
-        give = partial(begin_expired_turn, ttl, memory_type(memory))
-        return WaitBlock(partial(self._with_fresh_lease, claim), give, self._renewer)
+        make_target = partial(begin_expired_turn, ttl, memory_type(memory))
+        return WaitBlock(partial(self._with_fresh_lease, claim), make_target, self._renewer)
 
     # --- Upkeep -------------------------------------------------------------------------------
 
     async def purge_expired(self, limit: int = 1000) -> int:
         """Reclaim the storage of at most ``limit`` expired entries, and return their number (T5).
 
-        These are sessions, claims and deliveries. On Redis, which drops those itself, they are
+        The entries are sessions, claims and deliveries. Redis drops those itself, so there they are
         stale index entries. An expired session does not exist for any call, purged or not (T4). An
         expired wait is kept until its ``expired_ttl`` has passed.
         """
@@ -1005,12 +1010,12 @@ class AsyncSessionStore:
     def _backend(self) -> Backend:
         """The backend. Raises ``StoreUsageError`` unless it may be used here and now.
 
-        Each call gets the backend here, so this is the one check for all backends.
+        Every call gets its backend from here, so this one check serves all backends.
         """
         try:
             if self._running_loop() is self._loop:
                 return self._storage
-        except RuntimeError:  # no loop runs here, or one of another library
+        except RuntimeError:  # no loop runs here, or another library's does
             pass
         raise self._refusal()
 
@@ -1035,7 +1040,7 @@ class AsyncSessionStore:
         )
 
     async def _with_fresh_lease(self, claim: WaitClaim) -> WaitClaim:
-        self._current_backend()  # a claim whose lease is long enough asks no backend
+        self._current_backend()  # a claim with enough lease left makes no backend call
         return await with_fresh_lease(claim)
 
     async def _close_storage(self) -> None:
@@ -1079,7 +1084,7 @@ class AsyncSessionStore:
         only_if_absent: bool,
     ) -> Awaitable[Registration]:
         owner = _rules.check_new_wait(ctx, user_id, data)
-        wait = self._defaults.checked(owner, scope, session_key, data, ttl, expired_ttl)
+        wait = self._defaults.check_wait(owner, scope, session_key, data, ttl, expired_ttl)
         return self._backend.put_wait(wait, only_if_absent=only_if_absent)
 
 
@@ -1087,7 +1092,7 @@ _open_stores: Final[WeakSet[AsyncSessionStore]] = WeakSet()
 
 
 def _refuse_in_forked_process() -> None:
-    """Refuse the parent's stores: a fork takes no threads along, and shares the connections."""
+    """Refuse the parent's stores: a fork copies no threads, and shares the parent's connections."""
     for store in _open_stores:
         store._loop = _NOWHERE  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module
 
@@ -1097,7 +1102,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _for_this_loop(backend: Backend) -> Backend:
-    """The backend, or a bridge to it if it needs asyncio and something else runs here."""
+    """Return the backend, or a bridge to it if it needs asyncio and another loop runs here."""
     if not backend.asyncio_only or runs_asyncio():
         return backend
     from async_session_store.bridge import AsyncioBridge

@@ -1,4 +1,4 @@
-"""Calls from tasks into the asyncio loop of another thread: each task awaits its reply."""
+"""Calls from tasks into the asyncio loop of another thread: each task awaits its outcome."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import anyio
 from anyio import to_thread
@@ -15,82 +15,71 @@ from typing_extensions import ParamSpec
 from async_session_store._background import runs_asyncio
 from async_session_store._loop_calls import Captured, LoopCall
 from async_session_store._loop_thread import LoopThread
-from async_session_store.errors import cut_off
+from async_session_store._mailbox import Mailbox
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class _Reply(Generic[_T]):
-    """The reply to a call: it arrives in the loop's thread, and wakes the task that awaits it."""
-
-    def __init__(self, wake: Callable[[Callable[[], object]], object]) -> None:
-        self._wake = wake
-        self.came = anyio.Event()
-        self.captured: Captured[_T] = Captured(error=cut_off())
-
-    def deliver(self, captured: Captured[_T]) -> None:
-        self.captured = captured
-        self.cut_off()
-
-    def cut_off(self) -> None:
-        with suppress(RuntimeError):  # the loop of the task has ended
-            self._wake(self.came.set)
+class _Event(Protocol):
+    def set(self) -> object: ...
+    async def wait(self) -> object: ...
 
 
 class TaskCrossing:
     """Makes calls from the running loop into an asyncio loop on a thread of its own."""
 
     def __init__(self) -> None:
-        self._wake = _waker()
-        self._awaited: set[Callable[[], None]] = set()
-        self._thread = LoopThread("async_session_store bridge", at_end=self._cut_off)
+        self._new_event, wake = _callers_loop()
+        self._replies = Mailbox(wake)
+        self._thread = LoopThread("async_session_store bridge")
 
     def open(self) -> None:
-        """Start the thread. This blocks for a millisecond, as awaiting it could be cancelled."""
+        """Start the thread. This blocks for a millisecond: a wait could be cancelled."""
         self._thread.start()
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """Make a call there. Cancelling this cancels the call, once, and waits for its end."""
-        reply: _Reply[_T] = _Reply(self._wake)
-        act = partial(method, *args, **kwargs)
-        call = LoopCall(self._thread.loop, act, reply.deliver, self._thread.context())
-        self._awaited.add(reply.cut_off)
+        """Make a call there, and return what it returns or raise what it raises.
+
+        If the caller is cancelled, cancel the call, once, and wait for its end.
+        """
+        ended = self._new_event()
+        call = LoopCall(
+            self._thread.calls,
+            partial(method, *args, **kwargs),
+            self._thread.context(),
+            partial(self._reply, ended.set),
+        )
         try:
             call.begin()
-            await self._end(call, reply.came)
-        finally:
-            self._awaited.discard(reply.cut_off)
-        return reply.captured.result()
-
-    async def aclose(self) -> None:
-        """Stop the thread."""
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self._thread.stop)
-
-    async def _end(self, call: LoopCall[_T], came: anyio.Event) -> None:
-        try:
-            await came.wait()
+            await ended.wait()
         except GeneratorExit:
             call.cancel()
             raise
         except BaseException:
             call.cancel()
             with anyio.CancelScope(shield=True):
-                await came.wait()
+                await ended.wait()
             raise
+        return cast("Captured[_T]", call.outcome).result()
 
-    def _cut_off(self) -> None:
-        for cut_off_reply in list(self._awaited):
-            cut_off_reply()
+    async def aclose(self) -> None:
+        """Stop the thread."""
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._thread.stop)
+
+    def _reply(self, wake: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop of the task has ended
+            self._replies.post(wake)
 
 
-def _waker() -> Callable[[Callable[[], object]], object]:
-    """Return a function that has the running loop call something, from any thread."""
+def _callers_loop() -> tuple[Callable[[], _Event], Callable[[Callable[[], None]], object]]:
+    """Return the event class of the running loop, and what has the loop call a function soon."""
+    # Not anyio's events: each would ask for the loop again, which takes four times as long.
     if runs_asyncio():
-        return asyncio.get_running_loop().call_soon_threadsafe
+        return asyncio.Event, asyncio.get_running_loop().call_soon_threadsafe
     import trio
 
-    return trio.lowlevel.current_trio_token().run_sync_soon
+    return trio.Event, trio.lowlevel.current_trio_token().run_sync_soon

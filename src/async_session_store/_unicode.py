@@ -8,7 +8,7 @@ from async_session_store.errors import InvalidInputError
 
 
 def encoded(field: str, value: str) -> bytes:
-    """Encode a text in UTF-8. Raises ``InvalidInputError`` naming the field."""
-    with suppress(UnicodeEncodeError):  # it holds the value, so ours must not be chained to it
+    """Return a text in UTF-8. Raises ``InvalidInputError``, which names the field."""
+    with suppress(UnicodeEncodeError):  # it holds the value, so do not chain it
         return value.encode()
     raise InvalidInputError(f"{field}: must be valid Unicode")

@@ -1,4 +1,4 @@
-"""URLs and environment variables to backends; a driver is imported when its URL is used."""
+"""Backends from URLs and environment variables. A driver is imported only if its URL is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from async_session_store.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says."""
+    """The settings in environment variables."""
 
     url: str
     namespace: str | None
@@ -26,7 +26,7 @@ class Settings:
 
 
 def settings_from_env() -> Settings:
-    """Raises ``InvalidInputError`` for a time to live that is none."""
+    """Return the settings. Raises ``InvalidInputError`` for an invalid time to live."""
     url = os.environ.get("SESSION_STORE_URL") or os.environ.get("SESSION_REDIS_URL")
     return Settings(
         url=url or "memory://",
@@ -37,7 +37,7 @@ def settings_from_env() -> Settings:
 
 
 def backend(url: str, *, namespace: str | None) -> Backend:
-    """The backend for a URL, not opened. Raises ``InvalidInputError``."""
+    """Return a backend for a URL, not yet open. Raises ``InvalidInputError`` if none accepts it."""
     if isinstance(url, os.PathLike):
         raise InvalidInputError(f"url: give a text, not a path; {_FOR_A_FILE}")
     if not isinstance(url, str):
@@ -54,9 +54,9 @@ def backend(url: str, *, namespace: str | None) -> Backend:
 def _memory(url: str, _namespace: str | None) -> Backend:
     from async_session_store.backends.memory import MemoryBackend
 
-    # Any namespace is right here: nothing is shared.
+    # A namespace has no effect here: a memory store shares nothing.
     if url.partition("://")[2]:
-        raise InvalidInputError("url: memory:// takes nothing behind it")
+        raise InvalidInputError("url: write just memory://; it takes no path and no options")
     return MemoryBackend()
 
 
@@ -64,7 +64,9 @@ def _sqlite(url: str, namespace: str | None) -> Backend:
     from async_session_store.backends.sqlite import SqliteBackend
 
     if namespace is not None:
-        raise InvalidInputError("namespace: is for Redis; give each SQLite store its own file")
+        raise InvalidInputError(
+            "namespace: only Redis takes one; give each SQLite store its own file"
+        )
     parts = _split(url)
     if parts is None or parts.netloc:
         raise InvalidInputError(
@@ -75,11 +77,11 @@ def _sqlite(url: str, namespace: str | None) -> Backend:
         raise InvalidInputError("url: sqlite takes no options; write '?' and '#' as %3F and %23")
     with suppress(UnicodeDecodeError):
         return SqliteBackend(unquote(parts.path[1:], errors="strict") or ":memory:")
-    raise InvalidInputError("url: what is percent-encoded must be UTF-8")
+    raise InvalidInputError("url: its percent-encoded characters must be UTF-8")
 
 
 def _split(url: str) -> SplitResult | None:
-    """Split a URL, or return None for one whose host cannot be read."""
+    """Split a URL. Return None if its host cannot be parsed."""
     with suppress(ValueError):
         return urlsplit(url)
     return None

@@ -35,18 +35,18 @@ _V = TypeVar("_V")
 
 
 def give_text(value: object) -> str:
-    """Return what to say of a value that should be a ``str``, without saying the value."""
+    """Return an error text for a value that should be a ``str``, without quoting the value."""
     kind = type(value).__name__
     if isinstance(value, bytes):
-        return f"give a text, not a value of type {kind}; .decode() makes one"
-    hint = "; str(...) makes one" if isinstance(value, int) else ""
+        return f"give a text, not a value of type {kind}; convert it with .decode()"
+    hint = "; convert it with str(...)" if isinstance(value, int) else ""
     return f"give a text, not a value of type {kind}{hint}"
 
 
-class Saying:
-    """Annotates a type with what to say of a value that it refuses. It costs valid values nothing.
+class ErrorText:
+    """Annotation that sets the error text for values that a type refuses, at no cost to valid ones.
 
-    Pydantic's own texts describe what it got, and not what to write instead.
+    Pydantic's own texts describe the value that it got, not what to write instead.
     """
 
     def __init__(self, text: str) -> None:
@@ -61,7 +61,7 @@ class Saying:
 
 
 class ValidatedText(str):
-    """A ``str`` that only holds text its class accepts."""
+    """A ``str`` that holds only text that its class accepts."""
 
     __slots__ = ()
     rule: ClassVar[str]
@@ -107,7 +107,7 @@ class ValidatedText(str):
 
 
 _NOT_TEXT: Final = "not_text"
-_GIVE_TEXT: Final = "give a text; str(...) makes one of a number"
+_GIVE_TEXT: Final = "give a text; convert a number with str(...)"
 
 
 def _not_text() -> PydanticCustomError:
@@ -115,7 +115,7 @@ def _not_text() -> PydanticCustomError:
 
 
 class Hidden:
-    """Stands in a repr for a value that may be private, such as ``<12 chars>``."""
+    """The placeholder in a repr for a value that may be private, such as ``<12 chars>``."""
 
     __slots__ = ("_shown",)
 
@@ -138,12 +138,15 @@ def _described(value: object) -> str:
 
 
 def repr_of_fields(value: DataclassInstance, shown: Container[str]) -> str:
-    """Return the repr of a dataclass: without what is None, and hiding what is not ``shown``."""
-    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    """Return the repr of a dataclass.
+
+    Leave out None and what has its default value, and hide all fields but those ``shown``.
+    """
+    given = [(field, getattr(value, field.name)) for field in fields(value)]
     parts = [
-        f"{name}={one!r}" if name in shown else f"{name}={Hidden(one)!r}"
-        for name, one in given.items()
-        if one is not None
+        f"{field.name}={one!r}" if field.name in shown else f"{field.name}={Hidden(one)!r}"
+        for field, one in given
+        if one is not None and one != field.default
     ]
     return f"{type(value).__name__}({', '.join(parts)})"
 
@@ -185,7 +188,7 @@ class WireModel(BaseModel, frozen=True):
     """An immutable model. Keeps unknown fields that come from JSON; refuses them from Python."""
 
     _shown: ClassVar[frozenset[str]] = frozenset()
-    """Fields whose values the repr shows, beside those that are models. Others may be private."""
+    """Fields whose values the repr shows, besides those that are models. Others may be private."""
 
     is_validated: ClassVar[bool] = False
     """Set to True on an instance that was validated."""
@@ -202,7 +205,7 @@ class WireModel(BaseModel, frozen=True):
 
     @model_validator(mode="after")
     def _finish_once(self, info: ValidationInfo) -> Self:
-        """Finish a new model. Pydantic calls this again when another model takes it in."""
+        """Finish a new model. Pydantic calls this again if it becomes a field of another model."""
         if self.is_constructed:
             rule = "was built bypassing validation; use its constructor"
             raise PydanticCustomError("bypassed_validation", rule)
@@ -238,7 +241,7 @@ class WireModel(BaseModel, frozen=True):
 
     @override
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        """Yield what the repr shows, which may end up in a log (F8)."""
+        """Yield the parts of the repr, which may end up in a log (F8)."""
         for name in type(self).__pydantic_fields__:
             value = vars(self).get(name)
             if value is None or value == {}:
@@ -257,7 +260,7 @@ class WireModel(BaseModel, frozen=True):
     @classmethod
     @override
     def model_construct(cls, _fields_set: set[str] | None = None, **values: object) -> Self:
-        """Build a model bypassing validation. No other model accepts it, and no store.
+        """Build a model bypassing validation. Neither another model nor a store accepts it.
 
         Unknown fields are dropped: they could imitate the attributes that only validation sets.
         """
@@ -300,7 +303,7 @@ class WireModel(BaseModel, frozen=True):
     if not TYPE_CHECKING:
 
         def copy(self, *, update=None, deep=False):
-            """Do what ``model_copy`` does. Pydantic's deprecated ``copy`` would skip validation."""
+            """Call ``model_copy``. Pydantic's deprecated ``copy`` would skip validation."""
             return self.model_copy(update=update, deep=deep)
 
 

@@ -1,4 +1,4 @@
-"""What a backend author reads: the :class:`Backend` interface and its value types.
+"""The contract for backend authors: the :class:`Backend` interface and its value types.
 
 A backend stores documents, compares owners, routes scopes and keeps deadlines, each operation in
 one atomic step. It knows no rule about tenants or arguments: the store above it has checked them.
@@ -67,7 +67,7 @@ KEEP: Final = Keep.KEEP
 
 
 class Outcome(Enum):
-    """What became of a write."""
+    """The result of a write."""
 
     DONE = auto()
     """The write was done."""
@@ -86,7 +86,7 @@ class Outcome(Enum):
     DUPLICATE = auto()
     """The delivery was handled before."""
     LOST = auto()
-    """The claim is not held any more."""
+    """The claim is no longer held."""
 
 
 class StoredWait(NamedTuple):
@@ -97,7 +97,7 @@ class StoredWait(NamedTuple):
     scope_hash: str
     """The hash of the scope, which routes to the session."""
     scope: ReplyScope
-    """The scope itself, which is only stored for the record.
+    """The scope itself. It is stored only to be returned in records.
 
     A wrapper may replace it, for example by one with an encrypted ``conversation``.
     """
@@ -116,7 +116,7 @@ class StoredWait(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of :meth:`Backend.put_wait`."""
+    """The result of :meth:`Backend.put_wait`."""
 
     outcome: Outcome
     """DONE, FOREIGN, UNREADABLE or TAKEN."""
@@ -133,7 +133,7 @@ class Unreadable:
     owner: Owner | None
     """Its owner, or None if that cannot be determined either."""
     reason: str
-    """Why the document cannot be read. Quotes nothing of it."""
+    """Why the document cannot be read. The text quotes nothing from the document."""
 
 
 class ClaimKey(NamedTuple):
@@ -169,7 +169,7 @@ class Claimed(NamedTuple):
     lease_ends_at: datetime
     """When the lease ends, in UTC."""
     is_overtaken: bool = False
-    """Whether another session waits at the scope of an expired wait by now."""
+    """Whether another session now waits at the scope of the expired wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,7 @@ class Queued:
     place: ClaimKey
     """The claim that the caller will get."""
     free_in: int | None
-    """How many milliseconds the present claim's lease still lasts.
-
+    """For how many milliseconds the present claim's lease still lasts.
     None if no claim is held and others are ahead in the queue.
     """
 
@@ -191,7 +190,7 @@ class Delivery(NamedTuple):
     digest: bytes
     """Stands for the scope and the delivery's id.
 
-    It always has the same few bytes, so a backend stores it as it is, with the owner and a
+    It is short, and its length is fixed, so a backend stores it as it is, with the owner and a
     deadline.
     """
     ttl: int
@@ -200,7 +199,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WaitState:
-    """What is at a scope: the live session that waits there, and until when a claim is held."""
+    """The state of a scope: the live session that waits there, and until when a claim is held."""
 
     key: SessionKey | None = None
     """The key of the session, or None if nothing waits."""
@@ -252,10 +251,10 @@ class ErasedUser:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[_T]):
-    """What a listing found, and the keys that it left out."""
+    """The items that a listing found, and the keys that it left out."""
 
     items: tuple[_T, ...]
-    """What was found, in the order of the session keys."""
+    """The items, in the order of the session keys."""
     unreadable: tuple[SessionKey, ...] = ()
     """The keys of the sessions that cannot be read."""
 
@@ -304,26 +303,26 @@ class Backend(ABC):
 
     * Each method is one atomic step: other callers, processes and machines see all of it or none
       of it, even if the caller is cancelled or killed half way (W1). A cancelled call leaves
-      the backend usable, and later calls on it see what became of the cancelled one (R3).
+      the backend usable, and later calls on it see the result of the cancelled one (R3).
     * A session past its deadline does not exist for any method (T4), except as an expired wait.
       Deadlines are exact to the millisecond on the backend's own clock (T6). A time to live is a
       positive whole number of milliseconds, or None for no deadline.
     * A wait with an ``expired_ttl`` is an **expired wait** from its deadline on, for that long
-      (Q1). It is one as long as nobody removes it, ends it by completing a claim, or registers its
-      key anew; another session may wait at its scope meanwhile. A session that was detached before
-      its deadline waits nowhere, and so never is one. What removes sessions also ends the expired
-      waits that it would have removed before their deadline, and answers as if they were not there
-      (Q4); a claim that is held on one of them is superseded (N2).
-    * A wait is at an owner, whose ``user`` is never None, and the hash of a scope. Nothing that is
-      done for one owner hides, changes or deletes what belongs to another (F7).
-    * The only errors it raises are driver faults, as ``StoreTimeoutError`` or
-      ``StoreUnavailableError``, each from its cause (R1). Every wait on a network or a lock is
-      bounded (R4).
+      (Q1). It remains one until somebody removes it, ends it by completing a claim, or registers
+      its key again; meanwhile another session may wait at its scope. A session that was detached
+      before its deadline waits nowhere, and so never becomes one. A method that removes sessions
+      also ends the expired waits that it would have removed before their deadline, but reports as
+      if they did not exist (Q4); a claim that is held on one of them is superseded (N2).
+    * A wait is addressed by its owner, whose ``user`` is never None, and the hash of its scope. No
+      call for one owner hides, changes or deletes anything of another (F7).
+    * The only errors it raises are faults of its driver, as ``StoreTimeoutError`` or
+      ``StoreUnavailableError``, each with the driver's exception as its cause (R1). Every wait on a
+      network or a lock is bounded (R4).
     * A method that reads, finds, inspects or lists changes nothing, whatever it finds (F9).
     * A stored object cannot be changed through a reference that a caller holds.
 
-    Where a method takes a ``viewer``, a session that ``viewer.sees`` refuses is missing, and that
-    is decided before anything else (F5). A viewer of None sees every session.
+    If a method takes a ``viewer``, a session that ``viewer.sees`` refuses counts as missing, and
+    that is decided before anything else (F5). A viewer of None sees every session.
     """
 
     asyncio_only: bool = False
@@ -331,7 +330,7 @@ class Backend(ABC):
 
     @property
     def location(self) -> str:
-        """What and where the storage is, for the repr of a store. Never shows a password."""
+        """The kind and place of the storage, for the repr of a store. It never shows a password."""
         return type(self).__name__
 
     @override
@@ -348,9 +347,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what was begun and release everything that :meth:`open` made (R5, R6).
+        """Finish the calls in flight and release everything that :meth:`open` made (R5, R6).
 
-        In bounded time, and not interrupted by cancellation.
+        This takes bounded time, and cancellation does not interrupt it.
         """
 
     @abstractmethod
@@ -359,7 +358,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def insert(self, key: SessionKey, data: SessionData, ttl: int | None) -> None:
-        """Store a session that waits nowhere under a key that is in no use (S1)."""
+        """Store a session that waits nowhere, under an unused key (S1)."""
 
     @abstractmethod
     async def read(self, key: SessionKey) -> SessionData | Unreadable | None:
@@ -377,7 +376,7 @@ class Backend(ABC):
 
         Return MISSING, UNREADABLE, FOREIGN if the stored owner is not the data's (F2), CHANGED if
         there is an ``if_match`` that is not the session's etag (E2), or else DONE.
-        A session that was deleted stays deleted, whatever runs concurrently (S5).
+        A deleted session stays deleted, whatever runs concurrently (S5).
         """
 
     @abstractmethod
@@ -402,19 +401,19 @@ class Backend(ABC):
 
         Return FOREIGN if a live session of another owner is under the key (F2), UNREADABLE if its
         document cannot be read, TAKEN if ``only_if_absent`` and a live wait is at the scope (W7).
-        Each changes nothing. Else return DONE, and then: the session waits here and nowhere else
-        (W2); another live session that waited here waits nowhere, keeps its data and deadline, and
-        is returned as ``detached`` (W3); deadline and data are the new ones (T2); the wait has an
-        identity that no wait had before (K3). A claim that is held at the scope, or at the one
-        that the session leaves, is superseded (N2).
+        None of these changes anything. Otherwise return DONE, and then: the session waits here and
+        nowhere else (W2); another live session that waited here waits nowhere, keeps its data and
+        deadline, and is returned as ``detached`` (W3); deadline and data are the new ones (T2); the
+        wait has an identity that no wait had before (K3). A claim that is held at the scope, or at
+        the one that the session leaves, is superseded (N2).
         """
 
     @abstractmethod
     async def find_wait(self, owner: Owner, scope_hashes: Sequence[str]) -> SessionKey | None:
         """Return the key of the live session at the first of the scopes where one waits (W4).
 
-        A session whose document cannot be read still waits, unless its owner can be determined and
-        is another.
+        A session whose document cannot be read still waits, unless it is known to have another
+        owner.
         """
 
     @abstractmethod
@@ -427,7 +426,7 @@ class Backend(ABC):
     async def inspect_waits(
         self, owners: Sequence[Owner], scope_hashes: Sequence[str]
     ) -> tuple[WaitState, ...]:
-        """Return what is at each scope of each owner (X4): owner by owner, scope by scope."""
+        """Return the state of each scope of each owner (X4): owner by owner, scope by scope."""
 
     @abstractmethod
     async def list_waits(self, owner: Owner) -> Listing[SessionKey]:
@@ -449,8 +448,8 @@ class Backend(ABC):
     ) -> bool:
         """Remove the live wait at the scope and its session (W6). Return whether there was one.
 
-        With a ``session_key``, only if that session waits there. A session whose document cannot
-        be read is unrouted at least. A claim that is held at the scope is superseded (N2).
+        With a ``session_key``, only if that session waits there. If its document cannot be read, at
+        least the routing to it is removed. A claim that is held at the scope is superseded (N2).
         """
 
     @abstractmethod
@@ -477,14 +476,13 @@ class Backend(ABC):
         Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6). There is one
         for each of the scopes, or none.
 
-        If someone who came before the caller waits in the queue at one of the scopes, and no claim
-        is held there, it is about to be their turn, at whichever of the scopes their wait is by
-        now: the caller waits its turn there (N4). Otherwise look at the scopes, in their order:
+        If an earlier caller is queued at one of the scopes, and no claim is held there, that caller
+        is next. Its wait may be at any of the scopes by now, so this caller waits its turn in that
+        queue (N4). Otherwise look at the scopes, in their order:
 
-        1. If someone who came before the caller waits in the queue at the scope, the caller waits
-           its turn there.
-        2. If a wait is live there, it is the one that counts. If a claim is held on the scope, the
-           caller waits its turn there; if its document cannot be read, it stays unclaimed.
+        1. If an earlier caller is queued at the scope, this caller waits its turn there.
+        2. If a wait is live there, look no further. If a claim is held on the scope, the caller
+           waits its turn there; if the wait's document cannot be read, it stays unclaimed.
 
         If no wait is live, return MISSING; or with ``begin_at``, the hash of one of the scopes,
         claim that empty scope (N3). If a claim is held at any of the scopes, the caller waits its
@@ -492,10 +490,11 @@ class Backend(ABC):
 
         To wait its turn, with ``queue``: take the last place in the queue of the scope, or keep
         the place that this token has, for another ``PLACE_TTL``, and return ``Queued``. A token has
-        one place at most, which moves if the caller waits at another scope by now. There it is
-        ahead of all who came later. Any other result gives it up. Without ``queue``: CLAIMED.
-        A caller that has a place names the same scopes again, in whatever order. A place that it
-        renews too late may be lost, or still be good if nobody has needed it meanwhile.
+        only one place. If the caller now waits at another scope, its place moves there, ahead of
+        all later callers. Any result but ``Queued`` gives the place up. Without ``queue``, return
+        CLAIMED instead. A caller that has a place names the same scopes again, in any order. A
+        place that it renews too late may be lost, or may still be valid if nobody has needed it in
+        the meantime.
 
         A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
         not block any other method (K2, K5).
@@ -507,19 +506,19 @@ class Backend(ABC):
     ) -> tuple[Claimed | Unreadable, ...]:
         """Claim expired waits, at most as many as there are tokens, for ``lease`` ms (Q2).
 
-        ``fence`` says whose: without a user, those of all users of its environment, tenant and
-        team; None, those of the whole storage (Q4). The longest overdue come first. One that was
-        given back with :meth:`release_claim`, or completed with KEEP, has been due since then, so
-        it comes after those that were due before.
+        ``fence`` is the owner of the waits. Without a user, it stands for all users of its
+        environment, tenant and team; None stands for the whole storage (Q4). The longest overdue
+        come first. One that was given back with :meth:`release_claim`, or completed with KEEP, has
+        been due since then, so it comes after those that were due before.
 
-        Leave out a wait if a claim is held on its scope or somebody waits in the queue there, but
-        not if that claim is held by one of the ``tokens``: return it as it is. So a caller that
-        was cancelled can ask again, and give back what it got.
+        Leave out a wait if a claim is held on its scope or a caller is queued there. But if one of
+        the ``tokens`` holds that claim, return the claim as it is. So a caller that was cancelled
+        can ask again, and give back the waits that it got.
 
         An expired wait whose document cannot be read is not claimed. Return it once, as
         ``Unreadable``, and leave it out from then on.
 
-        If nothing is due, this is one step, and takes no longer with more waits stored.
+        If nothing is due, this takes one step, whose cost does not grow with the number of waits.
         """
 
     @abstractmethod
@@ -544,9 +543,9 @@ class Backend(ABC):
           leaves it; a ``StoredWait`` is registered in its place, as by :meth:`put_wait`.
         * If the wait has expired and nothing else happened to it, a ``StoredWait`` is registered
           all the same: DONE. Without one: MISSING.
-        * If the claim is superseded (N2): MISSING, and what is there stays. A claim is superseded
-          if something else waits at the scope by now, if a call marked the claim, or if the wait
-          has expired and its session's key is in use again.
+        * If the claim is superseded (N2): MISSING, and the scope is left as it is. A claim is
+          superseded if another session now waits at the scope, if a call marked the claim, or if
+          the wait has expired and its session's key is in use again.
 
         If the claimed wait is an expired wait by now, whether or not it was one when it was claimed
         (Q2, Q3): KEEP leaves it, DONE. Without ``then`` it is removed: DONE, also if something else
@@ -558,23 +557,23 @@ class Backend(ABC):
     async def release_claim(self, claim: ClaimKey) -> Outcome:
         """End a claim and leave the wait as it is (K3), or give up a place in the queue.
 
-        Return DONE, or LOST if there was neither. If the claim ``is_expired``, the wait has been
-        due since now (:meth:`claim_expired`).
+        Return DONE, or LOST if there was neither. If the claim ``is_expired``, the wait counts as
+        due from now on (:meth:`claim_expired`).
         """
 
     @abstractmethod
     async def renew_claim(self, claim: ClaimKey, lease: int) -> datetime | None:
-        """Let the lease end ``lease`` ms from now (K2).
+        """Move the end of the lease to ``lease`` ms from now (K2).
 
-        Return when that is, in UTC, or None if the claim is no longer held.
+        Return that time in UTC, or None if the claim is no longer held.
         """
 
     @abstractmethod
     async def purge(self, limit: int) -> int:
         """Reclaim the storage of at most ``limit`` expired entries, and return their number (T5).
 
-        These are sessions, claims and deliveries; if the storage drops those itself, stale index
-        entries. An expired wait is kept until its ``expired_ttl`` has passed.
+        The entries are sessions, claims and deliveries or, if the storage drops those itself, stale
+        index entries. An expired wait is kept until its ``expired_ttl`` has passed.
         """
 
     @abstractmethod

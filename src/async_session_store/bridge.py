@@ -47,9 +47,9 @@ _T = TypeVar("_T")
 class AsyncioBridge(Backend):
     """A backend that runs another one, which needs asyncio, in an asyncio loop on a thread.
 
-    ``AsyncSessionStore`` puts it in by itself when it is opened under trio. Each operation crosses
-    to the thread and back once. Cancelling a call cancels it there and waits for its end, and its
-    errors come out as they are.
+    ``AsyncSessionStore`` inserts it by itself when it is opened under trio. Each operation crosses
+    to the thread and back once; operations that are in flight together cross together. Cancelling
+    a call cancels it there and waits for its end. Errors come out unchanged.
 
     Args:
         backend: The backend to run. The bridge opens and closes it, in its own loop.

@@ -32,7 +32,7 @@ class WaitClaim:
     """A claim on a wait, from ``claim_wait`` or ``claim_expired``.
 
     It is held until it is ended or its lease ends. Using it after that raises ``ClaimLostError``
-    and changes nothing, so a worker that was too slow cannot touch what the next one does (K2).
+    and changes nothing, so a worker that was too slow cannot interfere with the next one (K2).
     """
 
     def __init__(
@@ -105,13 +105,14 @@ class WaitClaim:
     def seconds_left(self) -> float:
         """Lower bound on the seconds left in the lease; 0 if it may have ended.
 
-        Counted on this process's monotonic clock, from before the claim or its renewal was sent.
+        It is measured on this process's monotonic clock, from before the claim or its renewal was
+        sent.
         """
         return max(0.0, self._held_until - time.monotonic())
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. Does not ask the storage, so check it often."""
+        """Whether the lease may have ended. This makes no call, so check it often."""
         return self.seconds_left == 0
 
     async def complete(self, then: NewWait | Keep | None = None) -> bool:
@@ -119,18 +120,18 @@ class WaitClaim:
 
         Without ``then``, remove the wait and its session. With ``KEEP``, leave the wait as it is.
         With a ``NewWait``, register that one in its place, even if the claimed wait has expired
-        in the meantime. It overwrites what someone else wrote with ``update_session``.
+        in the meantime. This overwrites changes that someone else made with ``update_session``.
 
         Return whether that happened. Return False if the scope no longer holds the very wait that
-        was claimed: it was registered anew, moved, cleared, removed, or rewritten by a Rust
-        process; without a ``NewWait``, also if it expired. Then what is there stays, and the claim
-        ends too (K3, N2).
+        was claimed: it was registered again, moved, cleared, removed, or rewritten by a Rust
+        process; without a ``NewWait``, also if it expired. Then the scope is left as it is, but the
+        claim still ends (K3, N2).
 
         An expired wait is removed, unless ``then`` is ``KEEP``: then it is handed out again. If
-        another session waits at its scope by now, a ``NewWait`` is not registered; return False
-        (Q2).
+        another session now waits at its scope, a ``NewWait`` is not registered, and this returns
+        False (Q2).
 
-        Raises ``ClaimLostError``, and what ``register_wait`` raises for the new wait; in both cases
+        Raises ``ClaimLostError``, or any error of ``register_wait`` for the new wait. In both cases
         nothing was changed, and in the second the claim is still held.
         """
         stored = self._checked(then)
@@ -144,16 +145,17 @@ class WaitClaim:
         return outcome is Outcome.DONE
 
     def check(self, then: NewWait | Keep | None) -> None:
-        """Raise what :meth:`complete` would raise for this argument.
+        """Raise the error that :meth:`complete` would raise for this argument.
 
-        Does not ask the storage, so it cannot check who owns the session under a ``session_key``.
+        This does not ask the storage, so it cannot check who owns the session under a
+        ``session_key``.
         """
         self._checked(then)
 
     def _checked(self, then: NewWait | Keep | None) -> StoredWait | Keep | None:
         if then is None or then is KEEP:
             return then
-        return self._defaults.following(self._claim, then)
+        return self._defaults.check_following_wait(self._claim, then)
 
     async def release(self) -> None:
         """End the claim and give the wait back, as it is. Raises ``ClaimLostError``."""
@@ -161,7 +163,7 @@ class WaitClaim:
             raise claim_lost()
 
     async def renew(self, lease: timedelta | float | None = None) -> None:
-        """Let the lease end ``lease`` from now. The default is the length of the first lease.
+        """Extend the lease to ``lease`` from now. The default is the length of the first lease.
 
         Raises ``ClaimLostError``. The deadline of the wait stays as it is.
         """

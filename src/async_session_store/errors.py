@@ -4,14 +4,14 @@
 
     SessionStoreError
     ├── InvalidInputError        (also ValueError)    an argument cannot be used
-    │   └── TenantMismatchError                       an owner fence refused the call
+    │   └── TenantMismatchError                       ctx does not permit the call
     ├── SessionNotFoundError     (also LookupError)   no live session under the key
     ├── ConflictError                                 someone else's write came first
     │   ├── WaitClaimedError                          another worker resumes this wait
     │   ├── ClaimLostError                            the claim's lease ran out, or it was ended
     │   └── DuplicateDeliveryError                    this delivery was handled before
     ├── StoreTimeoutError        (also TimeoutError)  no answer in time
-    ├── StoreUnavailableError                         the storage is away or refuses
+    ├── StoreUnavailableError                         the storage is unreachable or refuses
     ├── StoreUsageError                               the program uses the store wrongly
     ├── CorruptSessionError                           the stored document cannot be read
     └── FlowMemoryError                               a flow's memory does not fit its type
@@ -66,7 +66,7 @@ class SessionStoreError(Exception):
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.UNKNOWN
-    """What kind of error it is. It is the same for all exceptions of a class."""
+    """The kind of the error. It is the same for all exceptions of a class."""
 
 
 class InvalidInputError(SessionStoreError, ValueError):
@@ -76,7 +76,7 @@ class InvalidInputError(SessionStoreError, ValueError):
 
 
 class TenantMismatchError(InvalidInputError):
-    """The caller's context may not do this to this session. Nothing was written."""
+    """The caller's ``ctx`` does not permit the call. Nothing was written."""
 
 
 class SessionNotFoundError(SessionStoreError, LookupError):
@@ -122,7 +122,7 @@ class StoreTimeoutError(SessionStoreError, TimeoutError):
 
 
 class StoreUnavailableError(SessionStoreError):
-    """The storage is away, or refuses the call."""
+    """The storage is unreachable, or refuses the call."""
 
     code = ErrorCode.UNAVAILABLE
 
@@ -130,9 +130,9 @@ class StoreUnavailableError(SessionStoreError):
 class StoreUsageError(SessionStoreError):
     """The program uses the store wrongly: change the program.
 
-    The store is not open, or is closed; it is called in another event loop, in a forked process,
-    or blocks a thread that runs an event loop. Nothing was written. Not an outage, so do not catch
-    it to try again.
+    The store is not open or is closed, or it is called in another event loop or in a forked
+    process, or a call would block a thread that runs an event loop. Nothing was written. It is not
+    an outage, so do not catch it to try again.
     """
 
     code = ErrorCode.INTERNAL
@@ -141,14 +141,14 @@ class StoreUsageError(SessionStoreError):
 class CorruptSessionError(SessionStoreError):
     """The document stored under :attr:`key` cannot be read.
 
-    ``clear_wait`` unroutes it and ``remove_session`` removes it.
+    ``clear_wait`` stops routing to it, and ``remove_session`` removes it.
     """
 
     code = ErrorCode.INTERNAL
     key: str
     """The key of the session."""
     reason: str
-    """Why the document cannot be read. Quotes nothing of it."""
+    """Why the document cannot be read. The text quotes nothing from the document."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(
@@ -163,7 +163,7 @@ class CorruptSessionError(SessionStoreError):
 
 
 class FlowMemoryError(SessionStoreError):
-    """A flow's memory does not fit the type that a turn reads or saves it as.
+    """A flow's memory does not fit its type when a turn reads or saves it.
 
     The wait stays as it was. None of the attributes shows a value of the memory.
     """

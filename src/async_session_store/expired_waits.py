@@ -24,11 +24,11 @@ _logger = logging.getLogger("async_session_store")
 class HandOuts:
     """The waits that were handed out in the last seconds.
 
-    A wait that a worker gives back is due again at once. If the worker fails each time, it would
-    do nothing else, as fast as it can.
+    A wait that a worker gives back is due again immediately. If its handler always fails, the
+    worker would do nothing else, in a tight loop.
 
-    Threads may share it: each step on the mapping is one call in C, so that no lock is needed,
-    which a signal handler could leave locked.
+    Threads may share it. Each step on the mapping is one call in C, so it needs no lock, which a
+    signal handler could leave locked.
 
     Args:
         seconds: How long to remember a wait.
@@ -40,7 +40,7 @@ class HandOuts:
         self._forget_at = 0.0
 
     def comes_too_soon(self, key: SessionKey) -> bool:
-        """Return whether a wait was handed out a moment ago. If not, it is handed out now."""
+        """Return whether a wait was handed out a moment ago. If not, note that it is now."""
         now = time.monotonic()
         if now >= self._forget_at:
             self._forget_at = now + self._seconds
@@ -51,21 +51,21 @@ class HandOuts:
         return False
 
     def _forget(self, before: float) -> None:
-        # Not the items: each is a new tuple, at which Python may collect garbage, run a finalizer
-        # and switch threads, amid the iteration.
+        # Iterate over the keys, not the items: each item is a new tuple, whose creation may collect
+        # garbage, run a finalizer and switch threads in the middle of the iteration.
         for key in list(self._handed_out):
             if self._handed_out.get(key, math.inf) <= before:
                 self._handed_out.pop(key, None)
 
 
 class Outage:
-    """Whether the storage is away for now. Warns when that begins, and when it ends."""
+    """An outage of the storage. Logs a warning when it begins and when it ends."""
 
     def __init__(self) -> None:
         self._lasts = False
 
     def begin(self, error: Exception) -> None:
-        """Note that a call failed, because the storage is away."""
+        """Note that a call failed because the storage is unreachable."""
         if not self._lasts:
             _logger.warning("expired waits cannot be claimed; trying again", exc_info=error)
         self._lasts = True
@@ -78,15 +78,15 @@ class Outage:
 
 
 class ExpiredWaits:
-    """Expired waits as they fall due: iterate over it with ``async for``.
+    """Expired waits as they fall due, to iterate over with ``async for``.
 
     Each item is a :class:`WaitClaim`, which the loop's body completes or releases; ``expired_turn``
-    does so by itself. No claim is held that was not handed out, so the loop may be left or
-    cancelled at any time. A wait that was given back is not handed out again before ``poll`` has
-    passed. While the storage is away, the loop logs a warning and goes on. When the store is
-    closed, it raises ``StoreUsageError``.
+    does so by itself. The iterator holds no claim that it has not handed out, so the loop may be
+    left or cancelled at any time. A wait that was given back is not handed out again before
+    ``poll`` has passed. While the storage is unreachable, the loop logs a warning and keeps trying.
+    When the store is closed, the loop raises ``StoreUsageError``.
 
-    Several tasks may iterate over one object, and share what falls due.
+    Several tasks may iterate over one object, and share the waits that fall due.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ExpiredWaits:
         raise StopAsyncIteration
 
     def stop(self) -> None:
-        """Let the loop end once its body is done with the wait that it has, if any.
+        """End the loop once its body is done with the wait that it has, if any.
 
         Call it in the store's event loop, for example when the program shuts down.
         """

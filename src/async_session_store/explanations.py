@@ -1,4 +1,4 @@
-"""Explanations of what a look-up finds, for logs and support."""
+"""Explanations of look-ups, for logs and support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Explanation", "ScopeReport", "WaitStatus"]
 
 
 class WaitStatus(str, Enum):
-    """What a look-up finds at a scope."""
+    """The result of a look-up at a scope."""
 
     NOTHING = "nothing"
     """No live wait. It was never registered, or it expired, moved, was resumed or was cleared."""
@@ -35,7 +35,7 @@ class ScopeReport:
     team: TeamId | None
     """The team, or None for no team."""
     status: WaitStatus
-    """What a look-up finds there."""
+    """The result of a look-up there."""
     session_key: SessionKey | None
     """The key of the session that waits there, or None if no session waits."""
     expires_at: datetime | None
@@ -84,7 +84,7 @@ class Explanation:
 def explain_states(
     owners: Iterable[Owner], scopes: Sequence[ReplyScope], states: Iterable[WaitState]
 ) -> Explanation:
-    """Explain the states of scopes. They come owner by owner, and for each scope by scope."""
+    """Explain the states of scopes, which are in order: owner by owner, and scope by scope."""
     places = [(owner, scope) for owner in owners for scope in scopes]
     reports = (
         _report(owner, scope, state) for (owner, scope), state in zip(places, states, strict=True)

@@ -1,4 +1,4 @@
-"""Deterministic session keys, derived from what a channel delivers.
+"""Deterministic session keys, derived from the ids that a channel delivers.
 
 New code should use :func:`derive_session_key`. The other three return, byte for byte, the keys of
 the Rust crates ``greentic-session`` and ``greentic-types``. They join their parts ambiguously:

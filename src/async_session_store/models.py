@@ -1,8 +1,8 @@
-"""The wire types: what a session holds and who owns it.
+"""The wire types: the content of a session, and its owner.
 
-Their JSON is what the Rust crates ``greentic-types`` and ``greentic-session`` write with serde:
-an absent optional field is left out, unknown fields are kept. All models are immutable, and all
-are validated at construction; constructors raise pydantic's ``ValidationError``.
+Their JSON is the same that the Rust crates ``greentic-types`` and ``greentic-session`` write: an
+absent optional field is left out, unknown fields are kept. All models are immutable, and all are
+validated at construction; constructors raise pydantic's ``ValidationError``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self, override
 
 from async_session_store._wire import (
+    ErrorText,
     Hidden,
-    Saying,
     Text,
     TextMapping,
     ValidatedText,
@@ -58,7 +58,7 @@ _REMEMBERED_IDS: Final = 1024  # of each kind
 
 class _Identifier(ValidatedText):
     __slots__ = ()
-    rule: ClassVar[str] = "must not be empty, and only hold ASCII letters, digits, '.', '_' and '-'"
+    rule: ClassVar[str] = "must be one or more ASCII letters, digits, '.', '_' or '-'"
 
     @classmethod
     @override
@@ -104,13 +104,13 @@ class UserId(_Identifier):
     """A user of a tenant. Only ASCII letters, digits, ``.``, ``_`` and ``-``."""
 
     __slots__ = ()
-    rule: ClassVar[str] = f"{_Identifier.rule}; UserId.encode makes a user id of any text"
+    rule: ClassVar[str] = f"{_Identifier.rule}; UserId.encode turns any text into a user id"
 
     if TYPE_CHECKING:
 
         @classmethod
         def encode(cls, raw: str) -> Self:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # on an instance it is still str's
-            """Make a user id from any platform id: :meth:`from_platform_id`."""
+            """Make a user id from any platform id, as :meth:`from_platform_id` does."""
             ...
     else:
         encode = _Encode()
@@ -146,7 +146,7 @@ class SessionKey(ValidatedText):
     """The key of a session: any text of 1 to 1024 bytes in UTF-8."""
 
     __slots__ = ()
-    rule: ClassVar[str] = f"must not be empty, and at most {MAX_KEY_BYTES} bytes of UTF-8"
+    rule: ClassVar[str] = f"must not be empty, nor exceed {MAX_KEY_BYTES} bytes in UTF-8"
 
     @classmethod
     @override
@@ -158,7 +158,7 @@ class SessionKey(ValidatedText):
 
 
 class Owner(NamedTuple):
-    """Who a session belongs to: the effective ids of its stored tenant context."""
+    """The owner of a session: the effective ids of its stored tenant context."""
 
     env: EnvId
     """The environment."""
@@ -192,14 +192,14 @@ def _no_newline(value: str) -> str:
 
 _ScopeText = Annotated[
     Text,
-    Saying("give valid Unicode text; str(...) makes it of a number"),
+    ErrorText("give valid Unicode text; convert a number with str(...)"),
     AfterValidator(_no_newline),
 ]
-_Context = Annotated[Text, Saying("give valid Unicode text; json.dumps(...) makes it of a dict")]
+_Context = Annotated[Text, ErrorText("give valid Unicode text; encode a dict with json.dumps(...)")]
 
 
 class Impersonation(WireModel, frozen=True):
-    """Who acts in another user's name, and why. Kept, not used by the store."""
+    """Who acts in another user's name, and why. The store keeps it, but does not use it."""
 
     actor_id: UserId
     """The user who acts."""
@@ -212,7 +212,7 @@ class Impersonation(WireModel, frozen=True):
 
 
 class InvocationDeadline(WireModel, frozen=True):
-    """When an invocation should be finished. It is no time to live: no session ends by it."""
+    """When an invocation should be finished. It is not a time to live: no session expires by it."""
 
     _shown: ClassVar[frozenset[str]] = frozenset({"unix_millis"})
 
@@ -225,12 +225,12 @@ class InvocationDeadline(WireModel, frozen=True):
 
 
 def _filled_by_twin() -> Any:
-    """A field that is never None once the model is built."""
+    """Declare a field that is never None once the model is built."""
     return Field(default=None)
 
 
 class TenantCtx(WireModel, frozen=True):
-    """Whose call this is: environment, tenant, and maybe team and user.
+    """The tenant context of a call: environment, tenant and, optionally, team and user.
 
     These four make up the owner of a session. The other fields describe the call that stored it:
     the store keeps them and does not use them.
@@ -286,7 +286,7 @@ class TenantCtx(WireModel, frozen=True):
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
-        """The effective ids, which decide who may touch a session. Set by validation alone."""
+        """The effective ids, which decide who may touch a session. Only validation sets it."""
 
         def __init__(
             self,
@@ -319,7 +319,7 @@ class TenantCtx(WireModel, frozen=True):
         for name, twin in _TWINS:
             one, other = values[name], values[twin]
             if one is None or other is None:
-                # Storage may hold one of an optional pair, and gets back what it held.
+                # A stored document may hold one of an optional pair, and is written back like that.
                 if from_python or name == "tenant":
                     values[name] = values[twin] = other if one is None else one
             elif one != other:
@@ -345,16 +345,16 @@ _TWINS: Final = (("tenant", "tenant_id"), ("team", "team_id"), ("user", "user_id
 
 
 class SessionCursor(WireModel, frozen=True):
-    """Where in the flow execution paused."""
+    """The place where a flow paused."""
 
     _shown: ClassVar[frozenset[str]] = frozenset({"node_pointer"})
 
     node_pointer: Text
     """The node that gets the reply. In a turn, the question that was passed to ``ask``."""
     wait_reason: Text | None = optional()
-    """Why the flow waits. Kept, not used by the store."""
+    """Why the flow waits. The store keeps it, but does not use it."""
     outbox_marker: Text | None = optional()
-    """How far the flow's outgoing messages were sent. Kept, not used by the store."""
+    """How far the flow's outgoing messages were sent. The store keeps it, but does not use it."""
 
     if TYPE_CHECKING:
 
@@ -368,12 +368,12 @@ class SessionCursor(WireModel, frozen=True):
 
 
 class SessionData(WireModel, frozen=True):
-    """A paused flow: whose it is, which flow, where it paused, and its state."""
+    """A paused flow: its owner, its id, the place where it paused, and its state."""
 
     _shown: ClassVar[frozenset[str]] = frozenset({"flow_id", "pack_id"})
 
     tenant_ctx: TenantCtx
-    """Whose session it is. Its owner is the owner of the session."""
+    """The tenant context. Its owner is the owner of the session."""
     flow_id: FlowId
     """The flow."""
     pack_id: PackId | None = optional()
@@ -381,11 +381,11 @@ class SessionData(WireModel, frozen=True):
     cursor: SessionCursor
     """Where the flow paused."""
     context_json: _Context
-    """What the flow remembers. The store never looks into it, so it may be any text."""
+    """The flow's own state. The store never looks into it, so it may be any text."""
 
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
-        """The owner that ``tenant_ctx`` names. Set by validation alone."""
+        """The owner that ``tenant_ctx`` names. Only validation sets it."""
 
         def __init__(
             self,
@@ -405,14 +405,14 @@ class SessionData(WireModel, frozen=True):
 
 
 class ReplyScope(WireModel, frozen=True):
-    """Where a reply is expected: a conversation, and maybe a thread, a message, a correlation.
+    """The place where a reply is expected: a conversation, maybe a thread, message or correlation.
 
     No field may contain a newline: the hash joins them with newlines. None and empty text are the
     same place, and each is written back as it was given (M4).
     """
 
     conversation: _ScopeText
-    """The conversation, named so that no other conversation has the name."""
+    """The conversation, by a name that no other conversation has."""
     thread: _ScopeText | None = optional()
     """The thread within the conversation."""
     reply_to: _ScopeText | None = optional()
@@ -422,7 +422,7 @@ class ReplyScope(WireModel, frozen=True):
 
     if TYPE_CHECKING:
         digest: ClassVar[str]
-        """What :meth:`scope_hash` returns. Set by validation alone."""
+        """The return value of :meth:`scope_hash`. Only validation sets it."""
 
         def __init__(
             self,
@@ -465,7 +465,7 @@ class SessionRecord:
     A deadline after the year 9999 shows as the last day of that year (T6).
     """
     scope: ReplyScope | None = None
-    """Where the session waits.
+    """The scope where the session waits.
 
-    None if it waits nowhere, or if an older version or only a Rust process registered it (W8).
+    None if it waits nowhere, or if an older version, or only a Rust process, registered it (W8).
     """

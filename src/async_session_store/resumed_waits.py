@@ -79,7 +79,7 @@ class ResumedWait:
     def lost(self) -> bool:
         """Whether the lease may have ended, so that another worker may resume the wait.
 
-        Does not ask the storage, so check it often.
+        This makes no call, so check it often.
         """
         return self._claim.lost
 
@@ -94,8 +94,8 @@ class ResumedWait:
     def next(self, wait: NewWait) -> None:
         """Register another wait, the next question, when the block ends.
 
-        Raises at once what ``register_wait`` raises, with one exception: the owner of a session
-        that is stored under another ``session_key`` is checked when the block ends.
+        Raises the errors of ``register_wait`` immediately, but for one: the owner of a session that
+        is stored under another ``session_key`` is checked when the block ends.
         """
         self._plan.check_unsettled()
         self._claim.check(wait)

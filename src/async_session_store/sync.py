@@ -1,4 +1,4 @@
-"""The store for callers that are not async: each call waits in its thread."""
+"""The store for synchronous callers: each call waits in its thread."""
 
 from __future__ import annotations
 
@@ -66,31 +66,31 @@ _T = TypeVar("_T")
 
 
 class SessionStore:
-    """``AsyncSessionStore`` for callers that are not async: the same methods without ``await``.
+    """``AsyncSessionStore`` for synchronous callers: the same methods without ``await``.
 
     Open it with ``with``, or with :meth:`open` and :meth:`close`. Threads may share it. The calls
-    run in an asyncio loop on a thread of its own, or in the loop of the ``portal`` that is given,
-    so that several stores share one thread.
+    run in an asyncio loop on a thread of its own or, if a ``portal`` is given, in its loop, so that
+    several stores can share one thread.
 
-    Each method promises and raises what that of :class:`AsyncSessionStore` does, and takes the same
-    arguments. A thread that runs an event loop gets ``StoreUsageError`` at once, as the call
-    would freeze that loop. So does a process that was forked after the store was opened: it must
-    open a store of its own (R7).
+    Each method has the promises, errors and arguments of the method in :class:`AsyncSessionStore`.
+    A thread that runs an event loop gets ``StoreUsageError`` at once, as the call would freeze that
+    loop. So does a process that was forked after the store was opened: it must open a store of its
+    own (R7).
 
-    When a signal handler raises (``KeyboardInterrupt``, say), the call in flight is cancelled and
-    waited for, for at most 10 seconds; then the exception propagates. The store stays usable for
-    all threads (R3). A store that is still open does not keep the interpreter from ending.
+    When a signal handler raises (``KeyboardInterrupt``, say), the call in flight is cancelled, and
+    its end is awaited for up to 10 seconds; then the exception propagates. The store stays usable
+    for all threads (R3). A store that is still open does not keep the interpreter from exiting.
 
     Args:
-        backend: Where sessions are stored; not opened yet. The store opens and closes it. A client
-            that you gave to the backend stays open.
-        default_wait_ttl: The time to live of a wait that is registered without one. None is no
+        backend: The storage for the sessions, not yet open. The store opens and closes it. A client
+            that you passed to the backend stays open.
+        default_wait_ttl: The time to live of a wait that is registered without one. None means no
             deadline.
-        default_session_ttl: The time to live of a session that is created without one. None is no
-            deadline.
+        default_session_ttl: The time to live of a session that is created without one. None means
+            no deadline.
         default_expired_ttl: How long a wait that is registered without an ``expired_ttl`` is kept
-            for a worker after its deadline, as a ``timedelta`` or in seconds. None or 0 is not at
-            all.
+            for a worker after its deadline, as a ``timedelta`` or in seconds. With None or 0 it is
+            not kept.
         max_document_bytes: The largest document, in bytes of JSON. 8 MiB by default (S6).
         portal: An anyio portal to an asyncio loop, which must run until the store is closed.
     """
@@ -115,12 +115,12 @@ class SessionStore:
         self._backend = backend
         self._process = os.getpid()
         if not isinstance(portal, (BlockingPortal, type(None))):
-            raise InvalidInputError("portal: give a BlockingPortal of anyio")
+            raise InvalidInputError("portal: give an anyio BlockingPortal")
         self._portal = portal
         self._crossing: Crossing | None = None
         self._closed = False
         self._closing = False
-        self._opening = RLock()  # a signal handler may close, wherever its thread is
+        self._opening = RLock()  # a signal handler may call close at any point
 
     @classmethod
     def from_url(
@@ -134,7 +134,7 @@ class SessionStore:
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
         portal: BlockingPortal | None = None,
     ) -> Self:
-        """Make a store for a URL, as :meth:`AsyncSessionStore.from_url` does."""
+        """Return a store for a URL, as :meth:`AsyncSessionStore.from_url` does."""
         return cls(
             _urls.backend(url, namespace=namespace),
             default_wait_ttl=default_wait_ttl,
@@ -146,7 +146,7 @@ class SessionStore:
 
     @classmethod
     def from_env(cls, *, portal: BlockingPortal | None = None) -> Self:
-        """Make a store from environment variables, as :meth:`AsyncSessionStore.from_env` does."""
+        """Return a store as :meth:`AsyncSessionStore.from_env` does, from environment variables."""
         settings = _urls.settings_from_env()
         return cls.from_url(
             settings.url,
@@ -166,15 +166,16 @@ class SessionStore:
     def open(self) -> Self:
         """Connect, check that the storage answers, and return the store.
 
-        A store is opened once. If that fails, it may be tried again. ``with store:`` calls this and
-        :meth:`close`.
+        A store can be opened only once, but a failed attempt may be repeated. ``with store:`` calls
+        this and :meth:`close`. Raises ``StoreUsageError`` if the store was already opened or
+        closed.
         """
         refuse_event_loop()
         if self._portal is not None:
             check_process(self._process)
         with self._opening:
             if self._closed or self._crossing is not None:
-                raise StoreUsageError("this store was opened before, or closed; make a new one")
+                raise StoreUsageError("this store was already opened or closed; make a new one")
             self._crossing = crossing = Crossing(self._portal)
             try:
                 crossing.open()
@@ -203,7 +204,7 @@ class SessionStore:
     def _close(self, crossing: Crossing) -> None:
         try:
             self._closing = True  # a signal handler may close the store too, at any point
-            if crossing.is_open and crossing.is_running:  # else the storage went with the loop
+            if crossing.is_open and crossing.is_running:  # else the storage ended with its loop
                 crossing.call(self._store.aclose)
         finally:
             try:
@@ -234,7 +235,7 @@ class SessionStore:
     def create_session(
         self, ctx: TenantCtx, data: SessionData, *, ttl: TimeToLive | None = None
     ) -> SessionKey:
-        """Store a session under a fresh key and return the key. It waits nowhere."""
+        """Store a session under a fresh key and return the key. The session waits nowhere."""
         return self._call(self._store.create_session, ctx, data, ttl=ttl)
 
     def get_session(
@@ -267,9 +268,10 @@ class SessionStore:
         *,
         ctx: TenantCtx | None = None,
     ) -> SessionData:
-        """Read a session, write what ``fn`` makes of its data, and return that.
+        """Read a session, pass its data to ``fn``, write the result, and return it.
 
-        ``fn`` runs in the caller's thread. If someone else writes in between, it is called again.
+        ``fn`` runs in the caller's thread. If someone else writes in between, ``fn`` is called
+        again.
         """
         pauses = edit_pauses()
         while True:
@@ -383,7 +385,7 @@ class SessionStore:
         user_id: UserId | str,
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
-        """Report what is at each of these scopes, for logs and support."""
+        """Report the state of each of these scopes, for logs and support."""
         return self._call(self._store.explain, ctx, user_id, scopes)
 
     def clear_wait(
@@ -586,7 +588,7 @@ class SessionStore:
         lease: timedelta | float = DEFAULT_LEASE,
         poll: timedelta | float = DEFAULT_POLL,
     ) -> SyncExpiredWaits:
-        """Iterate over the waits that nobody answers, as they fall due, until ``stop()`` is called.
+        """Iterate over unanswered waits as they fall due, until ``stop()`` is called.
 
         Like :meth:`AsyncSessionStore.expired_waits`, with ``for``.
         """

@@ -1,4 +1,4 @@
-"""The right of one worker to resume one wait, for callers that are not async."""
+"""The right of one worker to resume one wait, for synchronous callers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class SyncWaitClaim:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease may have ended. Does not ask the storage, so check it often."""
+        """Whether the lease may have ended. This makes no call, so check it often."""
         return self._claim.lost
 
     def complete(self, then: NewWait | Keep | None = None) -> bool:
@@ -100,7 +100,7 @@ class SyncWaitClaim:
         return self._crossing.call(self._claim.complete, then)
 
     def check(self, then: NewWait | Keep | None) -> None:
-        """Raise what :meth:`complete` would raise for this argument."""
+        """Raise the error that :meth:`complete` would raise for this argument."""
         self._claim.check(then)
 
     def release(self) -> None:
@@ -108,7 +108,7 @@ class SyncWaitClaim:
         self._crossing.call(self._claim.release)
 
     def renew(self, lease: timedelta | float | None = None) -> None:
-        """Let the lease end ``lease`` from now. The default is the length of the first lease.
+        """Extend the lease to ``lease`` from now. The default is the length of the first lease.
 
         Raises ``ClaimLostError``. The deadline of the wait stays as it is.
         """
@@ -116,7 +116,7 @@ class SyncWaitClaim:
 
 
 class _Leave(partial[None]):
-    """What a ``with`` statement calls at its end. It keeps the block alive until then."""
+    """The callable at the end of a ``with`` statement. It keeps the block alive until then."""
 
     block: WaitBlock[Any]
 
@@ -169,9 +169,9 @@ class SyncWaitBlock(Generic[_T_co]):
 
     def __enter__(self) -> _T_co:
         try:
-            given = self._crossing.call(self._block.begin)
+            target = self._crossing.call(self._block.begin)
             self._block.is_running = True
-            return given  # noqa: TRY300  # an interrupt before the return must give the wait back too
+            return target  # noqa: TRY300  # an interrupt before the return must give the wait back too
         except BaseException:
             self._block.is_running = False
             _give_back(self._block, self._crossing)
@@ -190,7 +190,7 @@ def _leave(
         _give_back(block(), crossing)
         return
     try:
-        block().conclude()  # in this thread, where code of the caller's own may run
+        block().conclude()  # in this thread, as it may run the caller's own code
     except BaseException:
         _give_back(block(), crossing)
         raise
@@ -206,7 +206,7 @@ def _leave(
 
 def _give_back(block: WaitBlock[_T], crossing: Crossing) -> None:
     if block.is_claimed:
-        with suppress(SessionStoreError):  # what was raised before matters more
+        with suppress(SessionStoreError):  # the earlier exception matters more
             crossing.call(block.release)
 
 
@@ -223,7 +223,7 @@ def claim_in_loop(
         crossing.call(claim)
         return [SyncWaitClaim(one, crossing) for one in granted]
     except BaseException:
-        with suppress(SessionStoreError):  # what was raised before matters more
+        with suppress(SessionStoreError):  # the earlier exception matters more
             crossing.call(end_quietly, partial(_release_all, granted))
         raise
 
@@ -235,7 +235,7 @@ async def _release_all(claims: list[WaitClaim]) -> None:
 
 
 def claim_of(claim: SyncWaitClaim) -> WaitClaim:
-    """Return the claim in the loop that a thread's claim stands for."""
+    """Return the claim of the loop for which a thread's claim stands."""
     if not isinstance(claim, SyncWaitClaim):
         raise InvalidInputError("claim: give one from claim_expired or expired_waits")
     # Not for users, as it belongs to the loop.
@@ -243,10 +243,10 @@ def claim_of(claim: SyncWaitClaim) -> WaitClaim:
 
 
 class SyncExpiredWaits:
-    """Expired waits as they fall due: iterate over it with ``for``.
+    """Expired waits as they fall due, to iterate over with ``for``.
 
     It is :class:`ExpiredWaits` without ``async``, and its items are :class:`SyncWaitClaim`. Threads
-    may share it. A thread that waits for the next one looks at the store every ``poll`` seconds.
+    may share it. A thread that waits for the next wait polls the store every ``poll`` seconds.
     """
 
     def __init__(
@@ -274,9 +274,9 @@ class SyncExpiredWaits:
         raise StopIteration
 
     def stop(self) -> None:
-        """Let the loops end, once their bodies are done with the waits that they have.
+        """End the loops once their bodies are done with the waits that they have.
 
-        Any thread may call it, and a signal handler too.
+        Any thread may call this, and so may a signal handler.
         """
         self._is_stopped = True
         self._wake_ups.put(None)

@@ -39,7 +39,7 @@ class Incoming(Protocol):
 
     @property
     def user_id(self) -> UserId | str:
-        """Who wrote."""
+        """The user who wrote the message."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class Incoming(Protocol):
 
     @property
     def text(self) -> str | None:
-        """What the user wrote or chose. None if there is neither, as in a photo."""
+        """The text that the user wrote or chose. None if there is neither, as in a photo."""
         ...
 
     def scopes(self) -> Sequence[ReplyScope]:
@@ -66,7 +66,7 @@ _NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
 
 
 def check_incoming(inbound: Incoming, error: AttributeError) -> None:
-    """Raise ``InvalidInputError`` if ``inbound`` is no message, because it lacks an attribute."""
+    """Raise ``InvalidInputError`` if ``inbound`` lacks an attribute that a message has."""
     if error.obj is inbound and error.name in _NEEDED:
         raise InvalidInputError(
             "inbound: give a message that a function of async_session_store.channels returned, or "
@@ -84,8 +84,8 @@ class Turn(Generic[_I_co, _M]):
     nothing. In each case the message's delivery is remembered. A block that raises changes nothing.
     Once the block has ended, these calls raise ``InvalidInputError``.
 
-    In annotations it is ``Turn[Inbound, Order]``, if ``Order`` is the type of the memory, and for
-    an expired turn ``Turn[None, Order]``.
+    In annotations, write ``Turn[Inbound, Order]`` if ``Order`` is the type of the memory, and
+    ``Turn[None, Order]`` for an expired turn.
 
     If nobody answered in time, :attr:`is_expired` is True, and there is no message. Then, without a
     call, the flow ends; and after :meth:`keep` the expired wait is handed out again.
@@ -117,12 +117,12 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def inbound(self) -> _I_co:
-        """The message that came in, whole; None if :attr:`is_expired`."""
+        """The incoming message itself; None if :attr:`is_expired`."""
         return self._inbound
 
     @property
     def text(self) -> str | None:
-        """What the user wrote, or the value of what they chose.
+        """The text that the user wrote, or the value that they chose.
 
         None if there is neither, as in a photo.
         """
@@ -145,7 +145,7 @@ class Turn(Generic[_I_co, _M]):
 
     @property
     def memory(self) -> _M:
-        """What the flow remembers. Change or replace it; it is saved with the next question.
+        """The flow's memory. Change or replace it; it is saved with the next question.
 
         Raises ``FlowMemoryError`` if it does not fit the turn's type, or if this is another flow
         than the one that ``flow=`` names: use :meth:`memory_as` for that one.
@@ -157,7 +157,7 @@ class Turn(Generic[_I_co, _M]):
         self._plan.replace_memory(memory)
 
     def memory_as(self, memory: type[_T]) -> _T:
-        """Return what the flow remembers, as a type other than the turn's.
+        """Return the flow's memory as a type other than the turn's.
 
         Use it in a bot with several flows. Raises ``FlowMemoryError`` like :attr:`memory`, and
         ``InvalidInputError`` if the memory was already read as another type.
@@ -168,7 +168,7 @@ class Turn(Generic[_I_co, _M]):
     def lost(self) -> bool:
         """Whether the lease may have ended, so that another worker may have taken over.
 
-        Does not ask the storage, so check it often.
+        This makes no call, so check it often.
         """
         return self._claim.lost
 
@@ -200,8 +200,8 @@ class Turn(Generic[_I_co, _M]):
 
         Args:
             node: The question. It is the :attr:`node` of the turn that gets the answer.
-            at: Where the answer is expected. The default is ``inbound.scope``; if the flow has
-                expired, where it waited.
+            at: Where the answer is expected. The default is ``inbound.scope`` or, in an expired
+                turn, the scope where the flow waited.
             ttl: How long to wait for it. The default is the ``ttl`` of the turn.
             expired_ttl: How long to keep the wait for a worker if nobody answers within ``ttl``:
                 see ``register_wait``.
@@ -210,7 +210,7 @@ class Turn(Generic[_I_co, _M]):
         scope = self._scope if at is None else at
         if scope is None:
             raise InvalidInputError(
-                "at: where this flow waited cannot be read; give the scope of the next answer"
+                "at: the scope where this flow waited cannot be read; give one for the next answer"
             )
         _rules.scope_hash(scope, "at")
         _rules.milliseconds("ttl", ttl)
@@ -276,7 +276,7 @@ class TurnPlan(Plan, Generic[_M]):
         self._read_as = cast("MemoryType[object]", self._setting.memory)
 
     def memory_as(self, kind: MemoryType[_T]) -> _T:
-        """Return the memory as a type. It is read once."""
+        """Return the memory as a type. It is parsed only once, so the type is fixed after that."""
         if self._read_as is None:
             record = self._record
             self._memory = kind.read(self.flow, record.data.context_json) if record else kind.new()
@@ -308,7 +308,7 @@ class TurnPlan(Plan, Generic[_M]):
     def _data(self, cursor: SessionCursor) -> SessionData:
         if self._record is None:
             if self._read_as is None:
-                self.own_memory()  # a new flow's is saved even if nothing has read it
+                self.own_memory()  # a new flow's memory is saved even if nobody has read it
             ctx, user = self._setting.ctx, self._user
             return SessionData(
                 tenant_ctx=ctx if ctx.owner.user else ctx.model_copy(update={"user_id": user}),
@@ -319,7 +319,7 @@ class TurnPlan(Plan, Generic[_M]):
         # Keep the fields that a newer peer wrote and we do not know.
         data = self._record.data
         context = data.context_json if self._read_as is None else self._written()
-        return _codec.advanced(data, cursor, context)
+        return _codec.with_cursor(data, cursor, context)
 
     def _written(self) -> str:
         kind = cast("MemoryType[object]", self._read_as)

@@ -17,7 +17,7 @@ MOST_CALLS: Final = 10_000
 
 
 async def cancel_a_thousand_calls(store: AsyncSessionStore) -> None:
-    """Cancel calls of many tasks, and check that each happened wholly or not at all.
+    """Cancel calls of many tasks, and check that each happened completely or not at all.
 
     Each task has a key and a scope of its own, so whatever it finds after a cancelled call is its
     own doing.

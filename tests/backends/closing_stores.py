@@ -16,7 +16,7 @@ CALLERS: Final = 64
 
 
 async def close_while_many_call(store: AsyncSessionStore) -> None:
-    """Close the store while many tasks call it. Check that each is told that it is closed."""
+    """Close the store while many tasks call it. Check that each learns that it is closed."""
     outcomes: list[str] = []
 
     async def call(number: int) -> None:

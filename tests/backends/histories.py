@@ -1,4 +1,4 @@
-"""Histories of calls, replayed on every backend, and on Redis also without its short ways."""
+"""Histories of calls, replayed on every backend, and on Redis also without its fast paths."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Caller:
         self._kept_for: dict[str, float] = {}
 
     def pass_time(self, seconds: float) -> None:
-        """Forget the places that are lost by now: backends may differ in what becomes of them."""
+        """Forget the places that are lost by now, because backends may treat them differently."""
         self._kept_for = {token: age + seconds for token, age in self._kept_for.items()}
         self.places = [one for one in self.places if self._kept_for[one[0]] < PLACE_TTL / 1000]
 
@@ -220,7 +220,7 @@ async def state_of(backend: Backend) -> list[object]:
 
 Act = Callable[[History, list[Caller], Advance], Awaitable[None]]
 
-SHORT_WAYS: Final = {
+FAST_PATHS: Final = {
     "claim_wait": ["if is_free then"],
     "complete_claim": [
         "if key == ARGV[7] and not ARGV[14] then",
@@ -236,23 +236,23 @@ SHORT_WAYS: Final = {
 
 
 @cache
-def long_script(name: str) -> _scripts.Script:
-    """Return a script without its short ways."""
+def slow_script(name: str) -> _scripts.Script:
+    """Return a script without its fast paths."""
     source = _scripts.script(name).source.decode()
-    for condition in SHORT_WAYS.get(name, ()):
+    for condition in FAST_PATHS.get(name, ()):
         assert source.count(condition) == 1, name
         source = source.replace(condition, condition.replace("if ", "if false and ", 1))
     return _scripts.Script(source.encode(), sha1(source.encode()).hexdigest())
 
 
-class LongWayBackend(RedisBackend):
-    """Redis whose scripts have lost their short ways."""
+class SlowPathBackend(RedisBackend):
+    """A Redis backend whose scripts take no fast paths."""
 
     @override
     def _run(self, name: str, keys: Any, *arguments: Any, size: int = 0) -> Any:
         common = (self._namespace, self._max_document_bytes)
         command = (len(keys), *keys, *common, *arguments)
-        return self._submit(redis_backend.Command(command, long_script(name)), size)
+        return self._submit(redis_backend.Command(command, slow_script(name)), size)
 
 
 owners = st.sampled_from([*OWNERS[:1] * 4, *OWNERS])
@@ -301,7 +301,7 @@ async def replay(act: Act, history: History, url: str, client: redis.Redis, name
 async def replay_on_redis(
     act: Act, history: History, url: str, client: redis.Redis, namespace: str
 ) -> None:
-    """Replay a history on Redis, with the short ways of its scripts and without."""
+    """Replay a history on Redis, with and without the fast paths of its scripts."""
     namespace = f"{namespace}:{uuid.uuid4().hex}"
     callers = redis_callers(url, client, namespace)
     async with opened(callers):
@@ -310,7 +310,7 @@ async def replay_on_redis(
 
 @asynccontextmanager
 async def opened(callers: list[Caller]) -> AsyncIterator[None]:
-    """Open the backends of all callers, and close them in the end."""
+    """Open the backends of all callers, and close them at the end."""
     async with AsyncExitStack() as stack:
         for caller in callers:
             await caller.backend.open(max_document_bytes=MAX_BYTES)
@@ -319,10 +319,10 @@ async def opened(callers: list[Caller]) -> AsyncIterator[None]:
 
 
 def redis_callers(url: str, client: redis.Redis, namespace: str) -> list[Caller]:
-    short, long = f"{namespace}:short", f"{namespace}:long"
+    fast, slow = f"{namespace}:fast", f"{namespace}:slow"
     return [
-        Caller(RedisBackend.from_url(url, namespace=short), RustPeer(client, short)),
-        Caller(LongWayBackend.from_url(url, namespace=long), RustPeer(client, long)),
+        Caller(RedisBackend.from_url(url, namespace=fast), RustPeer(client, fast)),
+        Caller(SlowPathBackend.from_url(url, namespace=slow), RustPeer(client, slow)),
     ]
 
 
@@ -338,7 +338,7 @@ def without_random(key: str, value: Any, expires: bool) -> object:  # noqa: FBT0
     elif kind == "queue" and b":turns:" in value:
         value = None
     elif kind == "expiring":
-        value = set(value)  # when the waits are due differs by the time between two calls
+        value = set(value)  # the scores differ by the time between two calls
     return value, expires
 
 

@@ -1,4 +1,4 @@
-"""The backends hand out expired waits alike, whatever the history; so do Redis's short ways."""
+"""The backends hand out expired waits alike, whatever the history; so do Redis's fast paths."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_q1_q2_q3_q4_all_backends_hand_out_expired_waits_alike(
 
 @given(history=rust_histories)
 @settings_for(examples=60)
-def test_q6_the_short_ways_hand_out_like_the_long_ways_even_beside_rust(
+def test_q6_the_fast_paths_hand_out_like_the_slow_paths_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,

@@ -23,10 +23,10 @@ late = pytest.mark.parametrize("milliseconds", LATE)
 
 
 def test_t6_the_last_day_stands_for_all_later_days() -> None:
-    assert _time.utc(0) == datetime(1970, 1, 1, tzinfo=timezone.utc)
-    assert _time.utc(YEAR_10000 - 86_400_001) == LATEST - timedelta(milliseconds=1)
+    assert _time.utc_from_ms(0) == datetime(1970, 1, 1, tzinfo=timezone.utc)
+    assert _time.utc_from_ms(YEAR_10000 - 86_400_001) == LATEST - timedelta(milliseconds=1)
     assert LATEST.astimezone(timezone(timedelta(hours=14))).tzinfo is not None  # no OverflowError
-    assert [_time.utc(one) for one in (*LATE, 2**63 - 1)] == [LATEST] * 3
+    assert [_time.utc_from_ms(one) for one in (*LATE, 2**63 - 1)] == [LATEST] * 3
 
 
 class LateDeadlines(SharedHooks):

@@ -267,7 +267,7 @@ async def test_r5_a_full_server_can_be_opened(server: RedisServer, client: redis
 )
 def test_r5_a_permanent_refusal_says_what_to_do(command: str, text: str, advice: str) -> None:
     with pytest.raises(StoreUnavailableError, match=re.escape(advice)):
-        _server.check_rights([Refusal(command, text)], "n:*")
+        _server.check_permissions([Refusal(command, text)], "n:*")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_r5_a_permanent_refusal_says_what_to_do(command: str, text: str, advice:
     ],
 )
 def test_r5_a_temporary_refusal_is_left_to_the_calls(text: str) -> None:
-    _server.check_rights([Refusal("SET", text)], "n:*")
+    _server.check_permissions([Refusal("SET", text)], "n:*")
 
 
 def test_r5_the_probe_tries_every_command() -> None:

@@ -19,7 +19,7 @@ from async_session_store import (
     StoreUnavailableError,
 )
 from async_session_store.backends.redis import RedisBackend
-from async_session_store.backends.redis._sentinel import _may_concern, switches_heard
+from async_session_store.backends.redis._sentinel import _may_concern, reporting_failovers
 from async_session_store.testing.contract.builders import CTX, data
 from loops import eventually
 from redis_server import RedisServer, find_server, free_port
@@ -164,7 +164,7 @@ async def test_r4_a_sentinel_that_refuses_to_subscribe_is_warned_about_once(
     with redis.Redis(port=group.ports[0]) as sentinel:
         sentinel.execute_command("ACL", "SETUSER", "default", "-subscribe")
         async with store_of(group):
-            await eventually(lambda: "does not announce fail-overs" in caplog.text)
+            await eventually(lambda: "does not announce failovers" in caplog.text)
             await anyio.sleep(1.2)  # it has tried again
             sentinel.execute_command("ACL", "SETUSER", "default", "+subscribe")
             await eventually(lambda: len(listeners(sentinel)) == 1)
@@ -185,7 +185,7 @@ async def test_r4_a_listener_goes_on_after_any_error(
     sentinel = Sentinel([("127.0.0.1", group.ports[0])])
     async with (
         sentinel.master_for("primary") as client,
-        switches_heard(client.connection_pool, fail_at_first),
+        reporting_failovers(client.connection_pool, fail_at_first),
     ):
         await eventually(lambda: heard == 2)
     for one in sentinel.sentinels:

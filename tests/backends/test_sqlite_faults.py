@@ -113,7 +113,7 @@ async def test_r1_a_folder_that_is_a_file(path: Path) -> None:
 @pytest.mark.parametrize("size", [2, 99, 100, 5000])
 async def test_r1_a_file_that_is_not_a_database(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
-    assert isinstance(await refused(path, "no SQLite database"), sqlite3.DatabaseError)
+    assert isinstance(await refused(path, "not a SQLite database"), sqlite3.DatabaseError)
     assert path.read_bytes() == b"x" * size
     assert list(path.parent.iterdir()) == [path]
 

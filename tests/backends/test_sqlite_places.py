@@ -388,7 +388,7 @@ async def test_r1_a_write_that_cannot_be_checked_is_not_said_to_be_undone(synchr
             capture_output=True,
             text=True,
         )
-        assert "cannot be looked at any more (Permission denied)" in ran.stdout
+        assert "can no longer be checked (Permission denied)" in ran.stdout
         assert "whether this call was carried out is unknown" in ran.stdout
         assert ran.stderr == ""
         async with open_store(path) as store:

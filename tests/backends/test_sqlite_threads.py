@@ -96,7 +96,7 @@ async def test_w1_a_call_is_one_hop_or_none(
     async with open_store(path_of(path), synchronous) as store:
         syncs = synchronous == "FULL" and path_of is str
         for name, call in (*CALLS.items(), *SEVERAL_SCOPES.items()):
-            for _ in range(3):  # two may wait, and then one may not
+            for _ in range(3):  # two writes in the thread, and then one inline
                 await register(store, "k", A)
             hops.hops = 0
             await call(store)

@@ -1,6 +1,6 @@
-"""The backends claim, queue and complete alike, whatever the history; so do Redis's short ways.
+"""The backends claim, queue and complete alike, whatever the history; so do Redis's fast paths.
 
-The scripts answer the common cases in a short way. Here they also run with each of these left out.
+The scripts answer the common cases in a fast path. Here they also run with each of these left out.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def test_n1_n2_n3_n4_all_backends_take_turns_alike(
 
 @given(history=rust_histories)
 @settings_for(examples=30)
-def test_n1_n2_the_short_ways_act_like_the_long_ways_even_beside_rust(
+def test_n1_n2_the_fast_paths_act_like_the_slow_paths_even_beside_rust(
     redis_server: RedisServer,
     redis_client: redis.Redis,
     namespace: str,

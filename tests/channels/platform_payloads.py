@@ -11,9 +11,15 @@ from typing import Any, Final
 from async_session_store.channels import (
     Inbound,
     discord,
+    google_chat,
+    line,
+    matrix,
+    mattermost,
+    messenger,
     slack,
     teams,
     telegram,
+    twilio,
     webchat,
     webex,
     whatsapp,
@@ -25,16 +31,32 @@ PAYLOADS: Final[dict[str, Any]] = {
 }
 BOT: Final = "700000000000000001"
 
+MOVES: Final = (
+    *("slack_channel_moved", "telegram_migrated_from", "telegram_migrated_to"),
+    *("whatsapp_number_changed", "whatsapp_user_id_changed"),
+)
+"""Payloads that report another id of a conversation or person."""
+
+BATCHES: Final = ("line_batch", "messenger_batch", "whatsapp_batch")
+"""Webhooks with several messages."""
+
 Parse = Callable[[Any], Inbound]
 
 PARSERS: Final[dict[str, Parse]] = {
     "telegram": lambda payload: telegram(payload, bot_id=4242),
-    "slack": slack,
+    "slack": lambda payload: slack(payload, bot_id="A0ORDERS"),
     "teams": teams,
     "whatsapp": whatsapp,
     "webex": webex,
     "discord": lambda payload: discord(payload, bot_id=BOT),
     "webchat": lambda payload: webchat(payload, bot_id="orders", conversation_id="abc123"),
+    "google": lambda payload: google_chat(payload, bot_id=1234567890),
+    "messenger": messenger,
+    "instagram": messenger,
+    "line": line,
+    "matrix": lambda payload: matrix(payload, bot_id="@orders:example.org"),
+    "mattermost": lambda payload: mattermost(payload, bot_id="orders".ljust(26, "b")),
+    "twilio": twilio,
 }
 WEBEX_PAIRS: Final = {
     "webex_message_fetched": "webex_message",

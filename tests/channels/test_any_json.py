@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from platform_payloads import PARSERS, PAYLOADS, WEBEX_PAIRS, parser, paths
+from platform_payloads import MOVES, PARSERS, PAYLOADS, WEBEX_PAIRS, parser, paths
 
 from async_session_store import InvalidInputError, ReplyScope
-from async_session_store.channels import Inbound, split_whatsapp, webex
+from async_session_store.channels import (
+    Inbound,
+    Move,
+    slack,
+    slack_moves,
+    split_line,
+    split_messenger,
+    split_whatsapp,
+    telegram,
+    telegram_moves,
+    webex,
+    whatsapp_moves,
+)
 
 SURROGATES = st.text(st.characters(), max_size=5)
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), SURROGATES)
@@ -24,6 +38,20 @@ JSON = st.recursive(
     max_leaves=12,
 )
 TURNS = sorted(set(PAYLOADS) - set(WEBEX_PAIRS))
+READ_MOVES: dict[str, Callable[[Any], tuple[Move, ...]]] = {
+    "slack": slack_moves,
+    "telegram": lambda update: telegram_moves(update, bot_id=4242),
+    "whatsapp": whatsapp_moves,
+}
+SPLITS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "line": split_line,
+    "messenger": split_messenger,
+    "whatsapp": split_whatsapp,
+}
+SWITCHED: dict[str, Callable[[Any], Inbound]] = {
+    "slack": lambda payload: slack(payload, bot_id="A0ORDERS", allow_user_tokens=True),
+    "telegram": lambda update: telegram(update, bot_id=4242, discussion_group=True),
+}
 
 quickly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 
@@ -57,6 +85,64 @@ def replaced(value: Any, path: tuple[str | int, ...], new: object) -> Any:
 @given(JSON)
 def test_x1_any_json_is_accepted_or_refused(platform: str, value: object) -> None:
     check(PARSERS[platform], value)
+
+
+@pytest.mark.parametrize("platform", SWITCHED)
+@quickly
+@given(st.data())
+def test_x1_a_switch_changes_nothing_about_that(platform: str, draw: st.DataObject) -> None:
+    name = draw.draw(st.sampled_from([one for one in TURNS if one.startswith(platform)]))
+    path = draw.draw(st.sampled_from(sorted(paths(PAYLOADS[name]), key=str)))
+    check(SWITCHED[platform], replaced(PAYLOADS[name], path, draw.draw(JSON)))
+
+
+@pytest.mark.parametrize("platform", READ_MOVES)
+@quickly
+@given(st.data())
+def test_x6_a_move_with_anything_in_it_is_read_or_refused(
+    platform: str, draw: st.DataObject
+) -> None:
+    name = draw.draw(st.sampled_from([one for one in MOVES if one.startswith(platform)]))
+    path = draw.draw(st.sampled_from(sorted(paths(PAYLOADS[name]), key=str)))
+    try:
+        moves = READ_MOVES[platform](replaced(PAYLOADS[name], path, draw.draw(JSON)))
+    except InvalidInputError:
+        return
+    assert all(isinstance(move, Move) for move in moves)
+
+
+def nested(depth: int, wrap: Callable[[Any], Any], inner: Any) -> Any:
+    for _ in range(depth):
+        inner = wrap(inner)
+    return inner
+
+
+DEEP = 20_000
+HUGE = {
+    "telegram_rich_message": ("message", "rich_message", "blocks"),
+    "discord_command": ("data", "options"),
+    "discord_modal_labels": ("data", "components"),
+    "slack_modal": ("view", "state", "values", "b3", "note", "rich_text_value", "elements"),
+}
+WRAPS: dict[str, Callable[[Any], Any]] = {
+    "telegram_rich_message": lambda inner: [{"type": "blockquote", "blocks": inner}],
+    "discord_command": lambda inner: [{"type": 1, "name": "a", "options": inner}],
+    "discord_modal_labels": lambda inner: [{"type": 1, "components": inner}],
+    "slack_modal": lambda inner: [{"type": "rich_text_list", "elements": inner}],
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_x1_a_payload_is_read_in_bounded_time_however_deep_it_is(name: str) -> None:
+    payload = copy.deepcopy(PAYLOADS[name])
+    *outer, last = HUGE[name]
+    holder = payload
+    for step in outer:
+        holder = holder.setdefault(step, {})
+    holder[last] = nested(DEEP, WRAPS[name], [])
+    begun = time.perf_counter()
+    check(parser(name), payload)
+    assert time.perf_counter() - begun < 5
 
 
 @pytest.mark.parametrize("name", TURNS)
@@ -93,14 +179,17 @@ def test_x1_the_fetched_part_of_a_webex_payload_may_be_any_json(
     check(webex, PAYLOADS[WEBEX_PAIRS[name]], replaced(fetched, path, draw.draw(JSON)))
 
 
+@pytest.mark.parametrize("platform", SPLITS)
 @quickly
 @given(st.data())
-def test_x1_a_webhook_of_whatsapp_is_split_or_refused(draw: st.DataObject) -> None:
-    batch = PAYLOADS["whatsapp_batch"]
+def test_x1_a_webhook_with_several_events_is_split_or_refused(
+    platform: str, draw: st.DataObject
+) -> None:
+    batch = PAYLOADS[f"{platform}_batch"]
     path = draw.draw(st.sampled_from(sorted(paths(batch), key=str)))
     try:
-        parts = split_whatsapp(replaced(batch, path, draw.draw(JSON)))
+        parts = SPLITS[platform](replaced(batch, path, draw.draw(JSON)))
     except InvalidInputError:
         return
     for part in parts:
-        check(PARSERS["whatsapp"], part)
+        check(PARSERS[platform], part)

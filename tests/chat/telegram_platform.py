@@ -38,7 +38,7 @@ TOPIC = {
 
 
 class TelegramPlatform(ABC):
-    """A local Telegram server, and the messages that the bot sends. A subclass has the bot."""
+    """A local Telegram server, and the messages that the bot sends. A subclass provides the bot."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform

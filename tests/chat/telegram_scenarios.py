@@ -1,4 +1,4 @@
-"""Scenarios for every bot on Telegram, beside the common ones."""
+"""Scenarios for every bot on Telegram, in addition to the common ones."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ async def run_dialogs(platform: str, storage: str) -> AsyncIterator[Deliver]:
     class FileStorage(Storage):
         """A file for each key. The last write wins, as in the SDK's Blob and Cosmos storages.
 
-        Those write JSON, which the SDK's dialog state is not, so it is pickled here.
+        Those write JSON, which cannot represent the SDK's dialog state, so it is pickled here.
         """
 
         def __init__(self) -> None:
@@ -137,7 +137,7 @@ async def run_dialogs(platform: str, storage: str) -> AsyncIterator[Deliver]:
 
         async def read(self, keys, *, target_cls, **_):
             found = {key: self.file(key) for key in keys if self.file(key).exists()}
-            await asyncio.sleep(0.001)  # a network
+            await asyncio.sleep(0.001)  # stands in for a network
             return {
                 key: target_cls.from_json_to_store_item(pickle.loads(file.read_bytes()))
                 for key, file in found.items()

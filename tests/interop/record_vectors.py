@@ -165,7 +165,7 @@ def stored(
     key: str,
     ttl: int | None,
 ) -> dict[str, Any]:
-    """Return the keys that a registration leaves in Redis: value, and if there is a deadline."""
+    """Return the keys that a registration leaves in Redis: the value, and whether it expires."""
     data = SessionData.model_validate_json(json.dumps(session))
     values = {
         "ctx": data.tenant_ctx,

@@ -31,7 +31,7 @@ def objects(
 
 @st.composite
 def twins(draw: st.DrawFn, name: str) -> dict[str, str | None]:
-    """Draw an optional field with two names: one of them is given, both alike, or none."""
+    """Draw an optional field with two names: one is given, or both with one value, or neither."""
     value = draw(identifiers)
     return draw(
         st.sampled_from(

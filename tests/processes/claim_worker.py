@@ -26,12 +26,12 @@ BLOCKS = 25
 EDITS = 100
 LEASE = 2.0
 SHORT_LEASE = 0.3
-LET_OTHERS_IN = 0.002  # seconds: SQLite's lock is not fair, its last holder tends to get it again
+LET_OTHERS_IN = 0.002  # seconds; SQLite's lock is unfair, and its last holder tends to get it again
 LONG = 300.0
 
 
 class NotDoneError(Exception):
-    """Raised in a block to give its wait back."""
+    """Raised in a block to give back its wait."""
 
 
 async def claim_and_keep(store: AsyncSessionStore, _number: int) -> list[int]:

@@ -3,7 +3,7 @@
     python interrupt_storm.py URL INTERRUPTS
 
 The signals of a timer hit the main thread, where a handler raises within calls, blocks and the
-opening and closing of stores. Other threads use the same store meanwhile. The program prints its
+opening and closing of stores. Meanwhile, other threads use the same store. The program prints its
 counts, and exits with 0 if all threads still get their answers, ``close()`` returns, and no claim
 is left. An exception that Python reports as "ignored" was raised in a finalizer, where no program
 sees it.

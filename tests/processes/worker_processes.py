@@ -60,7 +60,7 @@ class WorkerProcess:
 def worker_process(
     worker: Path, task: str, storage: Storage, number: int = 0
 ) -> Iterator[WorkerProcess]:
-    """Start a process, and kill it at the end if it still runs."""
+    """Start a process, and kill it at the end if it is still running."""
     with subprocess.Popen(
         [sys.executable, worker, task, storage.url, storage.namespace, str(number)],
         stdin=subprocess.PIPE,

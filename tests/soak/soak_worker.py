@@ -145,7 +145,7 @@ class Caller:
 
 
 async def histories(store: AsyncSessionStore, number: int) -> None:
-    """Play this process's part of each history. The parent names one in each line."""
+    """Play this process's part in each history. Each line from the parent names a history."""
     while history := (await asyncio.to_thread(sys.stdin.readline)).strip():
         callers = [Caller(store, history, f"{number}{which}") for which in "ab"[:CALLERS]]
         seen = await asyncio.gather(*(caller.run() for caller in callers))

@@ -60,15 +60,30 @@ from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.channels import (
+    TELEGRAM_GENERAL_TOPIC,
     Inbound,
+    Move,
     discord,
+    google_chat,
+    line,
+    matrix,
+    mattermost,
+    messenger,
+    scope_from_text,
+    scope_to_text,
     slack,
+    slack_moves,
+    split_line,
+    split_messenger,
     split_whatsapp,
     teams,
     telegram,
+    telegram_moves,
+    twilio,
     webchat,
     webex,
     whatsapp,
+    whatsapp_moves,
 )
 from async_session_store.greentic import (
     FlowSnapshot,
@@ -176,8 +191,36 @@ async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -
     assert_type(inbound.text, str | None)
     for one in split_whatsapp(payload):
         assert_type(whatsapp(one), Inbound)
+    for one in split_messenger(payload):
+        assert_type(messenger(one), Inbound)
+    for one in split_line(payload):
+        assert_type(line(one), Inbound)
+    assert_type(google_chat(payload, bot_id=7), Inbound)
+    assert_type(matrix(payload, bot_id="@bot:example.org", room_id="!room"), Inbound)
+    assert_type(mattermost(payload, bot_id="bot"), Inbound)
+    assert_type(twilio(payload), Inbound)
+    matrix(payload)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     for other in (slack(payload), teams(payload), webex(payload), webex(payload, payload)):
         assert_type(other, Inbound)
+    slack(payload, bot_id="A0", allow_user_tokens=True)
+    telegram(payload, bot_id="4242", discussion_group=True)
+    assert_type(inbound.user_ids, tuple[UserId, ...])
+    assert_type(inbound.conversation_aliases, tuple[str, ...])
+    assert_type(inbound.values, tuple[str, ...])
+    assert_type(inbound.command, str | None)
+    assert_type(dict(inbound.options), dict[str, str])
+    assert_type(inbound.group_id, str | None)
+    assert_type(inbound.is_ephemeral, bool)
+    assert_type(scope_to_text(inbound.scope), str)
+    assert_type(scope_from_text("scope:"), ReplyScope)
+    assert_type(TELEGRAM_GENERAL_TOPIC, str)
+    for moves in (
+        telegram_moves(payload, bot_id=4242),
+        slack_moves(payload, bot_id="A0"),
+        whatsapp_moves(payload),
+    ):
+        assert_type(moves, tuple[Move, ...])
+        assert_type(moves[0].scope(inbound.scope), ReplyScope)
     discord(payload, bot_id="7")
     webchat(payload, bot_id="orders", conversation_id="c", user_id="u")
     async with store.resume_wait(

@@ -1,4 +1,4 @@
-"""List what PyInstaller cannot see in import statements: data files, and late imports.
+"""Data files and late imports, which PyInstaller cannot see in import statements.
 
 PyInstaller reads the two names below. This module imports nothing of PyInstaller's, so it can be
 imported without it.

@@ -52,7 +52,7 @@ class InlineRunner(Runner[_Operation, _Reply], Protocol[_Operation, _Reply]):
     def try_run_inline(self, job: Job[_Operation, _Reply]) -> bool:
         """Run the job now if it cannot block. Return whether it ran.
 
-        Return False as well if jobs have run like this for so long that other tasks are due.
+        Also return False if jobs have run inline for so long that other tasks must get a turn.
         """
         ...
 
@@ -82,8 +82,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._task = self._loop.create_task(self._work())
         self._watch = self._loop.create_task(self._end_with_the_loop())
 
-    async def opened(self) -> None:
-        """Wait until the connection is open. Raise what opening it raised."""
+    async def wait_until_open(self) -> None:
+        """Wait until the connection is open. If opening it failed, raise that error."""
         try:
             await asyncio.shield(self._ready)
         except asyncio.CancelledError:
@@ -107,9 +107,9 @@ class BatchWorker(Generic[_Operation, _Reply]):
         return future
 
     async def aclose(self) -> None:
-        """Run the jobs that wait, then close the connection. Cancel what still runs after 30 s.
+        """Run the queued jobs, then close the connection. Cancel jobs that still run after 30 s.
 
-        If this is cancelled, it still finishes, and raises the cancellation at the end.
+        If the caller is cancelled, closing still finishes, and then raises the cancellation.
         """
         self._closing = True
         self._ending.set()
@@ -150,8 +150,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
         """End the worker when ``asyncio.run`` cancels all tasks at the end of the loop.
 
         Before Python 3.12, a driver that times out at that moment can swallow the cancellation of
-        the worker's own task. ``asyncio.run`` cancels only once, and would wait for the worker for
-        ever. Nothing can swallow the cancellation of this task.
+        the worker's own task. ``asyncio.run`` cancels only once, and would wait for the worker
+        forever. Nothing can swallow the cancellation of this task.
         """
         try:
             await self._loop.create_future()
@@ -160,7 +160,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
             self._ending.set()
 
     def _begin_burst(self, runner: Runner[_Operation, _Reply]) -> None:
-        """Start a task that runs batches until nothing waits.
+        """Start a task that runs batches until the queue is empty.
 
         If the last batch was a single job, this one probably stays alone too, so the task starts
         eagerly and saves the lone caller a turn of the loop. Otherwise it starts in the next turn,
@@ -219,6 +219,6 @@ def _copy_for_caller(error: Exception) -> SessionStoreError:
         if isinstance(error, SessionStoreError)
         else StoreUnavailableError("the storage failed unexpectedly; the outcome is unknown")
     )
-    # Set by hand: a copy loses its cause, and an error that goes into a future has no `raise from`.
+    # Set by hand: a copy loses its cause, and an error that is set on a future has no `raise from`.
     own.__cause__ = error.__cause__ or error
     return own

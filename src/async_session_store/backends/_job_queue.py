@@ -1,4 +1,4 @@
-"""The queue of calls that wait for a connection, and the bounds on what is in flight on it."""
+"""The queue of calls that wait for a connection, and the bounds on the calls in flight on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Job(Generic[_Operation, _Reply]):
 
     @property
     def settled(self) -> bool:
-        """Whether nobody waits for a reply: it was given, or the caller was cancelled."""
+        """Whether nobody awaits a reply any more: it was given, or the caller was cancelled."""
         return self._future.done()
 
     def succeed(self, reply: _Reply) -> None:
@@ -39,8 +39,8 @@ class JobQueue(Generic[_Operation, _Reply]):
     """Jobs in order of arrival: those that wait, and those that are in flight.
 
     Args:
-        max_in_flight: The largest number of jobs in flight. Further ones wait.
-        max_bytes_in_flight: Once the jobs in flight write this many bytes, further ones wait.
+        max_in_flight: The largest number of jobs in flight. Further jobs wait.
+        max_bytes_in_flight: Once the jobs in flight write this many bytes, further jobs wait.
     """
 
     def __init__(self, *, max_in_flight: int, max_bytes_in_flight: int) -> None:
@@ -56,9 +56,9 @@ class JobQueue(Generic[_Operation, _Reply]):
         self._waiting.append(job)
 
     def take_batch(self) -> list[Job[_Operation, _Reply]]:
-        """Return the waiting jobs for which there is room, which are in flight from now on.
+        """Move as many waiting jobs in flight as there is room for, and return them.
 
-        Jobs of cancelled callers are dropped: they must not run after calls that came later.
+        Jobs of cancelled callers are dropped: they must not run after calls that arrived later.
         """
         if not self._waiting:
             return []

@@ -1,4 +1,4 @@
-"""Read the Lua and SQL files of the backends."""
+"""Access to the Lua and SQL files of the backends."""
 
 from __future__ import annotations
 

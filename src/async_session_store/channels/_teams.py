@@ -6,22 +6,27 @@ from collections.abc import Mapping
 from typing import Final
 
 from async_session_store.channels._payload import Payload
+from async_session_store.channels._teams_answers import read_answer
 from async_session_store.channels.inbound import Inbound
 from async_session_store.models import UserId
 
-_CARD_ACTION: Final = "adaptiveCard/action"
 _THREAD_MARK: Final = ";messageid="
+_NO_MESSAGE: Final = "-1"
 
 
 def teams(activity: Mapping[str, object]) -> Inbound:
-    """Read a Bot Framework activity: a message, or the action of an Adaptive Card.
+    """Read a Bot Framework activity: a message, or an invoke that answers the bot.
+
+    Such an invoke is the action of a card, a dialog that was submitted, a file that was accepted or
+    declined, or a sign-in. If the data of an action has a ``correlation``, that is the
+    correlation: dialogs, and cards in some clients, do not name the message they belong to.
 
     The provider is the activity's ``channelId``: ``msteams`` for Teams. Raises
-    ``InvalidInputError`` for any other type of activity, for the automatic refresh of a card, and
-    for a bot's message.
+    ``InvalidInputError`` for any other activity, for the automatic refresh of a card, and for a
+    bot's message.
     """
     fields = Payload("activity", activity)
-    correlation = _correlation(fields)
+    answer = read_answer(fields)
     sender = fields.part("from")
     if sender.optional_id("role") == "bot":
         raise sender.refusal("role", "is bot, so a bot sent the message")
@@ -33,25 +38,25 @@ def teams(activity: Mapping[str, object]) -> Inbound:
         user_id=UserId.encode(sender.optional_id("aadObjectId") or sender.id("id")),
         conversation=conversation,
         thread=thread,
-        reply_to=fields.optional_id("replyToId") or thread,
-        correlation=correlation,
+        reply_to=_replied(fields) or thread,
+        correlation=answer.correlation,
         message_id=None if fields.has("value") else fields.id("id"),
-        delivery_id=fields.id("id"),
-        text=fields.text("text"),
+        delivery_id=answer.repeated_id or fields.id("id"),
+        text=answer.text,
+        options=answer.fields,
     )
 
 
-def _correlation(activity: Payload) -> str | None:
-    """Return the verb of a card's action; None for a message."""
-    kind = activity.id("type")
-    if kind == "message":
-        return None
-    if kind != "invoke" or activity.id("name") != _CARD_ACTION:
-        raise activity.refusal("type", f"is neither message nor the invoke {_CARD_ACTION}")
-    value = activity.part("value")
-    if value.optional_id("trigger") == "automatic":
-        raise value.refusal("trigger", "is automatic, so no user acted")
-    return value.part("action").optional_id("verb")
+def _replied(activity: Payload) -> str | None:
+    """Return the message that was replied to, wherever a client names it."""
+    found = activity.optional_id("replyToId")
+    if found is not None and found != _NO_MESSAGE:
+        return found
+    reference = activity.optional_part("relatesTo")
+    named = None if reference is None else reference.optional_id("activityId")
+    data = activity.optional_part("channelData")
+    legacy = None if data is None else data.optional_part("legacy")
+    return named or (None if legacy is None else legacy.optional_id("replyToId"))
 
 
 def _conversation(conversation: Payload) -> tuple[str, str | None]:

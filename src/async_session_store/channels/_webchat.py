@@ -16,7 +16,7 @@ def webchat(
     conversation_id: str | int | None = None,
     user_id: str | int | None = None,
 ) -> Inbound:
-    """Read a message of a web chat, as a Direct Line client sends it.
+    """Read a message of a web chat, or a card that was submitted, as a Direct Line client sends it.
 
     ``conversation_id`` defaults to ``conversation.id``; pass it if the host has it from the URL.
     ``user_id`` is the user that the host has authenticated. It defaults to ``from.id``, which the
@@ -33,14 +33,27 @@ def webchat(
     delivery_id = _delivery_id(fields)
     return Inbound(
         provider="webchat",
+        threads="none",
         bot_id=bot,
         user_id=UserId.encode(_given_or_sent("user_id", user_id, fields, "from")),
         conversation=_given_or_sent("conversation_id", conversation_id, fields, "conversation"),
         reply_to=fields.optional_id("replyToId"),
         message_id=fields.optional_id("id"),
         delivery_id=delivery_id,
-        text=fields.text("text"),
+        text=fields.text("text") or _plain_value(fields),
+        options=_form(fields),
     )
+
+
+def _plain_value(activity: Payload) -> str | None:
+    """Return the value of a button, if the value is a text."""
+    return activity.text("value") if isinstance(activity.values.get("value"), str) else None
+
+
+def _form(activity: Payload) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a card that was submitted."""
+    is_form = isinstance(activity.values.get("value"), Mapping)
+    return activity.part("value").named_values() if is_form else ()
 
 
 def _given_or_sent(name: str, given: str | int | None, activity: Payload, sent: str) -> str:

@@ -45,6 +45,7 @@ def webex(webhook: Mapping[str, object], fetched: Mapping[str, object] | None = 
         message_id=data.id("id") if is_message else None,
         delivery_id=data.id("id"),
         text=details.text("text") if is_message else None,
+        options=() if is_message else _inputs(details),
     )
 
 
@@ -53,3 +54,9 @@ def _details(data: Payload, fetched: Mapping[str, object]) -> Payload:
     if details.id("id") != data.id("id"):
         raise details.refusal("id", "differs from the id in the webhook")
     return details
+
+
+def _inputs(action: Payload) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a card that was submitted. Only the fetched action has them."""
+    inputs = action.optional_part("inputs")
+    return () if inputs is None else inputs.named_values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, cast
 from urllib.parse import quote, unquote
 
 from typing_extensions import override
@@ -18,6 +18,13 @@ from async_session_store.models import ReplyScope, UserId
 __all__ = ["Inbound", "Place", "place"]
 
 _PARTS: Final = 3  # provider, bot and conversation; a fourth part is the account
+_THREADS: Final = ("inside", "apart", "none")
+_PAIR: Final = 2  # an option's name and value
+_IDS: Final = ("provider", "bot_id", "conversation", "delivery_id")
+_OPTIONAL_IDS: Final = (
+    *("account", "tenant_hint", "thread", "reply_to", "correlation", "message_id"),
+    *("group_id", "reply_chain"),
+)
 _UNQUOTED: Final = ":;@=+,"  # in addition to ASCII letters, digits, '_', '.', '-' and '~'
 
 
@@ -34,7 +41,7 @@ class Inbound:
     bot_id: str
     """The bot that the user wrote to, as the platform names it."""
     user_id: UserId
-    """Who wrote, as a valid user id."""
+    """Who wrote, as a valid user id. It is the first of :attr:`user_ids`."""
     conversation: str
     """The conversation, as the platform names it. Answer there."""
     delivery_id: str
@@ -52,22 +59,60 @@ class Inbound:
     message_id: str | None = None
     """The user's own message. None for a button or form."""
     text: str | None = None
-    """What the user wrote, or the value of what they chose."""
+    """What the user wrote, or the value of what they chose: the first, if they chose several."""
+    values: tuple[str, ...] = ()
+    """Every value chosen in a menu or checkboxes that allow several. Empty for anything else."""
+    command: str | None = None
+    """The name of the command that the user gave, without a slash; words joined with blanks."""
+    options: tuple[tuple[str, str], ...] = ()
+    """A command's options or a form's fields: names and values, in the platform's order.
+
+    A name occurs once for each of its values, so ``dict(inbound.options)`` keeps the last one.
+    """
+    group_id: str | None = None
+    """The album: the platform sends each picture of an album as a message of its own."""
+    is_ephemeral: bool = False
+    """True if only this user and the bot can see the message, or the one with the button."""
+    reply_chain: str | None = None
+    """The first message of a chain of replies that may be a thread.
+
+    On Google Chat, it is the thread that a reply would open. A wait at
+    ``expecting(thread=inbound.reply_chain)`` is found. :attr:`scope` ignores the chain, because a
+    user's next message need not be a reply.
+    """
+    threads: Literal["inside", "apart", "none"] = "inside"
+    """Where the platform's threads are: inside a conversation, or each a conversation of its own.
+
+    ``"none"`` if it has no threads. :meth:`expecting` depends on it.
+    """
+    user_aliases: tuple[UserId, ...] = ()
+    """Other ids by which the platform knows this person."""
+    conversation_aliases: tuple[str, ...] = ()
+    """Other ids of this conversation. A wait that was registered with one of them is found."""
 
     def __post_init__(self) -> None:
-        for name in ("provider", "bot_id", "conversation", "delivery_id"):
+        for name in _IDS:
             _check_id(name, getattr(self, name))
-        for name in ("account", "tenant_hint", "thread", "reply_to", "correlation", "message_id"):
+        for name in _OPTIONAL_IDS:
             if getattr(self, name) is not None:
                 _check_id(name, getattr(self, name))
-        if not isinstance(self.user_id, UserId):
-            raise InvalidInputError("user_id: give a UserId; UserId.encode makes one of any text")
-        if self.text is not None:
-            _check_text("text", self.text)
+        for index, alias in enumerate(_tuple_of("conversation_aliases", self.conversation_aliases)):
+            _check_id(f"conversation_aliases[{index}]", alias)
+        self._check_users()
+        self._check_content()
+        if self.threads not in _THREADS:
+            raise InvalidInputError(f"threads: must be one of {', '.join(_THREADS)}")
+        if self.threads != "inside" and self.thread is not None:
+            raise InvalidInputError(f'thread: must be None if threads is "{self.threads}"')
+
+    @property
+    def user_ids(self) -> tuple[UserId, ...]:
+        """Every id by which the platform knows this person, the one that lasts longest first."""
+        return (self.user_id, *self.user_aliases)
 
     @override
     def __repr__(self) -> str:
-        return repr_of_fields(self, shown=("provider", "bot_id"))
+        return repr_of_fields(self, shown=("provider", "bot_id", "is_ephemeral", "threads"))
 
     @property
     def scope(self) -> ReplyScope:
@@ -88,7 +133,9 @@ class Inbound:
         Give at most one argument: ``thread``, if the bot opened a thread or answers in one;
         ``reply_to``, the bot's message that must be replied to or whose buttons must be pressed;
         or ``correlation``, the id of a button or form. Without an argument, return :attr:`scope`.
-        Raises ``InvalidInputError`` for more than one argument, and for an invalid id.
+        If a thread is a conversation of its own on the platform, as on Discord, ``thread`` gives
+        the scope of that conversation. Raises ``InvalidInputError`` for more than one argument, for
+        an invalid id, and for a ``thread`` on a platform that has none.
         """
         given = {"thread": thread, "reply_to": reply_to, "correlation": correlation}
         parts = {
@@ -100,6 +147,10 @@ class Inbound:
             return self.scope
         if len(parts) > 1:
             raise InvalidInputError(f"{' and '.join(parts)}: give only one of them")
+        if thread is not None and self.threads == "none":
+            raise InvalidInputError(f"thread: {self.provider} has no threads")
+        if thread is not None and self.threads == "apart":
+            return ReplyScope(conversation=self._place(identifier("thread", thread)))
         return ReplyScope(
             conversation=self._place(),
             thread=parts.get("thread"),
@@ -111,23 +162,51 @@ class Inbound:
         """Return the scopes where this turn's wait may be registered, most specific first (X3).
 
         These are the correlation, the message replied to, the thread and the conversation, as far
-        as the turn has them. Pass them to ``resume_wait`` or any look-up.
+        as the turn has them. If the conversation has several ids, each of these is followed by the
+        same one with the other ids. Pass them to ``resume_wait`` or any look-up.
         """
-        return tuple(self._ladder())
+        conversations = dict.fromkeys((self.conversation, *self.conversation_aliases))
+        places = [self._place(conversation) for conversation in conversations]
+        return tuple(
+            ReplyScope(conversation=place, **rung) for rung in self._rungs() for place in places
+        )
 
-    def _ladder(self) -> Iterator[ReplyScope]:
+    def _rungs(self) -> Iterator[dict[str, str]]:
         if self.correlation is not None:
-            yield self.expecting(correlation=self.correlation)
+            yield {"correlation": _quoted(self.correlation)}
         if self.reply_to is not None:
-            yield self.expecting(reply_to=self.reply_to)
+            yield {"reply_to": _quoted(self.reply_to)}
         if self.thread is not None:
-            yield self.expecting(thread=self.thread)
-        yield ReplyScope(conversation=self._place())
+            yield {"thread": _quoted(self.thread)}
+        if self.reply_chain is not None and self.reply_chain != self.thread:
+            yield {"thread": _quoted(self.reply_chain)}
+        yield {}
 
-    def _place(self) -> str:
-        """Return provider, bot, account and conversation, joined unambiguously."""
-        parts = (self.provider, self.bot_id, self.account, self.conversation)
-        return "/".join(_quoted(part) for part in parts if part is not None)
+    def _place(self, conversation: str | None = None) -> str:
+        name = conversation or self.conversation
+        return place_name(self.provider, self.bot_id, name, account=self.account)
+
+    def _check_users(self) -> None:
+        users = (self.user_id, *_tuple_of("user_aliases", self.user_aliases))
+        for index, user in enumerate(users):
+            if not isinstance(user, UserId):
+                name = f"user_aliases[{index - 1}]" if index else "user_id"
+                raise InvalidInputError(
+                    f"{name}: give a UserId; UserId.encode turns any text into one"
+                )
+
+    def _check_content(self) -> None:
+        for name in ("text", "command"):
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name))
+        for index, value in enumerate(_tuple_of("values", self.values)):
+            _check_text(f"values[{index}]", value)
+        for index, option in enumerate(_tuple_of("options", self.options)):
+            parts = _tuple_of(f"options[{index}]", option)
+            if len(parts) != _PAIR:
+                raise InvalidInputError(f"options[{index}]: must be a name and a value")
+            for part in parts:
+                _check_text(f"options[{index}]", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +258,12 @@ def place(scope: ReplyScope) -> Place:
     raise _not_a_place()
 
 
+def place_name(provider: str, bot_id: str, conversation: str, *, account: str | None = None) -> str:
+    """Return provider, bot, account and conversation, joined unambiguously."""
+    parts = (provider, bot_id, account, conversation)
+    return "/".join(_quoted(part) for part in parts if part is not None)
+
+
 def _unquoted(quoted: str) -> str:
     part = unquote(quoted)
     if not part or _quoted(part) != quoted:
@@ -193,6 +278,12 @@ def _not_a_place() -> InvalidInputError:
 def _quoted(part: str) -> str:
     """Percent-encode newlines, which a scope cannot hold, and the separator of its parts."""
     return quote(part, safe=_UNQUOTED)
+
+
+def _tuple_of(name: str, value: object) -> tuple[object, ...]:
+    if not isinstance(value, tuple):
+        raise InvalidInputError(f"{name}: must be a tuple")
+    return cast("tuple[object, ...]", value)
 
 
 def _check_id(name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""From a message to a runner to the place where the runner parks that conversation's flow."""
+"""The place where a runner parks a conversation's flow, derived from a message to the runner."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class IngressEnvelope(WireModel, frozen=True):
     tenant: TenantId
     """The tenant."""
     env: EnvId | None = optional()
-    """The runner's ``GREENTIC_ENV``. None is ``local``."""
+    """The runner's ``GREENTIC_ENV``. None means ``local``."""
     pack_id: PackId | None = optional()
     """The pack that the message was routed to."""
     flow_id: Text
@@ -53,19 +53,19 @@ class IngressEnvelope(WireModel, frozen=True):
     session_hint: Text | None = optional()
     """The conversation's name. Without it, :attr:`hint` is made from the fields below."""
     provider: Text | None = optional()
-    """The messaging provider. None is ``provider``."""
+    """The messaging provider. None means ``provider``."""
     messaging_endpoint_id: Text | None = optional()
-    """Which of several endpoints of one provider the message came to."""
+    """The endpoint that received the message, if the provider has several."""
     channel: Text | None = optional()
-    """The channel. None is the flow."""
+    """The channel. None means the flow."""
     conversation: Text | None = optional()
-    """The conversation. None is the channel."""
+    """The conversation. None means the channel."""
     user: Text | None = optional()
-    """The platform's id of the user. None is :attr:`activity_id`, or else ``user``."""
+    """The platform's id of the user. None means :attr:`activity_id`, or else ``user``."""
     activity_id: Text | None = optional()
     """The id of the message."""
     reply_scope: ReplyScope | None = optional()
-    """Where a reply is expected. None is the conversation."""
+    """Where a reply is expected. None means the conversation."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""What a runner stores: parked flows, and marks for the users that it has greeted."""
+"""The documents that a runner stores: parked flows, and marks for the users that it has greeted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _frozen_object(value: Mapping[str, object]) -> FrozenDict[object]:
 
 
 def _frozen(value: object) -> object:
-    """Return an immutable copy. Refuse what JSON cannot hold."""
+    """Return an immutable copy. Refuse values that JSON cannot hold."""
     if isinstance(value, str):
         return _checked_text(value)
     if value is None or isinstance(value, int):
@@ -71,8 +71,8 @@ class FlowSnapshot(WireModel, frozen=True):
     state: _JsonObject
     """The engine's own state, an immutable mapping of JSON in which lists are tuples.
 
-    It is ``runner::engine::ExecutionState``. Carry over what you do not know. A runner treats each
-    field that is missing in it as empty.
+    It is ``runner::engine::ExecutionState``. Carry over fields that you do not know. A runner
+    treats each field that is missing in it as empty.
     """
 
     if TYPE_CHECKING:
@@ -127,15 +127,15 @@ class ParkedFlow(WireModel, frozen=True):
         except ValidationError as error:
             raise InvalidInputError(
                 "data: its context_json is not a flow that a Greentic runner parked; "
-                "leave out welcome marks, and what other programs store in this namespace"
+                "leave out welcome marks, and sessions of other programs in this namespace"
             ) from error
 
 
 def is_welcome_mark(session_key: str) -> bool:
     """Return whether a key belongs to a welcome mark: ``marker_session_key`` in ``host.rs``.
 
-    A runner marks whom it has greeted on a messaging endpoint with a wait of 365 days, under the
-    same user as the flows that it parks. So the mark is listed, and cleared, with that user's
-    waits. It has the flow and the pack ``welcome-marker``, and waits for no reply.
+    A runner marks each user that it has greeted on a messaging endpoint with a wait of 365 days,
+    under the same user as the flows that it parks. So the mark is listed, and cleared, with that
+    user's waits. It has the flow and the pack ``welcome-marker``, and waits for no reply.
     """
     return _WELCOME_MARK.fullmatch(session_key) is not None

@@ -26,7 +26,7 @@ _ENV: Final = "GREENTIC_ENV"
 
 _DEFAULT_ENV: Final = "local"
 _DEFAULT_WAIT_TTL: Final = timedelta(hours=24)
-_SECONDS: Final = re.compile(r"\+?0*([0-9]{1,20})")  # what Rust parses as a u64, or little more
+_SECONDS: Final = re.compile(r"\+?0*([0-9]{1,20})")  # what Rust parses as a u64, and little more
 _MAX_SECONDS: Final = 2**64 - 1
 
 
@@ -52,12 +52,12 @@ class RunnerSettings:
         """Read the variables of a runner, from ``os.environ`` or from ``environ``.
 
         A host that was given no storage reads ``GREENTIC_SESSION_REDIS_URL``
-        (``StorageConfig::from_redis_url_env``). A host that asks for it reads
+        (``StorageConfig::from_redis_url_env``). A host that asks for a storage reads
         ``GREENTIC_RUNNER_REDIS_URL`` if ``GREENTIC_RUNNER_SESSION_BACKEND`` is ``redis``
         (``StorageConfig::from_env``). Both take the namespace from
         ``GREENTIC_RUNNER_SESSION_NAMESPACE``, or else ``greentic:session:{GREENTIC_ENV}``. Both
         take the seconds that a wait lives from ``GREENTIC_RUNNER_SESSION_WAIT_TTL_SECS``: 24 hours
-        if it is unset or not a number, for ever if it is 0. Blank variables count as unset.
+        if it is unset or not a number, forever if it is 0. Blank variables count as unset.
 
         Raises ``InvalidInputError`` if a runner would refuse to start or would keep its sessions in
         its own memory, or if the two URLs differ.

@@ -1,4 +1,4 @@
-"""The conformance suite: what every backend must do, as tests that its author inherits.
+"""The conformance suite: the duties of every backend, as tests that its author inherits.
 
 It needs pytest, and runs on the pytest plugin of anyio. A backend passes it with a class such as::
 
@@ -14,10 +14,10 @@ It needs pytest, and runs on the pytest plugin of anyio. A backend passes it wit
         async def leftovers(self, backend: Backend) -> list[str]:
             return [path.name for path in self.folder.iterdir()]
 
-A backend whose storage outlives and is shared by store objects inherits
-:class:`SharedStorageSuite` instead. The event loops are those of anyio's fixture
-``anyio_backend``, which may be overridden as usual. Each test's name opens with the id of the
-guarantee that it checks.
+A backend whose storage outlives its store objects, and can be shared by them, inherits
+:class:`SharedStorageSuite` instead. The event loops are those of anyio's fixture ``anyio_backend``,
+which may be overridden as usual. Each test's name opens with the id of the guarantee that it
+checks.
 """
 
 import pytest

@@ -1,12 +1,13 @@
-//! Takes the items of `greentic-runner-host` that this program runs out of the crate's own source.
+//! Extracts the items that this program runs from the source of the crate `greentic-runner-host`.
 //!
-//! The whole crate is over 500 crates, with a compiler for WebAssembly: it takes an hour to build.
-//! None of that decides where a flow is parked. `RUNNER_HOST_SOURCE` is where cargo unpacked it.
+//! The whole crate depends on over 500 others, among them a compiler for WebAssembly, and takes an
+//! hour to build. None of them decides where a flow is parked. `RUNNER_HOST_SOURCE` is the folder
+//! to which cargo unpacked the crate.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Each file of the crate, and how the items begin that are taken from it.
+/// Each file of the crate, and the beginnings of the items that are extracted from it.
 const ITEMS: &[(&str, &[&str])] = &[
     (
         "engine/error.rs",
@@ -110,7 +111,7 @@ fn items(file: &Path, starts: &[&str]) -> Vec<String> {
     starts.iter().map(|start| found(start)).collect()
 }
 
-/// An item with its attributes: rustfmt ends one in a line that is not indented.
+/// Return an item with its attributes. rustfmt writes its last line without indentation.
 fn item(lines: &[&str], start: &str) -> Option<String> {
     let begins = |line: &&str| {
         let rest = line.strip_prefix(start);

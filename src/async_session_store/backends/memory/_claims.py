@@ -57,7 +57,7 @@ class Claims:
         return self._held.deadline(place, now)
 
     def free_in(self, place: Place, now: float) -> int | None:
-        """Return how many milliseconds the claim on a scope still lasts, or None if none is."""
+        """Return for how many milliseconds the claim on a scope lasts, or None if none is held."""
         ends = self._held.deadline(place, now)
         return None if ends is None else math.ceil((ends - now) * 1000)
 
@@ -77,11 +77,11 @@ class Claims:
         begin_at: str | None,
         now: float,
     ) -> Candidate | None:
-        """Return what a caller is to claim, or None if there is nothing to claim."""
+        """Return the scope to claim or to wait at, or None if there is nothing to claim."""
         queues = self.queues
         if queues:
-            # If it is someone else's turn, the wait may be at any of the scopes by now, and so that
-            # caller may claim any of them.
+            # If it is another caller's turn, its wait may be at any of the scopes by now, and it
+            # may claim any of them.
             for scope_hash in scope_hashes:
                 place = owner, scope_hash
                 if self._held.get(place, now) is None and queues.is_behind(token, place):
@@ -112,7 +112,7 @@ class Claims:
         return deadline
 
     def renew(self, claim: ClaimKey, lease: int, now: float) -> float | None:
-        """Let a claim end later. Return when, or None if it is not held any more."""
+        """Extend a claim. Return its new end, or None if it is no longer held."""
         held = self.held(claim, now)
         if held is None:
             return None
@@ -121,7 +121,7 @@ class Claims:
         return deadline
 
     def end(self, claim: ClaimKey) -> None:
-        """End a claim that is held, and wake the next in line."""
+        """End a claim that is held, and wake the next caller in the queue."""
         self._end_at((claim.owner, claim.scope_hash))
 
     def break_at(self, place: Place, now: float) -> bool:

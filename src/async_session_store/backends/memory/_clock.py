@@ -1,4 +1,4 @@
-"""The clock of a memory backend: it measures monotonic time, and returns dates."""
+"""The clock of a memory backend, which measures monotonic time and converts it to dates."""
 
 from __future__ import annotations
 

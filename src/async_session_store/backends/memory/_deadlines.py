@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
-_SLACK: Final = 1024  # outdated entries that may stay, however few others there are
+_SLACK: Final = 1024  # outdated entries that are tolerated, however few valid ones there are
 _STEP: Final = 16  # entries moved to the new heap with each one that is added
 _DROPPED: Final = 4  # expired entries dropped with each one that is set
 
@@ -21,7 +21,7 @@ class Deadlines(Generic[_K]):
     A key has one valid entry, with the time at which to check it: its deadline, or an earlier one
     that it had before. So moving a deadline to a later time, or removing a key and storing it
     again, adds no entry. An entry is outdated once its key is gone or has an earlier entry. When
-    there may be more outdated entries than valid ones, a new heap is begun. From then on, each
+    there may be more outdated entries than valid ones, a new heap is started. From then on, each
     added entry moves a few from the outgrown heap to the new one, or drops them. So no step takes
     long, however many keys there are.
 
@@ -45,14 +45,14 @@ class Deadlines(Generic[_K]):
             return  # the present entry is due first, and then the new deadline is looked up
         self._push(key, deadline)
         if self._outgrown:
-            self._take_over()
+            self._migrate_some()
         elif len(self._heap) > self._largest:
             self._outgrown, self._heap = self._heap, []
 
     def due(self, now: float, limit: int) -> Iterator[_K]:
         """Remove at most ``limit`` entries that are due, and yield the keys that have expired.
 
-        They are yielded in the order of their deadlines, also over several calls.
+        They are yielded in the order of their deadlines, even across several calls.
         """
         for _ in range(limit):
             heap = self._earliest()
@@ -91,7 +91,7 @@ class Deadlines(Generic[_K]):
         heapq.heappush(self._heap, (deadline, self._pushed, key))
         self.next_check = min(self.next_check, deadline)
 
-    def _take_over(self) -> None:
+    def _migrate_some(self) -> None:
         taken = self._outgrown[-_STEP:]
         del self._outgrown[-_STEP:]  # a heap without its last entries is still a heap
         for check_at, number, key in taken:

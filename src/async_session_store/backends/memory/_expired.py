@@ -38,7 +38,7 @@ class ExpiredClaims:
     def claim(self, fence: Owner | None, tokens: Sequence[str], lease: int) -> tuple[Claimed, ...]:
         """Claim expired waits, at most as many as there are tokens.
 
-        A token that holds a claim already returns that one: its caller may have been cancelled.
+        If a token already holds a claim, that one is returned: its caller may have been cancelled.
         """
         now = self._clock.now()
         claimed = list(self._claimed_with(tokens, now))
@@ -71,7 +71,7 @@ class ExpiredClaims:
             self._kept.give_back(session, now)
 
     def _claimed_with(self, tokens: Sequence[str], now: float) -> Iterator[Claimed]:
-        """Yield the expired waits that some tokens have claimed before, and still hold."""
+        """Yield the expired waits that the tokens have already claimed and still hold."""
         for token in tokens:
             session = self._kept.claimed_with(token)
             if session is None or not session.is_expired_wait(now):

@@ -59,7 +59,7 @@ class KeptWaits:
         self._claimed[token] = session
 
     def claimed_with(self, token: str) -> Session | None:
-        """Return the session that a token has claimed, unless another one claimed it since."""
+        """Return the session that a token has claimed, unless another token claimed it since."""
         return self._claimed.get(token)
 
     def of_owner(self, owner: Owner) -> list[Session]:

@@ -16,20 +16,19 @@ class Queues:
     """The queues of all scopes. A place that is not renewed is lost, unless its caller is waiting.
 
     A caller that waits in this process is alive, even if a handler blocks the loop so that no
-    caller can renew its place. If those places were lost, callers would overtake each other when
-    the loop goes on.
+    caller can renew its place. If those places were lost, callers would overtake each other once
+    the loop runs again.
 
     Args:
-        clock: Monotonic seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._queues: dict[tuple[Owner, str], dict[str, float]] = {}
         self._places: dict[str, tuple[Owner, str]] = {}
-        self._tickets: dict[
-            str, int
-        ] = {}  # the first to arrive has the lowest, at whichever scope it waits
+        # The first caller to arrive has the lowest ticket, at whichever scope it waits.
+        self._tickets: dict[str, int] = {}
         self._last_ticket = 0
         self._wake_ups: dict[str, anyio.Event] = {}
 
@@ -44,7 +43,7 @@ class Queues:
         return False
 
     def keep(self, token: str, place: tuple[Owner, str]) -> None:
-        """Renew the token's place, or give it the last one. A place that moves keeps its rank."""
+        """Renew the token's place, or append one. A place that moves keeps its rank."""
         kept_until = self._clock() + PLACE_TTL / 1000
         if self._places.get(token) == place:
             self._queues[place][token] = kept_until
@@ -106,7 +105,7 @@ class Queues:
                 self.keep(token, self._places[token])
 
     def close(self) -> None:
-        """Forget everyone, and wake those that wait: their next call finds the store closed."""
+        """Drop all places, and wake all waiting callers, whose next call finds the store closed."""
         for wake_up in self._wake_ups.values():
             wake_up.set()
         self._queues.clear()

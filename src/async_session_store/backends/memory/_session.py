@@ -16,9 +16,9 @@ class Session:
     )
 
     due: float
-    """The time since which a worker should get it: its deadline, or when it was given back.
+    """The time at which a worker may get it: its deadline, or when it was last given back.
 
-    Set only if it is kept.
+    Set only if the session is kept.
     """
 
     def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
@@ -31,7 +31,7 @@ class Session:
         self.scope_hash: str | None = None
         self.scope: ReplyScope | None = None
         self.kept = 0.0
-        """For how many seconds after its deadline it is an expired wait."""
+        """For how many seconds after its deadline the session is an expired wait."""
 
     def is_expired_wait(self, now: float) -> bool:
         return self.deadline <= now < self.deadline + self.kept

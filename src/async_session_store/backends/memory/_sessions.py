@@ -27,7 +27,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self.by_key: dict[SessionKey, Session] = {}
-        """All of them, also the expired ones."""
+        """All sessions, including expired ones."""
         self.kept = KeptWaits()
         self._by_scope: dict[Owner, dict[str, Session]] = {}
         self.deadlines = Deadlines(self._deadline_of)
@@ -46,8 +46,8 @@ class Sessions:
             return None
         return session if viewer is None or viewer.sees(session.owner) else None
 
-    def at(self, owner: Owner) -> dict[str, Session]:
-        """Return an owner's sessions by the scope at which they wait, also the expired ones."""
+    def by_scope(self, owner: Owner) -> dict[str, Session]:
+        """Return an owner's sessions by the scope at which they wait, including expired ones."""
         return self._by_scope.get(owner, _NOWHERE)
 
     def waiting(self, owner: Owner, scope_hash: str, now: float) -> Session | None:
@@ -66,7 +66,7 @@ class Sessions:
 
     def all_waiting(self, owner: Owner, now: float) -> list[Session]:
         """Return an owner's live waits, in the order of their keys."""
-        live = [session for session in self.at(owner).values() if session.deadline > now]
+        live = [session for session in self.by_scope(owner).values() if session.deadline > now]
         return sorted(live, key=lambda session: session.key)
 
     def expired(self, key: SessionKey | None, now: float) -> Session | None:
@@ -130,7 +130,7 @@ class Sessions:
             self.kept.remove(session)
         waiting = self._by_scope.get(session.owner, _NOWHERE)
         if session.scope_hash is None or waiting.get(session.scope_hash) is not session:
-            return  # it waits nowhere, or is an expired wait whose scope another session has
+            return  # it waits nowhere, or it has expired and another session has its scope
         del waiting[session.scope_hash]
         if not waiting:
             del self._by_scope[session.owner]

@@ -75,14 +75,14 @@ from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
-from async_session_store.backends.redis._sentinel import switches_heard
+from async_session_store.backends.redis._sentinel import reporting_failovers
 from async_session_store.backends.redis._server import check_server
 from async_session_store.backends.redis._turns import Turns
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
-"""The namespace of a backend, and of a Rust process, for which none is chosen."""
+"""The default namespace of a backend, and of a Rust process."""
 _MAX_IN_FLIGHT: Final = 128  # calls
 _MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # bytes; keeps the server busy while we encode more
 _NOTHING: Final = ""
@@ -98,7 +98,7 @@ class RedisBackend(Backend):
     Processes that use the Rust crate ``greentic-session`` may work on the same namespace at the
     same time. Each operation is one command or one script, so it takes one round trip. Calls that
     arrive while others are in flight go out together, in the next write on one connection of the
-    client's pool. Nothing is sent twice: if an answer is lost, the caller gets an error that says
+    client's pool. Nothing is sent twice: if a reply is lost, the caller gets an error that says
     that the outcome is unknown.
 
     Args:
@@ -112,7 +112,7 @@ class RedisBackend(Backend):
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         check_client(client)
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
-            raise InvalidInputError("namespace: give a text that is not empty")
+            raise InvalidInputError("namespace: give a non-empty text")
         self._client = client
         self._owns_client = False
         self._timeout = timeout_of(client)
@@ -128,7 +128,7 @@ class RedisBackend(Backend):
         """Return a backend with a client of its own, made by ``redis.asyncio.Redis.from_url``.
 
         Connecting and answering take at most 5 seconds each unless the URL sets other limits
-        (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is tried again.
+        (``?socket_timeout=10&socket_connect_timeout=10``), and nothing is retried.
         """
         client = make_client(url)
         backend = cls(client, namespace=namespace)
@@ -152,7 +152,7 @@ class RedisBackend(Backend):
         )
         self._worker = BatchWorker(queue, partial(self._connection, queue))
         try:
-            await self._worker.opened()
+            await self._worker.wait_until_open()
             await self._check_server()
         except BaseException:
             await self.aclose()
@@ -356,7 +356,7 @@ class RedisBackend(Backend):
                 "claim_expired", [self._keys.expiring(fence)], fence_text(fence), lease, *tokens
             )
             is_stopped, found = _replies.expired(reply, self._max_document_bytes)
-        return tuple([await self._handed_out(each) for each in found])
+        return tuple([await self._hand_out(each) for each in found])
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
@@ -458,7 +458,7 @@ class RedisBackend(Backend):
         spare = 0 if self._owns_client else 2
         turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
         try:
-            async with switches_heard(pool, runner.change_connection):
+            async with reporting_failovers(pool, runner.change_connection):
                 yield runner
         finally:
             await turns.aclose()
@@ -478,7 +478,7 @@ class RedisBackend(Backend):
     def _run(
         self, name: str, keys: Sequence[Argument], *arguments: Argument, size: int = 0
     ) -> Awaitable[object]:
-        """Run a script. The first two arguments of each are the namespace and the size limit."""
+        """Run a script. Its first two arguments are always the namespace and the size limit."""
         common = (self._namespace, self._max_document_bytes)
         command = Command((len(keys), *keys, *common, *arguments), script(name))
         return self._submit(command, size)
@@ -492,14 +492,14 @@ class RedisBackend(Backend):
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
         return self._run(name, keys, owner_text(owner), *scope_hashes)
 
-    async def _handed_out(self, found: _replies.Expired) -> Claimed | Unreadable:
+    async def _hand_out(self, found: _replies.Expired) -> Claimed | Unreadable:
         if isinstance(found.record, SessionRecord):
             return Claimed(found.claim, found.record, found.lease_end, found.is_overtaken)
         await self._release_expired(found.claim, is_due=False)
         return found.record
 
     async def _release_expired(self, claim: ClaimKey, *, is_due: bool) -> Outcome:
-        """Release a claim on an expired wait, which is due from now on, or never again."""
+        """Release a claim on an expired wait. The wait is due from now on, or else never again."""
         owner, scope_hash, token, key, _ = claim
         keys = [
             self._keys.claim(owner, scope_hash),

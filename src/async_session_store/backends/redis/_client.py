@@ -23,7 +23,7 @@ HEALTH_CHECK_INTERVAL: Final = 30  # seconds; NATs of clouds drop connections af
 
 
 def make_client(url: str) -> Redis:
-    """Return a client for a URL. Its default time limits are ours, and it repeats nothing.
+    """Return a client for a URL. Its default time limits are ours, and it retries nothing.
 
     A call that redis-py repeats after a time-out could be carried out twice (R4).
     """
@@ -45,7 +45,7 @@ def check_client(client: object) -> None:
     if kind.read_response is not own and not issubclass(kind, SentinelManagedConnection):
         raise InvalidInputError(
             f"client: its connections ({kind.__name__}) imitate redis-py's; give a client of a "
-            "server, or take memory:// for tests"
+            "server, or use memory:// for tests"
         )
 
 
@@ -64,7 +64,7 @@ def take_over_timeout(client: Redis) -> None:
 
 
 def place_of(client: Redis) -> str:
-    """Return what and where a client's server is, and no user name or password."""
+    """Return the kind and address of a client's server, without user name and password."""
     pool, settings = client.connection_pool, _settings(client)
     database = settings.get("db") or 0
     if isinstance(pool, SentinelConnectionPool):

@@ -1,4 +1,4 @@
-"""Pipelined commands on one connection: waiting ones go out in one write, none is sent twice."""
+"""Pipelined commands on one connection: queued ones go out in one write, and none is sent twice."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class CommandRunner:
 
     Args:
         pool: The pool of the connection, which connects and authenticates it.
-        timeout: The time limit in seconds for connecting, and for the answer to a command.
-        take_more: Takes the jobs that came while earlier ones await their answers. They are sent at
-            once, so that the server always has work.
+        timeout: The time limit in seconds for connecting, and for the reply to a command.
+        take_more: Takes the jobs that arrived while earlier ones await their replies. They are sent
+            immediately, so that the server always has work.
         keep: Whether to keep the connection between batches. Otherwise it goes back to the pool,
             where the caller's own client can use it.
     """
@@ -73,7 +73,7 @@ class CommandRunner:
         self._now = asyncio.get_running_loop().time
 
     async def run_batch(self, jobs: list[CommandJob]) -> None:
-        """Run the commands, and those that come before all of them are answered."""
+        """Run the commands, and others that arrive before all of them are answered."""
         try:
             await self._converse(await self._link.ready(), jobs)
             if self._link.has_abandoned:
@@ -111,7 +111,7 @@ class CommandRunner:
                     job = in_flight.popleft().job
                     if isinstance(reply, RedisError) and ends_connection(reply):
                         self._link.change()
-                    # After a fail-over, send nothing more here: only a new connection leads to the
+                    # After a failover, send nothing more here: only a new connection leads to the
                     # new primary.
                     is_current = self._link.generation == generation
                     jobs = self._take_more() if is_current else []
@@ -172,7 +172,7 @@ def _settle(job: CommandJob, reply: object) -> None:
 
 
 def _is_wrong_type(job: CommandJob, error: RedisError) -> bool:
-    """Return whether another program stored a value of another type there, which is no fault."""
+    """Return whether a GET met another program's value of another type, which is no fault."""
     return job.operation.arguments[0] == "GET" and str(error).startswith("WRONGTYPE")
 
 

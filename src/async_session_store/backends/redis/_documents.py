@@ -41,8 +41,8 @@ def encode(data: SessionData, stamp: bytes) -> bytes:
         context = orjson.dumps(data.context_json)
     except orjson.JSONEncodeError as error:
         raise _codec.bypassed_validation() from error
-    # An unknown field may hold an object with a field of that name, which decode would take for the
-    # real one. A blank before the name keeps the two apart.
+    # An unknown field may hold an object with a field of that name, which decode would mistake for
+    # the real one. A blank before the name keeps the two apart.
     return b"".join((head[:-1].replace(_TEXT, _SPACED_TEXT), _CONTEXT, context, b"}", stamp))
 
 

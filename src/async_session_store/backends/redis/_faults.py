@@ -1,4 +1,4 @@
-"""Translate the errors of Redis and redis-py into those of the library."""
+"""Translation of the errors of Redis and redis-py into those of the library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis import exceptions
 
 from async_session_store.errors import SessionStoreError, StoreTimeoutError, StoreUnavailableError
 
-_UNKNOWN: Final = "whether the call was carried out is unknown; look before you repeat a write"
+_UNKNOWN: Final = "whether the call was carried out is unknown; check before you repeat a write"
 _NOTHING: Final = "nothing was written"
 
 _OUT_OF_MEMORY: Final = "it is out of memory; raise maxmemory or free some"
@@ -44,7 +44,8 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.BusyLoadingError, "it is loading its data; try again soon"),
     (exceptions.MaxConnectionsError, "the client's pool has no free connection; enlarge it"),
 )
-# Parts of error texts for which redis-py has no class. An error in a script is quoted in another.
+# Fragments of server errors for which redis-py has no class. An error in a script is quoted inside
+# another error.
 _FRAGMENTS: Final = {
     "DB index is out of range": "it has no database of that number; check the URL",
     "-OOM ": _OUT_OF_MEMORY,

@@ -45,11 +45,11 @@ class Keys:
         return f"{self._namespace}:delivery:{owner_text(owner)}:{digest}"
 
     def claim_of_token(self, token: str) -> str:
-        """Return the key that holds which session a token claimed as an expired wait."""
+        """Return the key that names the session that a token claimed as an expired wait."""
         return f"{self._namespace}:claim:{token}"
 
     def expiring(self, fence: Owner | None) -> str:
-        """Return the index of when the waits within a fence are due as expired waits."""
+        """Return the key of the index of due times of the waits within a fence."""
         return f"{self._namespace}:expiring:{fence_text(fence) or 'all'}"
 
     def channel(self, name: str) -> str:
@@ -78,7 +78,7 @@ class Keys:
 
     @property
     def all_expiring(self) -> str:
-        """A pattern that matches all indexes of when waits are due."""
+        """A pattern that matches all indexes of due times."""
         return f"{self._escaped}:expiring:*"
 
     @property
@@ -108,7 +108,7 @@ def owner_text(owner: Owner) -> str:
 
 
 def fence_text(fence: Owner | None) -> str:
-    """Return a fence as scripts take it: empty if there is none, without a user if it has none."""
+    """Return a fence as scripts expect it: empty for None, without the last part for no user."""
     if fence is None:
         return ""
     text = owner_text(fence)

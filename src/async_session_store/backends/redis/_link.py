@@ -30,9 +30,9 @@ class _Peer:
     """A connection as its server knows it.
 
     After a restart, or on another server, the same id may belong to another client's connection,
-    but hardly with the same address too. On a unix socket the address is just the path, so only the
-    id identifies a connection. After a restart we may then kill another client's connection, and
-    that client has to reconnect.
+    but hardly ever with the same address as well. On a unix socket the address is just the path, so
+    only the id identifies a connection. After a restart we may then kill another client's
+    connection, and that client has to reconnect.
     """
 
     client_id: bytes
@@ -63,7 +63,7 @@ class Link:
         self._peers: WeakKeyDictionary[AbstractConnection, _Peer] = WeakKeyDictionary()
         self._abandoned: _Peer | None = None
         self.generation = 0
-        """Counts possible changes of the server. A connection of an earlier one is outdated."""
+        """Counts possible changes of the server. A connection made at a lower count is outdated."""
 
     @property
     def has_abandoned(self) -> bool:

@@ -1,4 +1,4 @@
-"""Send commands as bytes, and read replies as values, on a connection of redis-py."""
+"""Commands as bytes and replies as values, on a connection of redis-py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pack(*arguments: Argument) -> bytes:
 
 async def send(connection: AbstractConnection, packed: list[bytes]) -> None:
     """Send packed commands in one write."""
-    if not connection.is_connected:  # else redis-py would reconnect, and mix up replies
+    if not connection.is_connected:  # otherwise redis-py would reconnect and mix up replies
         raise ConnectionAbortedError("the connection was closed by someone else")
     await connection.send_packed_command(packed, check_health=False)
 

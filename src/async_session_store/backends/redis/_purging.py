@@ -1,4 +1,4 @@
-"""Drop index entries whose sessions are gone, in steps of bounded size."""
+"""The purge of index entries whose sessions are gone, in steps of bounded size."""
 
 from __future__ import annotations
 

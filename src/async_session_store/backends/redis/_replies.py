@@ -1,4 +1,4 @@
-"""Turn the replies of scripts into values of the library."""
+"""Conversion of the replies of scripts into values of the library."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def data(key: SessionKey, document: object, maximum: int) -> SessionData | Unrea
 
 
 def record(reply: object, maximum: int) -> SessionRecord | Unreadable | None:
-    """Return a record from what the Lua function ``record`` returns."""
+    """Return a record from the items that the Lua function ``record`` returns."""
     return None if reply is None else _record(reply, maximum)
 
 
@@ -121,7 +121,7 @@ def _expired(reply: list[object], maximum: int) -> Expired:
 
 
 def state(reply: object) -> WaitState:
-    """Return what is at a scope, from one item of the reply of ``inspect_waits.lua``."""
+    """Return the state of a scope, from one item of the reply of ``inspect_waits.lua``."""
     raw_key, readable, expiry, claim_end = cast("tuple[bytes | None, int, int, int]", reply)
     claimed_until = None if claim_end < 0 else utc_from_ms(claim_end)
     key = optional_key(raw_key)

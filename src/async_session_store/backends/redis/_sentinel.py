@@ -1,4 +1,4 @@
-"""Listen to Redis Sentinels, which announce that another server becomes the primary."""
+"""Listening to Redis Sentinels, which announce that another server becomes the primary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRY_PAUSE: Final = 1.0  # seconds
 
 
 @asynccontextmanager
-async def switches_heard(
+async def reporting_failovers(
     pool: ConnectionPool, on_switch: Callable[[], None]
 ) -> AsyncGenerator[None, None]:
     """Within the block, call ``on_switch`` when the primary of the pool may have changed.
@@ -54,12 +54,12 @@ async def _listen(sentinel: Redis, name: str, on_switch: Callable[[], None]) -> 
                     if _may_concern(name, event):
                         on_switch()
         except Exception as error:  # noqa: BLE001  # whatever it is, keep listening
-            if not has_warned and not _is_away(error):
+            if not has_warned and not _is_unreachable(error):
                 has_warned = True
                 _logger.warning(
-                    "a Redis Sentinel does not announce fail-overs (%s): after one, "
-                    "writes may go to the old primary for some seconds and be lost; let its "
-                    "user subscribe",
+                    "a Redis Sentinel does not announce failovers (%s): after one, "
+                    "writes may go to the old primary for some seconds and be lost; allow "
+                    "its user to subscribe",
                     type(error).__name__,
                 )
         await asyncio.sleep(_RETRY_PAUSE)
@@ -77,7 +77,7 @@ def _may_concern(name: str, event: Mapping[str, object]) -> bool:
     return not isinstance(text, str) or text.split(" ", 1)[0] == name
 
 
-def _is_away(error: Exception) -> bool:
+def _is_unreachable(error: Exception) -> bool:
     """Return whether the Sentinel cannot be reached. Until it can, the others announce switches."""
     if isinstance(error, exceptions.AuthenticationError):  # a subclass of ConnectionError
         return False

@@ -18,9 +18,9 @@ OLDEST_REDIS: Final = (6, 2)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _KEEPS_ALL: Final = "noeviction"
 
-# How servers say that a user may not run a command, or use a key. The first of each comes from
-# scripts on Redis 6.2. Such a text may contain a user's name. No name contains a blank, but one may
-# be a single word, such as those further down. So these phrases are looked for first.
+# How servers say that a user may not run a command, or use a key. The first phrase of each comes
+# from scripts on Redis 6.2. Such a text may contain a user's name, which has no blanks but may be
+# one of the single words below. So these phrases are searched for first.
 _NOT_THE_COMMAND: Final = ("can't run", "permissions to run")
 _NOT_THE_KEY: Final = ("can't access", "permissions to access")
 # Servers that let a script use only the keys that its call declares, or, in a cluster, only keys of
@@ -32,19 +32,19 @@ _NAMED_COMMAND: Final = re.compile(r"to run the '([\w|]+)' command")
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """The relevant part of the reply to ``INFO``, of which a server may leave out anything."""
+    """The relevant fields of the reply to ``INFO``. A server may leave out any of them."""
 
     version: tuple[int, int] | None = None
     is_cluster: bool = False
     is_sentinel: bool = False
     is_replica: bool = False
     eviction_policy: str = _KEEPS_ALL
-    """Also ``noeviction`` if the server has no memory limit, since then it evicts nothing."""
+    """The eviction policy: ``noeviction`` if there is no memory limit, as nothing is evicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that the server refused, and what it answered."""
+    """A command that the server refused, and its answer."""
 
     command: str
     text: str
@@ -67,7 +67,7 @@ async def check_server(
     check_kind(found)
     # The first run sends the script's source and the second its hash: EVAL and EVALSHA.
     for command in ("EVAL", "EVALSHA"):
-        check_rights(await _refusals(command, probe), key_pattern)
+        check_permissions(await _refusals(command, probe), key_pattern)
     for warning in warnings(found):
         _logger.warning("%s", warning)
 
@@ -92,7 +92,7 @@ def check_kind(info: ServerInfo) -> None:
     """Raise ``StoreUnavailableError`` for an unsupported kind of server."""
     if info.is_sentinel:
         raise StoreUnavailableError(
-            "Redis: this is a Sentinel, not a server that stores keys; hand over a client that "
+            "Redis: this is a Sentinel, not a server that stores keys; pass a client that "
             "asks it for the primary: Sentinel([...]).master_for(name)"
         )
     if info.is_cluster:
@@ -106,7 +106,7 @@ def check_kind(info: ServerInfo) -> None:
         )
 
 
-def check_rights(refusals: Sequence[Refusal], key_pattern: str) -> None:
+def check_permissions(refusals: Sequence[Refusal], key_pattern: str) -> None:
     """Raise ``StoreUnavailableError`` if a command was refused permanently.
 
     A replica, or a server that is out of memory, refuses writes too. Those refusals are left to the
@@ -172,7 +172,7 @@ async def _refusals(command: str, probe: Callable[[], Awaitable[object]]) -> lis
         reply = cast("list[list[bytes]]", await probe())
     except StoreUnavailableError as error:
         if message := _server_message(error):
-            named = _NAMED_COMMAND.search(message)  # also for commands that connecting sends
+            named = _NAMED_COMMAND.search(message)  # or one that redis-py sends
             return [Refusal(named[1] if named else command, message)]
         raise
     return [Refusal(name.decode(), text.decode(errors="replace")) for name, text in reply]

@@ -24,7 +24,7 @@ _TO_DIGITS: Final = bytes.maketrans(_BLANKS, b"0123")  # each blank is two bits
 
 
 def fresh() -> bytes:
-    """Return a stamp that no document had before."""
+    """Return a stamp that no other document has."""
     return _blanks(_random.stamp())
 
 
@@ -47,6 +47,6 @@ def as_stored(etag: str) -> bytes | str:
 
 
 def length(document: bytes) -> int:
-    """Return the number of bytes of a document's stamp, 0 if it has none."""
+    """Return the length of a document's stamp in bytes, 0 if it has none."""
     ending = document[-_LENGTH:]
     return _LENGTH if len(ending) == _LENGTH and not ending.strip(_BLANKS) else 0

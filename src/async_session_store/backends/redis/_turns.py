@@ -1,4 +1,4 @@
-"""Wake the callers that wait for their turn in a queue."""
+"""Wake-ups of the callers that wait for their turn in a queue."""
 
 from __future__ import annotations
 

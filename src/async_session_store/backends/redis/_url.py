@@ -1,4 +1,4 @@
-"""Make a client from a URL, and refuse what redis-py would misread or refuse only later."""
+"""Clients from URLs. A URL that redis-py would misread, or refuse only later, is refused here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OBJECTS: Final = {
     "socket_type",
 }
 # redis-py accepts any number for these, and replaces 0 by its own default.
-_LEAST: Final = {
+_MINIMUM: Final = {
     "db": 0,
     "health_check_interval": 0,
     "max_connections": 1,
@@ -80,7 +80,7 @@ def client_from_url(url: str, **defaults: Any) -> Redis:
     _check_options(scheme, parts.query)
     with suppress(ValueError):
         return Redis.from_url(url, **defaults)
-    raise InvalidInputError("url: redis-py cannot read it")
+    raise InvalidInputError("url: redis-py cannot parse it; check its syntax")
 
 
 def _split(url: str) -> SplitResult:
@@ -133,10 +133,10 @@ def _check_options(scheme: str, query: str) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         shown = f"the option {name!r}" if _may_be_shown(name, query) else "an option"
         if name not in known:
-            raise InvalidInputError(f"url: {shown} is not one that redis-py takes from {scheme}://")
+            raise InvalidInputError(f"url: redis-py does not accept {shown} for {scheme}://")
         if name in seen:
             raise InvalidInputError(f"url: {shown} is given twice")
-        if not _is_taken(scheme, name, value):
+        if not _is_usable(scheme, name, value):
             raise InvalidInputError(f"url: {shown} has a value that cannot be used")
         seen.add(name)
 
@@ -154,7 +154,7 @@ def _known_options(scheme: str) -> set[str]:
     return (arguments | {_POOL_OPTION}) - _OBJECTS
 
 
-def _is_taken(scheme: str, name: str, value: str) -> bool:
+def _is_usable(scheme: str, name: str, value: str) -> bool:
     """Return whether redis-py can make a connection with the value."""
     with suppress(ValueError, TypeError, LookupError, OSError, RedisError):
         _LATE.get(name, str)(value)
@@ -162,10 +162,10 @@ def _is_taken(scheme: str, name: str, value: str) -> bool:
         connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
         if name in _LATE_TLS:
             connection.ssl_context.get()
-        return value != "" and _is_enough(name, value)
+        return value != "" and _is_large_enough(name, value)
     return False
 
 
-def _is_enough(name: str, value: str) -> bool:
-    least = _LEAST.get(name)
-    return least is None or least <= float(value) < math.inf
+def _is_large_enough(name: str, value: str) -> bool:
+    minimum = _MINIMUM.get(name)
+    return minimum is None or minimum <= float(value) < math.inf

@@ -1,4 +1,4 @@
-"""A time limit on replies that costs next to nothing while they come in time."""
+"""A time limit on replies that costs next to nothing as long as they arrive in time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Watchdog:
     """Cancels a wait that takes too long, like ``asyncio.timeout``, with one timer for many waits.
 
     A timer for each wait would double the cost of a command. This timer is set again only when it
-    goes off. Within a ``with`` block, :meth:`expect` sets the deadline of the next reply. If it
-    passes, the task is cancelled, and the block raises ``TimeoutError``.
+    fires. Within a ``with`` block, :meth:`expect` sets the deadline of the next reply. If that
+    deadline passes, the task is cancelled, and the block raises ``TimeoutError``.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Watchdog:
         self._cancel_count = 0
 
     def expect(self, deadline: float) -> None:
-        """Set the deadline of the next reply, in the time of the loop."""
+        """Set the deadline of the next reply, on the loop's clock."""
         self._deadline, self._is_overdue = deadline, False
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._on_timer)
@@ -61,7 +61,7 @@ class Watchdog:
             raise TimeoutError from exc_value
 
     def _uncancel(self, task: asyncio.Task[object] | None) -> int:
-        """Undo our cancellations, even swallowed ones. Return how many others remain."""
+        """Undo our cancellations, even swallowed ones. Return the number of others that remain."""
         left = 0
         if sys.version_info >= (3, 11) and task is not None:
             for _ in range(self._cancel_count):

@@ -37,7 +37,7 @@ from async_session_store.backends.sqlite._database import Operation, Tables
 from async_session_store.backends.sqlite._erasing import FIRST_ROW, FoundRows, FoundTeams, User
 from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._thread import opened
+from async_session_store.backends.sqlite._thread import open_runner
 from async_session_store.backends.sqlite._turns import TurnWatch
 from async_session_store.errors import InvalidInputError, StoreTimeoutError, StoreUsageError
 from async_session_store.models import (
@@ -122,9 +122,9 @@ class SqliteBackend(Backend):
         queue = JobQueue[Operation, object](
             max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
-        self._worker = BatchWorker(queue, partial(opened, settings))
+        self._worker = BatchWorker(queue, partial(open_runner, settings))
         self._turns = TurnWatch(self._next_in_line)
-        await self._worker.opened()
+        await self._worker.wait_until_open()
 
     @override
     async def aclose(self) -> None:

@@ -29,7 +29,7 @@ from async_session_store.models import Owner, SessionKey
 _SWEEP: Final = 4  # expired claims and deliveries deleted with a claim
 _HELD: Final = f"{OWNER} AND scope_hash = ? AND deadline > ?"
 _CLAIM: Final = f"{_HELD} AND token = ?"
-# A deadline that is no integer was written by another program. Such a row is no claim.
+# A deadline that is not an integer was written by another program. Such a row is not a claim.
 _DEADLINE: Final = "CASE typeof(deadline) WHEN 'integer' THEN deadline END"
 _CLAIMED_UNTIL: Final = f"SELECT {_DEADLINE} FROM claims WHERE {_HELD}"
 # Python 3.12 warns about numbered placeholders, so a value that is used twice is bound twice.
@@ -74,7 +74,7 @@ _DELETE_EXPIRED: Final = tuple(
 
 
 class _Candidate(NamedTuple):
-    """A scope that may be claimed, and what is there."""
+    """A scope that may be claimed, and its state."""
 
     scope_hash: str
     row: Row | None = None
@@ -141,14 +141,14 @@ class ClaimTable:
     def _find(
         self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
     ) -> tuple[_Candidate | None, bool]:
-        """Return what to claim, and whether any queue is used."""
+        """Return the scope to claim or to wait at, and whether any queue is used."""
         first, queues_are_used = self._candidate(owner, scope_hashes[0])
         others = (self._candidate(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
         candidates: Iterable[_Candidate] = chain([first], others)
         if queues_are_used:
             candidates = [self._with_rank(one, owner, token) for one in candidates]
-            # If it is someone else's turn, the wait may be at any of the scopes by now, and so that
-            # caller may claim any of them.
+            # If it is another caller's turn, its wait may be at any of the scopes by now, and it
+            # may claim any of them.
             due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
             candidates = [*due, *candidates]
         claimed: _Candidate | None = None
@@ -166,9 +166,9 @@ class ClaimTable:
         return candidate._replace(is_behind=is_behind)
 
     def _candidate(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
-        """Return what is at a scope, and whether anyone waits in any queue.
+        """Return the state of a scope, and whether any queue is used.
 
-        Usually nobody does, and then the queues take no statement of their own.
+        Usually none is, and then the queues need no statement of their own.
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_CANDIDATE, columns * 2).fetchone()
@@ -223,7 +223,7 @@ class ClaimTable:
         return Outcome.DONE
 
     def _settle_expired(self, claim: ClaimKey, then: Keep | None) -> bool:
-        """Remove or keep the claimed wait if it is an expired wait by now. Return whether it is.
+        """Remove or keep the claimed wait if it is now an expired wait. Return whether it is.
 
         This comes before the claim ends, since only its row says which wait was claimed.
         """

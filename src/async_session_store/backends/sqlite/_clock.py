@@ -1,4 +1,4 @@
-"""The clock of a database, in milliseconds as its deadlines are."""
+"""The clock of a database, in milliseconds like its deadlines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Clock:
     handed out as expired.
 
     Args:
-        seconds: Seconds since the Unix epoch.
+        seconds: Returns seconds since the Unix epoch.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:

@@ -57,14 +57,14 @@ class Tables:
 
 
 class Operation(NamedTuple):
-    """What to do with the tables.
+    """An operation on the tables.
 
     ``writes`` says whether it changes them. If it ``may_run_inline``, it touches a few small rows,
     and takes microseconds unless it has to wait for a lock or the disk. If it is a ``single``
     statement that only reads, it needs no transaction. Every write gets one, so that it reads the
-    clock when it has the lock (T4). A write that is not ``durable`` may be lost with the power, but
-    never with the process. One that is not ``transactional`` runs outside of any transaction, in
-    the thread, and takes no lock that another process holds.
+    clock when it has the lock (T4). A write that is not ``durable`` may be lost in a power failure,
+    but not if only the process dies. One that is not ``transactional`` runs outside of any
+    transaction, in the thread, and waits for no lock that another process holds.
     """
 
     run: Callable[[Tables], object]
@@ -113,7 +113,7 @@ class Database:
             self._connection.close()
 
     def run_batch(self, operations: Sequence[Operation]) -> list[object]:
-        """Run the operations in one transaction. Return each one's result, or what it raised.
+        """Run the operations in one transaction. Return each one's result or exception.
 
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
@@ -170,8 +170,8 @@ class Database:
         """Return whether a commit will not wait for the disk.
 
         Only commits that do not sync qualify, at ``NORMAL`` and in memory. There, inline writes are
-        worth their rules: with one caller, a cycle of register, find, get, update and clear takes
-        0.33 ms with them and 1.19 ms without, which is 0.5 and 1.9 times that of aiosqlite.
+        worth the extra rules: with one caller, a cycle of register, find, get, update and clear
+        takes 0.33 ms with them and 1.19 ms without, which is 0.5 and 1.9 times that of aiosqlite.
 
         A commit that finds the WAL long checkpoints it, and the next one restarts it. Both wait for
         the disk, so both are left to the thread.
@@ -226,7 +226,7 @@ class Database:
             return self._run_each(operations, failure)
 
     def _set_durability(self, durable: bool) -> None:  # noqa: FBT001
-        """Let the next commit sync, unless all of it may be lost with the power."""
+        """Make the next commit sync, unless all of it may be lost in a power failure."""
         sync = self._syncs and durable
         if sync == self._is_syncing:
             return
@@ -267,7 +267,7 @@ class Database:
     def _run_each(
         self, operations: Sequence[Operation], failure: _OperationFailedError
     ) -> list[object]:
-        """Run each operation in a transaction of its own, so that one failure spoils no other."""
+        """Run each operation in a transaction of its own, so that one failure fails no other."""
         if len(operations) == 1:
             return [failure.__cause__]
         replies: list[object] = []
@@ -279,13 +279,13 @@ class Database:
             try:
                 replies += self._run([operation], writes=operation.writes)
             except sqlite3.Error as error:
-                # Another process holds the lock. Later writes would wait in vain as well.
+                # Another process holds the lock. Later writes would time out as well.
                 refused = error
                 replies.append(error)
         return replies
 
     def _run_reads(self, operations: Sequence[Operation], error: sqlite3.Error) -> list[object]:
-        """Run only the reads, if there are any: they do not need the lock that is not free."""
+        """Run only the reads, if there are any: they do not need the lock for writing."""
         reads = [operation for operation in operations if not operation.writes]
         if not reads or len(reads) == len(operations):
             raise error

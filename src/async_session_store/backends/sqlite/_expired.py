@@ -138,7 +138,7 @@ class ExpiredTable:
     def claim(
         self, fence: Owner | None, tokens: Sequence[str], lease: int
     ) -> tuple[Claimed | Unreadable, ...] | None:
-        """Claim due waits. Return None if it has to go on in another transaction: call it again."""
+        """Claim due waits. Return None if the caller must call again, in another transaction."""
         self._claims.sweep_a_few()
         found: list[Claimed | Unreadable] = []
         free = deque[str]()
@@ -149,8 +149,8 @@ class ExpiredTable:
             else:
                 found += held
         skipped = 0
-        # This ends: a pass uses up tokens, or corrects the rows that it skips, so they are not due.
-        # The next pass does not select a wait at the scope of one that was just claimed.
+        # The loop ends: each pass uses up tokens, or corrects the rows that it skips, so they are
+        # not due. The next pass does not select a wait at the scope of one that was just claimed.
         while free and (due := self._due(fence, len(free))):
             handed_out = self._hand_out(due, free, lease)
             found += handed_out
@@ -193,7 +193,7 @@ class ExpiredTable:
                 # Its time is over, or an older version of the library has moved its deadline.
                 self._execute(_CORRECT_DUE, (self._clock.now(), one.rowid))
             elif one.place not in claimed:
-                item = self._handed_out(one, free[0], lease)
+                item = self._hand_out_one(one, free[0], lease)
                 if isinstance(item, Claimed):
                     claimed.add(one.place)
                 if item is not None:
@@ -201,7 +201,7 @@ class ExpiredTable:
                     free.popleft()
         return handed_out
 
-    def _handed_out(self, one: _StoredRow, token: str, lease: int) -> Claimed | Unreadable | None:
+    def _hand_out_one(self, one: _StoredRow, token: str, lease: int) -> Claimed | Unreadable | None:
         claimable = self._examined(one, token)
         if not isinstance(claimable, _Claimable):
             self._execute(_NEVER_DUE, (one.rowid,))
@@ -215,7 +215,7 @@ class ExpiredTable:
         return Claimed(claim, record, lease_ends_at, is_overtaken)
 
     def _examined(self, found: _StoredRow, token: str) -> _Claimable | Unreadable | None:
-        """Return the wait to claim, or None if the row is no session."""
+        """Return the wait to claim, or None if the row is not a session."""
         key = session_key(found.key)
         if key is None:
             return None

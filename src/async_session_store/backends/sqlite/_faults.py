@@ -1,4 +1,4 @@
-"""Translate the errors of SQLite into those of the library."""
+"""Translation of the errors of SQLite into those of the library."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ _ADVICE: Final = {
     "locked": "another process held the database for busy_timeout; nothing was written",
     "full": "the disk is full; nothing was written",
     "readonly": "the database file or its folder is read-only",
-    "unable to open": "the database file cannot be opened; is its folder there and writable?",
-    "not a database": "the file at this path is no SQLite database; give the path of another file",
+    "unable to open": (
+        "the database file cannot be opened; check that its folder exists and is writable"
+    ),
+    "not a database": (
+        "the file at this path is not a SQLite database; give the path of another file"
+    ),
     "malformed": "the database file is damaged; restore it from a back-up",
     "disk i/o error": "reading or writing the disk failed; whether a write was stored is unknown",
 }

@@ -28,7 +28,7 @@ class Index:
         self._tripwire = Tripwire(descriptor)
 
     def rearm(self) -> None:
-        """Set the tripwire again, which shows whether SQLite's locks on the index were dropped."""
+        """Set the tripwire again. It shows whether SQLite's locks on the index were dropped."""
         if not self._tripwire.is_intact():
             self._tripwire.set()
 

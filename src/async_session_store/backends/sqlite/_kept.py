@@ -82,7 +82,7 @@ class KeptRows:
     # --- The wait of a claim that is still held -----------------------------------------------
 
     def is_claimed(self, claim: ClaimKey) -> bool:
-        """Return whether the claimed wait is an expired wait by now."""
+        """Return whether the claimed wait is now an expired wait."""
         return self._execute(_FIND_CLAIMED, self._claimed(claim)).fetchone() is not None
 
     def remove(self, claim: ClaimKey) -> bool:
@@ -90,7 +90,7 @@ class KeptRows:
         return self._execute(_DELETE_CLAIMED, self._claimed(claim)).rowcount > 0
 
     def give_back(self, claim: ClaimKey) -> bool:
-        """Let the claimed wait be due from now on. Return whether it is an expired wait."""
+        """Make the claimed wait due from now on. Return whether it is an expired wait."""
         columns = (self._clock.now(), *self._claimed(claim))
         return self._execute(_GIVE_BACK, columns).rowcount > 0
 

@@ -2,8 +2,8 @@
 
 SQLite's locks belong to the process. POSIX drops all of them as soon as the process closes any
 descriptor of the file, as even a program that merely reads the file does. Another process then
-takes itself for the last user of the database, and deletes the WAL while this one still writes to
-it. Locks of an open file description last until SQLite closes its descriptor. They also keep the
+believes that it is the last user of the database, and deletes the WAL while this one still writes
+to it. Locks of an open file description last until SQLite closes its descriptor. They also keep the
 real last user from checkpointing and deleting the WAL on close, so a clean close releases them
 first.
 
@@ -107,7 +107,7 @@ def release_index(descriptors: Iterable[int]) -> None:
 
 
 @contextmanager
-def others_kept_out(descriptor: int) -> Generator[None, None, None]:
+def excluding_others(descriptor: int) -> Generator[None, None, None]:
     """Keep others from opening the database. Raise ``OSError`` if one is just opening it."""
     _lock(descriptor, "F_WRLCK", _PENDING_BYTE, 1)
     try:
@@ -129,7 +129,7 @@ def checkpoint_is_running(index: int) -> bool:
 
 
 class Tripwire:
-    """A lock like SQLite's own on a byte that nobody else locks. It is dropped when they are.
+    """A lock like SQLite's own, on a byte that nobody else locks. It is dropped together with them.
 
     Args:
         descriptor: SQLite's descriptor of the file whose locks are watched.

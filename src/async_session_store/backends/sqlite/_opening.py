@@ -1,4 +1,4 @@
-"""Open a database file: check it, prepare it, and watch it from then on."""
+"""Opening a database file: checking it, preparing it, and watching it from then on."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def open_database(settings: Settings) -> Opened:
 def _open_file(place: Place, settings: Settings) -> Opened:
     file = identity(place.real)
     if file is None:
-        raise StoreUnavailableError("the SQLite file was deleted while it was opened")
+        raise StoreUnavailableError("the SQLite file was deleted while it was being opened")
     OPEN_FILES.check(file)
     check_log(place, settings.busy_timeout)
     has_log = identity(place.log) is not None

@@ -1,4 +1,4 @@
-"""The place of a database file: create it for its user alone, and check that it suits a WAL."""
+"""The place of a database file: creating the file privately, and checking that it suits a WAL."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def check_place(place: Place) -> None:
     if file_system in _NETWORK:
         _LOGGER.warning(
             "the SQLite file is on a network file system (%s), where processes on several machines "
-            "damage it; keep it on a local disk",
+            "would damage it; keep it on a local disk",
             file_system,
         )
 

@@ -9,8 +9,8 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._sql import OWNER, Execute, owner_columns
 from async_session_store.models import Owner
 
-# A row with a later deadline than any call can set is no place: the clock was set back, or the row
-# is damaged. (Texts and blobs are greater than all numbers.) It would hold up everyone for ever.
+# A row with a later deadline than any call can set is not a place: the clock was set back, or the
+# row is damaged. (Texts and blobs are greater than all numbers.) It would hold up everyone forever.
 _LONGEST: Final = 2 * PLACE_TTL
 LIVE: Final = "queue.deadline BETWEEN ? AND ?"
 _AT_SCOPE: Final = f"{OWNER} AND scope_hash = ?"
@@ -54,10 +54,10 @@ class QueueTable:
         return self._execute(_IS_BEHIND, columns).fetchone() is not None
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
-        """Renew a token's place, or give it the last one. A place that moves keeps its rank."""
+        """Renew a token's place, or append one. A place that moves keeps its rank."""
         deadline = self._clock.after(PLACE_TTL)
         # A place that is renewed too late is still valid unless it was swept. The file may have
-        # been locked for so long, and then nobody else could renew a place either.
+        # been locked for that long, and then nobody else could renew a place either.
         if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
             self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
 

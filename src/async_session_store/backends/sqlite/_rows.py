@@ -1,4 +1,4 @@
-"""Rows of the table of sessions, and what they hold as values of the library."""
+"""Rows of the table of sessions, and their contents as values of the library."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RowReader:
         return self._examined(row, _codec.decode_split)
 
     def _examined(self, row: Row, examine: Callable[[bytes, str, int], _T]) -> _T | Unreadable:
-        """Return what ``examine`` makes of a row's head and context, or why they are unreadable."""
+        """Return ``examine`` applied to a row's head and context, or why they are unreadable."""
         if row.head is None or row.context_json is None:
             return _unreadable(row, "it is incomplete")
         if row.deadline is not None and not isinstance(row.deadline, int):

@@ -1,4 +1,4 @@
-"""Prepare a database file: check whose it is, enable its WAL, and migrate its tables."""
+"""Preparing a database file: checking whose it is, enabling its WAL, and migrating its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SQL of all tables shares: the columns of an owner, and texts that may be invalid."""
+"""The SQL that all tables share: the columns of an owner, and texts that may be invalid."""
 
 from __future__ import annotations
 

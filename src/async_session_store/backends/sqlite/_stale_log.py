@@ -1,4 +1,4 @@
-"""Detect a WAL that belongs to another database file, which was at this path before.
+"""Detection of a WAL that belongs to another database file, which was at this path before.
 
 SQLite finds a WAL only by its name, and would apply it to whatever file is there now.
 """
@@ -88,7 +88,7 @@ def _size(path: str) -> int:
 
 
 def _may_be_own(path: str, database: Identity) -> bool:
-    """Return whether the database records the inode of this file, or of none.
+    """Return whether the database records this file's inode, or none.
 
     The record may be in the WAL only: SQLite cannot checkpoint while somebody reads the file. The
     WAL is the file's own if the inode that it records is this one.

@@ -33,7 +33,7 @@ OperationJob: TypeAlias = "Job[Operation, object]"
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, object], None]:
+async def open_runner(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, object], None]:
     """Open the database, and yield the runner of its operations."""
     thread, resources = FunctionThread("async-session-store SQLite"), ExitStack()
 
@@ -49,15 +49,15 @@ async def opened(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, o
             raise unavailable(error) from error
         yield _DatabaseRunner(thread, database)
     finally:
-        # Also if the caller was cancelled while the thread opened the database.
+        # This runs even if the caller was cancelled while the thread opened the database.
         await thread.run_last(resources.close)
 
 
 class FunctionThread:
     """A thread that runs one function after another, for a loop that awaits their results.
 
-    The thread is a daemon, so a store that nobody closed does not keep the interpreter from
-    ending. Nothing is lost with it: every answered write is committed.
+    The thread is a daemon, so a store that was never closed does not keep the interpreter from
+    exiting. Nothing is lost with it: every answered write is committed.
     """
 
     def __init__(self, name: str) -> None:
@@ -82,7 +82,7 @@ class FunctionThread:
     def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
         if os.getpid() != self._process:
             raise StoreUsageError(
-                "this process was forked after the store was opened. Nothing was done. Close "
+                "this process was forked after the store was opened; nothing was done. Close "
                 "stores before forking"
             )
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Wake the callers that wait for their turn at a scope."""
+"""Wake-ups of the callers that wait for their turn at a scope."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from async_session_store.abc import ClaimKey
 from async_session_store.errors import StoreUsageError
 from async_session_store.models import Owner
 
-_PAUSE: Final = 0.025  # seconds between two polls, which notice what other processes did
+_PAUSE: Final = 0.025  # seconds between two polls, which notice changes by other processes
 
 
 class TurnWatch:
-    """Polls for the next in line, for all waiting callers of a backend.
+    """Polls the queues for all waiting callers of a backend.
 
     It polls regularly while any of them waits, and immediately when this process has ended a claim.
     It uses a timer and not a task, so a cancelled caller leaves no task behind.
@@ -57,7 +57,7 @@ class TurnWatch:
                 return
 
     def close(self) -> None:
-        """Stop polling, and wake all callers, whose next call raises as the backend is closed."""
+        """Stop polling, and wake all callers, whose next call finds the backend closed."""
         self._is_closed = True
         self._stop_timer()
         self._wake(self._waiting)

@@ -1,4 +1,4 @@
-"""Watch the files of an open database: SQLite keeps writing to files that were replaced.
+"""A watch on the files of an open database: SQLite keeps writing to files that were replaced.
 
 A call is answered only if the database, its WAL and the index of the WAL are the very files that
 any other process would open now.
@@ -26,7 +26,7 @@ _UNKNOWN: Final = "whether this call was carried out is unknown"
 
 
 class Loss(NamedTuple):
-    """What happened to the files, and what to do about it."""
+    """A loss of files: what happened, and what to do about it."""
 
     what: str
     advice: str
@@ -81,11 +81,11 @@ class Watch:
         self._loss: Loss | None = None
         database, log, index = self._identities()
         if database is None or log is None or index is None:
-            raise StoreUnavailableError("the SQLite file was deleted while it was opened")
+            raise StoreUnavailableError("the SQLite file was deleted while it was being opened")
         self.database, self.index = database, index
         self._opened = (database, log, index)
         if _locks.are_supported() and not all(map(_locks.descriptors, self._opened)):
-            raise StoreUnavailableError("the SQLite file was replaced while it was opened")
+            raise StoreUnavailableError("the SQLite file was replaced while it was being opened")
         self._index = find_index(index)
         self._progress: bytes = b"" if self._index is None else self._index.read_progress()
         self._content: tuple[int, int] = _content(os.stat(place.path))  # noqa: PTH116
@@ -114,7 +114,7 @@ class Watch:
             self._check_files(wrote=wrote)
         except OSError as error:
             raise StoreUnavailableError(
-                f"the SQLite file cannot be looked at any more ({error.strerror}); {_UNKNOWN}"
+                f"the SQLite file can no longer be checked ({error.strerror}); {_UNKNOWN}"
             ) from error
 
     def _check_files(self, *, wrote: bool) -> None:
@@ -173,7 +173,7 @@ class Watch:
                 is_good = True
         except StoreUnavailableError:
             if self._loss is not None:
-                _LOGGER.warning("found when a store was closed: %s", self._loss.what)
+                _LOGGER.warning("noticed while closing a store: %s", self._loss.what)
         finally:
             OPEN_FILES.remove(self, for_clean_close=is_good)
             if self._index is not None:
@@ -196,10 +196,10 @@ class Watch:
         self._refuse(_WRITTEN_BACK if self._write_back() else _LOG_LOST)
 
     def _write_back(self) -> bool:
-        """Checkpoint a deleted WAL, unless others may have gone on without it. Return success."""
+        """Checkpoint a deleted WAL, unless others may have opened the file. Return success."""
         descriptors = filter(_locks.is_writable, _locks.descriptors(self.database))
         try:
-            with _locks.others_kept_out(next(descriptors)):
+            with _locks.excluding_others(next(descriptors)):
                 return self._is_only_deleted() and self._checkpoint()
         except (StopIteration, OSError, sqlite3.Error):
             return False

@@ -1,6 +1,6 @@
-"""A class of tests for each theme of the guarantees, and the two suites that they make up.
+"""The test classes, one for each theme of the guarantees, and the two suites that combine them.
 
-Each module's docstring opens with the ids of the guarantees that it holds. Modules of tests import
+Each module's docstring opens with the ids of the guarantees that it checks. Modules of tests import
 only the hooks and the builders, never each other.
 """
 
@@ -106,7 +106,7 @@ class AnyFormSuite(
     BadInput,
     NotAsInRust,
 ):
-    """What every backend must do in each form of the store, async or not."""
+    """The duties of every backend in each form of the store, async or not."""
 
 
 class BackendSuite(
@@ -117,7 +117,7 @@ class BackendSuite(
     CancelledErasing,
     MovingBlocks,
 ):
-    """What every backend must do.
+    """The duties of every backend.
 
     A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
@@ -133,11 +133,11 @@ class AnyFormSharedStorageSuite(
     BreakingSharedClaims,
     ListingUnreadable,
 ):
-    """What a backend whose storage is shared must do in each form of the store, async or not."""
+    """The duties of a backend with shared storage in each form of the store, async or not."""
 
 
 class SharedStorageSuite(BackendSuite, AnyFormSharedStorageSuite):
-    """What a backend must do whose storage outlives store objects, and is shared by them.
+    """The duties of a backend whose storage outlives its store objects and is shared by them.
 
     A subclass provides :meth:`peer` and :meth:`overwrite` as well.
     """

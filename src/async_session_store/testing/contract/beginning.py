@@ -1,6 +1,6 @@
 """N3: a flow begins where nothing waits."""
 
-# ruff: noqa: PT012  # what a block does is part of what is expected of it
+# ruff: noqa: PT012  # the statements of a block are part of what a test expects
 
 from __future__ import annotations
 

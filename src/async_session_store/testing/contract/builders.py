@@ -1,4 +1,4 @@
-"""Contexts, data and scopes, and the common calls with defaults for what rarely matters."""
+"""Contexts, data and scopes, and the common calls with defaults for minor arguments."""
 
 from __future__ import annotations
 

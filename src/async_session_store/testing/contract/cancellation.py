@@ -108,7 +108,7 @@ async def ask_again(store: AsyncSessionStore) -> None:
 
 
 class Cancellation(Hooks):
-    """R3: what a cancelled call leaves, and what it does to others."""
+    """R3: the state that a cancelled call leaves, and its effect on other calls."""
 
     @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
     async def test_r3_a_cancelled_write_happens_wholly_or_not_at_all(

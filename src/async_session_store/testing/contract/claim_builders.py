@@ -1,4 +1,4 @@
-"""Calls that claim, and what others may do to a wait while it is claimed."""
+"""Calls that claim a wait, and changes that others may make to it while it is claimed."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ CHANGES: dict[str, tuple[Call, str | None]] = {
     "removed": (lambda store: store.remove_session("k"), None),
     "removed and registered": (remove_and_register, "k"),
 }
-"""What others may do to the claimed wait, and the key of the session that then waits there."""
+"""Changes that others may make to a claimed wait, and the key of the session then waiting there."""
 
 changes: pytest.MarkDecorator = pytest.mark.parametrize(
     ("change", "waiting"), CHANGES.values(), ids=CHANGES.keys()

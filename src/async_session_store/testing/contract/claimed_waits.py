@@ -1,4 +1,4 @@
-"""K3: what becomes of the claimed wait, which has an identity besides its scope and key."""
+"""K3: the fate of the claimed wait, which has an identity besides its scope and key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from async_session_store.testing.contract.hooks import Hooks
 
 
 class ClaimedWaits(Hooks):
-    """K3: what ``complete`` and ``release`` do to the wait."""
+    """K3: the effects of ``complete`` and ``release`` on the wait."""
 
     async def test_k3_complete_removes_the_wait_and_its_session(
         self, backend: Backend, store: AsyncSessionStore

@@ -123,7 +123,7 @@ class ClaimingExpired(Hooks):
         assert await find(store, A) == "k2"
         assert await listed(store) == ["k2"]
         assert await context_of(store, "k2") == "theirs"
-        assert await claim_all(store) == []  # else it would be handed out for ever
+        assert await claim_all(store) == []  # else it would be handed out forever
         await self.advance(backend, 100_000)
         assert await find(store, A) == "k2"
 

@@ -1,4 +1,4 @@
-"""E1, E2: etags, and writes that replace only what the caller has read."""
+"""E1, E2: etags, and writes that replace only the document that the caller has read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""K2: what ends a claim. A claim that has ended can do nothing any more."""
+"""K2: what ends a claim. A claim that has ended has no effect."""
 
 from __future__ import annotations
 

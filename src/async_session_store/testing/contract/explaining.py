@@ -1,4 +1,4 @@
-"""X4: explaining why a look-up finds what it finds."""
+"""X4: explaining the result of a look-up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def statuses(explanation: Explanation) -> list[str]:
 
 
 class Explaining(Hooks):
-    """X4: what ``explain`` reports of each scope, and of the caller's own waits only."""
+    """X4: ``explain`` reports the state of each scope, and nothing but the caller's own waits."""
 
     async def test_x4_an_empty_scope_is_reported_as_nothing(self, store: AsyncSessionStore) -> None:
         found = await explain(store)

@@ -1,6 +1,6 @@
 """N6: the memory of a flow, which a turn reads and saves."""
 
-# ruff: noqa: PT012  # what a block does is part of what is expected of it
+# ruff: noqa: PT012  # the statements of a block are part of what a test expects
 
 from __future__ import annotations
 

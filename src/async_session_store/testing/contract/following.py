@@ -1,4 +1,4 @@
-"""N1: what follows a claim, in the step that ends it."""
+"""N1: the wait that follows a claim is registered in the step that ends it."""
 
 from __future__ import annotations
 

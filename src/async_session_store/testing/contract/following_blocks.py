@@ -1,6 +1,6 @@
 """N1, N2: a block of ``resume_wait`` decides what follows it."""
 
-# ruff: noqa: PT012  # what a block does is part of what is expected of it
+# ruff: noqa: PT012  # the statements of a block are part of what a test expects
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Q5: expired waits are handed out one by one, as they fall due."""
 
-# ruff: noqa: PT012  # what a block does is part of what is expected of it
+# ruff: noqa: PT012  # the statements of a block are part of what a test expects
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from async_session_store.testing.contract.expiry_builders import claim_all, expi
 from async_session_store.testing.contract.hooks import Hooks
 
 POLL = 0.05
-"""Seconds between two looks of the loop."""
+"""Seconds between two polls of the loop."""
 
 BUSY = 10.0
 """Seconds that a busy machine may take."""

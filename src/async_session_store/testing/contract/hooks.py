@@ -28,13 +28,13 @@ class Hooks(ABC):
     async def advance(self, backend: Backend, seconds: float) -> None:
         """Move the backend's clock forward.
 
-        The clock starts at the present and goes on in real time. If the storage's clock cannot be
+        The clock starts at the present and runs on in real time. If the storage's clock cannot be
         moved, shorten its deadlines instead.
         """
 
     @abstractmethod
     async def leftovers(self, backend: Backend) -> list[str]:
-        """Return a name for all that is stored: rows, keys, members of indexes.
+        """Return a name for everything that is stored: rows, keys, members of indexes.
 
         Look behind the API, so that expired entries count until they are reclaimed. The backend
         may be open or closed.

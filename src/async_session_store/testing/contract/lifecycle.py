@@ -77,9 +77,9 @@ class Lifecycle(Hooks):
     async def test_r5_a_store_is_opened_once(self, backend: Backend) -> None:
         store = self.store_class(backend)
         async with store:
-            with pytest.raises(StoreUsageError, match="opened before"):
+            with pytest.raises(StoreUsageError, match="already opened"):
                 await store.open()
-            with pytest.raises(StoreUsageError, match="opened before"):
+            with pytest.raises(StoreUsageError, match="already opened"):
                 async with store:
                     raise AssertionError
             await register(store, "k", A)

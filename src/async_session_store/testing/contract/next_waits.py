@@ -1,4 +1,4 @@
-"""What may follow a claim: values that ``complete`` takes, and values that it refuses."""
+"""Waits that may follow a claim: values that ``complete`` accepts or refuses."""
 
 from __future__ import annotations
 

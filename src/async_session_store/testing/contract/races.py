@@ -162,7 +162,7 @@ async def race_to_claim(
 async def take_turns(stores: list[AsyncSessionStore], scope: ReplyScope) -> list[int]:
     """Let 8 tasks wait for a claim on a scope.
 
-    Return how many held it at each moment when one was granted.
+    For each claim that is granted, return how many tasks hold one at that moment.
     """
     holders = 0
     counted: list[int] = []

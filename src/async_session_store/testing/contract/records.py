@@ -17,7 +17,7 @@ def seconds_left(record: SessionRecord) -> float:
 
 
 class Records(Hooks):
-    """W8, W8a: what a record shows, whichever call returns it."""
+    """W8, W8a: the contents of a record, whichever call returns it."""
 
     async def test_w8_a_record_has_key_data_etag_and_deadline(
         self, store: AsyncSessionStore

@@ -1,4 +1,4 @@
-"""M3, F2, S, W, T, E, R: what one store does, another on the same storage sees at once."""
+"""M3, F2, S, W, T, E, R: a store sees at once what another wrote to the same storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M1 to M4: what is stored comes back as it was."""
+"""M1 to M4: stored data comes back unchanged."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ class TurnsInOrder(Hooks):
 
 
 class CancelledTurns(Hooks):
-    """N4, R3: callers that are cancelled in the queue, which only async callers can be."""
+    """N4, R3: callers that are cancelled in the queue, as only async callers can be."""
 
     async def test_n4_a_caller_that_waits_elsewhere_holds_nobody_up(
         self, store: AsyncSessionStore

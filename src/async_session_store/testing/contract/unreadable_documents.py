@@ -1,4 +1,4 @@
-"""Documents that cannot be read, and odd ones that perhaps can."""
+"""Documents that cannot be read, and odd ones that a backend may accept."""
 
 from __future__ import annotations
 

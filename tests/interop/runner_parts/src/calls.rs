@@ -1,4 +1,4 @@
-//! The calls that the runner's own code makes to a store, in their order.
+//! The calls that the runner's own code makes to a store, in order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Parked {
     wait: Wait,
 }
 
-/// Park a flow, find it and clear it; give the calls of each, and the envelope as the runner has it.
+/// Park a flow, find it and clear it. Return the calls of each step, and the runner's envelope.
 pub async fn recorded(args: Parked) -> Result<Value, Failure> {
     let store = Arc::new(Recorder::default());
     let runner = FlowResumeStore::new(store.clone());
@@ -39,7 +39,7 @@ pub async fn recorded(args: Parked) -> Result<Value, Failure> {
     }))
 }
 
-/// A store in memory that notes each call.
+/// A store in memory that records each call.
 #[derive(Default)]
 struct Recorder {
     calls: Mutex<Vec<Value>>,

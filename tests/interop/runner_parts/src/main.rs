@@ -1,7 +1,8 @@
-//! A process with parts of the crate `greentic-runner-host`, for the tests to drive.
+//! A process with parts of the crate `greentic-runner-host`, which the tests drive.
 //!
-//! One JSON command a line on stdin, one JSON reply a line on stdout, as of `rust_peer`: a command
-//! is `{"op": ..., "args": {...}}`, a reply `{"ok": ...}` or `{"error": {"code": ..., ...}}`.
+//! It reads one JSON command per line from stdin, and writes one JSON reply per line to stdout,
+//! like `rust_peer`. A command is `{"op": ..., "args": {...}}`. A reply is `{"ok": ...}` or
+//! `{"error": {"code": ..., ...}}`.
 
 mod calls;
 mod parking;
@@ -20,7 +21,7 @@ struct Command {
     args: Value,
 }
 
-/// Whatever goes wrong is told as text.
+/// Any error: the reply contains its text.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> std::io::Result<()> {

@@ -11,7 +11,7 @@ use crate::runner::{
     mark_welcome, store_from_config,
 };
 
-/// Where a runner's sessions are.
+/// Where a runner stores its sessions.
 #[derive(Deserialize)]
 pub struct Place {
     url: String,
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// A flow that is to wait. The crate's own type is not read from JSON.
+/// A flow to park. The crate's own type cannot be read from JSON.
 #[derive(Deserialize)]
 pub struct Wait {
     reason: Option<String>,
@@ -81,7 +81,7 @@ pub async fn clear(args: Asked) -> Result<Value, Failure> {
     Ok(Value::Null)
 }
 
-/// Mark that the user of a message was greeted; tell whether there was no mark yet.
+/// Mark the user of a message as greeted. Return whether there was no mark yet.
 pub async fn greet(args: Asked) -> Result<Value, Failure> {
     let greets = mark_welcome(&args.place.store()?, &args.envelope.canonicalize()).await?;
     Ok(json!(greets))

@@ -1,4 +1,4 @@
-//! The parts of `greentic-runner-host`, as it has them: `build.rs` says which.
+//! Unchanged parts of `greentic-runner-host`. `build.rs` lists them.
 #![allow(dead_code, deprecated, reason = "the rest of the crate uses them")]
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use thiserror::Error;
 
 include!(concat!(env!("OUT_DIR"), "/runner.rs"));
 
-/// Mark that a user was greeted, unless it is marked already; tell whether this did it.
+/// Mark a user as greeted, unless there is a mark already. Return whether this call made the mark.
 pub async fn mark_welcome(store: &DynSessionStore, envelope: &IngressEnvelope) -> Result<bool> {
     try_mark_welcome_first_contact(store, envelope).await
 }

@@ -10,7 +10,7 @@ use crate::runner::{
     StorageConfigError,
 };
 
-/// What a host takes that was told of no storage, and what one takes that asks for it.
+/// Resolve the storage of a host that reads only the URL, and of one that also reads the backend.
 pub fn resolve(variables: &HashMap<String, String>) -> Value {
     let of = |name: &str| variables.get(name).map(String::as_str);
     let unasked = StorageConfig::from_redis_url_vars(

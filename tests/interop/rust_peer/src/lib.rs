@@ -1,8 +1,8 @@
-//! A process with the crate `greentic-session`, for the tests to drive.
+//! A process with the crate `greentic-session`, which the tests drive.
 //!
-//! A command is `{"op": ..., "store": ..., "args": {...}}`; only the operations of a store name one.
-//! A reply is `{"ok": result}`, or `{"error": {"code": ..., "message": ...}}` with a code of the
-//! crate, or `unreadable` for what its types refuse, or `panic`.
+//! A command is `{"op": ..., "store": ..., "args": {...}}`. Only operations on a store have
+//! `store`. A reply is `{"ok": result}` or `{"error": {"code": ..., "message": ...}}`. The code is
+//! one of the crate's, or `unreadable` for JSON that its types refuse, or `panic`.
 
 mod reply;
 mod stores;
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 pub use reply::{Failure, Reply};
 pub use stores::{Backend, Stores, open};
 
-/// A command whose arguments are still text: what they are depends on the operation.
+/// A command whose arguments are not parsed yet, because their types depend on the operation.
 #[derive(Deserialize)]
 struct Command<'a> {
     op: &'a str,
@@ -26,14 +26,14 @@ struct Command<'a> {
     args: Option<&'a RawValue>,
 }
 
-/// Answers commands, and holds the stores that they opened.
+/// Answers commands, and keeps the stores that they opened.
 #[derive(Default)]
 pub struct Peer {
     stores: Stores,
 }
 
 impl Peer {
-    /// The reply to one line, as JSON without a newline.
+    /// Return the reply to one line, as JSON without a newline.
     pub fn answer(&mut self, line: &str) -> String {
         let reply = catch_unwind(AssertUnwindSafe(|| self.run(line)));
         match reply.unwrap_or_else(|_| Err(Failure::panic())) {

@@ -1,11 +1,11 @@
-//! One JSON command a line on stdin, one JSON reply a line on stdout.
+//! Reads one JSON command per line from stdin, and writes one JSON reply per line to stdout.
 
 use std::io::{BufRead, Write, stdin, stdout};
 
 use rust_peer::Peer;
 
 fn main() -> std::io::Result<()> {
-    // A panic of the crate is a reply, not a message for people.
+    // If the crate panics, the reply says so. Don't print a message as well.
     std::panic::set_hook(Box::new(|_| {}));
     let mut peer = Peer::default();
     let mut replies = stdout().lock();

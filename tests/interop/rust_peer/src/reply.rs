@@ -3,7 +3,7 @@
 use greentic_session::{ErrorCode, GreenticError};
 use serde::{Deserialize, Serialize};
 
-/// A result as JSON, or why there is none.
+/// A result as JSON, or the reason why there is none.
 pub type Reply = Result<String, Failure>;
 
 #[derive(Debug, Serialize)]

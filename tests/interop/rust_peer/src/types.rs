@@ -14,7 +14,7 @@ use crate::reply::{Failure, Reply, json, read};
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
-/// JSON texts of one type, by its name in the crate.
+/// JSON texts of one type, which has the crate's name for it.
 #[derive(Deserialize)]
 struct Texts {
     #[serde(rename = "type")]
@@ -52,7 +52,7 @@ pub fn run(op: &str, args: &str) -> Reply {
     }
 }
 
-/// What to do with values: write each anew, or tell whether all are equal.
+/// What to do with values: write each one again, or report whether all are equal.
 #[derive(Clone, Copy)]
 enum Use {
     Rewrite,

@@ -1,10 +1,10 @@
 -- Claim expired waits, the longest overdue first.
 --
--- KEYS[1]  the index of when the waits within the fence are due: see expiring.lua
+-- KEYS[1]  the index of due times of the waits within the fence (see expiring.lua)
 -- ARGV[3]  the fence: an owner, a tenancy (env:tenant:team), or empty for everything
 -- ARGV[4]  the lease in milliseconds
 -- ARGV[5]  and so on: the tokens, one for each claim
--- returns  {1 if it stopped early after it dropped many outdated entries, {claimed, ...}}; each claimed one is
+-- returns  {1 if it stopped early after it dropped many outdated entries, {claimed, ...}}; each claimed item is
 --          {the token, the owner, the hash of the scope, when the lease ends, 1 if another session waits at
 --          the scope, the items of a record (see sessions.lua)}
 
@@ -87,8 +87,8 @@ local function is_ours(key, old)
   return redis.pcall('GETRANGE', session_key(key), -STAMP_LENGTH, -1) == old.stamp
 end
 
--- Drop an index entry. This uses call, not pcall: if a server that takes no writes did not refuse it, the
--- caller would ask again for ever. The directory is corrected at the end.
+-- Drop an index entry. This uses call, not pcall, so that a server that takes no writes refuses the script.
+-- Otherwise the caller would ask again forever. The directory is corrected at the end.
 local function drop(key, owner)
   if is_one_owner then
     redis.call('SREM', KEYS[1], key)

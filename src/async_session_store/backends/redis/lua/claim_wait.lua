@@ -6,7 +6,7 @@
 -- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
 -- ARGV[6]  the lease in milliseconds
 -- ARGV[7]  the number of the scope to claim if no wait is live, or empty
--- ARGV[8]  the channel on which to wake the caller when it is its turn, or empty if it does not wait
+-- ARGV[8]  the channel on which to wake the caller when its turn comes, or empty if it does not wait
 -- ARGV[9]  and so on: the hashes of the scopes
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
 --          the milliseconds left of the claim there, negative if none is held}, or {DONE, the number of
@@ -37,7 +37,7 @@ if is_free then
       and #document <= ARGV[2] + #stamp then
       local ends, claim, wait = redis.pcall('PEXPIRETIME', session_name), KEYS[count + index], meta[3]
       if meta[7] and string.sub(meta[7], 1, 32) == wait then wait = wait .. 'kept' end
-      if type(ends) == 'number' -- Redis 6.2 lacks that command, and takes the long way
+      if type(ends) == 'number' -- Redis 6.2 lacks that command, and takes the slow path below
         and redis.call('SET', claim, token .. wait, 'PX', lease, 'NX') then
         local lease_end = redis.call('PEXPIRETIME', claim)
         return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
@@ -93,7 +93,7 @@ local function grant(index, wait, found)
   return {'DONE', index, expiry(claim_at(index)), unpack(found)}
 end
 
--- Return what a claim on the wait at a scope holds: see claims.lua.
+-- Return what a claim key holds after the token, for the wait at a scope (see claims.lua).
 local function identity(key, session, scope)
   if is_only_at_its_scope(session) then return session.wait .. (session.kept and KEPT or '') end
   if not session.ours then
@@ -101,7 +101,7 @@ local function identity(key, session, scope)
     return fresh .. ADOPTED
   end
   redis.call('HSET', meta_key(key), 'scope', scope)
-  -- The touch may not have known this scope key.
+  -- The touch that adopted the session may not have known this scope key.
   if session.adopted == 'touch' then follow_deadline(scope_key(owner, scope), key) end
   return session.wait .. ADOPTED
 end
@@ -110,7 +110,7 @@ for index = 3 * count + 1, #KEYS do
   if redis.call('EXISTS', KEYS[index]) == 1 then return refuse('DUPLICATE') end
 end
 
--- If it is someone else's turn, the wait may be at any of the scopes by now, and so they may claim any of them.
+-- If it is another caller's turn, its wait may be at any of the scopes by now, and it may claim any of them.
 for index = 1, count do
   if is_behind(queue_at(index), token, ticket) and redis.call('EXISTS', claim_at(index)) == 0 then
     return wait_at(index)

@@ -2,8 +2,9 @@
 --   the identity of the claimed wait, of 32 bytes, and then 'adopted' if a Rust process wrote the wait, or
 --   'kept' if it is kept for a worker after its deadline;
 --   or by nothing, if the scope was empty.
--- When a call removes or replaces the claimed wait, what follows the token becomes 'superseded'. A kept wait
--- stays kept while another session waits at its scope, so its identity and 'kept' stay, before that word.
+-- When a call removes or replaces the claimed wait, the text after the token becomes 'superseded'. A kept
+-- wait stays kept while another session waits at its scope, so its identity and 'kept' stay, before that
+-- word.
 
 local ADOPTED, KEPT, SUPERSEDED = 'adopted', 'kept', 'superseded'
 

@@ -5,7 +5,7 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Return the deadline that a time to live gives, or nil if it is empty.
+-- Return the deadline for a time to live that starts now, or nil if it is empty.
 local function deadline_after(ttl)
   return ttl ~= '' and string.format('%.0f', now() + ttl) or nil
 end

@@ -35,7 +35,7 @@ if key == ARGV[7] and not ARGV[14] then
     and redis.pcall('GETRANGE', session_name, '-32', '-1') == identity then
     if follows ~= 'NEXT' then
       outcome = 'DONE'
-    elseif type(redis.pcall( -- the first write, since it fails if the key is no hash
+    elseif type(redis.pcall( -- the first write, since it fails if the key is not a hash
       'HSET', meta_name, 'owner', owner, 'scope', scope, 'wait', stamp, 'stamp', stamp, 'place', place
     )) == 'number' then
       outcome = 'DONE'

@@ -1,5 +1,5 @@
--- Compute when a session expires that is registered now. This repeats clock.lua without its functions, which
--- the common case of a registration does not need otherwise (see names.lua).
+-- Compute the deadline of a session that is registered now. This repeats clock.lua without functions, because
+-- the common case of a registration needs no others (see names.lua).
 --
 -- needs    ttl: its time to live in milliseconds; empty or nil for none
 -- sets     deadline: in milliseconds since the epoch, or nil; expires: the same as arguments of SET

@@ -1,10 +1,10 @@
 -- Read a document of another program, as strictly as all readers do. Nothing here writes a document: cjson
 -- would change fields that it does not know.
 --
--- cjson takes 20 to 80 ms for a megabyte, and the server answers nobody else meanwhile. So of a document of
--- more than LARGEST_WHOLE bytes, only the part before its context_json is read. That must be the last field
--- and begin within this many bytes, as in documents of the Rust crate and ours. _documents.py requires the
--- same form of large documents, so a reader never finds another owner than a script does.
+-- cjson takes 20 to 80 ms for a megabyte, and the server answers no other client in that time. So of a
+-- document of more than LARGEST_WHOLE bytes, only the part before its context_json is read. That must be the
+-- last field and begin within this many bytes, as in documents of the Rust crate and ours. _documents.py
+-- requires the same form of large documents, so a reader never finds another owner than a script does.
 
 local LARGEST_WHOLE = 16384 -- bytes
 local STAMP_LENGTH = 32

@@ -1,15 +1,15 @@
--- Waits that are kept for a worker after their deadline, and the index of when they are due.
+-- Waits that are kept for a worker after their deadline, and the index of their due times.
 --
 -- The fields 'kept' and 'copy' of our meta key hold such a wait, and the key outlives the session by the
 -- time in 'kept' (see sessions.lua). The index:
 --
---   expiring:{env}:{tenant}:{team}         a sorted set: {user}:{key} by when it is due
+--   expiring:{env}:{tenant}:{team}         a sorted set: {user}:{key} by due time
 --   expiring:{env}:{tenant}:{team}:{user}  the set of the owner's keys
 --   expiring:all                           the directory, a sorted set: {env}:{tenant}:{team} by a lower
---                                          bound of when its first wait is due
+--                                          bound on its first due time
 --
 -- An index key of the wrong type is left alone, and its waits are not handed out. So errors of these commands
--- are ignored. A server that takes no writes still refuses the script, for some other command of it.
+-- are ignored. A server that takes no writes still refuses the script, because of its other commands.
 
 -- include names.lua
 -- include clock.lua
@@ -49,14 +49,14 @@ local function delist(key, owner)
   end
 end
 
--- Let a wait be due at its deadline, and keep it for `ttl` milliseconds more.
+-- Make a wait fall due at its deadline, and keep it for `ttl` milliseconds more.
 local function keep_after(deadline, ttl, key, owner)
   local ends = deadline + ttl
   redis.call('PEXPIREAT', meta_key(key), string.format('%.0f', ends))
   enlist(key, owner, deadline, ends)
 end
 
--- Keep a wait after its deadline. If that is nil, the wait is due only once a touch gives it one.
+-- Keep a wait after its deadline. If `deadline` is nil, the wait falls due only after a touch has set one.
 local function keep(key, owner, wait, document, deadline, ttl)
   redis.call('HSET', meta_key(key), 'kept', wait .. ttl, 'copy', document)
   if deadline then keep_after(deadline, ttl, key, owner) end

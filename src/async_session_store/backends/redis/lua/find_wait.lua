@@ -5,7 +5,7 @@
 -- ARGV[4]  and so on: the hashes of the scopes
 -- returns  the key, or nothing
 
--- The common case: one scope, with no route, or one to a session that is as we wrote it.
+-- The common case: a single scope, which has no route, or a route to a session that is as we wrote it.
 if #KEYS == 1 then
   local key = redis.call('GET', KEYS[1])
   if not key then return false end

@@ -1,4 +1,4 @@
--- Return what is at each of several scopes.
+-- Return the state of each of several scopes.
 --
 -- KEYS     the scope keys
 -- ARGV[3]  and so on: for each scope its owner and its hash

@@ -1,19 +1,19 @@
--- Kept waits once they are no live waits of ours any more.
+-- Kept waits that are no longer live waits of ours.
 
 -- include mending.lua
 -- include expiring.lua
 
--- Return the key that holds which session a token has claimed as an expired wait.
+-- Return the key that names the session that a token has claimed as an expired wait.
 local function token_key(token) return namespace .. ':claim:' .. token end
 
--- Let a wait that was handed out be due from `due` on, after all that were due before.
+-- Make a wait that was handed out due from `due` on, after all waits that were due before.
 local function give_back(key, owner, due)
   local tenancy, user = tenancy_and_user(owner)
   redis.pcall('ZADD', expiring_key(tenancy), 'XX', due, user .. ':' .. key)
 end
 
--- Return what our meta key knows of the wait that is kept under a key, live or not, if it belongs to an owner
--- and, with a scope, waits there; else nil.
+-- Return the fields of our meta key for the wait that is kept under a key, live or not, if the wait belongs
+-- to an owner and, if a scope is given, waits there; else nil.
 local function kept_of(key, owner, scope)
   local old = known(key)
   return old.kept and old.known == owner and (not scope or old.scope == scope) and old or nil
@@ -28,7 +28,7 @@ local function has_passed(key, old)
 end
 
 -- End a kept wait, so that it is never handed out. If its session exists, because a Rust process wrote it or
--- routed its scope to another session, it stays.
+-- routed its scope to another session, the session stays.
 local function end_kept(key, old)
   if is_gone(key) then
     unroute(key, old)

@@ -1,4 +1,4 @@
--- Record where a session waits from now on, and list it among its owner's waits. This makes no functions
+-- Record where a session waits from now on, and list it among its owner's waits. This creates no functions
 -- (see names.lua).
 --
 -- needs    key, owner, scope, stamp, place: of the wait; meta_name, set_name: the names of the keys;

@@ -1,4 +1,4 @@
--- Changes to sessions and to what routes to them.
+-- Changes to sessions and to the keys that route to them.
 --
 -- A script first runs all reads that may meet a key of the wrong type, then the commands that a server
 -- refuses when it is out of memory. So a script that fails has changed nothing. A set of waits of the wrong
@@ -44,8 +44,8 @@ local function supersede_its_claim(session)
   if is_held_on(name, session.wait) then supersede(name) end
 end
 
--- Remove everything that routes to a session, as far as our meta key and its owner show it, and end what is
--- kept of its wait. The claim where it waits is superseded; if it has expired, only the claim on it.
+-- Remove everything that routes to a session, as far as our meta key and its owner show it, and stop keeping
+-- its wait. Supersede the claim at its scope; if the wait has expired, only a claim on the wait itself.
 local function unroute(key, session)
   local route = route_to(key, session)
   redis.call('DEL', meta_key(key), route or meta_key(key))
@@ -79,7 +79,7 @@ local function detach(key, session, owner)
 end
 
 -- Append a stamp to a document of a Rust process, which removes it with the next SET. So this wait differs
--- from all later ones, even if the document is the same. Whatever we kept of an earlier wait ends.
+-- from all later ones, even if the document is the same. Drop whatever we kept of an earlier wait.
 local function adopt(key, session, owner, scope, by, fresh)
   local stamp = stamp_of(key)
   if not stamp then

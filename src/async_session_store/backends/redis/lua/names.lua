@@ -1,5 +1,5 @@
--- The names of keys. To make a function, Redis takes as long as for a short command. So a script includes the
--- functions of its rare cases only once it gets to one.
+-- The names of keys. Creating a function takes Redis as long as a short command. So a script includes the
+-- functions for its rare cases only where such a case begins.
 --
 -- ARGV[1]  the namespace
 

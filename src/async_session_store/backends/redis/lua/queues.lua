@@ -1,7 +1,8 @@
 -- Queues of callers that wait for their turn at a scope. A queue is a text of tokens, of 32 characters each.
 -- For each token, a key holds its ticket and the channel on which the caller listens. When that key expires,
 -- the place is lost. A ticket is the time of arrival in microseconds. A caller that moves to another queue
--- keeps its ticket, and stands before all who arrived later. A queue of the wrong type counts as empty.
+-- keeps its ticket, and stands before all callers that arrived later. A queue of the wrong type counts as
+-- empty.
 
 local PLACE_TTL = '1000' -- milliseconds, as in abc.py
 local TOKEN_LENGTH, TICKET_LENGTH = 32, 16
@@ -38,7 +39,8 @@ local function first_in(queue)
   return nil, ''
 end
 
--- Return whether someone who arrived before the caller waits in a queue. Without a ticket, everyone did.
+-- Return whether a caller that arrived earlier waits in a queue. If this caller has no ticket, all others
+-- arrived earlier.
 local function is_behind(queue, token, ticket)
   local first = first_in(queue)
   if not first or first == token then return false end
@@ -46,7 +48,7 @@ local function is_behind(queue, token, ticket)
   return not ticket or not came or came < ticket
 end
 
--- Return the tokens with one more, in front of all that arrived later.
+-- Return the tokens with another one inserted, in front of all that arrived later.
 local function inserted(queue, tokens, token, ticket)
   local at = #tokens
   while at > 0 do

@@ -1,4 +1,4 @@
--- Register a wait where something is known of its key or its scope.
+-- Register a wait whose key or scope may be in use.
 
 -- include mending.lua
 
@@ -10,8 +10,8 @@ local function refusal(before, owner)
 end
 
 -- Store a session's document, and route a scope key to the session instead of all that routed to it before.
--- `old` is what is known of the session. SET comes first: a server that is out of memory refuses it. The new
--- route comes last, as it may be the very one that is removed.
+-- `old` holds the known fields of the session. SET comes first: a server that is out of memory refuses it.
+-- The new route comes last, as it may be the very one that is removed.
 local function store_and_route(key, document, route, old, expires)
   redis.call('SET', session_key(key), document, unpack(expires))
   unroute(key, old)

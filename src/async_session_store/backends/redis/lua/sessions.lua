@@ -1,4 +1,5 @@
--- Sessions, who wrote them last, and what routes to them. Nothing here writes; see mending.lua for that.
+-- Sessions, their last writers, and the keys that route to them. Nothing here writes; see mending.lua for
+-- changes.
 --
 -- A session is a table:
 --   lives      true
@@ -14,10 +15,10 @@
 --   wait       the identity of the wait
 --   stamp      the blanks that the document ended in
 --   place      the scope where it waits, as JSON
---   adopted    if a Rust process wrote the document: what has stamped it, 'claim' or 'touch'
+--   adopted    if a Rust process wrote the document: the call that stamped it, 'claim' or 'touch'
 --   kept       for how many milliseconds the wait is kept for a worker after its deadline
 --
--- The document decides whose a session is, and where it waits:
+-- The document decides which owner a session has, and its last writer decides where the session waits:
 --   ours, not adopted  at the scope in our meta key, and nowhere else
 --   any other          wherever a scope key of its owner leads to it, as in the Rust crate: its writer does
 --                      not know our meta key, and may have moved it
@@ -41,8 +42,8 @@ local function kept_for(owner, wait, kept)
   return is_owned and tonumber(string.sub(kept, #wait + 1)) or nil
 end
 
--- Return what our meta key knows of a session, even of one that a Rust process has removed. A meta key of the
--- wrong type counts as missing.
+-- Return the fields of our meta key for a session, even for one that a Rust process has removed. A meta key
+-- of the wrong type counts as missing.
 local function known(key)
   local meta = redis.pcall(
     'HMGET', meta_key(key), 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted', 'kept'
@@ -119,7 +120,7 @@ local function route_to(key, session)
   return route and redis.pcall('GET', route) == key and route or nil
 end
 
--- The same, but nil if a Rust process has written the document since, and so may have moved the wait.
+-- Return the same, but nil if a Rust process has written the document since, and so may have moved the wait.
 local function sure_route_to(key, session) return session.ours and route_to(key, session) or nil end
 
 -- Return when a wait ends, in milliseconds since the epoch, or -1. A Rust process that updates a session drops

@@ -1,6 +1,7 @@
--- Find out whether the session under `key` is as we wrote it last, so that its owner need not be read from its
--- document, and what our meta key knows of it (see sessions.lua). This makes no functions (see names.lua). A
--- stamp has 32 bytes; the number is a text, as Redis takes longer to convert a Lua number.
+-- Read the fields of our meta key for the session under `key` (see sessions.lua), and check whether its
+-- document is as we wrote it last. If it is, the owner need not be read from the document. This creates no
+-- functions (see names.lua). A stamp has 32 bytes; the offsets are texts, as Redis takes longer to convert
+-- Lua numbers.
 --
 -- ARGV[1]  the namespace
 

@@ -1,7 +1,7 @@
-//! How long the crate's callers take, each in a thread of its own, on the one store they share.
+//! Measures how long callers of the crate take, each in its own thread, on one shared store.
 //!
-//! The first line on stdin is what to open and who calls; each further one is how many steps every
-//! caller takes. The reply is the seconds until all have.
+//! The first line on stdin names the store to open and the callers. Each further line is a number
+//! of steps that every caller takes. The reply is the seconds until all of them have finished.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::sync::Barrier;
@@ -47,7 +47,7 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// The time from when all threads are there until all have taken their steps.
+/// Return the time from when all threads are ready until all have taken their steps.
 fn time(store: &dyn SessionStore, callers: &[Caller], ttl: Duration, steps: u32) -> Duration {
     let start = Barrier::new(callers.len() + 1);
     let mut begun = Instant::now();

@@ -1,0 +1,53 @@
+"""Interrupts at any opcode, one by one."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import async_session_store
+
+PACKAGE = str(Path(async_session_store.__file__).parent)
+
+
+class Interrupt(BaseException):
+    """Raised at an opcode, as by a signal handler."""
+
+
+class Tracer:
+    """A trace that raises at the n-th opcode of this thread: in the files given, or the library."""
+
+    def __init__(self, number: int, *code: str) -> None:
+        self.left = number
+        self._code = code or (PACKAGE,)
+
+    def run(self, call: Callable[[], object]) -> None:
+        with self.tracing():
+            call()
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when it sets a trace
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
+        frame.f_trace_opcodes = frame.f_code.co_filename.startswith(self._code)
+        if event == "opcode" and self._is_hit(frame):
+            raise Interrupt
+        return self._trace
+
+    def _is_hit(self, frame: FrameType) -> bool:
+        # Signals are not handled there: nothing comes between the value and the return.
+        if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "RETURN_VALUE":
+            return False
+        self.left -= 1
+        return self.left == 0
