@@ -12,6 +12,7 @@ from typing import Final
 from async_session_store import AsyncSessionStore, WaitClaimedError
 from async_session_store.testing.contract.builders import (
     CTX,
+    SERVICE,
     A,
     B,
     C,
@@ -63,6 +64,7 @@ CALLS: Final[dict[str, Call]] = {
     "find_by_user": lambda store: store.find_by_user(CTX, "u1"),
     "claim_wait": claim,
     "claim_expired": lambda store: store.claim_expired(),
+    "break_claim": lambda store: store.break_claim(SERVICE, "u1", A),
     "ping": lambda store: store.ping(),
 }
 """Every public call that is one step."""

@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "channels": TYPES,
     "greentic": TYPES | {"_rules"},
     "explanations": TYPES | {"abc"},
+    "_listing": TYPES | {"abc"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
     "claims": TYPES | {"abc", "_new_waits", "_rules"},
     "_plans": {"abc", "errors", "_new_waits"},
@@ -82,7 +83,7 @@ MAY_IMPORT = {
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
-    | {"_claiming_expired"}
+    | {"_claiming_expired", "_listing"}
     | {"_memory", "_new_waits", "_random", "_renewing", "_rules", "_urls"}
     | {"expired_waits", "resumed_waits", "turns"},
     "sync_claims": TYPES
@@ -95,6 +96,7 @@ MAY_IMPORT = {
         "sync_claims",
         "_backoff",
         "_crossing",
+        "_listing",
         "_loop_thread",
         "_rules",
     }

@@ -32,22 +32,29 @@ from async_session_store import (
 )
 from async_session_store._claiming import ClaimRequest
 from async_session_store._claiming_expired import ExpiredRequest
+from async_session_store._listing import Selection
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults
 from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
+    Fence,
     Listing,
     Queued,
     Registration,
+    SessionPage,
+    StoredSession,
     StoredWait,
     Unreadable,
     WaitState,
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._erasing import User
 from async_session_store.bridge import AsyncioBridge
 from async_session_store.channels import Inbound, Move, place
 from async_session_store.claims import WaitClaim
@@ -208,6 +215,16 @@ VALUES: dict[str, tuple[object, str]] = {
     "Delivery": (Delivery(b"digest", 1), "Delivery("),
     "WaitState": (WaitState(SessionKey("k")), "WaitState(key='k'"),
     "Listing": (Listing((RECORD,)), "Listing(items=(SessionRecord(key='k'"),
+    "Fence": (Fence(CTX.env, CTX.tenant_id, None), "Fence(env='prod', tenant='acme', team=None)"),
+    "StoredSession": (StoredSession(RECORD, waits=True), "StoredSession(record=SessionRecord("),
+    "SessionPage": (SessionPage((), (SessionKey("k"),), "alice"), "SessionPage(sessions=(), unr"),
+    "ErasedUser": (ErasedUser(waits=1), "ErasedUser(waits=1, sessions=0, expired_waits=0, "),
+    "Selection": (
+        Selection(None, True, FlowId("order"), "ask", None, "555-0100"),  # noqa: FBT003
+        "Selection(fence=None, waits_only=True, flow_id='order', node='ask', ",
+    ),
+    "ScanCursor": (ScanCursor(b"7", ("payload",)), "ScanCursor(cursor=b'7')"),
+    "User": (User("prod", "acme", "alice"), "User(env='prod', tenant='acme', user=<5 chars>)"),
     "ClaimRequest": (ClaimRequest(CTX.owner, ("hash",), 1, 0, (), None), "ClaimRequest(owner=O"),
     "ExpiredRequest": (ExpiredRequest(CTX.owner, 1, 1), "ExpiredRequest("),
     "TurnSetting": (TurnSetting(CTX, FlowId("order"), memory_type(dict), None), "TurnSetting(ctx="),

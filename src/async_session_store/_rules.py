@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from async_session_store._deliveries import delivery_digest
 from async_session_store._wire import WireModel, give_text
-from async_session_store.abc import Delivery, Outcome
+from async_session_store.abc import Delivery, Fence, Outcome
 from async_session_store.errors import (
     ConflictError,
     CorruptSessionError,
@@ -43,6 +43,7 @@ from async_session_store.models import (
 _MAX_SECONDS: Final = 36_525 * 86_400  # 100 years with their leap days
 _MAX_INTEGER: Final = 2**63 - 1  # the largest that the drivers accept
 _MAX_CLAIMS: Final = 1000  # in one step, which must not block other callers for long
+_MAX_PAGE: Final = 1000  # likewise
 _ONE_SCOPE: Final = "a ReplyScope"
 _NO_TEAM_MARK: Final = "-"
 _CACHED: Final = 1024
@@ -92,6 +93,36 @@ def flow(value: FlowId | str) -> FlowId:
 def _cached_flow(value: str) -> FlowId:
     """Check a flow id. Cached, because a bot has few flows and names one in each turn."""
     return _text(FlowId, "flow", value)
+
+
+def flow_filter(value: FlowId | str | None) -> FlowId | None:
+    return None if value is None else _text(FlowId, "flow_id", value)
+
+
+def text_filter(argument: str, value: str | None) -> str | None:
+    if not isinstance(value, (str, type(None))):
+        raise _no_text(argument, value)
+    return value
+
+
+def time_filter(argument: str, value: datetime | None) -> datetime | None:
+    """Return a time to compare deadlines with. It needs a time zone, as they have one."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        hint = "datetime.now(timezone.utc) + timedelta(...) makes one"
+        raise _wrong_type(argument, "a datetime with a time zone", value, hint)
+    if value.utcoffset() is None:
+        raise InvalidInputError(
+            f"{argument}: has no time zone; use datetime.now(timezone.utc) or .astimezone()"
+        )
+    return value
+
+
+def page(value: int) -> int:
+    if _whole_number("page", value) > _MAX_PAGE:
+        raise InvalidInputError(f"page: must be at most {_MAX_PAGE} (O4)")
+    return value
 
 
 def cursor(node: str) -> SessionCursor:
@@ -389,6 +420,37 @@ def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
         return owner
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
     raise _mismatch(rule, owner_of(ctx))
+
+
+def check_operator(ctx: TenantCtx) -> Owner:
+    """Return the owner that an operator's context names. Refuse one with a user (O1)."""
+    calling = owner_of(ctx)
+    if calling.user is None:
+        return calling
+    raise _mismatch("ctx has a user; operators pass one without a user (O1)", calling)
+
+
+def check_tenant_operator(ctx: TenantCtx) -> Owner:
+    """Return the owner that an operator's context names for a whole tenant. Refuse a team (O1)."""
+    calling = check_operator(ctx)
+    if calling.team is None:
+        return calling
+    rule = "ctx has a team, but this acts in all teams; pass one without a team (O1)"
+    raise _mismatch(rule, calling)
+
+
+def owner_for_operator(ctx: TenantCtx, user_id: UserId | str) -> Owner:
+    """Return the owner whose waits an operator acts on, in the team of the context (O1)."""
+    check_operator(ctx)
+    return owner_for_write(ctx, user_id)
+
+
+def fence(ctx: TenantCtx | None) -> Fence | None:
+    """Return whose sessions an operator may list; None, for the host itself, lists all (O1)."""
+    if ctx is None:
+        return None
+    calling = check_operator(ctx)
+    return Fence(calling.env, calling.tenant, calling.team)
 
 
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:

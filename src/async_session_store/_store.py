@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from types import TracebackType
@@ -22,12 +21,14 @@ from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
 from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
+from async_session_store._listing import Selection, SessionRecords, warn_unreadable
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._renewing import Renewer
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
+    ErasedUser,
     Outcome,
     Registration,
     Unreadable,
@@ -69,14 +70,14 @@ DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10  # seconds
 DEFAULT_POLL: Final = 0.5  # seconds
+DEFAULT_PAGE: Final = 100  # sessions, which on Redis are all decoded in one turn of the loop
+_MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
 
 _NOWHERE: Final = object()
 """Stands for the event loop of a store that is not open. No loop is identical to it."""
-
-_logger = logging.getLogger("async_session_store")
 
 
 class _State(Enum):
@@ -492,7 +493,7 @@ class AsyncSessionStore:
         if owner is None:
             return []
         found = await self._backend.list_waits(owner)
-        _warn_unreadable(found.unreadable)
+        warn_unreadable(found.unreadable)
         return list(found.items)
 
     async def list_wait_records(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionRecord]:
@@ -505,7 +506,7 @@ class AsyncSessionStore:
         if owner is None:
             return []
         found = await self._backend.list_wait_records(owner)
-        _warn_unreadable(found.unreadable)
+        warn_unreadable(found.unreadable)
         return list(found.items)
 
     async def explain(
@@ -871,6 +872,138 @@ class AsyncSessionStore:
         """
         return await self._backend.purge(_rules.limit(limit))
 
+    # --- Operators ----------------------------------------------------------------------------
+
+    async def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of the tenant (O2). Return how much.
+
+        These are waits, sessions that wait nowhere, expired waits, claims, places in queues, and
+        remembered deliveries. A worker that holds a claim on one of the user's scopes loses it.
+
+        ``ctx`` has neither a user nor a team. Raises ``TenantMismatchError`` if it has (O1).
+
+        This is no single step. It goes through the whole storage in small steps, at least twice if
+        it finds anything, and other calls run in between. After a crash, a cancellation or an
+        error, call it again. Stop the user's messages first: what a bot stores of the user
+        meanwhile may stay, and what it stores later does.
+        """
+        owner = _rules.check_tenant_operator(ctx)
+        user = _rules.user_id(user_id)
+        erased = ErasedUser()
+        for _ in range(_MAX_PASSES):
+            # A worker may have stored a wait behind the pass, by a claim that the pass then ended.
+            found = await self._backend.erase_user(owner.env, owner.tenant, user)
+            erased += found
+            if not found:
+                break
+        return erased
+
+    async def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
+        """End the claim that is held on a scope, whoever holds it (O3). Return whether one was.
+
+        Use it if you know that the holder is dead, and its lease is long. What waits there stays.
+        The next caller gets its turn, and the former holder ``ClaimLostError`` when it uses the
+        claim: its block is cancelled at the next renewal, and can complete nothing. But it may
+        still be running, so its effects outside the store may happen twice.
+
+        ``ctx`` has no user (O1), and the team of the wait. Raises ``TenantMismatchError`` if not.
+        """
+        owner = _rules.owner_for_operator(ctx, user_id)
+        return await self._backend.break_claim(owner, _rules.scope_hash(scope))
+
+    def iter_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> SessionRecords:
+        """Iterate over the live waits of all users of a tenant (O4).
+
+        Use it with ``async for``. The records come in the order of their keys on SQLite, in the
+        order in which they were stored in memory, and in no order on Redis.
+
+        Args:
+            ctx: The tenant, without a user (O1). With a team, only that team's waits; without one,
+                those of all teams. None for the waits of all tenants in the store, which is the
+                host's right.
+            flow_id: Only waits of this flow.
+            node: Only waits at this node of their flows.
+            expires_before: Only waits whose deadline is before this time, which needs a time zone.
+            conversation: Only waits whose scope has this ``conversation``, such as
+                ``inbound.scope.conversation``. A wait whose record has no ``scope`` is left out.
+            page: About how many sessions to read in one step, from 1 to 1000.
+
+        It reads every session in the storage, also those of other tenants: the filters save memory
+        here, not work there. A wait that is live throughout is returned once; on Redis, it may be
+        returned twice. One that is registered or ended meanwhile may be returned or not. A wait
+        whose document cannot be read is left out, with a log warning (R2).
+        """
+        return self._records(
+            ctx,
+            waits_only=True,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+
+    def iter_sessions(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> SessionRecords:
+        """Iterate over all live sessions of a tenant, also those that wait nowhere (O4).
+
+        Those are sessions that were created or detached (S1, W3). Takes the arguments of
+        :meth:`iter_waits`, and promises the same.
+        """
+        return self._records(
+            ctx,
+            waits_only=False,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+
+    async def count_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> int:
+        """Return how many waits :meth:`iter_waits` returns with the same arguments (O4).
+
+        It reads as much, page by page, so this is no single step either.
+        """
+        records = self.iter_waits(
+            ctx,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+        count = 0
+        while (found := await records.next_page()) is not None:
+            count += len(found)
+        return count
+
     # --- Inside -------------------------------------------------------------------------------
 
     @property
@@ -917,6 +1050,27 @@ class AsyncSessionStore:
             finally:  # no shield of anyio stops asyncio's own cancellation
                 await self._storage.aclose()
 
+    def _records(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        waits_only: bool,
+        flow_id: FlowId | str | None,
+        node: str | None,
+        expires_before: datetime | None,
+        conversation: str | None,
+        page: int,
+    ) -> SessionRecords:
+        selection = Selection(
+            fence=_rules.fence(ctx),
+            waits_only=waits_only,
+            flow_id=_rules.flow_filter(flow_id),
+            node=_rules.text_filter("node", node),
+            expires_before=_rules.time_filter("expires_before", expires_before),
+            conversation=_rules.text_filter("conversation", conversation),
+        )
+        return SessionRecords(self._current_backend, selection, _rules.page(page))
+
     def _put_wait(
         self,
         ctx: TenantCtx,
@@ -962,8 +1116,3 @@ def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
         return
     if viewer is None or found.owner is None or viewer.sees(found.owner):
         raise CorruptSessionError(found.key, found.reason)
-
-
-def _warn_unreadable(keys: Sequence[SessionKey]) -> None:
-    for key in keys:
-        _logger.warning("session %r is left out of the list: it cannot be read", str(key))

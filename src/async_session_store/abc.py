@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -16,7 +16,17 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from typing_extensions import override
 
 from async_session_store._wire import Hidden
-from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    ReplyScope,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TeamId,
+    TenantId,
+    UserId,
+)
 
 __all__ = [
     "KEEP",
@@ -25,12 +35,16 @@ __all__ = [
     "ClaimKey",
     "Claimed",
     "Delivery",
+    "ErasedUser",
+    "Fence",
     "Keep",
     "Listing",
     "Outcome",
     "Owner",
     "Queued",
     "Registration",
+    "SessionPage",
+    "StoredSession",
     "StoredWait",
     "Unreadable",
     "WaitState",
@@ -201,6 +215,41 @@ class WaitState:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedUser:
+    """How much was erased of a user, by kind. ``erase_user`` returns it.
+
+    What had expired before, and was only waiting to be reclaimed, is erased too but not counted.
+    """
+
+    waits: int = 0
+    """Live waits, with their sessions."""
+    sessions: int = 0
+    """Live sessions that waited nowhere, because they were detached or never registered."""
+    expired_waits: int = 0
+    """Waits past their deadlines that were kept for a worker."""
+    claims: int = 0
+    """Claims that were held."""
+    places: int = 0
+    """Places of callers that waited for a turn."""
+    deliveries: int = 0
+    """Deliveries that were remembered."""
+
+    def __add__(self, other: ErasedUser) -> ErasedUser:
+        return ErasedUser(
+            self.waits + other.waits,
+            self.sessions + other.sessions,
+            self.expired_waits + other.expired_waits,
+            self.claims + other.claims,
+            self.places + other.places,
+            self.deliveries + other.deliveries,
+        )
+
+    def __bool__(self) -> bool:
+        """Return whether anything was erased that counts."""
+        return self != ErasedUser()
+
+
+@dataclass(frozen=True, slots=True)
 class Listing(Generic[_T]):
     """The items that a listing found, and the keys that it left out."""
 
@@ -208,6 +257,43 @@ class Listing(Generic[_T]):
     """The items, in the order of the session keys."""
     unreadable: tuple[SessionKey, ...] = ()
     """The keys of the sessions that cannot be read."""
+
+
+class Fence(NamedTuple):
+    """The sessions of a tenant, or of one of its teams."""
+
+    env: EnvId
+    """The environment."""
+    tenant: TenantId
+    """The tenant."""
+    team: TeamId | None
+    """The team, or None for all teams, and for sessions without a team."""
+
+    def includes(self, owner: Owner) -> bool:
+        """Return whether the sessions of an owner are within the fence."""
+        return self[:2] == owner[:2] and self.team in (None, owner.team)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A live session as :meth:`Backend.read_page` finds it."""
+
+    record: SessionRecord
+    """The session."""
+    waits: bool
+    """Whether it waits at a scope. The ``scope`` of the record may be missing all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A page of the sessions in a storage."""
+
+    sessions: tuple[StoredSession, ...]
+    """The readable ones."""
+    unreadable: tuple[SessionKey, ...]
+    """The keys of those that cannot be read."""
+    cursor: object | None = field(repr=False)
+    """Where the next page begins, which only the backend understands. None after the last page."""
 
 
 class Backend(ABC):
@@ -488,4 +574,43 @@ class Backend(ABC):
 
         The entries are sessions, claims and deliveries or, if the storage drops those itself, stale
         index entries. An expired wait is kept until its ``expired_ttl`` has passed.
+        """
+
+    @abstractmethod
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of a tenant (O2). Return how much.
+
+        These are sessions, live and expired, readable or not, and whatever routes to them; claims,
+        places in queues, and deliveries. A session counts as the user's if its owner does, as
+        :meth:`delete` determines it with a viewer.
+
+        This is no single step: it is a series of small atomic ones, and other callers go on in
+        between. What was stored of the user when the call began, and still is, is gone when it
+        ends. It is one pass: the store above repeats it until a pass finds nothing, so what is
+        written during the pass need not be found. It may be cancelled or killed at any point, and
+        repeated. Overwrite what you delete, if your storage can.
+        """
+
+    @abstractmethod
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        """End the claim that is held on the scope, whoever holds it (O3). Return whether one was.
+
+        What waits at the scope stays as it is; an expired wait can be claimed again at once. The
+        next caller in the queue gets its turn, as after :meth:`release_claim`.
+        """
+
+    @abstractmethod
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        """Return the live sessions within the fence among the next ``limit`` or so (O4).
+
+        A ``fence`` of None includes everything. A ``cursor`` of None begins; otherwise it is that
+        of the page before, which the same backend returned. A page may have fewer sessions than
+        ``limit``, and even none, while others follow: bound what one step reads, counts and
+        returns, also in bytes. Hold nothing in the storage between two pages.
+
+        A session that is live from the first page to the last is on one of them at least, whatever
+        others store, change and remove in between; and on one only, if the storage can do that.
+        An unreadable session whose owner cannot be determined is within no fence.
         """

@@ -15,17 +15,28 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
     StoredWait,
     Unreadable,
     WaitState,
 )
 from async_session_store.errors import StoreUsageError
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = ["AsyncioBridge"]
 
@@ -195,6 +206,20 @@ class AsyncioBridge(Backend):
     @override
     async def purge(self, limit: int) -> int:
         return await self._call(self._backend.purge, limit)
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        return await self._call(self._backend.erase_user, env, tenant, user)
+
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        return await self._call(self._backend.break_claim, owner, scope_hash)
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        return await self._call(self._backend.read_page, fence, cursor, limit)
 
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

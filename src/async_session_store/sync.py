@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from threading import RLock
 from types import TracebackType
@@ -17,17 +17,19 @@ from typing_extensions import ParamSpec, Self, deprecated, override
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
 from async_session_store._crossing import Crossing, refuse_event_loop
+from async_session_store._listing import SessionRecords
 from async_session_store._loop_thread import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
     DEFAULT_LEASE,
     DEFAULT_MAX_DOCUMENT_BYTES,
+    DEFAULT_PAGE,
     DEFAULT_POLL,
     DEFAULT_TURN_WAIT,
     AsyncSessionStore,
 )
-from async_session_store.abc import Backend
+from async_session_store.abc import Backend, ErasedUser
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
@@ -612,10 +614,93 @@ class SessionStore:
         """Reclaim the storage of at most ``limit`` expired entries, and return their number."""
         return self._call(self._store.purge_expired, limit)
 
+    # --- Operators ----------------------------------------------------------------------------
+
+    def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of the tenant. Return how much."""
+        return self._call(self._store.erase_user, ctx, user_id)
+
+    def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
+        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
+        return self._call(self._store.break_claim, ctx, user_id, scope)
+
+    def iter_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> Iterator[SessionRecord]:
+        """Iterate over the live waits of all users of a tenant, with ``for``.
+
+        Like :meth:`AsyncSessionStore.iter_waits`. Each page is one call.
+        """
+        records = self._store.iter_waits(
+            ctx,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+        return self._each(records)
+
+    def iter_sessions(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> Iterator[SessionRecord]:
+        """Iterate over all live sessions of a tenant, also those that wait nowhere, with ``for``.
+
+        Like :meth:`AsyncSessionStore.iter_sessions`. Each page is one call.
+        """
+        records = self._store.iter_sessions(
+            ctx,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+        return self._each(records)
+
+    def count_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> int:
+        """Return how many waits :meth:`iter_waits` returns with the same arguments."""
+        return self._call(
+            self._store.count_waits,
+            ctx,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+
     # --- Inside -------------------------------------------------------------------------------
 
     def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self._open_crossing().call(method, *args, **kwargs)
+
+    def _each(self, records: SessionRecords) -> Iterator[SessionRecord]:
+        while (page := self._call(records.next_page)) is not None:
+            yield from page
 
     def _open_crossing(self) -> Crossing:
         if self._closed:

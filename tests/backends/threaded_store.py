@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import Self
 
-from async_session_store import SessionStore, SyncExpiredWaits, SyncWaitClaim
+from async_session_store import SessionRecord, SessionStore, SyncExpiredWaits, SyncWaitClaim
 from async_session_store.abc import Backend
 
 THREADS = 100
@@ -55,6 +55,12 @@ class ThreadedStore:
         claims = await in_thread(self._store.claim_expired, *args, **kwargs)
         return [ThreadedClaim(claim) for claim in claims]
 
+    def iter_waits(self, *args: Any, **kwargs: Any) -> ThreadedRecords:
+        return ThreadedRecords(self._store.iter_waits(*args, **kwargs))
+
+    def iter_sessions(self, *args: Any, **kwargs: Any) -> ThreadedRecords:
+        return ThreadedRecords(self._store.iter_sessions(*args, **kwargs))
+
     def expired_waits(self, *args: Any, **kwargs: Any) -> ThreadedWaits:
         return ThreadedWaits(self._store.expired_waits(*args, **kwargs))
 
@@ -94,6 +100,22 @@ class ThreadedClaim:
         value = getattr(self.claim, name)
         is_call = callable(value) and name != "check"  # `check` is not async in either form
         return partial(in_thread, value) if is_call else value
+
+
+class ThreadedRecords:
+    """An iterator over records whose steps run in worker threads."""
+
+    def __init__(self, records: Iterator[SessionRecord]) -> None:
+        self._records = records
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionRecord:
+        record: SessionRecord | None = await in_thread(next, self._records, None)
+        if record is None:
+            raise StopAsyncIteration
+        return record
 
 
 class ThreadedWaits:

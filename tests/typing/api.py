@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from async_session_store import (
     CorruptSessionError,
     DuplicateDeliveryError,
     EnvId,
+    ErasedUser,
     ErrorCode,
     ExpiredWaits,
     Explanation,
@@ -146,6 +147,15 @@ async def sessions(store: AsyncSessionStore) -> None:
     await store.remove_session(key, ctx=ctx)
     assert_type(await store.purge_expired(), int)
     await store.purge_expired(limit=10)
+    erased = await store.erase_user(ctx, "u1")
+    assert_type(erased, ErasedUser)
+    assert_type(erased.waits, int)
+    async for record in store.iter_waits(ctx, flow_id="order", node="ask", conversation="a"):
+        assert_type(record, SessionRecord)
+    async for record in store.iter_sessions(None, page=10):
+        assert_type(record, SessionRecord)
+    assert_type(await store.count_waits(ctx, expires_before=datetime.now(timezone.utc)), int)
+    assert_type(await store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
     await store.ping()
 
     await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -322,6 +332,16 @@ async def turns(store: AsyncSessionStore, inbound: Inbound) -> None:
         assert_type(wait.scope, ReplyScope | None)
         wait.next(NewWait(scope, data))
     store.turn(ctx, "hi", flow="order", memory=Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def sync_operators(store: SessionStore) -> None:
+    for record in store.iter_waits(ctx):
+        assert_type(record, SessionRecord)
+    for record in store.iter_sessions(None):
+        assert_type(record, SessionRecord)
+    assert_type(store.count_waits(ctx), int)
+    assert_type(store.erase_user(ctx, "u1"), ErasedUser)
+    assert_type(store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
 
 
 def sync_turns(store: SessionStore, inbound: Inbound) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
@@ -15,11 +15,15 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
+    StoredSession,
     StoredWait,
     Unreadable,
     WaitState,
@@ -27,10 +31,19 @@ from async_session_store.abc import (
 from async_session_store.backends.memory._claims import Claim, Claims, Place
 from async_session_store.backends.memory._clock import Clock
 from async_session_store.backends.memory._deliveries import Deliveries
+from async_session_store.backends.memory._erasing import UserErasure
 from async_session_store.backends.memory._expired import ExpiredClaims
 from async_session_store.backends.memory._session import Session
 from async_session_store.backends.memory._sessions import Sessions, expiry_of, record_of
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = ["MemoryBackend"]
 
@@ -373,3 +386,30 @@ class MemoryBackend(Backend):
         removed = self._sessions.sweep(limit, now)
         removed += self._claims.drop_expired(now, limit - removed)
         return removed + self._deliveries.drop_expired(now, limit - removed)
+
+    # --- Operators ----------------------------------------------------------------------------
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        erasure = UserErasure(self._sessions, self._claims, self._deliveries, self._clock)
+        return await erasure.run(env, tenant, user)
+
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        return self._claims.break_at((owner, scope_hash), self._now())
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        await checkpoint()  # otherwise a loop over all pages would let no other task run
+        # The dict changes between two pages, so the cursor has the keys that are still to come.
+        keys = cast("list[SessionKey]", list(self._sessions.by_key) if cursor is None else cursor)
+        now = self._now()
+        live = [self._sessions.live(key, now) for key in keys[:limit]]
+        found = tuple(
+            StoredSession(record_of(session, self._clock), session.scope_hash is not None)
+            for session in live
+            if session is not None and (fence is None or fence.includes(session.owner))
+        )
+        return SessionPage(found, (), keys[limit:] or None)

@@ -122,7 +122,16 @@ class Claims:
 
     def end(self, claim: ClaimKey) -> None:
         """End a claim that is held, and wake the next caller in the queue."""
-        place = claim.owner, claim.scope_hash
+        self._end_at((claim.owner, claim.scope_hash))
+
+    def break_at(self, place: Place, now: float) -> bool:
+        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
+        if self._held.get(place, now) is None:
+            return False
+        self._end_at(place)
+        return True
+
+    def _end_at(self, place: Place) -> None:
         self._held.delete(place)
         if self.queues:
             self.queues.wake_first(place)
@@ -146,6 +155,14 @@ class Claims:
         entry = self.entries.get((session.owner, session.scope_hash or ""))
         if entry is not None and entry[0].wait_id == session.wait_id:
             entry[0].is_superseded = True
+
+    def erase(self, is_theirs: Callable[[Owner], bool], now: float) -> tuple[int, int]:
+        """Drop the claims and the places in queues of some owners. Return how many were live."""
+        places = [place for place in self.entries if is_theirs(place[0])]
+        held = sum(self._held.get(place, now) is not None for place in places)
+        for place in places:
+            self._held.delete(place)
+        return held, self.queues.erase(is_theirs)
 
     @property
     def next_expiry(self) -> float:

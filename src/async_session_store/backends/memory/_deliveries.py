@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
+from collections.abc import Callable
 from typing import Final
 
 from async_session_store.abc import Delivery
-from async_session_store.models import Owner
+from async_session_store.models import EnvId, Owner, TenantId, UserId
 
 _DROPPED: Final = 4  # expired entries dropped with each one that is added
 
@@ -57,6 +59,19 @@ class Deliveries:
                 dropped += 1
         return dropped
 
+    def seconds(self) -> list[tuple[int, int]]:
+        """Return the seconds in which entries expire, with their numbers, for :meth:`erase`."""
+        return [(second, len(entries)) for second, entries in self._expiring.items()]
+
+    def erase(self, second: int, is_theirs: Callable[[bytes], object], now: float) -> int:
+        """Drop some owners' entries that expire in a second. Return how many had not expired."""
+        entries = self._expiring.get(second, [])
+        theirs = list(filter(is_theirs, entries))
+        if theirs:
+            entries[:] = [entry for entry in entries if not is_theirs(entry)]
+        # An entry that was added again after it had expired is in two lists.
+        return sum(self._entries.pop(entry, -math.inf) > now for entry in theirs)
+
     def clear(self) -> None:
         self._entries.clear()
         self._expiring.clear()
@@ -67,3 +82,9 @@ def _entry(owner: Owner, delivery: Delivery) -> bytes:
     # No id contains a colon, so two owners never give the same entry.
     env, tenant, team, user = owner
     return f"{env}:{tenant}:{team or ''}:{user or ''}:".encode() + delivery.digest
+
+
+def entry_matcher(env: EnvId, tenant: TenantId, user: UserId) -> Callable[[bytes], object]:
+    """Return a function that tells a user's entries in all teams of a tenant from all others."""
+    pattern = f"{re.escape(env)}:{re.escape(tenant)}:[^:]*:{re.escape(user)}:"
+    return re.compile(pattern.encode()).match

@@ -73,6 +73,18 @@ class Queues:
             del self._queues[place]
         return True
 
+    def erase(self, is_theirs: Callable[[Owner], bool]) -> int:
+        """Drop the queues of some owners. Return how many places were not lost.
+
+        Nobody is woken: a caller that asked now might claim a wait that is about to be erased.
+        """
+        places = 0
+        for place in [place for place in self._queues if is_theirs(place[0])]:
+            for token, kept_until in self._queues.pop(place).items():
+                places += not self._is_lost(token, kept_until)
+                del self._places[token], self._tickets[token]
+        return places
+
     def wake_first(self, place: tuple[Owner, str]) -> None:
         """Wake the caller that is first in a queue."""
         self._drop_lost(place)

@@ -18,11 +18,15 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
+    StoredSession,
     StoredWait,
     Unreadable,
     WaitState,
@@ -31,7 +35,15 @@ from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
 from async_session_store.errors import InvalidInputError, StoreUsageError
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 try:
     import hiredis  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for modules below
@@ -52,7 +64,14 @@ from async_session_store.backends.redis._client import (
     timeout_of,
 )
 from async_session_store.backends.redis._connection import Command, CommandRunner
-from async_session_store.backends.redis._keys import Keys, fence_text, owner_text
+from async_session_store.backends.redis._erasing import UserErasure
+from async_session_store.backends.redis._keys import (
+    Keys,
+    fence_text,
+    owner_text,
+    page_fence_text,
+)
+from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
@@ -400,6 +419,31 @@ class RedisBackend(Backend):
     @override
     async def purge(self, limit: int) -> int:
         return await IndexPurge(self._keys, self._call, self._run, limit).run()
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        return await UserErasure(self._keys, self._call, self._run, env, tenant, user).run()
+
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        keys = [self._keys.claim(owner, scope_hash), self._keys.queue(owner, scope_hash)]
+        return await self._run("break_claim", keys) == 1
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        scan = ScanCursor() if cursor is None else cast("ScanCursor", cursor)
+        scan = await scan.filled(self._call, self._keys.sessions, limit)
+        sessions: tuple[StoredSession, ...] = ()
+        unreadable: tuple[SessionKey, ...] = ()
+        if scan.names:
+            text = "" if fence is None else page_fence_text(fence)
+            reply = await self._run("read_page", scan.names, text)
+            looked_at, found = cast("tuple[int, list[list[object]]]", reply)
+            sessions, unreadable = _replies.page(found, self._max_document_bytes)
+            scan = scan.after(looked_at)
+        return SessionPage(sessions, unreadable, None if scan.is_at_end else scan)
 
     # --- Commands -----------------------------------------------------------------------------
 

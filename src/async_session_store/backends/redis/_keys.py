@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
-from async_session_store.abc import Delivery
+from async_session_store.abc import Delivery, Fence
 from async_session_store.models import EnvId, Owner, SessionKey, TeamId, TenantId, UserId
 
 _REMEMBERED_OWNERS: Final = 1024
@@ -19,7 +19,8 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._prefix_length = len(namespace.encode())
+        self.prefix_length = len(namespace.encode())
+        """How many bytes of a key are its namespace, without the colon."""
 
     def session(self, key: SessionKey) -> str:
         return f"{self._namespace}:session:{key}"
@@ -61,6 +62,11 @@ class Keys:
         return f"{self._escaped}:*"
 
     @property
+    def sessions(self) -> str:
+        """A pattern that matches all session keys."""
+        return f"{self._escaped}:session:*"
+
+    @property
     def channels(self) -> str:
         """A pattern that matches all channels of the namespace."""
         return f"{self._escaped}:turns:*"
@@ -87,7 +93,7 @@ class Keys:
         ``a``. Every key contains one word for its kind. If it contains a second such word, the key
         may be that of a nested namespace.
         """
-        kind = _KINDS.match(name, self._prefix_length)
+        kind = _KINDS.match(name, self.prefix_length)
         return kind is not None and _KINDS.search(name, kind.end() - 1) is None
 
     @property
@@ -107,6 +113,12 @@ def fence_text(fence: Owner | None) -> str:
         return ""
     text = owner_text(fence)
     return text.removesuffix(":") if fence.user is None else text
+
+
+def page_fence_text(fence: Fence) -> str:
+    """Return how the owners within a fence of a page begin in keys."""
+    text = f"{fence.env}:{fence.tenant}:"
+    return text if fence.team is None else f"{text}{fence.team}:"
 
 
 def parse_owner(text: str) -> Owner:

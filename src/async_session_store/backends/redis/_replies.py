@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, cast
 
 from async_session_store import _codec
-from async_session_store.abc import ClaimKey, Outcome, Unreadable, WaitState
+from async_session_store.abc import ClaimKey, Outcome, StoredSession, Unreadable, WaitState
 from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.backends.redis._keys import owner_in_reply, parse_owner
@@ -78,6 +78,21 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
         None if expiry < 0 else utc_from_ms(expiry),
         None if place is None else _codec.decode_scope(place),
     )
+
+
+def page(
+    found: list[list[object]], maximum: int
+) -> tuple[tuple[StoredSession, ...], tuple[SessionKey, ...]]:
+    """Return the sessions in a reply of ``read_page.lua``, and the unreadable ones."""
+    sessions: list[StoredSession] = []
+    unreadable: list[SessionKey] = []
+    for waits, *item in found:
+        record = _record(item, maximum)
+        if isinstance(record, Unreadable):
+            unreadable.append(record.key)
+        else:
+            sessions.append(StoredSession(record, waits == 1))
+    return tuple(sessions), tuple(unreadable)
 
 
 class Expired(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
@@ -18,11 +19,14 @@ from async_session_store.abc import (
     Claimed,
     ClaimKey,
     Delivery,
+    ErasedUser,
+    Fence,
     Keep,
     Listing,
     Outcome,
     Queued,
     Registration,
+    SessionPage,
     StoredWait,
     Unreadable,
     WaitState,
@@ -30,12 +34,21 @@ from async_session_store.abc import (
 from async_session_store.backends._batches import BatchWorker
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._erasing import FIRST_ROW, FoundRows, FoundTeams, User
 from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._thread import open_runner
 from async_session_store.backends.sqlite._turns import TurnWatch
-from async_session_store.errors import InvalidInputError, StoreUsageError
-from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
+from async_session_store.errors import InvalidInputError, StoreTimeoutError, StoreUsageError
+from async_session_store.models import (
+    EnvId,
+    Owner,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    TenantId,
+    UserId,
+)
 
 __all__ = ["SqliteBackend"]
 
@@ -43,6 +56,8 @@ BUSY_TIMEOUT: Final = 5.0  # seconds
 _MAX_IN_FLIGHT: Final = 256  # calls in one transaction
 _MAX_BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
+_ERASE_SLICE: Final = 256  # rows overwritten in one transaction
+_LOG_PAUSE: Final = 0.01  # seconds between two attempts to empty the log
 _MAX_INLINE_BYTES: Final = 64 * 1024  # of a document, if its context is ASCII
 _MAX_INLINE_SCOPES: Final = 16
 
@@ -304,6 +319,79 @@ class SqliteBackend(Backend):
     async def _sweep(self, rows: int) -> int:
         return await self._writing(lambda tables: _sweep(tables, rows), inline=False)
 
+    # --- Operators ----------------------------------------------------------------------------
+
+    @override
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        whose = User.of(env, tenant, user)
+        # Claims go first: then no turn that is under way can store the next wait.
+        erased = await self._erasing(partial(_erase_claims, whose))
+        erased += await self._erase_sessions(whose)
+        erased += await self._erase_deliveries(whose)
+        await self._empty_log()
+        return erased
+
+    @override
+    async def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        was_held = await self._writing(lambda tables: tables.claims.break_claim(owner, scope_hash))
+        self._wake_next(owner, scope_hash)
+        return was_held
+
+    @override
+    async def read_page(
+        self, fence: Fence | None, cursor: object | None, limit: int
+    ) -> SessionPage:
+        after = cast("bytes", cursor or b"")
+        return await self._reading(
+            lambda tables: tables.sessions.read_page(fence, after, limit), inline=False
+        )
+
+    async def _erase_sessions(self, user: User) -> ErasedUser:
+        erased, last = ErasedUser(), FIRST_ROW
+        while True:
+            found = await self._reading(partial(_find_sessions, user, last), inline=False)
+            for begin in range(0, len(found.rows), _ERASE_SLICE):
+                rows = found.rows[begin : begin + _ERASE_SLICE]
+                erased += await self._erasing(partial(_erase_sessions, user, rows))
+            if found.last_row is None:
+                return erased
+            last = found.last_row
+
+    async def _erase_deliveries(self, user: User) -> ErasedUser:
+        erased, last = ErasedUser(), None
+        while True:
+            found = await self._reading(partial(_find_teams, user, last), inline=False)
+            for team in found.teams:
+                is_more = True
+                while is_more:
+                    some, is_more = await self._erasing(partial(_erase_deliveries, user, team))
+                    erased += some
+            last = found.last_team
+            if last is None:
+                return erased
+
+    def _erasing(self, run: Callable[[Tables], _T]) -> Awaitable[_T]:
+        # It is not durable until the log is written back, at the end, which syncs once.
+        return self._writing(run, inline=False, durable=False)
+
+    async def _empty_log(self) -> None:
+        """Empty the log, which holds copies of erased rows.
+
+        Each attempt that finds another process in the way ends at once, so that no call of this
+        store has to wait behind it.
+        """
+        give_up_at = time.monotonic() + self._busy_timeout
+        operation = Operation(_empty_log, writes=True, may_run_inline=False, transactional=False)
+        while not await self._submit(operation):
+            if time.monotonic() >= give_up_at:
+                raise StoreTimeoutError(
+                    "the rows were erased, but the -wal could not be emptied, as another process "
+                    "was using it for busy_timeout; call again"
+                )
+            await asyncio.sleep(_LOG_PAUSE)
+
+    # --- Inside -------------------------------------------------------------------------------
+
     def _wake_next(self, owner: Owner, scope_hash: str) -> None:
         """Wake the next in line at a scope if it is a caller of this backend."""
         if self._turns is not None:
@@ -340,6 +428,30 @@ def _sweep(tables: Tables, limit: int) -> int:
     """Delete at most ``limit`` expired sessions, claims and deliveries. Return the number."""
     deleted = tables.sessions.sweep(limit)
     return deleted + tables.claims.sweep(limit - deleted)
+
+
+def _erase_claims(user: User, tables: Tables) -> ErasedUser:
+    return tables.erasing.erase_claims(user)
+
+
+def _empty_log(tables: Tables) -> bool:
+    return tables.erasing.empty_log()
+
+
+def _find_sessions(user: User, after: int, tables: Tables) -> FoundRows:
+    return tables.erasing.find_sessions(user, after)
+
+
+def _erase_sessions(user: User, rows: Sequence[int], tables: Tables) -> ErasedUser:
+    return tables.erasing.erase_sessions(user, rows)
+
+
+def _find_teams(user: User, after: str | None, tables: Tables) -> FoundTeams:
+    return tables.erasing.find_teams(user, after)
+
+
+def _erase_deliveries(user: User, team: str, tables: Tables) -> tuple[ErasedUser, bool]:
+    return tables.erasing.erase_deliveries(user, team)
 
 
 def _not_open() -> StoreUsageError:

@@ -56,6 +56,7 @@ _INSERT: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)"
 )
 _END: Final = f"DELETE FROM claims WHERE {_CLAIM}"
+_BREAK: Final = f"DELETE FROM claims WHERE {_HELD}"
 _RENEW: Final = f"UPDATE claims SET deadline = ? WHERE {_CLAIM}"
 _DELIVERED: Final = f"SELECT 1 FROM deliveries WHERE {OWNER} AND digest = ? AND deadline > ?"
 _REMEMBER: Final = (
@@ -296,6 +297,11 @@ class ClaimTable:
         if self._execute(_END, self._columns(claim)).rowcount or self._queues.leave(claim.token):
             return Outcome.DONE
         return Outcome.LOST
+
+    def break_claim(self, owner: Owner, scope_hash: str) -> bool:
+        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
+        columns = (*owner_columns(owner), scope_hash, self._clock.now())
+        return self._execute(_BREAK, columns).rowcount > 0
 
     def renew(self, claim: ClaimKey, lease: int) -> datetime | None:
         deadline = self._clock.after(lease)

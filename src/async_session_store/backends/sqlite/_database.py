@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from async_session_store import _random
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._erasing import ErasingTable
 from async_session_store.backends.sqlite._expired import ExpiredTable
 from async_session_store.backends.sqlite._faults import is_locked
 from async_session_store.backends.sqlite._opening import open_database
@@ -21,6 +22,7 @@ from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.backends.sqlite._queues import QueueTable
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._table import SessionTable
+from async_session_store.errors import StoreUnavailableError
 
 _AUTOCHECKPOINT: Final = 1000  # pages; SQLite's own default
 # Inline writes never checkpoint. So after this many in a row, two writes go to the thread, where
@@ -51,6 +53,7 @@ class Tables:
     claims: ClaimTable
     queues: QueueTable
     expired: ExpiredTable
+    erasing: ErasingTable
 
 
 class Operation(NamedTuple):
@@ -60,7 +63,8 @@ class Operation(NamedTuple):
     and takes microseconds unless it has to wait for a lock or the disk. If it is a ``single``
     statement that only reads, it needs no transaction. Every write gets one, so that it reads the
     clock when it has the lock (T4). A write that is not ``durable`` may be lost in a power failure,
-    but not if only the process dies.
+    but not if only the process dies. One that is not ``transactional`` runs outside of any
+    transaction, in the thread, and waits for no lock that another process holds.
     """
 
     run: Callable[[Tables], object]
@@ -68,6 +72,7 @@ class Operation(NamedTuple):
     may_run_inline: bool = True
     single: bool = False
     durable: bool = True
+    transactional: bool = True
 
 
 class _OperationFailedError(Exception):
@@ -97,7 +102,8 @@ class Database:
         queues = QueueTable(execute, clock)
         claims = ClaimTable(execute, clock, sessions, queues)
         expired = ExpiredTable(execute, clock, sessions, claims, queues)
-        self._tables = Tables(sessions, claims, queues, expired)
+        erasing = ErasingTable(execute, clock, queues)
+        self._tables = Tables(sessions, claims, queues, expired, erasing)
 
     def close(self) -> None:
         try:
@@ -112,12 +118,31 @@ class Database:
         Raises ``sqlite3.Error`` or ``StoreUnavailableError`` if none of them was carried out.
         """
         self._may_block = True
+        together = [operation for operation in operations if operation.transactional]
+        if len(together) < len(operations):
+            return self._run_apart(operations, together)
         writes = any(operation.writes for operation in operations)
         replies = self._run_all(operations, writes=writes)
         if writes:
             self._thread_writes += 1
             self._inline_writes = 0
         return replies
+
+    def _run_apart(
+        self, operations: Sequence[Operation], together: Sequence[Operation]
+    ) -> list[object]:
+        """Run a batch, and after it the operations that must not be in its transaction."""
+        replies = iter(self.run_batch(together) if together else ())
+        return [
+            next(replies) if operation.transactional else self._run_outside(operation)
+            for operation in operations
+        ]
+
+    def _run_outside(self, operation: Operation) -> object:
+        try:
+            return self._run_all([operation._replace(single=True)], writes=operation.writes)[0]
+        except (sqlite3.Error, StoreUnavailableError) as error:
+            return error
 
     def try_run_inline(self, operation: Operation) -> list[object]:
         """Run an operation like a batch of one. Return no results if it would have to wait.
@@ -177,7 +202,7 @@ class Database:
         if self._watch is not None:
             self._watch.begin(writes=writes)
         if len(operations) == 1 and operations[0].single:
-            self._set_blocking(writes=False)
+            self._set_blocking(writes=writes)
             replies = [self._perform(operations[0])]
         else:
             replies = self._run(operations, writes=writes)

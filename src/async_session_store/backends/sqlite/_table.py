@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from async_session_store import _random
-from async_session_store.abc import Listing, Outcome, Registration, Unreadable
+from async_session_store.abc import (
+    Fence,
+    Listing,
+    Outcome,
+    Registration,
+    SessionPage,
+    StoredSession,
+    Unreadable,
+)
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import END, KeptRows
 from async_session_store.backends.sqlite._rows import (
@@ -76,6 +84,15 @@ _DELETE_EXPIRED: Final = (
     "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions"
     f" WHERE deadline IS NOT NULL AND {END} <= ? ORDER BY {END} LIMIT ?)"
 )
+# Every blob is greater than every text, so these bounds leave out keys that are no texts.
+_LAST_OF_PAGE: Final = (
+    "SELECT CAST(max(key) AS BLOB) FROM (SELECT key FROM sessions"
+    " WHERE key > CAST(? AS TEXT) AND key < x'' ORDER BY key LIMIT ?)"
+)
+_PAGE: Final = (
+    f"{_SELECT}key > CAST(? AS TEXT) AND key <= CAST(? AS TEXT) AND {_LIVE}{{}} ORDER BY key"
+)
+_MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
 _SUPERSEDE_AT_KEY: Final = (
     "UPDATE claims SET superseded = 1 WHERE (env, tenant, team, user, scope_hash) ="
@@ -228,6 +245,32 @@ class SessionTable:
             tuple(item.key for item in found if isinstance(item, Unreadable)),
         )
 
+    def read_page(self, fence: Fence | None, after: bytes, limit: int) -> SessionPage:
+        """Return the live sessions within a fence among those with the next keys."""
+        (last,) = self._execute(_LAST_OF_PAGE, (after, limit)).fetchone()
+        if last is None:
+            return SessionPage((), (), None)
+        within, columns = _within(fence)
+        cursor = self._execute(_PAGE.format(within), (after, last, self._clock.now(), *columns))
+        sessions: list[StoredSession] = []
+        unreadable: list[SessionKey] = []
+        read = 0
+        for selected in cursor:
+            row = as_row(selected)
+            if row is None:
+                continue
+            record = self.reader.record(row)
+            if isinstance(record, Unreadable):
+                unreadable.append(record.key)
+            else:
+                sessions.append(StoredSession(record, row.scope_hash is not None))
+            read += len(row.head or b"") + len(row.context_json or b"")
+            if read >= _MAX_PAGE_BYTES:
+                cursor.close()
+                last = selected[0]
+                break
+        return SessionPage(tuple(sessions), tuple(unreadable), last)
+
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         if session_key is None:
@@ -304,6 +347,16 @@ class SessionTable:
 
     def _deadline(self, ttl: int | None) -> int | None:
         return None if ttl is None else self._clock.after(ttl)
+
+
+def _within(fence: Fence | None) -> tuple[str, tuple[str, ...]]:
+    """Return the SQL that finds only the sessions within a fence, and its parameters."""
+    if fence is None:
+        return "", ()
+    tenant = (str(fence.env), str(fence.tenant))
+    if fence.team is None:
+        return " AND env = ? AND tenant = ?", tenant
+    return " AND env = ? AND tenant = ? AND team = ?", (*tenant, str(fence.team))
 
 
 def _new_wait_id() -> str:

@@ -6,6 +6,10 @@ only the hooks and the builders, never each other.
 
 from async_session_store.testing.contract.bad_input import BadInput
 from async_session_store.testing.contract.beginning import Beginning
+from async_session_store.testing.contract.breaking_claims import (
+    BreakingClaims,
+    BreakingSharedClaims,
+)
 from async_session_store.testing.contract.cancellation import Cancellation
 from async_session_store.testing.contract.cancelled_blocks import CancelledBlocks
 from async_session_store.testing.contract.claimed_waits import ClaimedWaits
@@ -18,6 +22,11 @@ from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.editing import Editing
 from async_session_store.testing.contract.ending_claims import EndingClaims
 from async_session_store.testing.contract.ending_expired import EndingExpired
+from async_session_store.testing.contract.erasing import (
+    CancelledErasing,
+    Erasing,
+    ErasingUnreadable,
+)
 from async_session_store.testing.contract.expired_turns import ExpiredTurns
 from async_session_store.testing.contract.expiring import Expiring
 from async_session_store.testing.contract.explaining import Explaining
@@ -27,6 +36,10 @@ from async_session_store.testing.contract.following_blocks import FollowingBlock
 from async_session_store.testing.contract.forged_data import ForgedData
 from async_session_store.testing.contract.handing_out import HandingOut
 from async_session_store.testing.contract.lifecycle import Lifecycle
+from async_session_store.testing.contract.listing_sessions import (
+    ListingSessions,
+    ListingUnreadable,
+)
 from async_session_store.testing.contract.lookup import Lookup
 from async_session_store.testing.contract.moving_blocks import MovingBlocks
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
@@ -83,6 +96,9 @@ class AnyFormSuite(
     EndingExpired,
     HandingOut,
     ExpiredTurns,
+    Erasing,
+    BreakingClaims,
+    ListingSessions,
     ConditionalWrites,
     Editing,
     Concurrency,
@@ -93,14 +109,30 @@ class AnyFormSuite(
     """The duties of every backend in each form of the store, async or not."""
 
 
-class BackendSuite(AnyFormSuite, Cancellation, CancelledBlocks, CancelledTurns, MovingBlocks):
+class BackendSuite(
+    AnyFormSuite,
+    Cancellation,
+    CancelledBlocks,
+    CancelledTurns,
+    CancelledErasing,
+    MovingBlocks,
+):
     """The duties of every backend.
 
     A subclass provides a fixture ``backend``, :meth:`advance` and :meth:`leftovers`.
     """
 
 
-class AnyFormSharedStorageSuite(AnyFormSuite, SharedStorage, SharedClaims, SharedTurns, Unreadable):
+class AnyFormSharedStorageSuite(
+    AnyFormSuite,
+    SharedStorage,
+    SharedClaims,
+    SharedTurns,
+    Unreadable,
+    ErasingUnreadable,
+    BreakingSharedClaims,
+    ListingUnreadable,
+):
     """The duties of a backend with shared storage in each form of the store, async or not."""
 
 
