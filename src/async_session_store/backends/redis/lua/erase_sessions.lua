@@ -6,6 +6,7 @@
 --          expired waits were erased}; it stops early after it has parsed many bytes
 
 -- include erasing.lua
+-- include nested.lua
 
 local MAX_PARSED = 65536 -- bytes; cjson takes 20 to 80 ms for a megabyte
 
@@ -14,6 +15,20 @@ local token_prefix = token_key('')
 
 local function rest_after(prefix, name)
   return string.sub(name, 1, #prefix) == prefix and string.sub(name, #prefix + 1) or nil
+end
+
+local function erase_session(key)
+  if looks_nested(key) then
+    local session = read(key)
+    if not session or not is_of_namespace(key, session) then return end
+  end
+  erase(key)
+end
+
+-- A session leads to its meta key, and an index to that of an expired wait. So nothing is missed if a key that
+-- looks nested is left out here.
+local function erase_meta(key)
+  if not looks_nested(key) and is_theirs(known(key).known) then erase(key) end
 end
 
 -- The key of a token holds the key of a session. Without a meta key, that session is no expired wait.
@@ -33,9 +48,9 @@ end
 for index, name in ipairs(KEYS) do
   local key, meta = rest_after(session_prefix, name), rest_after(meta_prefix, name)
   if key then
-    erase(key)
+    erase_session(key)
   elseif meta then
-    if is_theirs(known(meta).known) then erase(meta) end
+    erase_meta(meta)
   elseif rest_after(token_prefix, name) then
     erase_token(name)
   else

@@ -5,7 +5,7 @@
 -- returns  {how many of KEYS were looked at, {session, ...}}; each session is {1 if it waits somewhere, the items
 --          of a record (see sessions.lua)}. It stops early after it has read or parsed many bytes
 
--- include sessions.lua
+-- include nested.lua
 
 local MAX_BYTES = 1048576 -- of the reply
 local MAX_PARSED = 65536 -- cjson takes 20 to 80 ms for a megabyte
@@ -30,7 +30,7 @@ for index, name in ipairs(KEYS) do
   local size = session and redis.pcall('STRLEN', name)
   if type(size) ~= 'number' then size = 0 end
   if session and not session.ours then parsed = parsed + math.min(size, LARGEST_WHOLE) end
-  if session and is_within_fence(session.owner or session.known) then
+  if session and is_within_fence(session.owner or session.known) and is_of_namespace(key, session) then
     local waits = waits_somewhere(key, session) and 1 or 0
     found[#found + 1] = {waits, unpack(record(key, session, sure_route_to(key, session)))}
     bytes = bytes + size
