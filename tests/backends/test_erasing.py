@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -14,6 +14,7 @@ import redis
 
 from async_session_store import (
     AsyncSessionStore,
+    ClaimLostError,
     ErasedUser,
     ReplyScope,
     StoreTimeoutError,
@@ -34,6 +35,7 @@ from async_session_store.testing.contract.builders import (
 from async_session_store.testing.contract.claim_builders import begin, claim
 from async_session_store.testing.contract.erasing import store_everything
 from async_session_store.testing.contract.expiry_builders import claim_all, keep
+from async_session_store.testing.contract.next_waits import ask
 from redis_server import RedisServer
 from rust_peers import RustPeer
 from stored_keys import image
@@ -264,6 +266,23 @@ async def test_o2_a_session_whose_owner_cannot_be_determined_stays(
     redis_client.sadd(f"{namespace}:waits:user:prod:acme:-:u1", "k")
     assert await store.erase_user(SERVICE, "u1") == ErasedUser()
     assert list(image(redis_client, namespace)) == [f"{namespace}:session:k".encode()]
+
+
+async def test_o2_a_turn_that_completes_while_the_erasure_looks_elsewhere(
+    store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
+) -> None:
+    pipeline = redis_client.pipeline()
+    for number in range(3000):
+        pipeline.set(f"{namespace}:session:filler {number}", b"not json")
+    pipeline.execute()
+    for number in range(40):
+        turn = await begin(store, A)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.erase_user, SERVICE, "u1")
+            await anyio.sleep(0.001 * (number % 20))
+            with suppress(ClaimLostError):
+                await turn.complete(ask(A))
+        assert await listed(store) == []
 
 
 async def test_o2_others_claims_are_not_touched(store: AsyncSessionStore) -> None:

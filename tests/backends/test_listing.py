@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -104,6 +105,22 @@ async def test_o4_in_memory_in_the_order_in_which_they_were_stored() -> None:
         await register(store, "a", ReplyScope(conversation="elsewhere"))
         found = await records(store.iter_waits(SERVICE, page=2))
         assert [record.key for record in found] == ["b", "c", "a"]
+
+
+async def test_o4_a_page_in_memory_costs_the_same_however_many_follow() -> None:
+    async with AsyncSessionStore.from_url("memory://") as store:
+        for number in range(5000):
+            await store.create_session(ctx(), data(str(number)))
+        found = store.iter_sessions(SERVICE, page=1)
+        await found.next_page()
+        tracemalloc.start()
+        try:
+            for _ in range(3):
+                await found.next_page()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 20_000  # bytes: a copy of the remaining keys has 40,000
 
 
 def test_a_fence_is_around_a_tenant_or_a_team() -> None:

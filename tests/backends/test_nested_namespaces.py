@@ -16,7 +16,17 @@ from stored_keys import image
 
 pytestmark = pytest.mark.anyio
 
-INNER = ["x", "session", "meta", "claim", "expiring", "waits", "x:session", "session:meta", "meta:x"]
+INNER = [
+    "x",
+    "session",
+    "meta",
+    "claim",
+    "expiring",
+    "waits",
+    "x:session",
+    "session:meta",
+    "meta:x",
+]
 
 
 @pytest.fixture

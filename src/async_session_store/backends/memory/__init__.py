@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
@@ -54,12 +54,24 @@ _SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or
 _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
 
 
+class _Rest(NamedTuple):
+    """Where the next page begins, in the keys that there were when the first one was read.
+
+    The dict of sessions changes between two pages. The keys are not copied for each page, as that
+    would take longer than reading it.
+    """
+
+    keys: list[SessionKey]
+    begin: int
+
+
 class MemoryBackend(Backend):
     """Sessions in this process's memory: gone when it ends, shared with no other store.
 
     Its calls never suspend, so they are not checkpoints: a loop of nothing but these calls does not
-    let other tasks run. Only a purge of many sessions, or a claim of many expired waits, suspends
-    after every few hundred. Sessions are kept by reference, which is safe as they are immutable.
+    let other tasks run. Only a purge of many sessions, a claim of many expired waits, and an erasure
+    suspend after every few hundred, and each page of a listing before it is read. Sessions are kept
+    by reference, which is safe as they are immutable.
 
     Args:
         clock: Returns monotonic seconds. Tests pass a clock that they can move.
@@ -403,13 +415,13 @@ class MemoryBackend(Backend):
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:
         await checkpoint()  # otherwise a loop over all pages would let no other task run
-        # The dict changes between two pages, so the cursor has the keys that are still to come.
-        keys = cast("list[SessionKey]", list(self._sessions.by_key) if cursor is None else cursor)
+        rest = cast("_Rest", cursor or _Rest(list(self._sessions.by_key), 0))
+        end = rest.begin + limit
         now = self._now()
-        live = [self._sessions.live(key, now) for key in keys[:limit]]
+        live = [self._sessions.live(key, now) for key in rest.keys[rest.begin : end]]
         found = tuple(
             StoredSession(record_of(session, self._clock), session.scope_hash is not None)
             for session in live
             if session is not None and (fence is None or fence.includes(session.owner))
         )
-        return SessionPage(found, (), keys[limit:] or None)
+        return SessionPage(found, (), rest._replace(begin=end) if end < len(rest.keys) else None)

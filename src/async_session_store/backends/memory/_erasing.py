@@ -46,10 +46,11 @@ class UserErasure:
         claims, places = self._claims.erase(is_theirs, self._clock.now())
         erased = ErasedUser(claims=claims, places=places)
         # A copy, as other tasks change the dict between the steps.
-        for number, session in enumerate(list(self._sessions.by_key.values())):
+        for number, key in enumerate(list(self._sessions.by_key)):
             if number % _STEP == 0:
                 await checkpoint()
-            if is_theirs(session.owner) and self._sessions.by_key.get(session.key) is session:
+            session = self._sessions.by_key.get(key)  # it may have been registered again
+            if session is not None and is_theirs(session.owner):
                 erased += self._erase(session)
         return erased + ErasedUser(deliveries=await self._erase_deliveries(env, tenant, user))
 
