@@ -586,9 +586,9 @@ class Backend(ABC):
 
         This is no single step: it is a series of small atomic ones, and other callers go on in
         between. What was stored of the user when the call began, and still is, is gone when it
-        ends. It is one pass: the store above repeats it until a pass finds nothing, so what is
-        written during the pass need not be found. It may be cancelled or killed at any point, and
-        repeated. Overwrite what you delete, if your storage can.
+        ends. It is one pass: the store above repeats it at least once, and until it finds nothing,
+        so what is written during the pass need not be found. It may be cancelled or killed at any
+        point, and repeated. Overwrite what you delete, if your storage can.
         """
 
     @abstractmethod

@@ -20,7 +20,10 @@ from async_session_store import (
     StoreTimeoutError,
 )
 from async_session_store.abc import ErasedUser as ErasedUserOfABackend
+from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.backends.sqlite._erasing import User
+from async_session_store.models import EnvId, SessionKey, TenantId, UserId
 from async_session_store.testing.contract.builders import (
     SERVICE,
     A,
@@ -126,6 +129,26 @@ async def test_o2_rows_with_damaged_keys_and_deadlines_are_erased(
         behind.execute("UPDATE sessions SET deadline = 'never' WHERE key = 'k2'")
         assert (await sqlite_store.erase_user(SERVICE, "u1")).waits == 3
         assert behind.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+async def test_o2_a_claim_that_was_made_during_the_erasure_is_superseded(
+    sqlite_store: AsyncSessionStore,
+) -> None:
+    backend = sqlite_store._backend
+    assert isinstance(backend, SqliteBackend)
+    await register(sqlite_store, "live", A)
+    await keep(sqlite_store, "expired", B, ttl=0.02)
+    await anyio.sleep(0.05)
+    user = User(env="prod", tenant="acme", user="u1")
+    await backend._erasing(lambda tables: tables.erasing.erase_claims(user))
+    on_live, (on_expired,) = await claim(sqlite_store, A), await claim_all(sqlite_store)
+    theirs = await sqlite_store.claim_wait(ctx("u2"), "u2", A, begin_at=A)
+    assert theirs is not None
+    await backend._erase_sessions(user)
+    assert not await on_live.complete(ask(A))
+    assert not await on_expired.complete(ask(B))
+    assert await listed(sqlite_store) == []
+    assert await theirs.complete()
 
 
 async def test_o2_later_deletions_do_not_pay_for_it(
@@ -272,16 +295,17 @@ async def test_o2_a_turn_that_completes_while_the_erasure_looks_elsewhere(
     store: AsyncSessionStore, redis_client: redis.Redis, namespace: str
 ) -> None:
     pipeline = redis_client.pipeline()
-    for number in range(3000):
+    for number in range(2000):
         pipeline.set(f"{namespace}:session:filler {number}", b"not json")
     pipeline.execute()
     for number in range(40):
-        turn = await begin(store, A)
+        scope = ReplyScope(conversation=str(number))  # its keys are elsewhere in the scan
+        turn = await begin(store, scope)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.erase_user, SERVICE, "u1")
-            await anyio.sleep(0.001 * (number % 20))
+            await anyio.sleep(0.001 * (6 + number % 16))
             with suppress(ClaimLostError):
-                await turn.complete(ask(A))
+                await turn.complete(ask(scope))
         assert await listed(store) == []
 
 
@@ -295,6 +319,28 @@ async def test_o2_others_claims_are_not_touched(store: AsyncSessionStore) -> Non
     await store.erase_user(SERVICE, "u1")
     assert not held.lost
     assert await theirs.complete()
+
+
+# --- Memory -----------------------------------------------------------------------------------
+
+
+class MissingOneSession(MemoryBackend):
+    """Stores a session behind the first pass, as a turn does that completes during the pass."""
+
+    passes = 0
+
+    async def erase_user(self, env: EnvId, tenant: TenantId, user: UserId) -> ErasedUser:
+        erased = await super().erase_user(env, tenant, user)
+        self.passes += 1
+        if self.passes == 1:
+            await self.insert(SessionKey("behind"), data(), None)
+        return erased
+
+
+async def test_o2_a_first_pass_that_finds_nothing_is_not_the_last() -> None:
+    async with AsyncSessionStore(MissingOneSession()) as store:
+        assert await store.erase_user(SERVICE, "u1") == ErasedUser(sessions=1)
+        assert await store.get_session("behind") is None
 
 
 def test_the_counts_add_up() -> None:

@@ -69,9 +69,9 @@ class MemoryBackend(Backend):
     """Sessions in this process's memory: gone when it ends, shared with no other store.
 
     Its calls never suspend, so they are not checkpoints: a loop of nothing but these calls does not
-    let other tasks run. Only a purge of many sessions, a claim of many expired waits, and an erasure
-    suspend after every few hundred, and each page of a listing before it is read. Sessions are kept
-    by reference, which is safe as they are immutable.
+    let other tasks run. Only a purge of many sessions, a claim of many expired waits, and an
+    erasure suspend after every few hundred, and a listing before each page. Sessions are kept by
+    reference, which is safe as they are immutable.
 
     Args:
         clock: Returns monotonic seconds. Tests pass a clock that they can move.

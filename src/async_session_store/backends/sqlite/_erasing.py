@@ -11,7 +11,7 @@ from typing_extensions import override
 from async_session_store._wire import Hidden
 from async_session_store.abc import ErasedUser
 from async_session_store.backends.sqlite._clock import Clock
-from async_session_store.backends.sqlite._kept import IS_KEPT
+from async_session_store.backends.sqlite._kept import IS_KEPT, SCOPE_HASH
 from async_session_store.backends.sqlite._queues import LIVE as IS_IN_LINE
 from async_session_store.backends.sqlite._queues import QueueTable
 from async_session_store.backends.sqlite._sql import OWNER, Execute
@@ -31,6 +31,10 @@ _FIND: Final = f"SELECT rowid FROM sessions WHERE rowid > ? AND rowid <= ? AND {
 _COUNT_SESSIONS: Final = (
     f"SELECT total({_IS_LIVE} AND scope_hash IS NOT NULL),"
     f" total({_IS_LIVE} AND scope_hash IS NULL), total({IS_KEPT}) FROM sessions WHERE {{}}"
+)
+_SUPERSEDE: Final = (
+    "UPDATE claims SET superseded = 1 WHERE (env, tenant, team, user, scope_hash, wait_id) IN"
+    f" (SELECT env, tenant, team, user, {SCOPE_HASH}, wait_id FROM sessions WHERE {{}})"
 )
 _COUNT_CLAIMS: Final = f"SELECT count(*) FROM claims WHERE {_OF_USER} AND deadline > ?"
 _COUNT_PLACES: Final = f"SELECT count(*) FROM queue WHERE {_OF_USER} AND {IS_IN_LINE}"
@@ -114,6 +118,8 @@ class ErasingTable:
         columns = (*rows, *user)
         counted = self._execute(_COUNT_SESSIONS.format(theirs), (now, now, now, now, *columns))
         waits, sessions, expired_waits = map(int, counted.fetchone())
+        # A turn may have begun since the claims were erased. It must not go on where it was.
+        self._execute(_SUPERSEDE.format(theirs), columns)
         self._overwrite(_DELETE.format("sessions", theirs), columns)
         return ErasedUser(waits=waits, sessions=sessions, expired_waits=expired_waits)
 
