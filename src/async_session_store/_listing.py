@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import anyio
 from typing_extensions import Self
 
 from async_session_store.abc import Backend, Fence, StoredSession
@@ -51,7 +52,7 @@ class SessionRecords:
     """Records of stored sessions: iterate over it with ``async for``.
 
     Each page is one step in the storage. Between two pages nothing is held there, so the loop may
-    be left, cancelled or interrupted at any time.
+    be left, cancelled or interrupted at any time. Tasks may share it: each record goes to one.
     """
 
     def __init__(self, backend: Callable[[], Backend], selection: Selection, page: int) -> None:
@@ -59,6 +60,7 @@ class SessionRecords:
         self._selection = selection
         self._page = page
         self._records: deque[SessionRecord] = deque()
+        self._reading = anyio.Lock()  # without it, two tasks would both get each record
         self._cursor: object | None = None
         self._is_at_end = False
 
@@ -67,10 +69,13 @@ class SessionRecords:
 
     async def __anext__(self) -> SessionRecord:
         while not self._records:
-            page = await self.next_page()
-            if page is None:
-                raise StopAsyncIteration
-            self._records.extend(page)
+            async with self._reading:
+                if self._records:  # another task has read the page
+                    break
+                page = await self.next_page()
+                if page is None:
+                    raise StopAsyncIteration
+                self._records.extend(page)
         return self._records.popleft()
 
     async def next_page(self) -> list[SessionRecord] | None:

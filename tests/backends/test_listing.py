@@ -7,8 +7,10 @@ import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 import redis
+from anyio.lowlevel import checkpoint
 
 from async_session_store import AsyncSessionStore, ReplyScope
 from async_session_store.abc import Fence
@@ -121,6 +123,27 @@ async def test_o4_a_page_in_memory_costs_the_same_however_many_follow() -> None:
         finally:
             tracemalloc.stop()
         assert peak < 20_000  # bytes: a copy of the remaining keys has 40,000
+
+
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+async def test_o4_tasks_that_share_an_iteration_share_its_records(path: Path, storage: str) -> None:
+    url = "memory://" if storage == "memory" else f"sqlite:///{path}"
+    async with AsyncSessionStore.from_url(url) as store:
+        expected = sorted(f"k{number}" for number in range(20))
+        for key in expected:
+            await register(store, key, ReplyScope(conversation=key))
+        shared = store.iter_waits(SERVICE, page=5)
+        found: list[str] = []
+
+        async def take() -> None:
+            async for record in shared:
+                found.append(str(record.key))
+                await checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(take)
+        assert sorted(found) == expected
 
 
 def test_a_fence_is_around_a_tenant_or_a_team() -> None:
