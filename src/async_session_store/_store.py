@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -921,7 +921,7 @@ class AsyncSessionStore:
         expires_before: datetime | None = None,
         conversation: str | None = None,
         page: int = DEFAULT_PAGE,
-    ) -> SessionRecords:
+    ) -> AsyncIterator[SessionRecord]:
         """Iterate over the live waits of all users of a tenant (O4).
 
         Use it with ``async for``. The records come in the order of their keys on SQLite, in the
@@ -962,7 +962,7 @@ class AsyncSessionStore:
         expires_before: datetime | None = None,
         conversation: str | None = None,
         page: int = DEFAULT_PAGE,
-    ) -> SessionRecords:
+    ) -> AsyncIterator[SessionRecord]:
         """Iterate over all live sessions of a tenant, also those that wait nowhere (O4).
 
         Those are sessions that were created or detached (S1, W3). Takes the arguments of
@@ -992,8 +992,9 @@ class AsyncSessionStore:
 
         It reads as much, page by page, so this is no single step either.
         """
-        records = self.iter_waits(
+        records = self._records(
             ctx,
+            waits_only=True,
             flow_id=flow_id,
             node=node,
             expires_before=expires_before,

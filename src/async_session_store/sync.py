@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from threading import RLock
 from types import TracebackType
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from anyio.from_thread import BlockingPortal
 from typing_extensions import ParamSpec, Self, deprecated, override
@@ -698,8 +698,9 @@ class SessionStore:
     def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self._open_crossing().call(method, *args, **kwargs)
 
-    def _each(self, records: SessionRecords) -> Iterator[SessionRecord]:
-        while (page := self._call(records.next_page)) is not None:
+    def _each(self, records: AsyncIterator[SessionRecord]) -> Iterator[SessionRecord]:
+        pages = cast("SessionRecords", records)  # one call per page, not per record
+        while (page := self._call(pages.next_page)) is not None:
             yield from page
 
     def _open_crossing(self) -> Crossing:
