@@ -47,7 +47,6 @@ _MAX_PAGE: Final = 1000  # likewise
 _ONE_SCOPE: Final = "a ReplyScope"
 _NO_TEAM_MARK: Final = "-"
 _CACHED: Final = 1024
-_OWNED: Final[dict[str, type[WireModel]]] = {"ctx": TenantCtx, "data": SessionData}
 _OWN_FIELDS: Final[dict[type[WireModel], str]] = {
     SessionData: "context_json",
     SessionCursor: "context_json",
@@ -342,17 +341,18 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 
 def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] = "ctx") -> Owner:
     """Return the owner that a context, or a session's data, names."""
-    model = _OWNED[argument]
+    model: type[WireModel] = TenantCtx if argument == "ctx" else SessionData
     if type(source) is not model:
         raise _wrong_model(argument, model, source)
     try:
         owner = source.owner
     except AttributeError:
         raise _bypassed_validation(argument) from None
-    if source.foreign_part is not None:
+    # Only data is stored, so only there could the fields of a subclass be lost.
+    if argument == "data" and source.foreign_part is not None:
         part = attrgetter(source.foreign_part)(source)
-        raise _subclass(f"{argument}.{source.foreign_part}", part)
-    if owner.team == _NO_TEAM_MARK:
+        raise _subclass(f"data.{source.foreign_part}", part)
+    if owner.team is not None and owner.team == _NO_TEAM_MARK:
         raise _team_mark("ctx" if argument == "ctx" else "data.tenant_ctx")
     return owner
 
