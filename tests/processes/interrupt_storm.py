@@ -72,6 +72,8 @@ class Interrupts:
         except TimeLimitError:
             pass
         self._is_armed = False
+        # Python may exit before the timer rings; it would then end the process, as no handler is left.
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._is_armed:
