@@ -10,7 +10,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import Enum
 from typing import get_type_hints
@@ -48,6 +48,7 @@ def named(name: str, module: str = "builtins") -> type:
 
 SHOWN: dict[str, object] = {  # what signatures show instead of names that users cannot import
     "Text": str,
+    "SessionRecords": AsyncIterator[async_session_store.SessionRecord],
     "TextMapping": Mapping[str, str],
     "TimeToLive": named("TimeToLive", "async_session_store"),  # otherwise the whole union is shown
     "WaitBlock": AbstractAsyncContextManager,
@@ -61,6 +62,7 @@ SHOWN: dict[str, object] = {  # what signatures show instead of names that users
 }
 ANNOTATED = (  # the modules whose annotations hold these names, or that autodoc cannot evaluate
     "_new_waits",
+    "_operators",
     "_store",
     "abc",
     "explanations",

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "channels": TYPES,
     "greentic": TYPES | {"_rules"},
     "explanations": TYPES | {"abc"},
-    "_listing": TYPES | {"abc"},
+    "_listing": TYPES | {"abc", "_rules"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
     "claims": TYPES | {"abc", "_new_waits", "_rules"},
     "_plans": {"abc", "errors", "_new_waits"},
@@ -81,26 +81,19 @@ MAY_IMPORT = {
     | {"backends._job_queue"}
     | {"backends._time", "_waking"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
+    "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},
+    "_operators": TYPES | {"abc", "_life_cycle", "_listing", "_rules"},
     "_store": TYPES
-    | {"abc", "claims", "explanations", "bridge", "_background", "_backoff", "_blocks", "_claiming"}
-    | {"_claiming_expired", "_listing"}
-    | {"_memory", "_new_waits", "_random", "_renewing", "_rules", "_urls"}
+    | {"abc", "claims", "explanations", "_backoff", "_blocks", "_claiming", "_claiming_expired"}
+    | {"_listing", "_memory", "_new_waits", "_operators", "_random", "_rules", "_urls"}
     | {"expired_waits", "resumed_waits", "turns"},
     "sync_claims": TYPES
     | {"abc", "claims", "expired_waits", "_blocks", "_crossing", "_ending", "_new_waits"},
+    "_sync_life_cycle": {"abc", "errors", "_crossing", "_loop_thread", "_store"},
+    "_sync_operators": TYPES | {"abc", "_listing", "_sync_life_cycle"},
     "sync": TYPES
-    | {
-        "abc",
-        "claims",
-        "explanations",
-        "sync_claims",
-        "_backoff",
-        "_crossing",
-        "_listing",
-        "_loop_thread",
-        "_rules",
-    }
-    | {"_store", "_urls", "resumed_waits", "turns"},
+    | {"abc", "claims", "explanations", "sync_claims", "_backoff", "_rules"}
+    | {"_store", "_sync_operators", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES

@@ -242,7 +242,7 @@ def reference_entries() -> list[tuple[str, str]]:
 
 def test_the_page_of_the_store_has_each_of_its_methods_once() -> None:
     paths = [path for kind, path in reference_entries() if kind == "automethod"]
-    methods = [name for name in vars(AsyncSessionStore) if not name.startswith("_")]
+    methods = [name for name in dir(AsyncSessionStore) if not name.startswith("_")]
     assert sorted(paths) == sorted(f"async_session_store.AsyncSessionStore.{n}" for n in methods)
 
 

@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import anyio
 from typing_extensions import Self
 
+from async_session_store import _rules
 from async_session_store.abc import Backend, Fence, StoredSession
-from async_session_store.models import FlowId, SessionKey, SessionRecord
+from async_session_store.models import FlowId, SessionKey, SessionRecord, TenantCtx
+
+DEFAULT_PAGE: Final = 100  # sessions, which on Redis are all decoded in one turn of the loop
 
 _logger = logging.getLogger("async_session_store")
 
@@ -27,6 +31,27 @@ class Selection:
     node: str | None
     expires_before: datetime | None
     conversation: str | None = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        ctx: TenantCtx | None,
+        *,
+        waits_only: bool,
+        flow_id: FlowId | str | None,
+        node: str | None,
+        expires_before: datetime | None,
+        conversation: str | None,
+    ) -> Self:
+        """Check an operator's arguments, and return what they select (O1, O4)."""
+        return cls(
+            fence=_rules.fence(ctx),
+            waits_only=waits_only,
+            flow_id=_rules.flow_filter(flow_id),
+            node=_rules.text_filter("node", node),
+            expires_before=_rules.time_filter("expires_before", expires_before),
+            conversation=_rules.text_filter("conversation", conversation),
+        )
 
     def picks(self, stored: StoredSession) -> bool:
         """Return whether a session within the fence is picked."""
@@ -77,6 +102,13 @@ class SessionRecords:
                     raise StopAsyncIteration
                 self._records.extend(page)
         return self._records.popleft()
+
+    async def count(self) -> int:
+        """Read what is left, and return how many records it is."""
+        count = 0
+        while (page := await self.next_page()) is not None:
+            count += len(page)
+        return count
 
     async def next_page(self) -> list[SessionRecord] | None:
         """Return the records of the next page, which may be none, or None at the end."""

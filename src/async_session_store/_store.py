@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
-from enum import Enum
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import Final, TypeVar, overload
-from weakref import WeakSet
 
 import anyio
-from typing_extensions import Self, deprecated, override
+from typing_extensions import Self, deprecated
 
 from async_session_store import _random, _rules, _urls
-from async_session_store._background import loop_getter, runs_asyncio
 from async_session_store._backoff import edit_pauses
 from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
 from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
-from async_session_store._listing import Selection, SessionRecords, warn_unreadable
+from async_session_store._listing import warn_unreadable
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
-from async_session_store._renewing import Renewer
+from async_session_store._operators import OperatorCalls
 from async_session_store._rules import TimeToLive
 from async_session_store.abc import (
     Backend,
-    ErasedUser,
     Outcome,
     Registration,
     Unreadable,
@@ -39,7 +32,6 @@ from async_session_store.errors import (
     CorruptSessionError,
     InvalidInputError,
     SessionNotFoundError,
-    StoreUsageError,
 )
 from async_session_store.expired_waits import ExpiredWaits
 from async_session_store.explanations import Explanation, explain_other_user, explain_states
@@ -70,26 +62,12 @@ DEFAULT_LEASE: Final = 30  # seconds
 DEFAULT_DEDUPE_TTL: Final = 24 * 60 * 60  # seconds
 DEFAULT_TURN_WAIT: Final = 10  # seconds
 DEFAULT_POLL: Final = 0.5  # seconds
-DEFAULT_PAGE: Final = 100  # sessions, which on Redis are all decoded in one turn of the loop
-_MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
 
-_NOWHERE: Final = object()
-"""Stands for the event loop of a store that is not open. No loop is identical to it."""
 
-
-class _State(Enum):
-    """The state of a store, in the words of its repr."""
-
-    NEW = "not open"
-    OPENING = "opening"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class AsyncSessionStore:
+class AsyncSessionStore(OperatorCalls):
     """Sessions of paused flows, and the waits that route a reply to them.
 
     Open it with ``async with``, or with :meth:`open` and :meth:`aclose`, which may run in
@@ -125,20 +103,13 @@ class AsyncSessionStore:
         default_expired_ttl: timedelta | float | None = None,
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
     ) -> None:
-        if not isinstance(backend, Backend):
-            raise InvalidInputError("backend: give a Backend, or use AsyncSessionStore.from_url")
-        self._storage = backend
         self._defaults = WaitDefaults(
             _rules.milliseconds("default_wait_ttl", default_wait_ttl),
             _rules.expired_ttl("default_expired_ttl", default_expired_ttl),
             _rules.max_document_bytes(max_document_bytes),
         )
+        super().__init__(backend, max_document_bytes=self._defaults.max_document_bytes)
         self._default_session_ttl = _rules.milliseconds("default_session_ttl", default_session_ttl)
-        self._state = _State.NEW
-        self._renewer = Renewer()
-        self._process = os.getpid()
-        self._running_loop: Callable[[], object] = asyncio.get_running_loop
-        self._loop: object = _NOWHERE
 
     @classmethod
     def from_url(
@@ -187,69 +158,6 @@ class AsyncSessionStore:
             default_wait_ttl=settings.wait_ttl_seconds,
             default_expired_ttl=settings.expired_ttl_seconds,
         )
-
-    @override
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._storage.location}, {self._state.value}>"
-
-    # --- Opening and closing ------------------------------------------------------------------
-
-    async def open(self) -> Self:
-        """Connect, check that the storage answers, and return the store.
-
-        A store can be opened only once, but a failed attempt may be repeated. ``async with store:``
-        calls this and :meth:`aclose`. Raises ``StoreUsageError`` if the store was already opened or
-        closed.
-        """
-        if self._state is not _State.NEW:
-            raise StoreUsageError("this store was already opened or closed; make a new one")
-        self._state = _State.OPENING
-        self._storage = _for_this_loop(self._storage)
-        try:
-            await self._storage.open(max_document_bytes=self._defaults.max_document_bytes)
-        except BaseException:
-            if self._state is _State.OPENING:
-                self._state = _State.NEW
-            raise
-        if self._state is not _State.OPENING:
-            await self._close_storage()
-            raise StoreUsageError("this store was closed while it was being opened; make a new one")
-        self._state = _State.OPEN
-        self._process = os.getpid()
-        self._running_loop = loop_getter()
-        self._loop = self._running_loop()
-        _open_stores.add(self)
-        return self
-
-    async def aclose(self) -> None:
-        """Finish the calls in flight and release the storage.
-
-        Closing twice, or closing a store that was never opened, does nothing. Cancellation does not
-        interrupt it. It takes at most 30 seconds.
-        """
-        was_open, self._state = self._state is _State.OPEN, _State.CLOSED
-        self._loop = _NOWHERE
-        _open_stores.discard(self)
-        if was_open:
-            await self._close_storage()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def ping(self) -> None:
-        """Check that the storage answers.
-
-        Raises ``StoreUnavailableError`` or ``StoreTimeoutError`` if it does not.
-        """
-        await self._backend.ping()
 
     # --- Sessions -----------------------------------------------------------------------------
 
@@ -872,206 +780,11 @@ class AsyncSessionStore:
         """
         return await self._backend.purge(_rules.limit(limit))
 
-    # --- Operators ----------------------------------------------------------------------------
-
-    async def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
-        """Erase all that is stored of a user in all teams of the tenant (O2). Return how much.
-
-        These are waits, sessions that wait nowhere, expired waits, claims, places in queues, and
-        remembered deliveries. A worker that holds a claim on one of the user's scopes loses it.
-
-        ``ctx`` has neither a user nor a team. Raises ``TenantMismatchError`` if it has (O1).
-
-        This is no single step. It goes through the whole storage in small steps, at least twice,
-        and other calls run in between. After a crash, a cancellation or an error, call it again.
-        Stop the user's messages first: what a bot stores of the user meanwhile may stay, and what
-        it stores later does.
-        """
-        owner = _rules.check_tenant_operator(ctx)
-        user = _rules.user_id(user_id)
-        erased = ErasedUser()
-        for number in range(_MAX_PASSES):
-            found = await self._backend.erase_user(owner.env, owner.tenant, user)
-            erased += found
-            # A turn that was under way may have stored a wait behind the first pass and ended
-            # before the pass came to its claim. So the first pass may find nothing of it.
-            if number and not found:
-                break
-        return erased
-
-    async def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
-        """End the claim that is held on a scope, whoever holds it (O3). Return whether one was.
-
-        Use it if you know that the holder is dead, and its lease is long. What waits there stays.
-        The next caller gets its turn, and the former holder ``ClaimLostError`` when it uses the
-        claim: its block is cancelled at the next renewal, and can complete nothing. But it may
-        still be running, so its effects outside the store may happen twice.
-
-        ``ctx`` has no user (O1), and the team of the wait. Raises ``TenantMismatchError`` if not.
-        """
-        owner = _rules.owner_for_operator(ctx, user_id)
-        return await self._backend.break_claim(owner, _rules.scope_hash(scope))
-
-    def iter_waits(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> AsyncIterator[SessionRecord]:
-        """Iterate over the live waits of all users of a tenant (O4).
-
-        Use it with ``async for``. The records come in the order of their keys on SQLite, in the
-        order in which they were stored in memory, and in no order on Redis.
-
-        Args:
-            ctx: The tenant, without a user (O1). With a team, only that team's waits; without one,
-                those of all teams. None for the waits of all tenants in the store, which is the
-                host's right.
-            flow_id: Only waits of this flow.
-            node: Only waits at this node of their flows.
-            expires_before: Only waits whose deadline is before this time, which needs a time zone.
-            conversation: Only waits whose scope has this ``conversation``, such as
-                ``inbound.scope.conversation``. A wait whose record has no ``scope`` is left out.
-            page: About how many sessions to read in one step, from 1 to 1000.
-
-        It reads every session in the storage, also those of other tenants: the filters save memory
-        here, not work there. A wait that is live throughout is returned once; on Redis, it may be
-        returned twice. One that is registered or ended meanwhile may be returned or not. A wait
-        whose document cannot be read is left out, with a log warning (R2).
-        """
-        return self._records(
-            ctx,
-            waits_only=True,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-
-    def iter_sessions(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> AsyncIterator[SessionRecord]:
-        """Iterate over all live sessions of a tenant, also those that wait nowhere (O4).
-
-        Those are sessions that were created or detached (S1, W3). Takes the arguments of
-        :meth:`iter_waits`, and promises the same.
-        """
-        return self._records(
-            ctx,
-            waits_only=False,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-
-    async def count_waits(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> int:
-        """Return how many waits :meth:`iter_waits` returns with the same arguments (O4).
-
-        It reads as much, page by page, so this is no single step either.
-        """
-        records = self._records(
-            ctx,
-            waits_only=True,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-        count = 0
-        while (found := await records.next_page()) is not None:
-            count += len(found)
-        return count
-
     # --- Inside -------------------------------------------------------------------------------
-
-    @property
-    def _backend(self) -> Backend:
-        """The backend. Raises ``StoreUsageError`` unless it may be used here and now.
-
-        Every call gets its backend from here, so this one check serves all backends.
-        """
-        try:
-            if self._running_loop() is self._loop:
-                return self._storage
-        except RuntimeError:  # no loop runs here, or another library's does
-            pass
-        raise self._refusal()
-
-    def _current_backend(self) -> Backend:
-        return self._backend
-
-    def _refusal(self) -> StoreUsageError:
-        """Return the error for a call that may not use the backend."""
-        if self._state is _State.CLOSED:
-            return StoreUsageError("this store is closed")
-        if self._state is not _State.OPEN:
-            return StoreUsageError(
-                "this store is not open; use 'async with' or 'await store.open()'"
-            )
-        if os.getpid() != self._process:
-            return StoreUsageError(
-                "this process was forked after the store was opened; open a new store in it"
-            )
-        return StoreUsageError(
-            "this store was opened in another event loop; open one in each loop, or share a "
-            "SessionStore between threads"
-        )
 
     async def _with_fresh_lease(self, claim: WaitClaim) -> WaitClaim:
         self._current_backend()  # a claim with enough lease left makes no backend call
         return await with_fresh_lease(claim)
-
-    async def _close_storage(self) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                await self._renewer.aclose()
-            finally:  # no shield of anyio stops asyncio's own cancellation
-                await self._storage.aclose()
-
-    def _records(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        waits_only: bool,
-        flow_id: FlowId | str | None,
-        node: str | None,
-        expires_before: datetime | None,
-        conversation: str | None,
-        page: int,
-    ) -> SessionRecords:
-        selection = Selection(
-            fence=_rules.fence(ctx),
-            waits_only=waits_only,
-            flow_id=_rules.flow_filter(flow_id),
-            node=_rules.text_filter("node", node),
-            expires_before=_rules.time_filter("expires_before", expires_before),
-            conversation=_rules.text_filter("conversation", conversation),
-        )
-        return SessionRecords(self._current_backend, selection, _rules.page(page))
 
     def _put_wait(
         self,
@@ -1088,28 +801,6 @@ class AsyncSessionStore:
         owner = _rules.check_new_wait(ctx, user_id, data)
         wait = self._defaults.check_wait(owner, scope, session_key, data, ttl, expired_ttl)
         return self._backend.put_wait(wait, only_if_absent=only_if_absent)
-
-
-_open_stores: Final[WeakSet[AsyncSessionStore]] = WeakSet()
-
-
-def _refuse_in_forked_process() -> None:
-    """Refuse the parent's stores: a fork copies no threads, and shares the parent's connections."""
-    for store in _open_stores:
-        store._loop = _NOWHERE  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_refuse_in_forked_process)
-
-
-def _for_this_loop(backend: Backend) -> Backend:
-    """Return the backend, or a bridge to it if it needs asyncio and another loop runs here."""
-    if not backend.asyncio_only or runs_asyncio():
-        return backend
-    from async_session_store.bridge import AsyncioBridge
-
-    return AsyncioBridge(backend)
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
-from threading import RLock
-from types import TracebackType
-from typing import TypeVar, cast, overload
+from typing import TypeVar, overload
 
 from anyio.from_thread import BlockingPortal
-from typing_extensions import ParamSpec, Self, deprecated, override
+from typing_extensions import Self, deprecated
 
 from async_session_store import _rules, _urls
 from async_session_store._backoff import edit_pauses
-from async_session_store._crossing import Crossing, refuse_event_loop
-from async_session_store._listing import SessionRecords
-from async_session_store._loop_thread import check_process
 from async_session_store._rules import TimeToLive
 from async_session_store._store import (
     DEFAULT_DEDUPE_TTL,
     DEFAULT_LEASE,
     DEFAULT_MAX_DOCUMENT_BYTES,
-    DEFAULT_PAGE,
     DEFAULT_POLL,
     DEFAULT_TURN_WAIT,
     AsyncSessionStore,
 )
-from async_session_store.abc import Backend, ErasedUser
+from async_session_store._sync_operators import SyncOperatorCalls
+from async_session_store.abc import Backend
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
-    InvalidInputError,
     SessionNotFoundError,
-    StoreUsageError,
 )
 from async_session_store.explanations import Explanation
 from async_session_store.models import (
@@ -61,11 +53,9 @@ __all__ = ["SessionStore", "SyncExpiredWaits", "SyncWaitClaim"]
 
 _I = TypeVar("_I", bound=Incoming)
 _M = TypeVar("_M")
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
-class SessionStore:
+class SessionStore(SyncOperatorCalls):
     """``AsyncSessionStore`` for synchronous callers: the same methods without ``await``.
 
     Open it with ``with``, or with :meth:`open` and :meth:`close`. Threads may share it. The calls
@@ -105,22 +95,14 @@ class SessionStore:
         max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES,
         portal: BlockingPortal | None = None,
     ) -> None:
-        self._store = AsyncSessionStore(
+        store = AsyncSessionStore(
             backend,
             default_wait_ttl=default_wait_ttl,
             default_session_ttl=default_session_ttl,
             default_expired_ttl=default_expired_ttl,
             max_document_bytes=max_document_bytes,
         )
-        self._backend = backend
-        self._process = os.getpid()
-        if not isinstance(portal, (BlockingPortal, type(None))):
-            raise InvalidInputError("portal: give an anyio BlockingPortal")
-        self._portal = portal
-        self._crossing: Crossing | None = None
-        self._closed = False
-        self._closing = False
-        self._opening = RLock()  # a signal handler may call close at any point
+        super().__init__(store, backend, portal)
 
     @classmethod
     def from_url(
@@ -155,80 +137,6 @@ class SessionStore:
             default_expired_ttl=settings.expired_ttl_seconds,
             portal=portal,
         )
-
-    @override
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else "not open" if self._crossing is None else "open"
-        return f"<{type(self).__name__} {self._backend.location}, {state}>"
-
-    # --- Opening and closing ------------------------------------------------------------------
-
-    def open(self) -> Self:
-        """Connect, check that the storage answers, and return the store.
-
-        A store can be opened only once, but a failed attempt may be repeated. ``with store:`` calls
-        this and :meth:`close`. Raises ``StoreUsageError`` if the store was already opened or
-        closed.
-        """
-        refuse_event_loop()
-        if self._portal is not None:
-            check_process(self._process)
-        with self._opening:
-            if self._closed or self._crossing is not None:
-                raise StoreUsageError("this store was already opened or closed; make a new one")
-            self._crossing = crossing = Crossing(self._portal)
-            try:
-                crossing.open()
-                crossing.call(self._store.open)
-            except BaseException:
-                crossing.close()
-                self._crossing = None
-                raise
-        return self
-
-    def close(self) -> None:
-        """Finish the calls in flight and release the storage, in at most 30 seconds.
-
-        Closing twice, or closing a store that was never opened or that was opened before a fork,
-        does nothing. If the thread is interrupted meanwhile, the storage is released at once.
-        """
-        crossing = self._crossing
-        if crossing is not None and crossing.is_forked:
-            return
-        refuse_event_loop()
-        self._closed = True
-        with self._opening:
-            if self._crossing is not None and not self._closing:
-                self._close(self._crossing)
-
-    def _close(self, crossing: Crossing) -> None:
-        try:
-            self._closing = True  # a signal handler may close the store too, at any point
-            if crossing.is_open and crossing.is_running:  # else the storage ended with its loop
-                crossing.call(self._store.aclose)
-        finally:
-            try:
-                crossing.close()
-            finally:
-                self._closing = False
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def ping(self) -> None:
-        """Check that the storage answers.
-
-        Raises ``StoreUnavailableError`` or ``StoreTimeoutError`` if it does not.
-        """
-        self._call(self._store.ping)
 
     # --- Sessions -----------------------------------------------------------------------------
 
@@ -613,99 +521,3 @@ class SessionStore:
     def purge_expired(self, limit: int = 1000) -> int:
         """Reclaim the storage of at most ``limit`` expired entries, and return their number."""
         return self._call(self._store.purge_expired, limit)
-
-    # --- Operators ----------------------------------------------------------------------------
-
-    def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
-        """Erase all that is stored of a user in all teams of the tenant. Return how much."""
-        return self._call(self._store.erase_user, ctx, user_id)
-
-    def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
-        """End the claim that is held on a scope, whoever holds it. Return whether one was."""
-        return self._call(self._store.break_claim, ctx, user_id, scope)
-
-    def iter_waits(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> Iterator[SessionRecord]:
-        """Iterate over the live waits of all users of a tenant, with ``for``.
-
-        Like :meth:`AsyncSessionStore.iter_waits`. Each page is one call.
-        """
-        records = self._store.iter_waits(
-            ctx,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-        return self._each(records)
-
-    def iter_sessions(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> Iterator[SessionRecord]:
-        """Iterate over all live sessions of a tenant, also those that wait nowhere, with ``for``.
-
-        Like :meth:`AsyncSessionStore.iter_sessions`. Each page is one call.
-        """
-        records = self._store.iter_sessions(
-            ctx,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-        return self._each(records)
-
-    def count_waits(
-        self,
-        ctx: TenantCtx | None,
-        *,
-        flow_id: FlowId | str | None = None,
-        node: str | None = None,
-        expires_before: datetime | None = None,
-        conversation: str | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> int:
-        """Return how many waits :meth:`iter_waits` returns with the same arguments."""
-        return self._call(
-            self._store.count_waits,
-            ctx,
-            flow_id=flow_id,
-            node=node,
-            expires_before=expires_before,
-            conversation=conversation,
-            page=page,
-        )
-
-    # --- Inside -------------------------------------------------------------------------------
-
-    def _call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self._open_crossing().call(method, *args, **kwargs)
-
-    def _each(self, records: AsyncIterator[SessionRecord]) -> Iterator[SessionRecord]:
-        pages = cast("SessionRecords", records)  # one call per page, not per record
-        while (page := self._call(pages.next_page)) is not None:
-            yield from page
-
-    def _open_crossing(self) -> Crossing:
-        if self._closed:
-            raise StoreUsageError("this store is closed")
-        if self._crossing is None:
-            raise StoreUsageError("this store is not open; use 'with' or 'open()'")
-        return self._crossing

@@ -84,7 +84,7 @@ def deadline(client: redis.Redis, key: str) -> int:
 def test_every_public_call_is_counted_here() -> None:
     public = {
         name
-        for name, member in vars(AsyncSessionStore).items()
+        for name, member in inspect.getmembers(AsyncSessionStore)
         if inspect.iscoroutinefunction(inspect.unwrap(member)) and not name.startswith("_")
     }
     several_steps = {"purge_expired", "edit_session", "open", "aclose", "count_waits", "erase_user"}

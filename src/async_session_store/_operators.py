@@ -1,0 +1,146 @@
+"""The calls for operators: they erase, break claims, and go through all sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from async_session_store import _rules
+from async_session_store._life_cycle import StoreLifeCycle
+from async_session_store._listing import DEFAULT_PAGE, Selection, SessionRecords
+from async_session_store.abc import ErasedUser
+from async_session_store.models import FlowId, ReplyScope, TenantCtx, UserId
+
+_MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
+
+
+class OperatorCalls(StoreLifeCycle):
+    """The part of ``AsyncSessionStore`` for support and operations."""
+
+    async def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
+        """Erase all that is stored of a user in all teams of the tenant (O2). Return how much.
+
+        These are waits, sessions that wait nowhere, expired waits, claims, places in queues, and
+        remembered deliveries. A worker that holds a claim on one of the user's scopes loses it.
+
+        ``ctx`` has neither a user nor a team. Raises ``TenantMismatchError`` if it has (O1).
+
+        This is no single step. It goes through the whole storage in small steps, at least twice,
+        and other calls run in between. After a crash, a cancellation or an error, call it again.
+        Stop the user's messages first: what a bot stores of the user meanwhile may stay, and what
+        it stores later does.
+        """
+        owner = _rules.check_tenant_operator(ctx)
+        user = _rules.user_id(user_id)
+        erased = ErasedUser()
+        for number in range(_MAX_PASSES):
+            found = await self._backend.erase_user(owner.env, owner.tenant, user)
+            erased += found
+            # A turn that was under way may have stored a wait behind the first pass and ended
+            # before the pass came to its claim. So the first pass may find nothing of it.
+            if number and not found:
+                break
+        return erased
+
+    async def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
+        """End the claim that is held on a scope, whoever holds it (O3). Return whether one was.
+
+        Use it if you know that the holder is dead, and its lease is long. What waits there stays.
+        The next caller gets its turn, and the former holder ``ClaimLostError`` when it uses the
+        claim: its block is cancelled at the next renewal, and can complete nothing. But it may
+        still be running, so its effects outside the store may happen twice.
+
+        ``ctx`` has no user (O1), and the team of the wait. Raises ``TenantMismatchError`` if not.
+        """
+        owner = _rules.owner_for_operator(ctx, user_id)
+        return await self._backend.break_claim(owner, _rules.scope_hash(scope))
+
+    def iter_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> SessionRecords:
+        """Iterate over the live waits of all users of a tenant (O4).
+
+        Use it with ``async for``. The records come in the order of their keys on SQLite, in the
+        order in which they were stored in memory, and in no order on Redis.
+
+        Args:
+            ctx: The tenant, without a user (O1). With a team, only that team's waits; without one,
+                those of all teams. None for the waits of all tenants in the store, which is the
+                host's right.
+            flow_id: Only waits of this flow.
+            node: Only waits at this node of their flows.
+            expires_before: Only waits whose deadline is before this time, which needs a time zone.
+            conversation: Only waits whose scope has this ``conversation``, such as
+                ``inbound.scope.conversation``. A wait whose record has no ``scope`` is left out.
+            page: About how many sessions to read in one step, from 1 to 1000.
+
+        It reads every session in the storage, also those of other tenants: the filters save memory
+        here, not work there. A wait that is live throughout is returned once; on Redis, it may be
+        returned twice. One that is registered or ended meanwhile may be returned or not. A wait
+        whose document cannot be read is left out, with a log warning (R2).
+        """
+        selection = Selection.of(
+            ctx,
+            waits_only=True,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+        )
+        return SessionRecords(self._current_backend, selection, _rules.page(page))
+
+    def iter_sessions(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> SessionRecords:
+        """Iterate over all live sessions of a tenant, also those that wait nowhere (O4).
+
+        Those are sessions that were created or detached (S1, W3). Takes the arguments of
+        :meth:`iter_waits`, and promises the same.
+        """
+        selection = Selection.of(
+            ctx,
+            waits_only=False,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+        )
+        return SessionRecords(self._current_backend, selection, _rules.page(page))
+
+    async def count_waits(
+        self,
+        ctx: TenantCtx | None,
+        *,
+        flow_id: FlowId | str | None = None,
+        node: str | None = None,
+        expires_before: datetime | None = None,
+        conversation: str | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> int:
+        """Return how many waits :meth:`iter_waits` returns with the same arguments (O4).
+
+        It reads as much, page by page, so this is no single step either.
+        """
+        waits = self.iter_waits(
+            ctx,
+            flow_id=flow_id,
+            node=node,
+            expires_before=expires_before,
+            conversation=conversation,
+            page=page,
+        )
+        return await waits.count()
