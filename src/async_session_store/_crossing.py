@@ -17,7 +17,8 @@ from typing import Final, Generic, TypeVar
 from anyio.from_thread import BlockingPortal
 from typing_extensions import ParamSpec, override
 
-from async_session_store._loop_calls import Captured, LoopCall, LoopCalls
+from async_session_store._captured import Captured
+from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread, check_process, uninterrupted
 from async_session_store.errors import InvalidInputError, StoreUsageError
 
@@ -58,9 +59,7 @@ class WakeLine:
 class Call(Generic[_T]):
     """A call into a loop, for the thread that begins it."""
 
-    def __init__(
-        self, calls: LoopCalls, line: WakeLine, call: Callable[[], Awaitable[_T]]
-    ) -> None:
+    def __init__(self, calls: LoopCalls, line: WakeLine, call: Callable[[], Awaitable[_T]]) -> None:
         self._calls = calls
         self._ended: SimpleQueue[None] = SimpleQueue()
         # A signal handler may interrupt the main thread before it wakes the next one.

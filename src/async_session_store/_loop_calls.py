@@ -6,26 +6,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
+from async_session_store._captured import Captured
 from async_session_store._mailbox import Mailbox
 from async_session_store.errors import StoreUsageError, closed_before_begun, cut_off
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Captured(Generic[_T]):
-    """The outcome of a call: its value, or the error that it raised."""
-
-    value: _T | None = None
-    error: BaseException | None = None
-
-    def result(self) -> _T:
-        if self.error is not None:
-            raise self.error
-        return cast("_T", self.value)
 
 
 class LoopCalls:

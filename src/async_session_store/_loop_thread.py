@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, TypeVar
@@ -18,7 +17,8 @@ from weakref import WeakSet
 
 import anyio
 
-from async_session_store._loop_calls import Captured, LoopCalls
+from async_session_store._captured import Captured
+from async_session_store._loop_calls import LoopCalls
 from async_session_store.errors import StoreUsageError
 
 _STOP_TIMEOUT: Final = 30.0  # seconds
@@ -146,15 +146,12 @@ def uninterrupted(act: Callable[[], _T]) -> _T:
     waits in C code, which survives an interrupt.
     """
     reply: SimpleQueue[Captured[_T]] = SimpleQueue()
-    _thread.start_new_thread(partial(_act, act, reply), ())
+    _thread.start_new_thread(_answer, (act, reply))
     return reply.get().result()
 
 
-def _act(act: Callable[[], _T], reply: SimpleQueue[Captured[_T]]) -> None:
-    try:
-        reply.put(Captured(value=act()))
-    except BaseException as error:  # noqa: BLE001  # it is raised where the caller waits
-        reply.put(Captured(error=error))
+def _answer(act: Callable[[], _T], reply: SimpleQueue[Captured[_T]]) -> None:
+    reply.put(Captured.of(act))
 
 
 def check_process(process: int) -> None:

@@ -13,7 +13,8 @@ from anyio import to_thread
 from typing_extensions import ParamSpec
 
 from async_session_store._background import runs_asyncio
-from async_session_store._loop_calls import Captured, LoopCall
+from async_session_store._captured import Captured
+from async_session_store._loop_calls import LoopCall
 from async_session_store._loop_thread import LoopThread
 from async_session_store._mailbox import Mailbox
 

@@ -1,8 +1,9 @@
-"""Waiting for an event, with a time-out."""
+"""Waiting for an event, with a time-out, and in spite of cancellation."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 import anyio
 
@@ -24,3 +25,17 @@ async def wait_until_set(event: anyio.Event, seconds: float) -> None:
         await event.wait()
     finally:
         timer.cancel()
+
+
+async def outlast(event: anyio.Event, seconds: float) -> None:
+    """Wait like :func:`wait_until_set`, and raise a cancellation only after that."""
+    cancelled: asyncio.CancelledError | None = None
+    end = time.monotonic() + seconds
+    with anyio.CancelScope(shield=True):
+        while not event.is_set() and (left := end - time.monotonic()) > 0:
+            try:
+                await wait_until_set(event, left)
+            except asyncio.CancelledError as error:  # no shield of anyio stops asyncio's own
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -72,7 +72,7 @@ class Interrupts:
         except TimeLimitError:
             pass
         self._is_armed = False
-        # Python may exit before the timer rings; it would then end the process, as no handler is left.
+        # Python drops the handler when it exits, and then the timer would end the process.
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:

@@ -2,31 +2,23 @@
 
 Tasks of the worker, not of its callers, open the connection, run one batch after another on it,
 and close it. So a cancelled caller cannot break anything. If its operation has not begun, it is
-dropped; otherwise it finishes without its caller, and later calls run after it. The exception is an
-operation that cannot block: while nothing is in flight, a runner may run it inside the call.
+dropped; otherwise it finishes without its caller, and later calls run after it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 
-from async_session_store.backends._job_queue import Job, JobQueue
-from async_session_store.errors import (
-    SessionStoreError,
-    StoreUnavailableError,
-    StoreUsageError,
-    closed_before_begun,
-    cut_off,
-)
+from async_session_store.backends._job_queue import Job, JobQueue, copy_for_caller
+from async_session_store.errors import StoreUsageError, closed_before_begun, cut_off
 
 CLOSE_TIMEOUT: Final = 30.0  # seconds
 
@@ -45,18 +37,6 @@ class Runner(Protocol[_Operation, _Reply]):
         """
 
 
-@runtime_checkable
-class InlineRunner(Runner[_Operation, _Reply], Protocol[_Operation, _Reply]):
-    """A runner that can run some operations without waiting for anything."""
-
-    def try_run_inline(self, job: Job[_Operation, _Reply]) -> bool:
-        """Run the job now if it cannot block. Return whether it ran.
-
-        Also return False if jobs have run inline for so long that other tasks must get a turn.
-        """
-        ...
-
-
 class BatchWorker(Generic[_Operation, _Reply]):
     """Runs the jobs of a queue on one connection, in order of arrival, batch by batch.
 
@@ -73,7 +53,6 @@ class BatchWorker(Generic[_Operation, _Reply]):
         self._queue = queue
         self._connect = connect
         self._runner: Runner[_Operation, _Reply] | None = None
-        self._try_run_inline: Callable[[Job[_Operation, _Reply]], bool] | None = None
         self._burst: asyncio.Task[None] | None = None
         self._closing = False
         self._ending = asyncio.Event()
@@ -95,14 +74,8 @@ class BatchWorker(Generic[_Operation, _Reply]):
         if self._closing:
             raise StoreUsageError("this store is closed")
         future: asyncio.Future[_Reply] = self._loop.create_future()
-        job = Job(operation, size, future)
-        if self._burst is not None or self._runner is None:
-            self._queue.add(job)
-            return future
-        # Only a call that is likely to be alone runs inline: others are cheaper as one batch.
-        try_inline = self._try_run_inline if self._queue.last_batch_was_single else None
-        if try_inline is None or not try_inline(job):
-            self._queue.add(job)
+        self._queue.add(Job(operation, size, future))
+        if self._burst is None and self._runner is not None:
             self._begin_burst(self._runner)
         return future
 
@@ -120,8 +93,6 @@ class BatchWorker(Generic[_Operation, _Reply]):
         try:
             async with self._connect() as runner:
                 self._runner = runner
-                if isinstance(runner, InlineRunner):
-                    self._try_run_inline = runner.try_run_inline
                 self._ready.set_result(None)
                 self._begin_burst(runner)
                 await self._until_ended()
@@ -178,7 +149,7 @@ class BatchWorker(Generic[_Operation, _Reply]):
                 try:
                     await runner.run_batch(batch)
                 except Exception as error:  # noqa: BLE001  # each caller gets it
-                    queue.fail_in_flight(partial(_copy_for_caller, error))
+                    queue.fail_in_flight(partial(copy_for_caller, error))
         except BaseException:
             # Usually the loop is ending. The connection may be in the middle of a batch, so nothing
             # else may run on it.
@@ -210,15 +181,3 @@ async def _outlast(task: asyncio.Task[None], seconds: float) -> None:
     task.cancel()
     if cancelled is not None:
         raise cancelled
-
-
-def _copy_for_caller(error: Exception) -> SessionStoreError:
-    """Return a copy of an error for one caller: each caller that raises it adds a traceback."""
-    own = (
-        copy.copy(error)
-        if isinstance(error, SessionStoreError)
-        else StoreUnavailableError("the storage failed unexpectedly; the outcome is unknown")
-    )
-    # Set by hand: a copy loses its cause, and an error that is set on a future has no `raise from`.
-    own.__cause__ = error.__cause__ or error
-    return own

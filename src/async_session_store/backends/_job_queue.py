@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import copy
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from async_session_store._running_loop import Future
+from async_session_store.errors import SessionStoreError, StoreUnavailableError
 
 _Operation = TypeVar("_Operation")
 _Reply = TypeVar("_Reply")
@@ -16,7 +19,7 @@ class Job(Generic[_Operation, _Reply]):
 
     __slots__ = ("_future", "operation", "size")
 
-    def __init__(self, operation: _Operation, size: int, future: asyncio.Future[_Reply]) -> None:
+    def __init__(self, operation: _Operation, size: int, future: Future[_Reply]) -> None:
         self.operation = operation
         self.size = size
         self._future = future
@@ -101,3 +104,15 @@ def _fail_all(jobs: deque[Job[_Operation, _Reply]], make_error: Callable[[], Exc
     """Fail each job with an error of its own: every caller that raises one adds a traceback."""
     for job in jobs:
         job.fail(make_error())
+
+
+def copy_for_caller(error: BaseException) -> SessionStoreError:
+    """Return a copy of an error for one caller: each caller that raises it adds a traceback."""
+    own = (
+        copy.copy(error)
+        if isinstance(error, SessionStoreError)
+        else StoreUnavailableError("the storage failed unexpectedly; the outcome is unknown")
+    )
+    # Set by hand: a copy loses its cause, and an error that is set on a future has no `raise from`.
+    own.__cause__ = error.__cause__ or error
+    return own

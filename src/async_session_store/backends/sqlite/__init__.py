@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
@@ -11,9 +10,11 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Literal, TypeVar, cast
 
+import anyio
 from typing_extensions import override
 
 from async_session_store import _codec
+from async_session_store._background import Background, background
 from async_session_store.abc import (
     Backend,
     Claimed,
@@ -31,14 +32,12 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.backends._batches import BatchWorker
-from async_session_store.backends._job_queue import JobQueue
-from async_session_store.backends.sqlite._database import Operation, Tables
+from async_session_store.backends.sqlite._database import Database, Operation, Tables
 from async_session_store.backends.sqlite._erasing import FIRST_ROW, FoundRows, FoundTeams, User
 from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.backends.sqlite._thread import open_runner
 from async_session_store.backends.sqlite._turns import TurnWatch
+from async_session_store.backends.sqlite._worker import DatabaseWorker, open_worker
 from async_session_store.errors import InvalidInputError, StoreTimeoutError, StoreUsageError
 from async_session_store.models import (
     EnvId,
@@ -53,8 +52,6 @@ from async_session_store.models import (
 __all__ = ["SqliteBackend"]
 
 BUSY_TIMEOUT: Final = 5.0  # seconds
-_MAX_IN_FLIGHT: Final = 256  # calls in one transaction
-_MAX_BYTES_IN_FLIGHT: Final = 4 * 1024 * 1024
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
 _ERASE_SLICE: Final = 256  # rows overwritten in one transaction
 _LOG_PAUSE: Final = 0.01  # seconds between two attempts to empty the log
@@ -84,8 +81,6 @@ class SqliteBackend(Backend):
         clock: Returns seconds since the Unix epoch. Tests pass a clock that they can move.
     """
 
-    asyncio_only = True
-
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -102,7 +97,8 @@ class SqliteBackend(Backend):
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._worker: BatchWorker[Operation, object] | None = None
+        self._worker: DatabaseWorker | None = None
+        self._background: Background | None = None
         self._turns: TurnWatch | None = None
 
     @property
@@ -119,12 +115,10 @@ class SqliteBackend(Backend):
             self._clock,
             max_document_bytes,
         )
-        queue = JobQueue[Operation, object](
-            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
-        )
-        self._worker = BatchWorker(queue, partial(open_runner, settings))
-        self._turns = TurnWatch(self._next_in_line)
-        await self._worker.wait_until_open()
+        self._worker = worker = await open_worker(partial(Database, settings))
+        self._background = loop = background()
+        self._turns = TurnWatch(loop, self._next_in_line)
+        loop.start(partial(_close_with_the_loop, worker))
 
     @override
     async def aclose(self) -> None:
@@ -132,6 +126,8 @@ class SqliteBackend(Backend):
             self._turns.close()
         if self._worker is not None:
             await self._worker.aclose()
+        if self._background is not None:
+            await self._background.aclose()
 
     @override
     async def ping(self) -> None:
@@ -388,7 +384,7 @@ class SqliteBackend(Backend):
                     "the rows were erased, but the -wal could not be emptied, as another process "
                     "was using it for busy_timeout; call again"
                 )
-            await asyncio.sleep(_LOG_PAUSE)
+            await anyio.sleep(_LOG_PAUSE)
 
     # --- Inside -------------------------------------------------------------------------------
 
@@ -422,6 +418,14 @@ class SqliteBackend(Backend):
         if self._worker is None:
             raise _not_open()
         return self._worker.submit(operation, size)
+
+
+async def _close_with_the_loop(worker: DatabaseWorker) -> None:
+    """Close the database of a store that was never closed, when its event loop ends."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        await worker.aclose()
 
 
 def _sweep(tables: Tables, limit: int) -> int:

@@ -1,172 +1,82 @@
-"""The database in a thread of its own: each batch of operations is one hop to it.
-
-A hop costs the loop itself more time than most operations take. So an operation that comes alone
-and cannot block runs in the loop's own thread.
-"""
+"""A thread for calls that may block, whose outcomes come back to an event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sqlite3
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Final, TypeAlias, TypeVar
+from typing import TypeVar
 from weakref import finalize
 
-from async_session_store.backends._batches import InlineRunner
-from async_session_store.backends._job_queue import Job
-from async_session_store.backends.sqlite._database import Database, Operation
-from async_session_store.backends.sqlite._faults import unavailable
-from async_session_store.backends.sqlite._schema import Settings
-from async_session_store.errors import StoreUnavailableError, StoreUsageError
-
-_MAX_INLINE_TIME: Final = 0.001  # seconds in a row, before other tasks get their turn
-_FAULTS: Final = (sqlite3.Error, OSError, StoreUnavailableError, StoreUsageError)
+from async_session_store._captured import Captured
+from async_session_store._running_loop import RunningLoop
+from async_session_store.errors import StoreUsageError
 
 _T = TypeVar("_T")
 
-OperationJob: TypeAlias = "Job[Operation, object]"
 
-
-@asynccontextmanager
-async def open_runner(settings: Settings) -> AsyncGenerator[InlineRunner[Operation, object], None]:
-    """Open the database, and yield the runner of its operations."""
-    thread, resources = FunctionThread("async-session-store SQLite"), ExitStack()
-
-    def open_database() -> Database:
-        database = Database(settings)
-        resources.callback(database.close)
-        return database
-
-    try:
-        try:
-            database = await thread.run(open_database)
-        except (sqlite3.Error, OSError) as error:
-            raise unavailable(error) from error
-        yield _DatabaseRunner(thread, database)
-    finally:
-        # This runs even if the caller was cancelled while the thread opened the database.
-        await thread.run_last(resources.close)
-
-
-class FunctionThread:
-    """A thread that runs one function after another, for a loop that awaits their results.
+class CallThread:
+    """A thread that makes one call after another for an event loop.
 
     The thread is a daemon, so a store that was never closed does not keep the interpreter from
     exiting. Nothing is lost with it: every answered write is committed.
+
+    Args:
+        loop: The loop that gets the outcomes.
+        name: The name of the thread.
+        at_end: The last call of the thread, made when this is ended, or dropped without that.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, loop: RunningLoop, name: str, at_end: Callable[[], object]) -> None:
         self._process = os.getpid()
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._loop = loop
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         Thread(target=_serve, args=[self._calls], name=name, daemon=True).start()
         # The thread also ends when a store is dropped together with its loop without being closed.
-        self._end = finalize(self, self._calls.put, None)
-        self._end.atexit = False
+        self._at_end = at_end
+        self._finalizer = finalize(self, _drop, self._calls, at_end)
+        self._finalizer.atexit = False
 
-    async def run(self, function: Callable[[], _T]) -> _T:
-        """Run a function and return its result. It runs to its end even if this is cancelled."""
-        return await self._hand_over(function)
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a copy in a forked process, which has no such thread."""
+        return os.getpid() != self._process
 
-    async def run_last(self, function: Callable[[], None]) -> None:
-        """Run a function, and end the thread. A forked process has no thread, so nothing runs."""
-        if os.getpid() == self._process:
-            future = self._hand_over(function)
-            self._end()
-            await future
-
-    def _hand_over(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
-        if os.getpid() != self._process:
+    def call(self, function: Callable[[], _T], then: Callable[[Captured[_T]], None]) -> None:
+        """Make a call there, and pass its outcome to ``then`` in the loop, if that still runs."""
+        if self.is_forked:
             raise StoreUsageError(
                 "this process was forked after the store was opened; nothing was done. Close "
                 "stores before forking"
             )
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
-        self._calls.put(partial(_call, function, future, loop))
-        return future
+        self._calls.put(partial(_call, function, then, self._loop.call_soon_threadsafe))
+
+    def end(self, then: Callable[[Captured[object]], None]) -> None:
+        """End the thread after its last call, whose outcome is passed to ``then``. Call it once."""
+        self._finalizer.detach()
+        self.call(self._at_end, then)
+        self._calls.put(None)
 
 
-def _serve(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+def _serve(calls: SimpleQueue[Callable[[], object] | None]) -> None:
     while call := calls.get():
         call()
         del call  # otherwise its references would live until the next call
 
 
 def _call(
-    function: Callable[[], _T], future: asyncio.Future[_T], loop: asyncio.AbstractEventLoop
+    function: Callable[[], _T],
+    then: Callable[[Captured[_T]], None],
+    call_soon_threadsafe: Callable[[Callable[[], None]], object],
 ) -> None:
-    """Call a function, and hand its result or exception over to the loop."""
-    settle: Callable[[], None]
-    try:
-        settle = partial(_succeed, future, function())
-    except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
-        settle = partial(_fail, future, error)
-    with suppress(RuntimeError):  # the loop is closed, so nobody waits
-        loop.call_soon_threadsafe(settle)
+    outcome = Captured.of(function)
+    with suppress(RuntimeError):  # the loop has ended, so nobody waits
+        call_soon_threadsafe(partial(then, outcome))
 
 
-def _succeed(future: asyncio.Future[_T], result: _T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[_T], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-class _DatabaseRunner:
-    """Runs batches in SQLite's thread, and a lone short operation in the loop's own thread."""
-
-    def __init__(self, thread: FunctionThread, database: Database) -> None:
-        self._thread = thread
-        self._database = database
-        self._now = asyncio.get_running_loop().time
-        self._turn_began_at = self._now()
-
-    def try_run_inline(self, job: OperationJob) -> bool:
-        return not self._turn_is_long() and self._try_inline(job)
-
-    async def run_batch(self, jobs: list[OperationJob]) -> None:
-        if len(jobs) == 1 and self._try_inline(jobs[0]):
-            if self._turn_is_long():
-                await self._end_turn()
-            return
-        operations = [job.operation for job in jobs]
-        try:
-            replies = await self._thread.run(partial(self._database.run_batch, operations))
-        except (sqlite3.Error, OSError) as fault:  # _settle makes an error for each caller
-            replies = [fault] * len(jobs)
-        for job, reply in zip(jobs, replies, strict=True):
-            _settle(job, reply)
-
-    def _try_inline(self, job: OperationJob) -> bool:
-        try:
-            replies = self._database.try_run_inline(job.operation)
-        except _FAULTS as fault:
-            replies = [fault]
-        for reply in replies:
-            _settle(job, reply)
-        return bool(replies)
-
-    def _turn_is_long(self) -> bool:
-        return self._now() - self._turn_began_at >= _MAX_INLINE_TIME
-
-    async def _end_turn(self) -> None:
-        """Let other tasks run. Their calls form the next batch."""
-        await asyncio.sleep(0)
-        self._turn_began_at = self._now()
-
-
-def _settle(job: OperationJob, reply: object) -> None:
-    if isinstance(reply, (sqlite3.Error, OSError)):
-        job.fail(unavailable(reply))
-    elif isinstance(reply, Exception):
-        job.fail(reply)
-    else:
-        job.succeed(reply)
+def _drop(calls: SimpleQueue[Callable[[], object] | None], at_end: Callable[[], object]) -> None:
+    calls.put(at_end)
+    calls.put(None)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextvars import Context
 from typing import Final
 
 import anyio
 
+from async_session_store._background import Background
 from async_session_store._waking import wait_until_set
 from async_session_store.abc import ClaimKey
-from async_session_store.errors import StoreUsageError
+from async_session_store.errors import SessionStoreError
 from async_session_store.models import Owner
 
 _PAUSE: Final = 0.025  # seconds between two polls, which notice changes by other processes
@@ -21,18 +20,21 @@ class TurnWatch:
     """Polls the queues for all waiting callers of a backend.
 
     It polls regularly while any of them waits, and immediately when this process has ended a claim.
-    It uses a timer and not a task, so a cancelled caller leaves no task behind.
+    Between two polls there is only a timer. It outlasts the last caller, and then does nothing.
 
     Args:
+        loop: Has the timer, and runs the polls.
         next_in_line: Returns the tokens whose turn it is. It must change nothing.
     """
 
-    def __init__(self, next_in_line: Callable[[], Awaitable[frozenset[str]]]) -> None:
+    def __init__(
+        self, loop: Background, next_in_line: Callable[[], Awaitable[frozenset[str]]]
+    ) -> None:
+        self._loop = loop
         self._next_in_line = next_in_line
-        self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, tuple[ClaimKey, anyio.Event]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._polling: asyncio.Future[frozenset[str]] | None = None
+        self._is_timer_set = False
+        self._is_polling = False
         self._polls_again = False
         self._is_closed = False
 
@@ -40,14 +42,11 @@ class TurnWatch:
         """Wait for at most ``seconds`` until it may be the turn of a place."""
         wake_up = anyio.Event()
         self._waiting[place.token] = (place, wake_up)
-        if self._timer is None and self._polling is None:
-            self._set_timer()
+        self._set_timer()
         try:
             await wait_until_set(wake_up, seconds)
         finally:
             del self._waiting[place.token]
-            if not self._waiting:
-                self._stop_timer()
 
     def poll_for(self, owner: Owner, scope_hash: str) -> None:
         """Poll now if a caller of this backend waits at a scope."""
@@ -59,42 +58,36 @@ class TurnWatch:
     def close(self) -> None:
         """Stop polling, and wake all callers, whose next call finds the backend closed."""
         self._is_closed = True
-        self._stop_timer()
         self._wake(self._waiting)
 
     def _set_timer(self) -> None:
-        if not self._is_closed:
-            # In an empty context, since it serves all callers.
-            self._timer = self._loop.call_later(_PAUSE, self._poll, context=Context())
+        if not (self._is_timer_set or self._is_polling or self._is_closed):
+            self._is_timer_set = True
+            self._loop.set_timer(_PAUSE, self._on_timer)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _on_timer(self) -> None:
+        self._is_timer_set = False
+        if self._waiting:
+            self._poll()
 
     def _poll(self) -> None:
-        self._stop_timer()
-        if self._polling is not None:
+        if self._is_polling:
             self._polls_again = True
-            return
-        try:
-            self._polling = asyncio.ensure_future(self._next_in_line())
-        except StoreUsageError:  # the backend is closed
-            self._wake(self._waiting)
-        else:
-            self._polling.add_done_callback(self._on_polled)
+        elif not self._is_closed:
+            self._is_polling = True
+            self._loop.start(self._poll_until_done)
 
-    def _on_polled(self, polling: asyncio.Future[frozenset[str]]) -> None:
-        self._polling = None
-        # If the poll has failed, the callers get the error when they renew their places.
-        if not polling.cancelled() and polling.exception() is None:
-            self._wake(polling.result())
-        polls_again, self._polls_again = self._polls_again, False
-        if not self._waiting:
-            return
-        if polls_again:
-            self._poll()
-        else:
+    async def _poll_until_done(self) -> None:
+        try:
+            self._polls_again = True
+            while self._polls_again:
+                self._polls_again = False
+                self._wake(await self._next_in_line())
+        except SessionStoreError:
+            pass  # the callers get it when they renew their places
+        finally:
+            self._is_polling = False
+        if self._waiting:
             self._set_timer()
 
     def _wake(self, tokens: Iterable[str]) -> None:
