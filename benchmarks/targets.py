@@ -135,7 +135,7 @@ TARGETS = (
     Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
     Target("crossing-redis-1", BRIDGED, NATIVE, 2.2, _TWO_WAKE_UPS),
     Target("crossing-redis-64", BRIDGED, NATIVE, 2.0),
-    Target("crossing-sqlite-1", BRIDGED, NATIVE, 4.5, _TWO_WAKE_UPS),
+    Target("crossing-sqlite-1", BRIDGED, NATIVE, 2.0),
     Target("crossing-sqlite-64", BRIDGED, NATIVE, 2.0),
     Target("crossing-redis-1", FACADE, THREADSAFE, 1.0),
     Target("crossing-redis-64", FACADE, THREADSAFE, 0.6, _EACH_THREAD_SLEEPS),

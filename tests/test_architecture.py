@@ -62,24 +62,24 @@ MAY_IMPORT = {
     | {"abc", "claims", "_block_scopes", "_ending", "_new_waits", "_plans", "_renewing"},
     "_tasks": set(),
     "_mailbox": set(),
-    "_loop_calls": {"errors", "_mailbox"},
-    "_loop_thread": {"errors", "_loop_calls"},
-    "_crossing": {"errors", "_loop_calls", "_loop_thread"},
-    "_task_crossing": {"errors", "_background", "_loop_calls", "_loop_thread", "_mailbox"},
+    "_captured": set(),
+    "_running_loop": {"_background", "_captured"},
+    "_loop_calls": {"errors", "_captured", "_mailbox"},
+    "_loop_thread": {"errors", "_captured", "_loop_calls"},
+    "_crossing": {"errors", "_captured", "_loop_calls", "_loop_thread"},
+    "_task_crossing": {"errors", "_background", "_captured", "_loop_calls", "_loop_thread"}
+    | {"_mailbox"},
     "bridge": TYPES | {"abc", "_task_crossing"},
-    "backends._job_queue": set(),
-    "backends._batches": {"errors", "backends._job_queue"},
+    "backends._job_queue": {"errors", "_running_loop"},
     "backends._time": set(),
     "backends._resources": {"errors"},
     "backends.memory": TYPES | {"abc", "_codec", "backends._time", "_waking"},
     "backends.sqlite": TYPES
-    | {"abc", "_codec", "_deliveries", "_random", "backends._batches", "backends._resources"}
-    | {"backends._job_queue"}
-    | {"backends._time", "_waking"},
+    | {"abc", "_background", "_captured", "_codec", "_deliveries", "_random", "_running_loop"}
+    | {"_waking", "backends._job_queue", "backends._resources", "backends._time"},
     "backends.redis": TYPES
-    | {"abc", "_codec", "_random", "backends._batches", "backends._resources"}
-    | {"backends._job_queue"}
-    | {"backends._time", "_waking"},
+    | {"abc", "_codec", "_random", "_waking"}
+    | {"backends._job_queue", "backends._resources", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},
     "_operators": TYPES | {"abc", "_life_cycle", "_listing", "_rules"},

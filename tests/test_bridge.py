@@ -63,6 +63,24 @@ def inner_store(**scripts: Callable[[], Awaitable[object]]) -> tuple[AsyncSessio
     return AsyncSessionStore(backend), backend
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bot.db'}"
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url
+
+
+def open_store(url: str, name: str) -> AsyncSessionStore:
+    namespace = f"test:bridge:{name}" if url.startswith("redis") else None
+    return AsyncSessionStore.from_url(url, namespace=namespace)
+
+
+@pytest.fixture
+def redis_store(redis_server: RedisServer) -> AsyncSessionStore:
+    return open_store(redis_server.url, "store")
+
+
 class OddError(BaseException):
     """No Exception, as some frameworks have them."""
 
@@ -70,20 +88,25 @@ class OddError(BaseException):
 # --- When there is a bridge -------------------------------------------------------------------
 
 
-async def test_a_backend_that_needs_asyncio_runs_there(tmp_path: Path) -> None:
+async def test_a_backend_that_needs_asyncio_runs_there(redis_store: AsyncSessionStore) -> None:
     before = threads()
-    async with AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}") as store:
+    async with redis_store as store:
         await register(store, "k", A, "asked")
         assert await context_of(store, "k") == "asked"
-        names = {thread.name for thread in threads() - before}
-        assert "async_session_store bridge" in names
-        assert len(names) == 2, "the bridge's and SQLite's"
+        assert [thread.name for thread in threads() - before] == ["async_session_store bridge"]
+        await store.remove_session("k")
 
 
-async def test_a_backend_that_runs_on_trio_gets_no_bridge() -> None:
+async def test_memory_on_trio_needs_no_thread() -> None:
     before = threads()
     async with AsyncSessionStore(MemoryBackend()):
         assert threads() == before
+
+
+async def test_sqlite_on_trio_needs_only_its_own_thread(tmp_path: Path) -> None:
+    before = threads()
+    async with AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}"):
+        assert [thread.name for thread in threads() - before] == ["async-session-store SQLite"]
 
 
 def test_trio_as_the_guest_of_asyncio_gets_a_bridge() -> None:
@@ -122,7 +145,9 @@ async def test_under_asyncio_a_bridge_may_be_put_in_by_hand() -> None:
         assert await context_of(store, "k") == "asked"
 
 
-async def test_each_operation_crosses_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_operation_crosses_once(
+    redis_store: AsyncSessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crossings: list[object] = []
     begin = LoopCall.begin
 
@@ -131,7 +156,7 @@ async def test_each_operation_crosses_once(tmp_path: Path, monkeypatch: pytest.M
         begin(call)
 
     monkeypatch.setattr(LoopCall, "begin", counted)
-    async with AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}") as store:
+    async with redis_store as store:
         for name, call in {**CALLS, **MORE_REGISTRATIONS}.items():
             with suppress(SessionStoreError):
                 await store.remove_session("new")
@@ -145,16 +170,13 @@ async def test_each_operation_crosses_once(tmp_path: Path, monkeypatch: pytest.M
             assert len(crossings) == 1, name
 
 
-async def test_many_calls_at_once_get_their_own_replies(tmp_path: Path) -> None:
+async def test_many_calls_at_once_get_their_own_replies(url: str) -> None:
     async def write_and_read(store: AsyncSessionStore, number: int) -> None:
-        key = await store.create_session(CTX, data(f"text {number}"))
+        key = await store.create_session(CTX, data(f"text {number}"), ttl=60)
         await checkpoint()
         assert await context_of(store, key) == f"text {number}"
 
-    async with (
-        AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}") as store,
-        anyio.create_task_group() as tasks,
-    ):
+    async with open_store(url, "replies") as store, anyio.create_task_group() as tasks:
         for number in range(200):
             tasks.start_soon(write_and_read, store, number)
 
@@ -456,12 +478,9 @@ async def test_r5_a_call_that_closing_cuts_off_gets_a_clear_error() -> None:
     assert backend.events.count("close") == 1
 
 
-async def test_r5_calls_that_race_with_closing_get_a_reply_or_a_clear_error(
-    tmp_path: Path,
-) -> None:
+async def test_r5_calls_that_race_with_closing_get_a_reply_or_a_clear_error(url: str) -> None:
     for number in range(15):
-        store = AsyncSessionStore.from_url(f"sqlite:///{tmp_path / 'bot.db'}")
-        await store.open()
+        store = await open_store(url, "closing").open()
         await register(store, "k", A, "asked")
 
         async def read_until_closed(store: AsyncSessionStore = store) -> None:
@@ -526,19 +545,6 @@ async def test_r6_nothing_is_left_at_the_server(redis_server: RedisServer) -> No
 
 
 # --- Cancelling at any point, on real storage -------------------------------------------------
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'bot.db'}"
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.url
-
-
-def open_store(url: str, name: str) -> AsyncSessionStore:
-    namespace = f"test:bridge:{name}" if url.startswith("redis") else None
-    return AsyncSessionStore.from_url(url, namespace=namespace)
 
 
 async def test_r3_a_call_that_is_cancelled_at_any_time_happens_wholly_or_not_at_all(

@@ -284,7 +284,7 @@ def test_the_error_texts_are_those_of_the_program(backend: str) -> None:
 
 def test_the_texts_on_stores_that_are_used_wrongly_are_those_of_the_program() -> None:
     package = ROOT / "src/async_session_store"
-    sources = [*package.glob("*.py"), package / "backends/_batches.py"]
+    sources = [*package.glob("*.py"), package / "backends/redis/_batches.py"]
     page = PAGES["docs/reference/errors.md"]
     table = page.partition("## When a store is used wrongly")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)[1:]

@@ -920,7 +920,7 @@ async def test_r5_closing_is_not_interrupted(
 
 
 async def test_r4_closing_is_bounded(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("async_session_store.backends._batches.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("async_session_store.backends.redis._batches.CLOSE_TIMEOUT", 0.2)
     store = await open_store(server.url).open()
     with stalled(server):
         call = asyncio.ensure_future(store.ping())

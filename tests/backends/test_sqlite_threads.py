@@ -318,34 +318,34 @@ def test_r3_an_interrupted_write_is_rolled_back_and_ends_with_it(
     database.close()
 
 
+@pytest.mark.parametrize("caller_is_first", [True, False])
 @pytest.mark.parametrize("turns", [0, 1, 2])
 async def test_r5_what_a_caller_calls_as_the_loop_ends_keeps_off_the_busy_connection(
-    path: Path, turns: int
+    path: Path, turns: int, *, caller_is_first: bool
 ) -> None:
+    """Tasks are cancelled in any order."""
+
     async def call_and_clean_up() -> None:
         try:
             await store.update_session("k", data("new"))
         finally:
             await find(store, A)
 
-    backend = SqliteBackend(path, busy_timeout=20)
-    store = await AsyncSessionStore(backend).open()
+    before = asyncio.all_tasks()
+    store = await AsyncSessionStore(SqliteBackend(path, busy_timeout=20)).open()
     await register(store, "k", A)
     with locked(path):
         caller = asyncio.ensure_future(call_and_clean_up())
         await asyncio.sleep(0.05)
-        worker = backend._worker
-        assert worker is not None
-        assert worker._burst is not None
-        worker._burst.cancel()  # tasks are cancelled in any order
-        await turn_loop(turns)
-        for task in (caller, worker._watch, worker._task):
+        tasks = [caller, *(asyncio.all_tasks() - before - {caller})]
+        for task in tasks if caller_is_first else reversed(tasks):
             task.cancel()
+            await turn_loop(turns)
         begun = time.monotonic()
         with pytest.raises(StoreUsageError, match="closed"):
             await caller
         assert time.monotonic() - begun < 5
-    await asyncio.wait([worker._task])
+    await asyncio.wait(tasks)
 
 
 # --- Locks ------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.backends._batches import BatchWorker, Runner
 from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
+from async_session_store.backends.redis._batches import BatchWorker, Runner
 from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import (
     EnvId,

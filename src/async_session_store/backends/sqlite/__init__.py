@@ -122,11 +122,12 @@ class SqliteBackend(Backend):
 
     @override
     async def aclose(self) -> None:
-        if self._turns is not None:
-            self._turns.close()
-        if self._worker is not None:
+        if self._worker is None or self._turns is None or self._background is None:
+            return
+        self._turns.close()
+        try:
             await self._worker.aclose()
-        if self._background is not None:
+        finally:
             await self._background.aclose()
 
     @override
@@ -425,6 +426,7 @@ async def _close_with_the_loop(worker: DatabaseWorker) -> None:
     try:
         await anyio.sleep_forever()
     finally:
+        worker.drop_waiting()
         await worker.aclose()
 
 

@@ -125,7 +125,11 @@ class DatabaseWorker:
         await outlast(self._closed, CLOSE_TIMEOUT)
         if not self._is_closed:
             self._queue.fail_in_flight(cut_off)
-            self._queue.fail_waiting(closed_before_begun)
+            self.drop_waiting()
+
+    def drop_waiting(self) -> None:
+        """Fail the jobs that have not begun."""
+        self._queue.fail_waiting(closed_before_begun)
 
     def _run_next(self) -> None:
         """Run the jobs that wait, until a batch is under way in the thread, or none is left."""

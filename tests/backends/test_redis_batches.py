@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from async_session_store import StoreUnavailableError, StoreUsageError
-from async_session_store.backends import _batches
-from async_session_store.backends._batches import BatchWorker, InlineRunner
 from async_session_store.backends._job_queue import Job, JobQueue
+from async_session_store.backends.redis import _batches
+from async_session_store.backends.redis._batches import BatchWorker, Runner
 from loops import turn_loop
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +30,6 @@ class Connection:
 
     def __init__(self, max_in_flight: int = 100, max_bytes_in_flight: int = 100) -> None:
         self.batches: list[list[str]] = []
-        self.inline: list[str] = []
-        self.can_block = True
         self.events: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -43,7 +41,7 @@ class Connection:
         self.worker = BatchWorker(queue, self._connect)
 
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[InlineRunner[str, str]]:
+    async def _connect(self) -> AsyncIterator[Runner[str, str]]:
         if self.connecting is not None:
             await self.connecting()
         self.events.append("open")
@@ -51,13 +49,6 @@ class Connection:
             yield self
         finally:
             self.events.append("closed")
-
-    def try_run_inline(self, job: Job[str, str]) -> bool:
-        if self.can_block:
-            return False
-        self.inline.append(job.operation)
-        job.succeed(job.operation.upper())
-        return True
 
     async def run_batch(self, jobs: list[Job[str, str]]) -> None:
         self.batches.append([job.operation for job in jobs])
@@ -201,28 +192,6 @@ async def test_r4_no_caller_waits_for_a_burst_that_died_alone(connection: Connec
 
 
 # --- Errors -----------------------------------------------------------------------------------
-
-
-async def test_a_lone_call_runs_inline_if_it_cannot_block(
-    connection: Connection,
-) -> None:
-    connection.can_block = False
-    for name in "abc":
-        assert await connection.worker.submit(name) == name.upper()
-    assert (connection.batches, connection.inline) == ([["a"]], ["b", "c"])
-    connection.can_block = True
-    call = await connection.hold()
-    connection.can_block = False
-    others = [connection.call(name) for name in "de"]
-    await turn_loop(2)
-    assert connection.inline == ["b", "c"], "something is under way"
-    connection.gate.set()
-    assert await asyncio.gather(call, *others) == ["HELD", "D", "E"]
-    assert await asyncio.gather(*map(connection.call, "fg")) == ["F", "G"]
-    assert connection.batches[1:] == [["held"], ["d", "e"], ["f", "g"]]
-    assert await connection.worker.submit("h") == "H"
-    assert await connection.worker.submit("i") == "I"
-    assert connection.inline == ["b", "c", "i"], "the call before did not come alone"
 
 
 async def test_a_failed_call_leaves_the_others_of_its_batch_alone(connection: Connection) -> None:
