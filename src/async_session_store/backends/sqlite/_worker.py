@@ -90,7 +90,7 @@ class DatabaseWorker:
         self._turn_began_at = time.monotonic()
         self._is_closing = False
         self._is_closed = False
-        self._closed = anyio.Event()
+        self._closed = anyio.Event()  # also set when the wait for it takes too long
 
     def submit(self, operation: Operation, size: int = 0) -> Future[object]:
         """Run an operation that writes ``size`` bytes. Await the returned future for its reply."""
@@ -116,8 +116,11 @@ class DatabaseWorker:
     async def aclose(self) -> None:
         """Run the queued jobs, then close the database. Fail jobs that still run after 30 seconds.
 
-        If the caller is cancelled, closing still finishes, and then raises the cancellation.
+        If the caller is cancelled, closing still finishes, and then raises the cancellation. In a
+        forked process it does nothing: the thread stayed in the parent, and so did the database.
         """
+        if self._thread.is_forked:
+            return
         if not self._is_closing:
             self._is_closing = True
             if not self._is_busy:
@@ -188,10 +191,7 @@ class DatabaseWorker:
         self._run_next()
 
     def _end_thread(self) -> None:
-        if self._thread.is_forked:  # it stayed in the parent, and so did the database
-            self._on_closed(Captured())
-        else:
-            self._thread.end(self._on_closed)
+        self._thread.end(self._on_closed)
 
     def _on_closed(self, _: Captured[object]) -> None:
         self._is_closed = True
