@@ -196,9 +196,6 @@ class WireModel(BaseModel, frozen=True):
     is_constructed: ClassVar[bool] = False
     """Set to True on an instance that was built bypassing validation."""
 
-    foreign_part: ClassVar[str | None] = None
-    """Path of the first part whose type is a subclass, or None. The store refuses such a model."""
-
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True
     )
@@ -223,21 +220,6 @@ class WireModel(BaseModel, frozen=True):
             names = ", ".join(map(repr, sorted(unknown)))
             raise PydanticCustomError("unknown_field", "has no field {names}", {"names": names})
         object.__setattr__(self, "__pydantic_extra__", _freeze(unknown))
-
-    def _find_foreign_part(self, **parts: type[WireModel]) -> None:
-        """Remember the first part that is not exactly of its declared type (M7).
-
-        This happens once, at validation. The store asks at each write, and reading four attributes
-        of a model would take as long as all its other checks.
-        """
-        values = vars(self)
-        for name, kind in parts.items():
-            part = values[name]
-            if part is None or (type(part) is kind and part.foreign_part is None):
-                continue
-            deeper = part.foreign_part if type(part) is kind else None
-            values["foreign_part"] = f"{name}.{deeper}" if deeper else name
-            return
 
     @override
     def __repr_args__(self) -> Iterator[tuple[str, object]]:

@@ -332,7 +332,6 @@ class TenantCtx(WireModel, frozen=True):
             raise PydanticCustomError("missing", "needs tenant_id (or tenant)")
         team, user = self.team_id or self.team, self.user_id or self.user
         values["owner"] = Owner(self.env, self.tenant_id, team, user)
-        self._find_foreign_part(deadline=InvocationDeadline, impersonation=Impersonation)
 
     @override
     def _kept_fields(self, update: Mapping[str, object]) -> dict[str, object]:
@@ -386,6 +385,11 @@ class SessionData(WireModel, frozen=True):
     if TYPE_CHECKING:
         owner: ClassVar[Owner]
         """The owner that ``tenant_ctx`` names. Only validation sets it."""
+        foreign_part: ClassVar[str | None]
+        """Path of the first part whose type is a subclass, or None. The store refuses such data.
+
+        Only validation sets it.
+        """
 
         def __init__(
             self,
@@ -400,8 +404,22 @@ class SessionData(WireModel, frozen=True):
     @override
     def _finish(self, *, from_python: bool) -> None:
         super()._finish(from_python=from_python)
-        vars(self)["owner"] = self.tenant_ctx.owner
-        self._find_foreign_part(tenant_ctx=TenantCtx, cursor=SessionCursor)
+        values = vars(self)
+        values["owner"] = self.tenant_ctx.owner
+        # Each write asks for it, so it is found here, once.
+        values["foreign_part"] = _foreign_part(self)
+
+
+def _foreign_part(data: SessionData) -> str | None:
+    """Return the path of the first part that is not exactly of its declared type (M7)."""
+    ctx = data.tenant_ctx
+    if type(ctx) is not TenantCtx:
+        return "tenant_ctx"
+    if ctx.deadline is not None and type(ctx.deadline) is not InvocationDeadline:
+        return "tenant_ctx.deadline"
+    if ctx.impersonation is not None and type(ctx.impersonation) is not Impersonation:
+        return "tenant_ctx.impersonation"
+    return None if type(data.cursor) is SessionCursor else "cursor"
 
 
 class ReplyScope(WireModel, frozen=True):
