@@ -140,7 +140,7 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
         "ctx: give a TenantCtx, not a value of type dict; build one with TenantCtx(**...)",
     ),
     "data=dict": (
-        lambda: _rules.owner_of(anything({}), "data"),
+        lambda: _rules.owner_of_data(anything({})),
         "data: give a SessionData, not a value of type dict; build one with SessionData(**...)",
     ),
     "Inbound(user_id=text)": (

@@ -290,7 +290,7 @@ class TestWhoMayWrite:
         with pytest.raises(InvalidInputError, match=r"^data: "):
             _rules.check_new_session(CTX, value)
         with pytest.raises(InvalidInputError, match=r"^data: "):
-            _rules.owner_of(value, "data")
+            _rules.owner_of_data(value)
 
     def test_f8_a_refusal_names_only_the_callers_env_tenant_and_team(self) -> None:
         secret = ctx("secret", env="secret", tenant="secret", team="secret")

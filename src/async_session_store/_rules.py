@@ -339,21 +339,32 @@ def only_wait(records: Sequence[SessionRecord]) -> tuple[SessionKey, SessionData
 # --- Owners -----------------------------------------------------------------------------------
 
 
-def owner_of(source: TenantCtx | SessionData, argument: Literal["ctx", "data"] = "ctx") -> Owner:
-    """Return the owner that a context, or a session's data, names."""
-    model: type[WireModel] = TenantCtx if argument == "ctx" else SessionData
-    if type(source) is not model:
-        raise _wrong_model(argument, model, source)
+def owner_of(ctx: TenantCtx) -> Owner:
+    """Return the owner that a context names."""
+    if type(ctx) is not TenantCtx:
+        raise _wrong_model("ctx", TenantCtx, ctx)
     try:
-        owner = source.owner
+        owner = ctx.owner
     except AttributeError:
-        raise _bypassed_validation(argument) from None
-    # Only data is stored, so only there could the fields of a subclass be lost.
-    if argument == "data" and source.foreign_part is not None:
-        part = attrgetter(source.foreign_part)(source)
-        raise _subclass(f"data.{source.foreign_part}", part)
+        raise _bypassed_validation("ctx") from None
     if owner.team is not None and owner.team == _NO_TEAM_MARK:
-        raise _team_mark("ctx" if argument == "ctx" else "data.tenant_ctx")
+        raise _team_mark("ctx")
+    return owner
+
+
+def owner_of_data(data: SessionData) -> Owner:
+    """Return the owner of the session that has this data."""
+    if type(data) is not SessionData:
+        raise _wrong_model("data", SessionData, data)
+    try:
+        owner = data.owner
+    except AttributeError:
+        raise _bypassed_validation("data") from None
+    # Only data is stored, so only here could the fields of a subclass be lost.
+    if data.foreign_part is not None:
+        raise _subclass(f"data.{data.foreign_part}", attrgetter(data.foreign_part)(data))
+    if owner.team is not None and owner.team == _NO_TEAM_MARK:
+        raise _team_mark("data.tenant_ctx")
     return owner
 
 
@@ -364,7 +375,7 @@ def viewer(ctx: TenantCtx | None) -> Owner | None:
 
 def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
     """Return the owner of a new session, if the caller may create it (F1)."""
-    calling, owner = owner_of(ctx), owner_of(data, "data")
+    calling, owner = owner_of(ctx), owner_of_data(data)
     if owner == calling:
         return owner
     if calling[:3] != owner[:3]:
@@ -377,7 +388,7 @@ def check_new_session(ctx: TenantCtx, data: SessionData) -> Owner:
 def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> Owner:
     """Return the owner of a new wait, if the caller may register it (F1, F3)."""
     user = user_id if type(user_id) is UserId else _text(UserId, "user_id", user_id)
-    calling, owner = owner_of(ctx), owner_of(data, "data")
+    calling, owner = owner_of(ctx), owner_of_data(data)
     if owner == calling and owner.user == user:
         return owner  # the common case
     check_new_session(ctx, data)
@@ -388,7 +399,7 @@ def check_new_wait(ctx: TenantCtx, user_id: UserId | str, data: SessionData) -> 
 
 def check_following_wait(claimant: Owner, data: SessionData) -> Owner:
     """Return the owner of the wait that follows a claim, if it is the claim's owner (N1)."""
-    owner = owner_of(data, "data")
+    owner = owner_of_data(data)
     if owner == claimant:
         return owner
     raise _mismatch("the next wait must belong to the user whose wait was claimed (N1)", owner)
@@ -467,7 +478,7 @@ def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> Sess
 def _owner_change(data: SessionData) -> TenantMismatchError:
     """Return the error for a write that would change a stored session's owner (F2, F8)."""
     return _mismatch(
-        "a session of another owner is stored under this key (F2)", owner_of(data, "data")
+        "a session of another owner is stored under this key (F2)", owner_of_data(data)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar, overload
@@ -20,12 +20,7 @@ from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._operators import OperatorCalls
 from async_session_store._rules import TimeToLive
-from async_session_store.abc import (
-    Backend,
-    Outcome,
-    Registration,
-    Unreadable,
-)
+from async_session_store.abc import Backend, Outcome, Unreadable
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ConflictError,
@@ -226,7 +221,7 @@ class AsyncSessionStore(OperatorCalls):
         """
         key = _rules.session_key(key)
         viewer = _rules.viewer(ctx)
-        _rules.owner_of(data, "data")
+        _rules.owner_of_data(data)
         check_size(data, self._defaults.max_document_bytes)
         if if_match is not None:
             if_match = _rules.etag(if_match)
@@ -320,9 +315,9 @@ class AsyncSessionStore(OperatorCalls):
         stored under the key (F1 to F3), and ``CorruptSessionError`` if the document there cannot be
         read.
         """
-        registration = await self._put_wait(
-            ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=False
-        )
+        owner = _rules.check_new_wait(ctx, user_id, data)
+        wait = self._defaults.check_wait(owner, scope, session_key, data, ttl, expired_ttl)
+        registration = await self._backend.put_wait(wait, only_if_absent=False)
         if registration.outcome is not Outcome.DONE:
             raise _rules.refusal(registration.outcome, session_key, data)
         return registration.detached
@@ -343,9 +338,9 @@ class AsyncSessionStore(OperatorCalls):
         Return whether it was registered. Of any number of concurrent callers, exactly one gets
         True.
         """
-        registration = await self._put_wait(
-            ctx, user_id, scope, session_key, data, ttl, expired_ttl, only_if_absent=True
-        )
+        owner = _rules.check_new_wait(ctx, user_id, data)
+        wait = self._defaults.check_wait(owner, scope, session_key, data, ttl, expired_ttl)
+        registration = await self._backend.put_wait(wait, only_if_absent=True)
         if registration.outcome is Outcome.TAKEN:
             return False
         if registration.outcome is not Outcome.DONE:
@@ -785,22 +780,6 @@ class AsyncSessionStore(OperatorCalls):
     async def _with_fresh_lease(self, claim: WaitClaim) -> WaitClaim:
         self._current_backend()  # a claim with enough lease left makes no backend call
         return await with_fresh_lease(claim)
-
-    def _put_wait(
-        self,
-        ctx: TenantCtx,
-        user_id: UserId | str,
-        scope: ReplyScope,
-        session_key: SessionKey | str,
-        data: SessionData,
-        ttl: TimeToLive | None,
-        expired_ttl: timedelta | float | None,
-        *,
-        only_if_absent: bool,
-    ) -> Awaitable[Registration]:
-        owner = _rules.check_new_wait(ctx, user_id, data)
-        wait = self._defaults.check_wait(owner, scope, session_key, data, ttl, expired_ttl)
-        return self._backend.put_wait(wait, only_if_absent=only_if_absent)
 
 
 def _check_readable(found: Unreadable | None, viewer: Owner | None) -> None:
