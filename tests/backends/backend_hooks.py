@@ -42,7 +42,7 @@ class MemoryHooks(Hooks):
     async def leftovers(self, backend: Backend) -> list[str]:
         assert isinstance(backend, MemoryBackend)
         sessions, claims = backend._sessions, backend._claims
-        by_scope = sessions._by_scope.items()
+        by_scope = sessions.by_scope.items()
         waits = [(owner, scope) for owner, scopes in by_scope for scope in scopes]
         expiring = [*claims.entries, *backend._deliveries._entries, *claims.queues._queues]
         return [*map(str, [*sessions.by_key, *waits, *expiring, *sessions.kept.sessions])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from async_session_store.models import ReplyScope, SessionData, SessionKey
+from async_session_store.models import Owner, ReplyScope, SessionData, SessionKey
 
 
 class Session:
@@ -21,15 +21,24 @@ class Session:
     Set only if the session is kept.
     """
 
-    def __init__(self, key: SessionKey, data: SessionData, version: int, deadline: float) -> None:
+    def __init__(
+        self,
+        key: SessionKey,
+        owner: Owner,
+        data: SessionData,
+        version: int,
+        deadline: float,
+        scope_hash: str | None = None,
+        scope: ReplyScope | None = None,
+    ) -> None:
         self.key = key
-        self.owner = data.owner
+        self.owner = owner
         self.data = data
         self.version = self.wait_id = version
         self.deadline = deadline
         self.expires_at: datetime | None = None
-        self.scope_hash: str | None = None
-        self.scope: ReplyScope | None = None
+        self.scope_hash = scope_hash
+        self.scope = scope
         self.kept = 0.0
         """For how many seconds after its deadline the session is an expired wait."""
 

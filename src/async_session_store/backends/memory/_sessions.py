@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,24 +15,27 @@ from async_session_store.backends.memory._kept_waits import KeptWaits
 from async_session_store.backends.memory._session import Session
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
-_NOWHERE: Final[dict[str, Session]] = {}  # stays empty
+NOWHERE: Final[dict[str, Session]] = {}
+"""Stands for the waits of an owner who has none. It stays empty."""
 
 
 class Sessions:
     """The sessions by key, and by the scope at which they wait.
 
     An expired session is not found as a live one, but stays until :meth:`sweep` reclaims it.
-    Methods that look up or change one session repeat two lines here and there instead of calling
-    each other: a call takes 0.05 µs, and a cycle of the five operations takes 8 µs.
+    Methods that look up or change one session, here and in the backend, repeat two lines now and
+    then instead of calling each other: a call takes 0.05 µs, and most operations take 1 µs.
     """
 
     def __init__(self) -> None:
         self.by_key: dict[SessionKey, Session] = {}
         """All sessions, including expired ones."""
         self.kept = KeptWaits()
-        self._by_scope: dict[Owner, dict[str, Session]] = {}
+        self.by_scope: dict[Owner, dict[str, Session]] = {}
+        """Each owner's sessions by the scope at which they wait, including expired ones."""
         self.deadlines = Deadlines(self._deadline_of)
-        self._writes = 0
+        self.versions = itertools.count(1)
+        """The versions of sessions to come. Each write takes one, so no two are equal."""
 
     # --- Looking up ---------------------------------------------------------------------------
 
@@ -46,18 +50,14 @@ class Sessions:
             return None
         return session if viewer is None or viewer.sees(session.owner) else None
 
-    def by_scope(self, owner: Owner) -> dict[str, Session]:
-        """Return an owner's sessions by the scope at which they wait, including expired ones."""
-        return self._by_scope.get(owner, _NOWHERE)
-
     def waiting(self, owner: Owner, scope_hash: str, now: float) -> Session | None:
-        session = self._by_scope.get(owner, _NOWHERE).get(scope_hash)
+        session = self.by_scope.get(owner, NOWHERE).get(scope_hash)
         return session if session is not None and session.deadline > now else None
 
     def first_waiting(
         self, owner: Owner, scope_hashes: Sequence[str], now: float
     ) -> Session | None:
-        waiting = self._by_scope.get(owner, _NOWHERE)
+        waiting = self.by_scope.get(owner, NOWHERE)
         for scope_hash in scope_hashes:
             session = waiting.get(scope_hash)
             if session is not None and session.deadline > now:
@@ -66,7 +66,8 @@ class Sessions:
 
     def all_waiting(self, owner: Owner, now: float) -> list[Session]:
         """Return an owner's live waits, in the order of their keys."""
-        live = [session for session in self.by_scope(owner).values() if session.deadline > now]
+        waiting = self.by_scope.get(owner, NOWHERE).values()
+        live = [session for session in waiting if session.deadline > now]
         return sorted(live, key=lambda session: session.key)
 
     def expired(self, key: SessionKey | None, now: float) -> Session | None:
@@ -80,40 +81,31 @@ class Sessions:
 
     # --- Changing -----------------------------------------------------------------------------
 
-    def insert(
-        self,
-        key: SessionKey,
-        data: SessionData,
-        ttl: int | None,
-        now: float,
-        expired_ttl: int | None = None,
-    ) -> Session:
-        """Store a session that waits nowhere yet."""
+    def insert(self, key: SessionKey, data: SessionData, ttl: int | None, now: float) -> None:
+        """Store a session that waits nowhere."""
         deadline = math.inf if ttl is None else now + ttl / 1000
-        self._writes += 1
-        session = self.by_key[key] = Session(key, data, self._writes, deadline)
+        self.by_key[key] = Session(key, data.owner, data, next(self.versions), deadline)
+        if ttl is not None:
+            self.deadlines.add(key, deadline)
+
+    def put(self, wait: StoredWait, now: float) -> SessionKey | None:
+        """Store a session that waits at a scope. Return the live session that it displaces."""
+        owner, scope_hash, scope, key, data, ttl, expired_ttl = wait
+        deadline = math.inf if ttl is None else now + ttl / 1000
+        session = Session(key, owner, data, next(self.versions), deadline, scope_hash, scope)
+        self.by_key[key] = session
         if expired_ttl is not None:
             session.kept, session.due = expired_ttl / 1000, deadline
             self.kept.add(session)
         if ttl is not None:
             self.deadlines.add(key, deadline + session.kept)
-        return session
-
-    def put(self, wait: StoredWait, now: float) -> SessionKey | None:
-        """Store a session that waits at a scope. Return the live session that it displaces."""
-        owner, scope_hash, scope, key, data, ttl, expired_ttl = wait
-        waiting = self._by_scope.setdefault(owner, {})
+        waiting = self.by_scope.setdefault(owner, {})
         holder = waiting.get(scope_hash)
-        session = waiting[scope_hash] = self.insert(key, data, ttl, now, expired_ttl)
-        session.scope_hash, session.scope = scope_hash, scope
+        waiting[scope_hash] = session
         if holder is None or (holder.kept and holder.is_expired_wait(now)):
             return None
         self._detach(holder)
         return holder.key if holder.deadline > now else None
-
-    def replace(self, session: Session, data: SessionData) -> None:
-        self._writes += 1
-        session.data, session.version = data, self._writes
 
     def touch(self, session: Session, ttl: int | None, now: float) -> None:
         """Move the deadline of a live session."""
@@ -128,12 +120,12 @@ class Sessions:
         del self.by_key[session.key]
         if session.kept:
             self.kept.remove(session)
-        waiting = self._by_scope.get(session.owner, _NOWHERE)
+        waiting = self.by_scope.get(session.owner, NOWHERE)
         if session.scope_hash is None or waiting.get(session.scope_hash) is not session:
             return  # it waits nowhere, or it has expired and another session has its scope
         del waiting[session.scope_hash]
         if not waiting:
-            del self._by_scope[session.owner]
+            del self.by_scope[session.owner]
 
     def _detach(self, session: Session) -> None:
         session.scope_hash = session.scope = None
@@ -155,7 +147,7 @@ class Sessions:
     def clear(self) -> None:
         self.by_key.clear()
         self.kept.clear()
-        self._by_scope.clear()
+        self.by_scope.clear()
         self.deadlines.clear()
 
     def _deadline_of(self, key: SessionKey) -> float:
