@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from typing_extensions import Self
-
 _T = TypeVar("_T")
 
 
@@ -18,15 +16,15 @@ class Captured(Generic[_T]):
     value: _T | None = None
     error: BaseException | None = None
 
-    @classmethod
-    def of(cls, call: Callable[[], _T]) -> Self:
-        """Make a call, and return its outcome, whatever it raises."""
-        try:
-            return cls(value=call())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
-            return cls(error=error)
-
     def result(self) -> _T:
         if self.error is not None:
             raise self.error
         return cast("_T", self.value)
+
+
+def capture(call: Callable[[], _T]) -> Captured[_T]:
+    """Make a call, and return its outcome, whatever it raises."""
+    try:
+        return Captured(value=call())
+    except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
+        return Captured(error=error)

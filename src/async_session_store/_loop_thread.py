@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import anyio
 
-from async_session_store._captured import Captured
+from async_session_store._captured import Captured, capture
 from async_session_store._loop_calls import LoopCalls
 from async_session_store.errors import StoreUsageError
 
@@ -151,7 +151,7 @@ def uninterrupted(act: Callable[[], _T]) -> _T:
 
 
 def _answer(act: Callable[[], _T], reply: SimpleQueue[Captured[_T]]) -> None:
-    reply.put(Captured.of(act))
+    reply.put(capture(act))
 
 
 def check_process(process: int) -> None:

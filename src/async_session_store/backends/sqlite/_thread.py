@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TypeVar
 from weakref import finalize
 
-from async_session_store._captured import Captured
+from async_session_store._captured import Captured, capture
 from async_session_store._running_loop import RunningLoop
 from async_session_store.errors import StoreUsageError
 
@@ -72,7 +72,7 @@ def _call(
     then: Callable[[Captured[_T]], None],
     call_soon_threadsafe: Callable[[Callable[[], None]], object],
 ) -> None:
-    outcome = Captured.of(function)
+    outcome = capture(function)
     with suppress(RuntimeError):  # the loop has ended, so nobody waits
         call_soon_threadsafe(partial(then, outcome))
 
