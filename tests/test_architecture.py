@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "explanations": TYPES | {"abc"},
     "_listing": TYPES | {"abc", "_rules"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
+    "_moving": TYPES | {"abc", "_new_waits", "_rules"},
     "claims": TYPES | {"abc", "_new_waits", "_rules"},
     "_plans": {"abc", "errors", "_new_waits"},
     "resumed_waits": TYPES | {"abc", "claims", "_new_waits", "_plans"},
@@ -82,7 +83,7 @@ MAY_IMPORT = {
     | {"backends._job_queue", "backends._resources", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},
-    "_operators": TYPES | {"abc", "_life_cycle", "_listing", "_rules"},
+    "_operators": TYPES | {"abc", "_life_cycle", "_listing", "_moving", "_rules"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "_backoff", "_blocks", "_claiming", "_claiming_expired"}
     | {"_listing", "_memory", "_new_waits", "_operators", "_random", "_rules", "_urls"}

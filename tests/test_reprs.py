@@ -34,6 +34,7 @@ from async_session_store._claiming import ClaimRequest
 from async_session_store._claiming_expired import ExpiredRequest
 from async_session_store._listing import Selection
 from async_session_store._memory import memory_type
+from async_session_store._moving import IdChange
 from async_session_store._new_waits import WaitDefaults
 from async_session_store.abc import (
     Claimed,
@@ -42,8 +43,12 @@ from async_session_store.abc import (
     ErasedUser,
     Fence,
     Listing,
+    MovedWaits,
+    PlacedPage,
+    PlacedSession,
     Queued,
     Registration,
+    SessionMove,
     SessionPage,
     StoredSession,
     StoredWait,
@@ -104,6 +109,7 @@ INBOUND = Inbound(
     text="payload",
 )
 SNAPSHOT = FlowSnapshot(pack_id="p", flow_id="order", next_node="ask", state={"payload": "payload"})
+PLACED = PlacedSession(RECORD, "hash", waits=True, is_expired=False)
 CLAIMED = Claimed(CLAIM, RECORD, NOW)
 STORED = StoredWait(CTX.owner, "hash", SCOPE, SessionKey("k"), DATA, 1000)
 ENVELOPE = IngressEnvelope(
@@ -219,11 +225,19 @@ VALUES: dict[str, tuple[object, str]] = {
     "StoredSession": (StoredSession(RECORD, waits=True), "StoredSession(record=SessionRecord("),
     "SessionPage": (SessionPage((), (SessionKey("k"),), "alice"), "SessionPage(sessions=(), unr"),
     "ErasedUser": (ErasedUser(waits=1), "ErasedUser(waits=1, sessions=0, expired_waits=0, "),
+    "MovedWaits": (MovedWaits(waits=1), "MovedWaits(waits=1, sessions=0, expired_waits=0, "),
+    "PlacedSession": (PLACED, "PlacedSession(record=SessionRecord("),
+    "PlacedPage": (PlacedPage((PLACED,), (), "alice"), "PlacedPage(sessions=(PlacedSession("),
+    "SessionMove": (
+        SessionMove(SessionKey("k"), CTX.owner, "hash", "etag", DATA, "hash", SCOPE),
+        "SessionMove(key='k', owner=Owner(env='prod', ",
+    ),
+    "IdChange": (IdChange((UserId("alice"), UserId("secret")), ("555-0100", "b")), "IdChange()"),
     "Selection": (
         Selection(None, True, FlowId("order"), "ask", None, "555-0100"),  # noqa: FBT003
         "Selection(fence=None, waits_only=True, flow_id='order', node='ask', ",
     ),
-    "ScanCursor": (ScanCursor(b"7", ("payload",)), "ScanCursor(cursor=b'7')"),
+    "ScanCursor": (ScanCursor(b"7", (b"payload",)), "ScanCursor(cursor=b'7')"),
     "User": (User("prod", "acme", "alice"), "User(env='prod', tenant='acme', user=<5 chars>)"),
     "ClaimRequest": (ClaimRequest(CTX.owner, ("hash",), 1, 0, (), None), "ClaimRequest(owner=O"),
     "ExpiredRequest": (ExpiredRequest(CTX.owner, 1, 1), "ExpiredRequest("),

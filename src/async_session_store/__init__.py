@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from async_session_store._new_waits import NewWait
 from async_session_store._rules import NEVER, Never, TimeToLive
 from async_session_store._store import AsyncSessionStore
-from async_session_store.abc import KEEP, ErasedUser, Keep
+from async_session_store.abc import KEEP, ErasedUser, Keep, MovedWaits
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ClaimLostError,
@@ -93,6 +93,7 @@ __all__ = [
     "InvalidInputError",
     "InvocationDeadline",
     "Keep",
+    "MovedWaits",
     "Never",
     "NewWait",
     "PackId",

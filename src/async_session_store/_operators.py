@@ -8,7 +8,8 @@ from typing import Final
 from async_session_store import _rules
 from async_session_store._life_cycle import StoreLifeCycle
 from async_session_store._listing import DEFAULT_PAGE, Selection, SessionRecords
-from async_session_store.abc import ErasedUser
+from async_session_store._moving import IdChange, MoveRun
+from async_session_store.abc import ErasedUser, MovedWaits
 from async_session_store.models import FlowId, ReplyScope, TenantCtx, UserId
 
 _MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
@@ -41,6 +42,40 @@ class OperatorCalls(StoreLifeCycle):
             if number and not found:
                 break
         return erased
+
+    async def move_waits(
+        self,
+        ctx: TenantCtx,
+        *,
+        user: tuple[UserId | str, UserId | str] | None = None,
+        conversation: tuple[str, str] | None = None,
+    ) -> MovedWaits:
+        """Move the waits of a user, or in a conversation, that has a new id (O6).
+
+        Return how many were moved, and the keys of those that could not be. Take both ids from a
+        ``Move`` of ``async_session_store.channels``.
+
+        Args:
+            ctx: The tenant, without a user (O1). With a team, only what is stored in that team is
+                moved; without one, what is stored in all teams.
+            user: The old and the new user id. All sessions of the old user become the new user's:
+                waits, expired waits, and sessions that wait nowhere.
+            conversation: The old and the new ``conversation`` of scopes. The waits of all users in
+                the old conversation move to the new one. The other parts of their scopes stay.
+
+        Give one of the two, or both. Raises ``InvalidInputError`` if there is neither, or if an old
+        and a new id are equal, and ``TenantMismatchError`` if ``ctx`` has a user.
+
+        Each session moves in one step, with its deadline and its key; its etag changes. A wait
+        stays where it is if somebody is using it, or if another live wait is at its new place, and
+        the result names it. This is no single step: it reads every session in the storage, at
+        least twice, and other calls run in between. After a crash, a cancellation or an error, or
+        if something was left, call it again: what was moved does not move again.
+        """
+        fence = _rules.operators_fence(ctx)
+        change = IdChange.checked(user, conversation)
+        run = MoveRun(self._current_backend, fence, change, self._max_document_bytes)
+        return await run.run()
 
     async def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
         """End the claim that is held on a scope, whoever holds it (O3). Return whether one was.

@@ -104,6 +104,48 @@ def text_filter(argument: str, value: str | None) -> str | None:
     return value
 
 
+def user_change(
+    value: tuple[UserId | str, UserId | str] | None,
+) -> tuple[UserId, UserId] | None:
+    """Return the old and the new id of a user (O6)."""
+    if value is None:
+        return None
+    old, new = _old_and_new("user", value)
+    return _text(UserId, "user", old), _text(UserId, "user", new)
+
+
+def conversation_change(value: tuple[str, str] | None) -> tuple[str, str] | None:
+    """Return the old and the new id of a conversation (O6)."""
+    if value is None:
+        return None
+    old, new = _old_and_new("conversation", value)
+    return _conversation(old), _conversation(new)
+
+
+def check_any_change(*changes: object) -> None:
+    if all(change is None for change in changes):
+        raise InvalidInputError("user: give (old, new), or give conversation=(old, new), or both")
+
+
+def _old_and_new(argument: str, pair: tuple[str, str]) -> tuple[str, str]:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise _wrong_type(argument, "a pair of ids, (old, new)", pair)
+    old, new = pair
+    if old == new:
+        raise InvalidInputError(f"{argument}: the old and the new id must differ")
+    return old, new
+
+
+def _conversation(value: str) -> str:
+    if isinstance(value, ReplyScope):
+        raise _wrong_type("conversation", "the text of an id", value, "pass its .conversation")
+    try:
+        return ReplyScope(conversation=value).conversation
+    except ValidationError as error:
+        rule = error.errors(include_input=False, include_url=False)[0]["msg"]
+        raise InvalidInputError(f"conversation: {rule}") from error
+
+
 def time_filter(argument: str, value: datetime | None) -> datetime | None:
     """Return a time to compare deadlines with. It needs a time zone, as they have one."""
     if value is None:
@@ -456,12 +498,15 @@ def owner_for_operator(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     return owner_for_write(ctx, user_id)
 
 
-def fence(ctx: TenantCtx | None) -> Fence | None:
-    """Return whose sessions an operator may list; None, for the host itself, lists all (O1)."""
-    if ctx is None:
-        return None
+def operators_fence(ctx: TenantCtx) -> Fence:
+    """Return whose sessions an operator acts on: a tenant's, or those of one of its teams (O1)."""
     calling = check_operator(ctx)
     return Fence(calling.env, calling.tenant, calling.team)
+
+
+def fence(ctx: TenantCtx | None) -> Fence | None:
+    """Return whose sessions an operator may list; None, for the host itself, lists all (O1)."""
+    return None if ctx is None else operators_fence(ctx)
 
 
 def refusal(outcome: Outcome, key: str, data: SessionData | None = None) -> SessionStoreError:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from async_session_store._listing import DEFAULT_PAGE, SessionRecords
 from async_session_store._sync_life_cycle import SyncLifeCycle
-from async_session_store.abc import ErasedUser
+from async_session_store.abc import ErasedUser, MovedWaits
 from async_session_store.models import (
     FlowId,
     ReplyScope,
@@ -23,6 +23,19 @@ class SyncOperatorCalls(SyncLifeCycle):
     def erase_user(self, ctx: TenantCtx, user_id: UserId | str) -> ErasedUser:
         """Erase all that is stored of a user in all teams of the tenant. Return how much."""
         return self._call(self._store.erase_user, ctx, user_id)
+
+    def move_waits(
+        self,
+        ctx: TenantCtx,
+        *,
+        user: tuple[UserId | str, UserId | str] | None = None,
+        conversation: tuple[str, str] | None = None,
+    ) -> MovedWaits:
+        """Move the waits of a user, or in a conversation, that has a new id.
+
+        Like :meth:`AsyncSessionStore.move_waits`.
+        """
+        return self._call(self._store.move_waits, ctx, user=user, conversation=conversation)
 
     def break_claim(self, ctx: TenantCtx, user_id: UserId | str, scope: ReplyScope) -> bool:
         """End the claim that is held on a scope, whoever holds it. Return whether one was."""

@@ -39,10 +39,14 @@ __all__ = [
     "Fence",
     "Keep",
     "Listing",
+    "MovedWaits",
     "Outcome",
     "Owner",
+    "PlacedPage",
+    "PlacedSession",
     "Queued",
     "Registration",
+    "SessionMove",
     "SessionPage",
     "StoredSession",
     "StoredWait",
@@ -250,6 +254,38 @@ class ErasedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedWaits:
+    """How much was moved, by kind, and what could not be. ``move_waits`` returns it.
+
+    What could not be moved is as it was. It is named by the keys of the sessions.
+    """
+
+    waits: int = 0
+    """Live waits, with their sessions."""
+    sessions: int = 0
+    """Live sessions that waited nowhere, because they were detached or never registered."""
+    expired_waits: int = 0
+    """Waits past their deadlines that were kept for a worker."""
+    taken: tuple[SessionKey, ...] = ()
+    """Waits at whose new place another live wait is already."""
+    in_use: tuple[SessionKey, ...] = ()
+    """Waits that somebody was using throughout.
+
+    A claim is held at the old place or the new one, callers wait for a turn at the old one, or the
+    session was changed again and again.
+    """
+    unknown_scope: tuple[SessionKey, ...] = ()
+    """Waits that a Rust process or an old version registered, so that their scope is not known."""
+    unreadable: tuple[SessionKey, ...] = ()
+    """Sessions whose documents cannot be read, or would be too large with the new user id."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was moved that was found."""
+        return not (self.taken or self.in_use or self.unknown_scope or self.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
 class Listing(Generic[_T]):
     """The items that a listing found, and the keys that it left out."""
 
@@ -294,6 +330,51 @@ class SessionPage:
     """The keys of those that cannot be read."""
     cursor: object | None = field(repr=False)
     """Where the next page begins, which only the backend understands. None after the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSession:
+    """A session as :meth:`Backend.read_places` finds it: live, or an expired wait."""
+
+    record: SessionRecord
+    """The session. The ``scope`` of an expired wait is where it waited."""
+    scope_hash: str | None
+    """The hash of the scope where it waits or waited, or None if that is nowhere, or not known."""
+    waits: bool
+    """Whether it waits or waited somewhere."""
+    is_expired: bool
+    """Whether it is an expired wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPage:
+    """A page of the sessions in a storage, with the places where they wait."""
+
+    sessions: tuple[PlacedSession, ...]
+    """The readable ones."""
+    unreadable: tuple[Unreadable, ...]
+    """Those that cannot be read."""
+    cursor: object | None = field(repr=False)
+    """Where the next page begins, which only the backend understands. None after the last page."""
+
+
+class SessionMove(NamedTuple):
+    """A session that gets another owner, another scope, or both."""
+
+    key: SessionKey
+    """The key of the session."""
+    owner: Owner
+    """Its owner as it was read."""
+    scope_hash: str | None
+    """The hash of the scope where it waited as it was read, or None for nowhere."""
+    etag: str
+    """Its etag as it was read."""
+    data: SessionData
+    """Its data from now on, whose owner differs from ``owner`` in the user at most."""
+    new_scope_hash: str | None
+    """The hash of the scope where it waits from now on. None for nowhere, if it waited nowhere."""
+    new_scope: ReplyScope | None
+    """That scope, or None if only its hash is known."""
 
 
 class Backend(ABC):
@@ -613,4 +694,29 @@ class Backend(ABC):
         A session that is live from the first page to the last is on one of them at least, whatever
         others store, change and remove in between; and on one only, if the storage can do that.
         An unreadable session whose owner cannot be determined is within no fence.
+        """
+
+    @abstractmethod
+    async def read_places(self, fence: Fence, cursor: object | None, limit: int) -> PlacedPage:
+        """Return the sessions within the fence among the next ``limit`` or so, and their places.
+
+        Like :meth:`read_page`, with two differences: expired waits are returned too, and so is the
+        hash of the scope where each session waits or waited. If another program wrote the session,
+        that hash may not be known; but if a look-up finds the session, it is returned with the hash
+        on one of the pages, too.
+        """
+
+    @abstractmethod
+    async def move_session(self, move: SessionMove) -> Outcome:
+        """Give a session another owner and another scope in one step, if it is as it was read (O6).
+
+        Return MISSING if the session is neither live nor an expired wait; CHANGED if its owner, its
+        scope or its etag is another by now; CLAIMED if a claim is held on its scope, or a caller
+        waits for its turn there; or if the session is live, TAKEN if another live wait is at the
+        new scope, and CLAIMED if a claim is held there. None of these changes anything.
+
+        Otherwise return DONE, and then: the session has the new data, and so the new owner, for
+        every method; it waits at the new scope and nowhere else; its etag is a new one; its
+        deadline, its ``expired_ttl`` and the order of expired waits are as they were. An expired
+        wait stays one, whatever waits at the new scope. What is remembered of deliveries stays.
         """

@@ -20,8 +20,10 @@ from async_session_store.abc import (
     Keep,
     Listing,
     Outcome,
+    PlacedPage,
     Queued,
     Registration,
+    SessionMove,
     SessionPage,
     StoredWait,
     Unreadable,
@@ -220,6 +222,14 @@ class AsyncioBridge(Backend):
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:
         return await self._call(self._backend.read_page, fence, cursor, limit)
+
+    @override
+    async def read_places(self, fence: Fence, cursor: object | None, limit: int) -> PlacedPage:
+        return await self._call(self._backend.read_places, fence, cursor, limit)
+
+    @override
+    async def move_session(self, move: SessionMove) -> Outcome:
+        return await self._call(self._backend.move_session, move)
 
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

@@ -69,6 +69,14 @@ def test_x6_a_move_is_read(name: str) -> None:
     assert read(name, PAYLOADS[name]) == EXPECTED[name]
 
 
+def test_x6_a_move_names_what_move_waits_takes() -> None:
+    old, new = GROUP.conversation
+    assert GROUP.scope(ReplyScope(conversation=old)) == ReplyScope(conversation=new)
+    assert GROUP.user is None
+    assert USER_ID.user == ("US.13491208655302741918", "US.24601208655302741918")
+    assert USER_ID.conversation[1] == "whatsapp/106540352242922/US.24601208655302741918"
+
+
 @pytest.mark.parametrize("name", sorted(set(PAYLOADS) - set(MOVES)))
 def test_x6_any_other_payload_reports_no_move(name: str) -> None:
     if name.startswith(("telegram", "slack", "whatsapp")):

@@ -214,6 +214,24 @@ def test_w2_python_moves_what_either_registered(both: Both, python: PythonStore)
         assert side.get_session("k") == data("moved")
 
 
+def test_o6_a_wait_that_moves_is_found_by_both(both: Both, python: PythonStore) -> None:
+    both.register("k", A, "mine", ttl=MINUTE)
+    both.register("chat", B)
+    moved = python.move_waits(ctx(None), user=("u1", "u2"))
+    assert (moved.waits, moved.is_complete) == (2, True)
+    assert python.move_waits(ctx(None), conversation=("b", "c")).waits == 1
+    for side in (both.actor, both.observer):
+        assert find(side, A) is find(side, B, of=OTHER) is None
+        assert find(side, A, of=OTHER) == "k"
+        assert find(side, C, of=OTHER) == "chat"
+        assert listed(side) == []
+        assert listed(side, of=OTHER) == ["chat", "k"]
+        assert side.get_session("k") == data("mine", of=OTHER)
+    assert all(0 < left <= 60_000 for left in both.left("session:k"))
+    clear(both.observer, A, of=OTHER)
+    assert find(both.actor, A, of=OTHER) is None
+
+
 def test_s1_a_session_that_one_creates_waits_by_the_other(both: Both) -> None:
     key = both.actor.create_session(CTX, data("created"))
     both.observer.register_wait(CTX, "u1", A, key, data("waits"), MINUTE)

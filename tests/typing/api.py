@@ -28,6 +28,7 @@ from async_session_store import (
     Incoming,
     InvalidInputError,
     InvocationDeadline,
+    MovedWaits,
     NewWait,
     ReplyScope,
     ResumedWait,
@@ -155,6 +156,10 @@ async def sessions(store: AsyncSessionStore) -> None:
     async for record in store.iter_sessions(None, page=10):
         assert_type(record, SessionRecord)
     assert_type(await store.count_waits(ctx, expires_before=datetime.now(timezone.utc)), int)
+    moved = await store.move_waits(ctx, user=("u1", UserId("u2")), conversation=("a", "b"))
+    assert_type(moved, MovedWaits)
+    assert_type(moved.taken, tuple[SessionKey, ...])
+    assert_type(moved.is_complete, bool)
     assert_type(await store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
     await store.ping()
 
@@ -221,6 +226,8 @@ async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -
     ):
         assert_type(moves, tuple[Move, ...])
         assert_type(moves[0].scope(inbound.scope), ReplyScope)
+        assert_type(moves[0].conversation, tuple[str, str])
+        assert_type(moves[0].user, tuple[UserId, UserId] | None)
     discord(payload, bot_id="7")
     webchat(payload, bot_id="orders", conversation_id="c", user_id="u")
     async with store.resume_wait(
@@ -341,6 +348,7 @@ def sync_operators(store: SessionStore) -> None:
         assert_type(record, SessionRecord)
     assert_type(store.count_waits(ctx), int)
     assert_type(store.erase_user(ctx, "u1"), ErasedUser)
+    assert_type(store.move_waits(ctx, conversation=("a", "b")), MovedWaits)
     assert_type(store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
 
 

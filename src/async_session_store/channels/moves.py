@@ -38,15 +38,31 @@ class Move:
     def __repr__(self) -> str:
         return repr_of_fields(self, shown=("provider", "bot_id"))
 
+    @property
+    def conversation(self) -> tuple[str, str]:
+        """The old and the new ``conversation`` of scopes, for ``move_waits``."""
+        return (
+            place_name(self.provider, self.bot_id, self.old_conversation),
+            place_name(self.provider, self.bot_id, self.new_conversation),
+        )
+
+    @property
+    def user(self) -> tuple[UserId, UserId] | None:
+        """The old and the new user id, for ``move_waits``, or None."""
+        if self.old_user_id is None or self.new_user_id is None:
+            return None
+        return self.old_user_id, self.new_user_id
+
     def scope(self, scope: ReplyScope) -> ReplyScope:
         """Return where a wait at ``scope`` belongs after the move.
 
         A scope in any other conversation is returned as it is.
         """
-        if scope.conversation != place_name(self.provider, self.bot_id, self.old_conversation):
+        old, new = self.conversation
+        if scope.conversation != old:
             return scope
         return ReplyScope(
-            conversation=place_name(self.provider, self.bot_id, self.new_conversation),
+            conversation=new,
             thread=scope.thread,
             reply_to=scope.reply_to,
             correlation=scope.correlation,

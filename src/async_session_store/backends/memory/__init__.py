@@ -20,8 +20,11 @@ from async_session_store.abc import (
     Keep,
     Listing,
     Outcome,
+    PlacedPage,
+    PlacedSession,
     Queued,
     Registration,
+    SessionMove,
     SessionPage,
     StoredSession,
     StoredWait,
@@ -418,14 +421,67 @@ class MemoryBackend(Backend):
     async def read_page(
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:
-        await checkpoint()  # otherwise a loop over all pages would let no other task run
-        rest = cast("_Rest", cursor or _Rest(list(self._sessions.by_key), 0))
-        end = rest.begin + limit
+        keys, rest = await self._next_keys(cursor, limit)
         now = self._now()
-        live = [self._sessions.live(key, now) for key in rest.keys[rest.begin : end]]
+        live = [self._sessions.live(key, now) for key in keys]
         found = tuple(
             StoredSession(record_of(session, self._clock), session.scope_hash is not None)
             for session in live
             if session is not None and (fence is None or fence.includes(session.owner))
         )
-        return SessionPage(found, (), rest._replace(begin=end) if end < len(rest.keys) else None)
+        return SessionPage(found, (), rest)
+
+    @override
+    async def read_places(self, fence: Fence, cursor: object | None, limit: int) -> PlacedPage:
+        keys, rest = await self._next_keys(cursor, limit)
+        now = self._now()
+        stored = [self._sessions.live(key, now) or self._sessions.expired(key, now) for key in keys]
+        found = tuple(
+            PlacedSession(
+                record_of(session, self._clock),
+                session.scope_hash,
+                waits=session.scope_hash is not None,
+                is_expired=session.deadline <= now,
+            )
+            for session in stored
+            if session is not None and fence.includes(session.owner)
+        )
+        return PlacedPage(found, (), rest)
+
+    @override
+    async def move_session(self, move: SessionMove) -> Outcome:
+        now = self._now()
+        session = self._sessions.live(move.key, now) or self._sessions.expired(move.key, now)
+        if session is None:
+            return Outcome.MISSING
+        as_read = (move.owner, move.scope_hash, move.etag)
+        if (session.owner, session.scope_hash, str(session.version)) != as_read:
+            return Outcome.CHANGED
+        if move.scope_hash is not None:
+            if not self._claims.is_free((move.owner, move.scope_hash), now):
+                return Outcome.CLAIMED
+            refusal = self._refusal_at_new_place(session, move, now)
+            if refusal is not None:
+                return refusal
+        self._sessions.move(session, move, now)
+        return Outcome.DONE
+
+    def _refusal_at_new_place(
+        self, session: Session, move: SessionMove, now: float
+    ) -> Outcome | None:
+        if move.new_scope_hash is None or session.deadline <= now:
+            return None
+        place = move.data.owner, move.new_scope_hash
+        if self._sessions.waiting(*place, now) is not None:
+            return Outcome.TAKEN
+        return None if self._claims.deadline(place, now) is None else Outcome.CLAIMED
+
+    async def _next_keys(
+        self, cursor: object | None, limit: int
+    ) -> tuple[list[SessionKey], _Rest | None]:
+        """Return the keys of the next page, and where the page after it begins."""
+        await checkpoint()  # otherwise a loop over all pages would let no other task run
+        rest = cast("_Rest", cursor or _Rest(list(self._sessions.by_key), 0))
+        end = rest.begin + limit
+        keys = rest.keys[rest.begin : end]
+        return keys, rest._replace(begin=end) if end < len(rest.keys) else None

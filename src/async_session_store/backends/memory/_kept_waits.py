@@ -45,6 +45,11 @@ class KeptWaits:
         _discard(self._by_owner, session.owner, session.key)
         self.drop_due(session)
 
+    def change_owner(self, session: Session, owner: Owner) -> None:
+        """Give a session an owner who differs in the user. It stays as due as it was."""
+        _discard(self._by_owner, session.owner, session.key)
+        self._by_owner.setdefault(owner, {})[session.key] = session
+
     def give_back(self, session: Session, now: float) -> None:
         """Put a session behind all others that are due."""
         self.drop_due(session)

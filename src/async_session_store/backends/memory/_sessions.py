@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from async_session_store.abc import StoredWait
+from async_session_store.abc import SessionMove, StoredWait
 from async_session_store.backends.memory._clock import Clock
 from async_session_store.backends.memory._deadlines import Deadlines
 from async_session_store.backends.memory._kept_waits import KeptWaits
@@ -106,6 +106,29 @@ class Sessions:
             return None
         self._detach(holder)
         return holder.key if holder.deadline > now else None
+
+    def move(self, session: Session, move: SessionMove, now: float) -> None:
+        """Give a session, live or expired, another owner and another scope."""
+        self._leave_scope(session)
+        owner = move.data.owner
+        if session.kept:
+            self.kept.change_owner(session, owner)
+        session.data, session.version, session.owner = move.data, next(self.versions), owner
+        session.scope_hash, session.scope = move.new_scope_hash, move.new_scope
+        if move.new_scope_hash is None or session.deadline <= now:
+            return  # no look-up finds an expired wait, and another session may wait there
+        waiting = self.by_scope.setdefault(owner, {})
+        holder = waiting.get(move.new_scope_hash)
+        waiting[move.new_scope_hash] = session
+        if holder is not None and not holder.is_expired_wait(now):
+            self._detach(holder)  # it has expired, and was not reclaimed yet
+
+    def _leave_scope(self, session: Session) -> None:
+        waiting = self.by_scope.get(session.owner, NOWHERE)
+        if session.scope_hash is not None and waiting.get(session.scope_hash) is session:
+            del waiting[session.scope_hash]
+            if not waiting:
+                del self.by_scope[session.owner]
 
     def touch(self, session: Session, ttl: int | None, now: float) -> None:
         """Move the deadline of a live session."""

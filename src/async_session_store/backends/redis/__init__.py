@@ -23,8 +23,11 @@ from async_session_store.abc import (
     Keep,
     Listing,
     Outcome,
+    PlacedPage,
+    PlacedSession,
     Queued,
     Registration,
+    SessionMove,
     SessionPage,
     StoredSession,
     StoredWait,
@@ -68,6 +71,7 @@ from async_session_store.backends.redis._erasing import UserErasure
 from async_session_store.backends.redis._keys import (
     Keys,
     fence_text,
+    leads_to_sessions,
     owner_text,
     page_fence_text,
 )
@@ -444,6 +448,41 @@ class RedisBackend(Backend):
             sessions, unreadable = _replies.page(found, self._max_document_bytes)
             scan = scan.after(looked_at)
         return SessionPage(sessions, unreadable, None if scan.is_at_end else scan)
+
+    @override
+    async def read_places(self, fence: Fence, cursor: object | None, limit: int) -> PlacedPage:
+        scan = ScanCursor() if cursor is None else cast("ScanCursor", cursor)
+        scan = await scan.filled(self._call, self._keys.pattern, limit)
+        scan = scan.only(leads_to_sessions(self._keys, fence))
+        sessions: tuple[PlacedSession, ...] = ()
+        unreadable: tuple[Unreadable, ...] = ()
+        if scan.names:
+            arguments = (page_fence_text(fence), int(scan.is_last))
+            reply = await self._run("read_places", scan.names, *arguments)
+            looked_at, found, put_off = cast("tuple[int, list[list[object]], list[bytes]]", reply)
+            sessions, unreadable = _replies.places(found, self._max_document_bytes)
+            scan = scan.after(looked_at, put_off)
+        return PlacedPage(sessions, unreadable, None if scan.is_at_end else scan)
+
+    @override
+    async def move_session(self, move: SessionMove) -> Outcome:
+        stamp = _stamps.fresh()
+        document = _documents.encode(move.data, stamp)
+        reply = await self._run(
+            "move_session",
+            [self._keys.session(move.key)],
+            move.key,
+            owner_text(move.owner),
+            move.scope_hash or _NOTHING,
+            _stamps.as_stored(move.etag),
+            owner_text(move.data.owner),
+            move.new_scope_hash or _NOTHING,
+            _NOTHING if move.new_scope is None else move.new_scope.encoded,
+            document,
+            stamp,
+            size=len(document),
+        )
+        return _replies.outcome(reply)
 
     # --- Commands -----------------------------------------------------------------------------
 

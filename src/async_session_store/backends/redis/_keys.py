@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -119,6 +120,14 @@ def page_fence_text(fence: Fence) -> str:
     """Return how the owners within a fence of a page begin in keys."""
     text = f"{fence.env}:{fence.tenant}:"
     return text if fence.team is None else f"{text}{fence.team}:"
+
+
+def leads_to_sessions(keys: Keys, fence: Fence) -> Callable[[bytes], object]:
+    """Return a function that tells the keys that lead to sessions within a fence from others."""
+    owners = re.escape(page_fence_text(fence))
+    kinds = rf":(?:session:|meta:|waits:scope:{owners}[^:]*(?::[^:]*)?:[^:]*\Z)"
+    match = re.compile(kinds.encode()).match
+    return lambda name: match(name, keys.prefix_length)
 
 
 def parse_owner(text: str) -> Owner:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
-
-from async_session_store.backends.redis._protocol import Argument
 
 _START: Final = b"0"
 
@@ -20,12 +18,16 @@ class ScanCursor:
 
     cursor: bytes | None = None
     """Where the scan goes on. None before it begins."""
-    names: tuple[Argument, ...] = field(default=(), repr=False)
-    """The session keys that come next."""
+    names: tuple[bytes, ...] = field(default=(), repr=False)
+    """The keys that come next."""
+    put_off: tuple[bytes, ...] = field(default=(), repr=False)
+    """Keys that come after all others."""
+    is_last: bool = field(default=False, repr=False)
+    """Whether the keys that come next are those that were put off."""
 
     @property
     def is_at_end(self) -> bool:
-        return self.cursor == _START and not self.names
+        return self.cursor == _START and not self.names and not self.put_off
 
     async def filled(
         self, call: Callable[..., Awaitable[object]], pattern: str, count: int
@@ -33,10 +35,17 @@ class ScanCursor:
         """Return the cursor with keys to read; none if this step of the scan found none."""
         if self.names or self.is_at_end:
             return self
+        if self.cursor == _START:
+            put_off = self.put_off[:count], self.put_off[count:]
+            return ScanCursor(_START, *put_off, is_last=True)
         step = ("SCAN", self.cursor or _START, "MATCH", pattern, "COUNT", count)
         cursor, names = cast("tuple[bytes, list[bytes]]", await call(*step))
-        return ScanCursor(cursor, tuple(names))
+        return ScanCursor(cursor, tuple(names), self.put_off)
 
-    def after(self, looked_at: int) -> ScanCursor:
-        """Return the cursor after some of its keys."""
-        return ScanCursor(self.cursor, self.names[looked_at:])
+    def only(self, is_wanted: Callable[[bytes], object]) -> ScanCursor:
+        """Return the cursor with only some of its keys."""
+        return replace(self, names=tuple(filter(is_wanted, self.names)))
+
+    def after(self, looked_at: int, put_off: Sequence[bytes] = ()) -> ScanCursor:
+        """Return the cursor after some of its keys. Some of those may have been put off."""
+        return replace(self, names=self.names[looked_at:], put_off=(*self.put_off, *put_off))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
 from async_session_store import _codec
-from async_session_store.abc import ClaimKey, Outcome, StoredSession, Unreadable, WaitState
+from async_session_store.abc import (
+    ClaimKey,
+    Outcome,
+    PlacedSession,
+    StoredSession,
+    Unreadable,
+    WaitState,
+)
 from async_session_store.backends._time import utc_from_ms
 from async_session_store.backends.redis import _documents, _stamps
 from async_session_store.backends.redis._keys import owner_in_reply, parse_owner
-from async_session_store.models import SessionData, SessionKey, SessionRecord
+from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 QUEUED: Final = b"QUEUED"
 
@@ -93,6 +101,29 @@ def page(
         else:
             sessions.append(StoredSession(record, waits == 1))
     return tuple(sessions), tuple(unreadable)
+
+
+def places(
+    found: list[list[object]], maximum: int
+) -> tuple[tuple[PlacedSession, ...], tuple[Unreadable, ...]]:
+    """Return the sessions in a reply of ``read_places.lua``, and the unreadable ones."""
+    sessions: list[PlacedSession] = []
+    unreadable: list[Unreadable] = []
+    for waits, is_expired, scope_hash, owner, *item in found:
+        record = _record(item, maximum)
+        if isinstance(record, Unreadable):
+            unreadable.append(replace(record, owner=_owner(owner)))
+            continue
+        place = None if scope_hash is None else cast("bytes", scope_hash).decode()
+        sessions.append(PlacedSession(record, place, waits == 1, is_expired == 1))
+    return tuple(sessions), tuple(unreadable)
+
+
+def _owner(reply: object) -> Owner | None:
+    try:
+        return parse_owner(cast("bytes", reply).decode())
+    except ValueError:  # it belongs to no owner of ours
+        return None
 
 
 class Expired(NamedTuple):

@@ -25,8 +25,10 @@ from async_session_store.abc import (
     Keep,
     Listing,
     Outcome,
+    PlacedPage,
     Queued,
     Registration,
+    SessionMove,
     SessionPage,
     StoredWait,
     Unreadable,
@@ -341,6 +343,20 @@ class SqliteBackend(Backend):
         after = cast("bytes", cursor or b"")
         return await self._reading(
             lambda tables: tables.sessions.read_page(fence, after, limit), inline=False
+        )
+
+    @override
+    async def read_places(self, fence: Fence, cursor: object | None, limit: int) -> PlacedPage:
+        after = cast("bytes", cursor or b"")
+        return await self._reading(
+            lambda tables: tables.sessions.read_places(fence, after, limit), inline=False
+        )
+
+    @override
+    async def move_session(self, move: SessionMove) -> Outcome:
+        document = _document(move.data)
+        return await self._writing(
+            lambda tables: tables.moving.move(move, document), size=document.size
         )
 
     async def _erase_sessions(self, user: User) -> ErasedUser:

@@ -303,6 +303,10 @@ class ClaimTable:
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         return self._execute(_BREAK, columns).rowcount > 0
 
+    def is_held(self, owner: Owner, scope_hash: str) -> bool:
+        """Return whether a claim is held on a scope."""
+        return self._claimed_until(owner, scope_hash) is not None
+
     def renew(self, claim: ClaimKey, lease: int) -> datetime | None:
         deadline = self._clock.after(lease)
         renewed = self._execute(_RENEW, (deadline, *self._columns(claim))).rowcount

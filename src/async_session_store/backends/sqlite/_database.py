@@ -17,6 +17,7 @@ from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._erasing import ErasingTable
 from async_session_store.backends.sqlite._expired import ExpiredTable
 from async_session_store.backends.sqlite._faults import is_locked
+from async_session_store.backends.sqlite._moving import MovingTable
 from async_session_store.backends.sqlite._opening import open_database
 from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.backends.sqlite._queues import QueueTable
@@ -54,6 +55,7 @@ class Tables:
     queues: QueueTable
     expired: ExpiredTable
     erasing: ErasingTable
+    moving: MovingTable
 
 
 class Operation(NamedTuple):
@@ -103,7 +105,8 @@ class Database:
         claims = ClaimTable(execute, clock, sessions, queues)
         expired = ExpiredTable(execute, clock, sessions, claims, queues)
         erasing = ErasingTable(execute, clock, queues)
-        self._tables = Tables(sessions, claims, queues, expired, erasing)
+        moving = MovingTable(execute, clock, sessions, claims, queues)
+        self._tables = Tables(sessions, claims, queues, expired, erasing, moving)
 
     def close(self) -> None:
         try:

@@ -144,6 +144,14 @@ class KeptRows:
         return str(key), now, now
 
 
+def hash_of_scope(stored: bytes) -> str | None:
+    """Return the hash of the scope where a row waited, even if the row was moved aside.
+
+    None if it is damaged.
+    """
+    return decoded(stored.partition(b":")[0])
+
+
 def _sees(viewer: Owner, owner_texts: Sequence[bytes | None]) -> bool:
     """Return whether a viewer sees a row. If its owner is not valid, nobody does."""
     env, tenant, team, user = map(decoded, owner_texts)

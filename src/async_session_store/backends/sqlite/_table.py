@@ -11,13 +11,15 @@ from async_session_store.abc import (
     Fence,
     Listing,
     Outcome,
+    PlacedPage,
+    PlacedSession,
     Registration,
     SessionPage,
     StoredSession,
     Unreadable,
 )
 from async_session_store.backends.sqlite._clock import Clock, SweepPause
-from async_session_store.backends.sqlite._kept import END, KeptRows
+from async_session_store.backends.sqlite._kept import END, IS_KEPT, KeptRows, hash_of_scope
 from async_session_store.backends.sqlite._rows import (
     COLUMNS,
     KEY,
@@ -89,9 +91,9 @@ _LAST_OF_PAGE: Final = (
     "SELECT CAST(max(key) AS BLOB) FROM (SELECT key FROM sessions"
     " WHERE key > CAST(? AS TEXT) AND key < x'' ORDER BY key LIMIT ?)"
 )
-_PAGE: Final = (
-    f"{_SELECT}key > CAST(? AS TEXT) AND key <= CAST(? AS TEXT) AND {_LIVE}{{}} ORDER BY key"
-)
+_ON_PAGE: Final = "key > CAST(? AS TEXT) AND key <= CAST(? AS TEXT)"
+_PAGE: Final = f"{_SELECT}{_ON_PAGE} AND {_LIVE}{{}} ORDER BY key"
+_PAGE_OF_PLACES: Final = f"{_SELECT}{_ON_PAGE} AND ({_LIVE} OR {IS_KEPT}){{}} ORDER BY key"
 _MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
 _SUPERSEDE_AT_KEY: Final = (
@@ -247,29 +249,61 @@ class SessionTable:
 
     def read_page(self, fence: Fence | None, after: bytes, limit: int) -> SessionPage:
         """Return the live sessions within a fence among those with the next keys."""
-        (last,) = self._execute(_LAST_OF_PAGE, (after, limit)).fetchone()
-        if last is None:
-            return SessionPage((), (), None)
-        within, columns = _within(fence)
-        cursor = self._execute(_PAGE.format(within), (after, last, self._clock.now(), *columns))
+        now = self._clock.now()
+        rows, cursor = self._page(_PAGE, (now,), fence, after, limit)
         sessions: list[StoredSession] = []
         unreadable: list[SessionKey] = []
-        read = 0
-        for selected in cursor:
-            row = as_row(selected)
-            if row is None:
-                continue
+        for row in rows:
             record = self.reader.record(row)
             if isinstance(record, Unreadable):
                 unreadable.append(record.key)
             else:
                 sessions.append(StoredSession(record, row.scope_hash is not None))
+        return SessionPage(tuple(sessions), tuple(unreadable), cursor)
+
+    def read_places(self, fence: Fence, after: bytes, limit: int) -> PlacedPage:
+        """Return the live sessions and expired waits within a fence, and where they wait."""
+        now = self._clock.now()
+        rows, cursor = self._page(_PAGE_OF_PLACES, (now, now, now), fence, after, limit)
+        sessions: list[PlacedSession] = []
+        unreadable: list[Unreadable] = []
+        for row in rows:
+            record = self.reader.record(row)
+            if isinstance(record, Unreadable):
+                unreadable.append(record)
+                continue
+            is_expired = isinstance(row.deadline, int) and row.deadline <= now
+            scope_hash = None if row.scope_hash is None else hash_of_scope(row.scope_hash)
+            waits = row.scope_hash is not None
+            sessions.append(PlacedSession(record, scope_hash, waits, is_expired))
+        return PlacedPage(tuple(sessions), tuple(unreadable), cursor)
+
+    def _page(
+        self,
+        statement: str,
+        times: tuple[int, ...],
+        fence: Fence | None,
+        after: bytes,
+        limit: int,
+    ) -> tuple[list[Row], bytes | None]:
+        """Return the rows of a page, and the key after which the next one begins."""
+        (last,) = self._execute(_LAST_OF_PAGE, (after, limit)).fetchone()
+        if last is None:
+            return [], None
+        within, columns = _within(fence)
+        cursor = self._execute(statement.format(within), (after, last, *times, *columns))
+        rows: list[Row] = []
+        read = 0
+        for selected in cursor:
+            row = as_row(selected)
+            if row is None:
+                continue
+            rows.append(row)
             read += len(row.head or b"") + len(row.context_json or b"")
             if read >= _MAX_PAGE_BYTES:
                 cursor.close()
-                last = selected[0]
-                break
-        return SessionPage(tuple(sessions), tuple(unreadable), last)
+                return rows, selected[0]
+        return rows, last
 
     def delete_wait(self, owner: Owner, scope_hash: str, session_key: SessionKey | None) -> bool:
         columns = (*owner_columns(owner), scope_hash, self._clock.now())

@@ -41,6 +41,11 @@ from async_session_store.testing.contract.listing_sessions import (
     ListingUnreadable,
 )
 from async_session_store.testing.contract.lookup import Lookup
+from async_session_store.testing.contract.moving import (
+    CancelledMoving,
+    Moving,
+    MovingUnreadable,
+)
 from async_session_store.testing.contract.moving_blocks import MovingBlocks
 from async_session_store.testing.contract.not_as_in_rust import NotAsInRust
 from async_session_store.testing.contract.owners import Owners
@@ -97,6 +102,7 @@ class AnyFormSuite(
     HandingOut,
     ExpiredTurns,
     Erasing,
+    Moving,
     BreakingClaims,
     ListingSessions,
     ConditionalWrites,
@@ -115,6 +121,7 @@ class BackendSuite(
     CancelledBlocks,
     CancelledTurns,
     CancelledErasing,
+    CancelledMoving,
     MovingBlocks,
 ):
     """The duties of every backend.
@@ -130,6 +137,7 @@ class AnyFormSharedStorageSuite(
     SharedTurns,
     Unreadable,
     ErasingUnreadable,
+    MovingUnreadable,
     BreakingSharedClaims,
     ListingUnreadable,
 ):

@@ -24,21 +24,13 @@ if as_we_wrote and viewer == '' and known_owner == owner and not adopted
 end
 
 -- include mending.lua
-
--- Return whether an etag is the stored document's: its stamp, or, for a document that we did not write, the
--- SHA-1 that it had before a claim or a touch stamped it.
-local function is_etag(session, etag)
-  if #etag == STAMP_LENGTH then return etag == stamp_of(key) end
-  local stored = document_of(key)
-  if session.ours and session.adopted then stored = string.sub(stored, 1, -STAMP_LENGTH - 1) end
-  return etag == redis.sha1hex(stored)
-end
+-- include etags.lua
 
 local session = read(key)
 if not session or not sees(viewer, session.owner or session.known) then return 'MISSING' end
 if session.owner and session.owner ~= owner then return 'FOREIGN' end
 if not session.readable then return 'UNREADABLE' end
-if expected ~= '' and not is_etag(session, expected) then return 'CHANGED' end
+if expected ~= '' and not is_etag(key, session, expected) then return 'CHANGED' end
 local deadline = wait_end(key, session, sure_route_to(key, session))
 redis.call('SET', session_key(key), document, 'KEEPTTL')
 if session.ours then redis.call('HSET', meta_key(key), 'stamp', stamp) end
