@@ -14,7 +14,10 @@ from async_session_store.abc import (
     Backend,
     Claimed,
     ClaimKey,
+    CopyName,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
     ErasedUser,
     Fence,
     Keep,
@@ -22,6 +25,7 @@ from async_session_store.abc import (
     Outcome,
     Queued,
     Registration,
+    SessionCopy,
     SessionPage,
     StoredSession,
     StoredWait,
@@ -30,6 +34,7 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory._claims import Claim, Claims, Place
 from async_session_store.backends.memory._clock import Clock
+from async_session_store.backends.memory._copying import Copies, Rest
 from async_session_store.backends.memory._deliveries import Deliveries
 from async_session_store.backends.memory._erasing import UserErasure
 from async_session_store.backends.memory._expired import ExpiredClaims
@@ -84,6 +89,7 @@ class MemoryBackend(Backend):
         self._claims = Claims(clock)
         self._expired = ExpiredClaims(self._sessions, self._claims, self._clock)
         self._deliveries = Deliveries()
+        self._copies = Copies(self._sessions, self._claims, self._deliveries)
 
     @property
     @override
@@ -429,3 +435,31 @@ class MemoryBackend(Backend):
             if session is not None and (fence is None or fence.includes(session.owner))
         )
         return SessionPage(found, (), rest._replace(begin=end) if end < len(rest.keys) else None)
+
+    @override
+    async def read_clock(self) -> int:
+        return round(self._now() * 1000)
+
+    @override
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        await checkpoint()  # as in read_page
+        return self._copies.page(cast("Rest | None", cursor), limit)
+
+    @override
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        now = self._now()
+        return tuple([self._copies.read(name, now) for name in names])
+
+    @override
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        now = self._now()
+        for copy in copies:
+            self._copies.put(copy, now)
+
+    @override
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        now = self._now()
+        for name in names:
+            self._copies.drop(name, now)

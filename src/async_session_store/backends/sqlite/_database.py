@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from async_session_store import _random
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._copying import CopyTable
 from async_session_store.backends.sqlite._erasing import ErasingTable
 from async_session_store.backends.sqlite._expired import ExpiredTable
 from async_session_store.backends.sqlite._faults import is_locked
@@ -54,6 +55,7 @@ class Tables:
     queues: QueueTable
     expired: ExpiredTable
     erasing: ErasingTable
+    copies: CopyTable
 
 
 class Operation(NamedTuple):
@@ -103,7 +105,8 @@ class Database:
         claims = ClaimTable(execute, clock, sessions, queues)
         expired = ExpiredTable(execute, clock, sessions, claims, queues)
         erasing = ErasingTable(execute, clock, queues)
-        self._tables = Tables(sessions, claims, queues, expired, erasing)
+        copies = CopyTable(execute, clock, sessions)
+        self._tables = Tables(sessions, claims, queues, expired, erasing, copies)
 
     def close(self) -> None:
         try:
