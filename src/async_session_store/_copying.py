@@ -27,7 +27,7 @@ from async_session_store.models import SessionKey
 
 __all__ = ["CopiedStore"]
 
-_PAGE: Final = 256  # names listed in one step; what they name is read and written together
+_PAGE: Final = 100  # names listed in one step; what they name is read and written together
 _SLACK: Final = 1000  # milliseconds by which equal deadlines may differ
 _CLOCK_READINGS: Final = 5
 

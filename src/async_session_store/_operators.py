@@ -80,7 +80,7 @@ class OperatorCalls(StoreLifeCycle):
         A session whose document cannot be read, or that the other store would not take, is left
         out. It is named in ``left_out``, with a log warning.
 
-        This is no single step. It reads some 256 sessions at a time, and takes about 0.1 KB of
+        This is no single step. It reads about 100 sessions at a time, and takes about 0.1 KB of
         memory for each session and delivery. After a crash, a cancellation or an error, call it
         with ``again``.
 

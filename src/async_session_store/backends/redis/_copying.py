@@ -27,6 +27,7 @@ from async_session_store.backends.redis._protocol import Argument
 from async_session_store.models import SessionKey
 
 _SCAN_START: Final = b"0"
+_KEYS_OF_A_WAIT: Final = 4
 _MAX_READ: Final = 256  # sessions or deliveries in one step
 _KIND: Final = re.compile(rb":(session|meta|delivery):")
 _DELIVERY: Final = re.compile(r"([^:]+:[^:]+:[^:]+:[^:]+):([A-Za-z0-9_-]{20})")
@@ -79,7 +80,7 @@ class Copies:
         cursor, unread = place.cursor, place.unread
         if not unread:
             pattern = self._keys.routes[0] if place.is_in_routes else self._keys.pattern
-            step = ("SCAN", cursor, "MATCH", pattern, "COUNT", limit)
+            step = ("SCAN", cursor, "MATCH", pattern, "COUNT", limit * _KEYS_OF_A_WAIT)
             cursor, found = cast("tuple[bytes, list[bytes]]", await self._call(*step))
             if place.is_in_routes:
                 unread = tuple(filter(self._keys.is_surely_ours, found))
