@@ -20,6 +20,7 @@ from async_session_store.abc import (
     CopyPage,
     DeliveryCopy,
     SessionCopy,
+    SessionName,
     Unreadable,
 )
 from async_session_store.errors import CopyOutdatedError, InvalidInputError
@@ -106,7 +107,7 @@ async def copy(source: Side, target: Side, *, again: bool) -> CopiedStore:
     """Copy everything into an empty target, or bring the copy in the target up to date (O5)."""
     clocks = await Clocks.measured(source, target)
     if not again:
-        await _for_each(target, partial(_check_empty, target))
+        await _for_each(target, set(), partial(_check_empty, target))
         return await _Pass(source, target, clocks, compares=False).run()
     updated = await _Pass(source, target, clocks, compares=True).run()
     if not _changes(updated):
@@ -170,12 +171,13 @@ class _Pass:
         self._clocks = clocks
         self._compares = compares
         self._counted = Counter[str]()
+        self._seen = set[int]()
         self._left_out: list[SessionKey] = []
 
     async def run(self) -> CopiedStore:
-        await _for_each(self._source, self._bring)
-        if self._compares:
-            await _for_each(self._target, self._remove_ended)
+        await _for_each(self._source, self._seen, self._bring)
+        if self._compares:  # only names that the source did not list are new to this step
+            await _for_each(self._target, self._seen, self._remove_ended)
         counted = self._counted
         return CopiedStore(
             counted["waits"],
@@ -243,16 +245,25 @@ class _Pass:
             self._counted["removed"] += len(names)
 
 
-async def _for_each(side: Side, step: Callable[[Sequence[CopyName]], Awaitable[None]]) -> None:
-    """Take a step for each page of names. A storage may list a name twice."""
-    seen: set[int] = set()  # hashes, as there may be millions of names
+async def _for_each(
+    side: Side, seen: set[int], step: Callable[[Sequence[CopyName]], Awaitable[None]]
+) -> None:
+    """Take a step for the names of each page that were not seen before.
+
+    A storage may list a name twice. ``seen`` holds hashes, as there may be millions of names.
+    """
     cursor, is_more = None, True
     while is_more:
         page = await side.list_copies(cursor, _PAGE)
-        names = [name for name in dict.fromkeys(page.names) if hash(name) not in seen]
-        seen.update(map(hash, names))
-        await step(names)
+        names = {_hash(name): name for name in page.names}
+        await step([name for hashed, name in names.items() if hashed not in seen])
+        seen.update(names)
         cursor, is_more = page.cursor, page.cursor is not None
+
+
+def _hash(name: CopyName) -> int:
+    """Return the hash of a name. Where a session waits does not count."""
+    return hash(name.key if isinstance(name, SessionName) else name)
 
 
 async def _check_empty(target: Side, names: Sequence[CopyName]) -> None:

@@ -49,7 +49,7 @@ class CopyCursor:
     """The keys that the scan has returned and that were not looked at yet."""
     has_begun: bool = False
     is_in_routes: bool = False
-    routed: set[SessionKey] = field(default_factory=set, repr=False)
+    routed: set[SessionKey] = field(default_factory=set[SessionKey], repr=False)
     """The sessions whose scope keys were not found yet."""
 
     @property

@@ -132,9 +132,8 @@ class CopyTable:
 
     def _delivery(self, name: DeliveryName) -> DeliveryCopy | None:
         columns = (*owner_columns(name.owner), name.digest)
-        found = self._execute(_DELIVERY_DEADLINE, columns).fetchone()
-        is_there = found is not None and found[0] > self._clock.now()
-        return DeliveryCopy(name, found[0]) if is_there else None
+        (deadline,) = self._execute(_DELIVERY_DEADLINE, columns).fetchone() or (0,)
+        return DeliveryCopy(name, deadline) if deadline > self._clock.now() else None
 
     def put(self, copies: Sequence[StoredCopy | DeliveryCopy]) -> None:
         for copy in copies:
