@@ -119,8 +119,7 @@ class CopyTable:
     def _session(self, key: SessionKey) -> SessionCopy | Unreadable | None:
         now = self._clock.now()
         selected = self._execute(_SELECT, (str(key), now, now, now)).fetchone()
-        row = None if selected is None else as_row(selected[1:])
-        if row is None:
+        if selected is None or (row := as_row(selected[1:])) is None:
             return None
         record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
