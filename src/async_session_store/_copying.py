@@ -220,7 +220,7 @@ class _Pass:
         if not SessionKey.accepts(found.key):
             return "its key is empty or too long"
         try:
-            _rules.owner_of(found.data, "data")
+            _rules.owner_of_data(found.data)
             check_size(found.data, self._target.max_document_bytes)
         except InvalidInputError as error:
             return str(error)
