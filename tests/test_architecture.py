@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "_listing": TYPES | {"abc", "_rules"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
     "_moving": TYPES | {"abc", "_new_waits", "_rules"},
+    "_copying": TYPES | {"abc", "_new_waits", "_rules"},
     "claims": TYPES | {"abc", "_new_waits", "_rules"},
     "_plans": {"abc", "errors", "_new_waits"},
     "resumed_waits": TYPES | {"abc", "claims", "_new_waits", "_plans"},
@@ -83,7 +84,7 @@ MAY_IMPORT = {
     | {"backends._job_queue", "backends._resources", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},
-    "_operators": TYPES | {"abc", "_life_cycle", "_listing", "_moving", "_rules"},
+    "_operators": TYPES | {"abc", "_copying", "_life_cycle", "_listing", "_moving", "_rules"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "_backoff", "_blocks", "_claiming", "_claiming_expired"}
     | {"_listing", "_memory", "_new_waits", "_operators", "_random", "_rules", "_urls"}
@@ -91,7 +92,7 @@ MAY_IMPORT = {
     "sync_claims": TYPES
     | {"abc", "claims", "expired_waits", "_blocks", "_crossing", "_ending", "_new_waits"},
     "_sync_life_cycle": {"abc", "errors", "_crossing", "_loop_thread", "_store"},
-    "_sync_operators": TYPES | {"abc", "_listing", "_sync_life_cycle"},
+    "_sync_operators": TYPES | {"abc", "_copying", "_listing", "_operators", "_sync_life_cycle"},
     "sync": TYPES
     | {"abc", "claims", "explanations", "sync_claims", "_backoff", "_rules"}
     | {"_store", "_sync_operators", "_urls", "resumed_waits", "turns"},
@@ -99,7 +100,7 @@ MAY_IMPORT = {
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES
     | {"abc", "claims", "expired_waits", "explanations", "keys", "resumed_waits", "sync", "turns"}
-    | {"_new_waits", "_rules", "_store"},
+    | {"_copying", "_new_waits", "_rules", "_store"},
 }
 
 

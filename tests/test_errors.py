@@ -9,6 +9,7 @@ import async_session_store
 from async_session_store import (
     ClaimLostError,
     ConflictError,
+    CopyOutdatedError,
     CorruptSessionError,
     DuplicateDeliveryError,
     ErrorCode,
@@ -36,6 +37,7 @@ TREE = {
     StoreTimeoutError: (SessionStoreError, ErrorCode.TIMEOUT),
     StoreUnavailableError: (SessionStoreError, ErrorCode.UNAVAILABLE),
     StoreUsageError: (SessionStoreError, ErrorCode.INTERNAL),
+    CopyOutdatedError: (SessionStoreError, ErrorCode.CONFLICT),
     CorruptSessionError: (SessionStoreError, ErrorCode.INTERNAL),
     FlowMemoryError: (SessionStoreError, ErrorCode.INTERNAL),
 }
@@ -52,6 +54,7 @@ ERRORS = [
     StoreTimeoutError("text"),
     StoreUnavailableError("text"),
     StoreUsageError("text"),
+    CopyOutdatedError(3),
     CorruptSessionError("k", "reason"),
     FlowMemoryError("order", "pizza", "reason"),
 ]

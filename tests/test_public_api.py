@@ -39,6 +39,8 @@ def test_the_public_names() -> None:
         "AsyncSessionStore",
         "ClaimLostError",
         "ConflictError",
+        "CopiedStore",
+        "CopyOutdatedError",
         "CorruptSessionError",
         "DuplicateDeliveryError",
         "EnvId",
@@ -133,7 +135,7 @@ def test_the_methods_of_a_store() -> None:
         *("get_wait", "list_waits_for_user", "list_wait_records", "clear_wait"),
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
         *("explain", "turn", "claim_expired", "expired_waits", "expired_turn"),
-        *("erase_user", "break_claim", "iter_waits", "iter_sessions", "count_waits"),
+        *("erase_user", "break_claim", "iter_waits", "iter_sessions", "count_waits", "copy_to"),
         "move_waits",
     }
 

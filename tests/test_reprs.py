@@ -32,6 +32,7 @@ from async_session_store import (
 )
 from async_session_store._claiming import ClaimRequest
 from async_session_store._claiming_expired import ExpiredRequest
+from async_session_store._copying import CopiedStore
 from async_session_store._listing import Selection
 from async_session_store._memory import memory_type
 from async_session_store._moving import IdChange
@@ -39,7 +40,10 @@ from async_session_store._new_waits import WaitDefaults
 from async_session_store.abc import (
     Claimed,
     ClaimKey,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
+    DeliveryName,
     ErasedUser,
     Fence,
     Listing,
@@ -48,7 +52,9 @@ from async_session_store.abc import (
     PlacedSession,
     Queued,
     Registration,
+    SessionCopy,
     SessionMove,
+    SessionName,
     SessionPage,
     StoredSession,
     StoredWait,
@@ -57,6 +63,7 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
+from async_session_store.backends.redis._copying import CopyCursor
 from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.sqlite import SqliteBackend
 from async_session_store.backends.sqlite._erasing import User
@@ -233,6 +240,22 @@ VALUES: dict[str, tuple[object, str]] = {
         "SessionMove(key='k', owner=Owner(env='prod', ",
     ),
     "IdChange": (IdChange((UserId("alice"), UserId("secret")), ("555-0100", "b")), "IdChange()"),
+    "CopiedStore": (CopiedStore(waits=1), "CopiedStore(waits=1, sessions=0, "),
+    "SessionName": (SessionName(SessionKey("k"), "hash"), "SessionName(key='k', scope_hash='hash'"),
+    "DeliveryName": (DeliveryName(CTX.owner, b"digest"), "DeliveryName(owner=Owner("),
+    "SessionCopy": (
+        SessionCopy(SessionKey("k"), RECORD.data, "hash", SCOPE, 1, None),
+        "SessionCopy(key='k', data=SessionData(",
+    ),
+    "DeliveryCopy": (
+        DeliveryCopy(DeliveryName(CTX.owner, b"digest"), 1),
+        "DeliveryCopy(name=DeliveryName(owner=Owner(",
+    ),
+    "CopyPage": (CopyPage((SessionName(SessionKey("payload")),), "alice"), "CopyPage()"),
+    "CopyCursor": (
+        CopyCursor(b"7", (b"payload",), routed={SessionKey("alice")}),
+        "CopyCursor(cursor=b'7', has_begun=False, is_in_routes=False)",
+    ),
     "Selection": (
         Selection(None, True, FlowId("order"), "ask", None, "555-0100"),  # noqa: FBT003
         "Selection(fence=None, waits_only=True, flow_id='order', node='ask', ",

@@ -6,6 +6,7 @@ follows the Rust trait ``SessionStore`` of ``greentic-session``.
 
 from typing import TYPE_CHECKING
 
+from async_session_store._copying import CopiedStore
 from async_session_store._new_waits import NewWait
 from async_session_store._rules import NEVER, Never, TimeToLive
 from async_session_store._store import AsyncSessionStore
@@ -14,6 +15,7 @@ from async_session_store.claims import WaitClaim
 from async_session_store.errors import (
     ClaimLostError,
     ConflictError,
+    CopyOutdatedError,
     CorruptSessionError,
     DuplicateDeliveryError,
     ErrorCode,
@@ -79,6 +81,8 @@ __all__ = [
     "AsyncSessionStore",
     "ClaimLostError",
     "ConflictError",
+    "CopiedStore",
+    "CopyOutdatedError",
     "CorruptSessionError",
     "DuplicateDeliveryError",
     "EnvId",

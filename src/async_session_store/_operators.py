@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from typing_extensions import Self
+
 from async_session_store import _rules
+from async_session_store._copying import CopiedStore, Side, StoreSide, copy
 from async_session_store._life_cycle import StoreLifeCycle
 from async_session_store._listing import DEFAULT_PAGE, Selection, SessionRecords
 from async_session_store._moving import IdChange, MoveRun
 from async_session_store.abc import ErasedUser, MovedWaits
+from async_session_store.errors import InvalidInputError
 from async_session_store.models import FlowId, ReplyScope, TenantCtx, UserId
 
 _MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
@@ -89,6 +93,39 @@ class OperatorCalls(StoreLifeCycle):
         """
         owner = _rules.owner_for_operator(ctx, user_id)
         return await self._backend.break_claim(owner, _rules.scope_hash(scope))
+
+    async def copy_to(self, other: Self, *, again: bool = False) -> CopiedStore:
+        """Copy all that this store holds into another one (O5). Return how much, by kind.
+
+        These are all live sessions, waits and expired waits, with their deadlines, and all
+        remembered deliveries, of all tenants. Claims and places in queues are not copied. This
+        store may be in use, and is not changed. A deadline stays the same point in time. If the
+        clocks of the two storages differ by more than a second, it is as far away in the copy as it
+        is here. What ends within a second is left as it is.
+
+        To move to another storage, call this while the bots run. Then stop all that use this store,
+        call it with ``again``, and let the bots use the other store.
+
+        Args:
+            other: An open store. Nobody may use its storage until the copy is complete.
+            again: Bring an earlier copy up to date: write what differs, and remove all that this
+                store does not hold. Then compare the two once more. Without it, the other store
+                must be empty.
+
+        A session whose document cannot be read, or that the other store would not take, is left
+        out. It is named in ``left_out``, with a log warning.
+
+        This is no single step. It reads about 100 sessions at a time, and takes about 0.1 KB of
+        memory for each session and delivery. After a crash, a cancellation or an error, call it
+        with ``again``.
+
+        Raises ``InvalidInputError`` if the other store is not empty, and ``CopyOutdatedError`` if
+        it still differed when the two were compared once more, because this store was in use. If
+        this returns with ``again``, the two were equal.
+        """
+        if not isinstance(other, OperatorCalls):
+            raise InvalidInputError("other: give an AsyncSessionStore")
+        return await copy(side_of(self), side_of(other), again=again)
 
     def iter_waits(
         self,
@@ -179,3 +216,8 @@ class OperatorCalls(StoreLifeCycle):
             page=page,
         )
         return await waits.count()
+
+
+def side_of(store: OperatorCalls) -> Side:
+    """Return what copies to or from a store."""
+    return StoreSide(store._current_backend, store._max_document_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # in its own module

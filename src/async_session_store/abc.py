@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from typing_extensions import override
 
@@ -34,7 +34,11 @@ __all__ = [
     "Backend",
     "ClaimKey",
     "Claimed",
+    "CopyName",
+    "CopyPage",
     "Delivery",
+    "DeliveryCopy",
+    "DeliveryName",
     "ErasedUser",
     "Fence",
     "Keep",
@@ -46,7 +50,9 @@ __all__ = [
     "PlacedSession",
     "Queued",
     "Registration",
+    "SessionCopy",
     "SessionMove",
+    "SessionName",
     "SessionPage",
     "StoredSession",
     "StoredWait",
@@ -354,6 +360,70 @@ class PlacedPage:
     """The readable ones."""
     unreadable: tuple[Unreadable, ...]
     """Those that cannot be read."""
+    cursor: object | None = field(repr=False)
+    """Where the next page begins, which only the backend understands. None after the last page."""
+
+
+class SessionName(NamedTuple):
+    """Names a session, or an expired wait, that can be copied."""
+
+    key: SessionKey
+    """Its key."""
+    scope_hash: str | None = None
+    """Where it waits, if the storage finds that only when it goes through everything."""
+
+
+class DeliveryName(NamedTuple):
+    """Names a remembered delivery."""
+
+    owner: Owner
+    """The owner whose claim handled it."""
+    digest: bytes
+    """As in :class:`Delivery`."""
+
+
+CopyName: TypeAlias = SessionName | DeliveryName
+"""Names something that can be copied to another storage."""
+
+
+class SessionCopy(NamedTuple):
+    """A session or an expired wait, with all that another storage needs to hold the same."""
+
+    key: SessionKey
+    """Its key."""
+    data: SessionData
+    """Its data."""
+    scope_hash: str | None
+    """The hash of the scope where it waits, or waited until it expired.
+
+    None if it waits nowhere.
+    """
+    scope: ReplyScope | None
+    """That scope, if it is known."""
+    deadline: int | None
+    """Its deadline in milliseconds, by :meth:`Backend.read_clock`, or None if there is none.
+
+    That of an expired wait has passed.
+    """
+    expired_ttl: int | None
+    """As in :class:`StoredWait`."""
+
+
+class DeliveryCopy(NamedTuple):
+    """A remembered delivery."""
+
+    name: DeliveryName
+    """Its name."""
+    deadline: int
+    """Until when it is remembered, in milliseconds, by :meth:`Backend.read_clock`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPage:
+    """A page of the names of everything that can be copied."""
+
+    names: tuple[CopyName, ...] = field(repr=False)
+    """The names. What they name may have ended."""
     cursor: object | None = field(repr=False)
     """Where the next page begins, which only the backend understands. None after the last page."""
 
@@ -720,3 +790,42 @@ class Backend(ABC):
         deadline, its ``expired_ttl`` and the order of expired waits are as they were. An expired
         wait stays one, whatever waits at the new scope. What is remembered of deliveries stays.
         """
+
+    @abstractmethod
+    async def read_clock(self) -> int:
+        """Return the time in milliseconds by the clock that decides about deadlines (T6).
+
+        The store above finds out how far the clocks of two storages are apart, so it does not
+        matter when they begin to count.
+        """
+
+    @abstractmethod
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        """Return the next ``limit`` or so names of sessions, expired waits and deliveries (O5).
+
+        Cursors and pages are like those of :meth:`read_page`. What exists from the first page to
+        the last is on one of them at least. Claims and places in queues are not copied.
+        """
+
+    @abstractmethod
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        """Return what the first of these names name, or None for each that names nothing (O5).
+
+        Return at least one item, and fewer than there are names if the rest would make the step
+        too large. The names may be those of another backend.
+        """
+
+    @abstractmethod
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        """Store copies, each in one step, whatever is stored under the same names (O5).
+
+        Afterwards a session has the deadline, the scope and the ``expired_ttl`` of its copy. A
+        session that waited at its scope is displaced, as by :meth:`put_wait`. A wait whose deadline
+        has passed displaces none.
+        """
+
+    @abstractmethod
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        """Remove what these names name, each in one step, readable or not (O5)."""

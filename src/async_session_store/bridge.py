@@ -14,7 +14,10 @@ from async_session_store.abc import (
     Backend,
     Claimed,
     ClaimKey,
+    CopyName,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
     ErasedUser,
     Fence,
     Keep,
@@ -23,6 +26,7 @@ from async_session_store.abc import (
     PlacedPage,
     Queued,
     Registration,
+    SessionCopy,
     SessionMove,
     SessionPage,
     StoredWait,
@@ -230,6 +234,28 @@ class AsyncioBridge(Backend):
     @override
     async def move_session(self, move: SessionMove) -> Outcome:
         return await self._call(self._backend.move_session, move)
+
+    @override
+    async def read_clock(self) -> int:
+        return await self._call(self._backend.read_clock)
+
+    @override
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        return await self._call(self._backend.list_copies, cursor, limit)
+
+    @override
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        return await self._call(self._backend.read_copies, names)
+
+    @override
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        await self._call(self._backend.put_copies, copies)
+
+    @override
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        await self._call(self._backend.drop_copies, names)
 
     async def _call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs

@@ -13,6 +13,7 @@
     ├── StoreTimeoutError        (also TimeoutError)  no answer in time
     ├── StoreUnavailableError                         the storage is unreachable or refuses
     ├── StoreUsageError                               the program uses the store wrongly
+    ├── CopyOutdatedError                             the source changed while it was copied
     ├── CorruptSessionError                           the stored document cannot be read
     └── FlowMemoryError                               a flow's memory does not fit its type
 
@@ -28,6 +29,7 @@ from typing import ClassVar
 __all__ = [
     "ClaimLostError",
     "ConflictError",
+    "CopyOutdatedError",
     "CorruptSessionError",
     "DuplicateDeliveryError",
     "ErrorCode",
@@ -136,6 +138,28 @@ class StoreUsageError(SessionStoreError):
     """
 
     code = ErrorCode.INTERNAL
+
+
+class CopyOutdatedError(SessionStoreError):
+    """A copy of a store could not be brought up to date, because the source kept changing.
+
+    The copy was changed, and can be brought up to date by another call.
+    """
+
+    code = ErrorCode.CONFLICT
+    differences: int
+    """How many differences the second comparison found."""
+
+    def __init__(self, differences: int) -> None:
+        super().__init__(
+            f"the source changed while it was being copied: {differences} differences were left "
+            "after the first comparison; stop all that use either store, and call "
+            "copy_to(other, again=True) once more (O5)"
+        )
+        self.differences = differences
+
+    def __reduce__(self) -> tuple[type[CopyOutdatedError], tuple[int]]:
+        return type(self), (self.differences,)
 
 
 class CorruptSessionError(SessionStoreError):

@@ -55,6 +55,16 @@ class ThreadedStore:
         claims = await in_thread(self._store.claim_expired, *args, **kwargs)
         return [ThreadedClaim(claim) for claim in claims]
 
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        threaded = cls.__new__(cls)
+        threaded._store = SessionStore.from_url(url, **options)
+        return threaded
+
+    async def copy_to(self, other: ThreadedStore, **options: Any) -> Any:
+        unwrapped = other._store if isinstance(other, ThreadedStore) else other
+        return await in_thread(self._store.copy_to, unwrapped, **options)
+
     def iter_waits(self, *args: Any, **kwargs: Any) -> ThreadedRecords:
         return ThreadedRecords(self._store.iter_waits(*args, **kwargs))
 

@@ -16,6 +16,7 @@ from async_session_store import (
     AsyncSessionStore,
     ClaimLostError,
     ConflictError,
+    CopiedStore,
     CorruptSessionError,
     DuplicateDeliveryError,
     EnvId,
@@ -161,6 +162,9 @@ async def sessions(store: AsyncSessionStore) -> None:
     assert_type(moved.taken, tuple[SessionKey, ...])
     assert_type(moved.is_complete, bool)
     assert_type(await store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
+    copied = await store.copy_to(store, again=True)
+    assert_type(copied, CopiedStore)
+    assert_type(copied.left_out, tuple[SessionKey, ...])
     await store.ping()
 
     await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -349,6 +353,7 @@ def sync_operators(store: SessionStore) -> None:
     assert_type(store.count_waits(ctx), int)
     assert_type(store.erase_user(ctx, "u1"), ErasedUser)
     assert_type(store.move_waits(ctx, conversation=("a", "b")), MovedWaits)
+    assert_type(store.copy_to(store), CopiedStore)
     assert_type(store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
 
 

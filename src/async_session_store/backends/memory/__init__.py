@@ -14,7 +14,10 @@ from async_session_store.abc import (
     Backend,
     Claimed,
     ClaimKey,
+    CopyName,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
     ErasedUser,
     Fence,
     Keep,
@@ -24,6 +27,7 @@ from async_session_store.abc import (
     PlacedSession,
     Queued,
     Registration,
+    SessionCopy,
     SessionMove,
     SessionPage,
     StoredSession,
@@ -33,6 +37,7 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory._claims import Claim, Claims, Place
 from async_session_store.backends.memory._clock import Clock
+from async_session_store.backends.memory._copying import Copies, Rest
 from async_session_store.backends.memory._deliveries import Deliveries
 from async_session_store.backends.memory._erasing import UserErasure
 from async_session_store.backends.memory._expired import ExpiredClaims
@@ -87,6 +92,7 @@ class MemoryBackend(Backend):
         self._claims = Claims(clock)
         self._expired = ExpiredClaims(self._sessions, self._claims, self._clock)
         self._deliveries = Deliveries()
+        self._copies = Copies(self._sessions, self._claims, self._deliveries)
 
     @property
     @override
@@ -485,3 +491,31 @@ class MemoryBackend(Backend):
         end = rest.begin + limit
         keys = rest.keys[rest.begin : end]
         return keys, rest._replace(begin=end) if end < len(rest.keys) else None
+
+    @override
+    async def read_clock(self) -> int:
+        return round(self._now() * 1000)
+
+    @override
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        await checkpoint()  # as in read_page
+        return self._copies.page(cast("Rest | None", cursor), limit)
+
+    @override
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        now = self._now()
+        return tuple([self._copies.read(name, now) for name in names])
+
+    @override
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        now = self._now()
+        for copy in copies:
+            self._copies.put(copy, now)
+
+    @override
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        now = self._now()
+        for name in names:
+            self._copies.drop(name, now)

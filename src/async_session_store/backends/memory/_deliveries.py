@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from async_session_store.abc import Delivery
-from async_session_store.models import EnvId, Owner, TenantId, UserId
+from async_session_store.abc import Delivery, DeliveryName
+from async_session_store.models import EnvId, Owner, TeamId, TenantId, UserId
 
 _DROPPED: Final = 4  # expired entries dropped with each one that is added
 
@@ -27,17 +27,30 @@ class Deliveries:
         self._seconds: list[int] = []  # a heap
 
     def holds(self, owner: Owner, delivery: Delivery, now: float) -> bool:
-        return self._entries.get(_entry(owner, delivery), -math.inf) > now
+        return self._entries.get(_entry(owner, delivery.digest), -math.inf) > now
 
     def add(self, owner: Owner, delivery: Delivery, now: float) -> None:
+        self.put(owner, delivery.digest, now + delivery.ttl / 1000, now)
+
+    def put(self, owner: Owner, digest: bytes, deadline: float, now: float) -> None:
         self.drop_expired(now, _DROPPED)
-        entry, deadline = _entry(owner, delivery), now + delivery.ttl / 1000
+        entry = _entry(owner, digest)
         self._entries[entry] = deadline
         second = math.ceil(deadline)
         if second not in self._expiring:
             self._expiring[second] = []
             heapq.heappush(self._seconds, second)
         self._expiring[second].append(entry)
+
+    def entries(self) -> list[bytes]:
+        """Return all entries, including expired ones."""
+        return list(self._entries)
+
+    def deadline(self, owner: Owner, digest: bytes) -> float:
+        return self._entries.get(_entry(owner, digest), -math.inf)
+
+    def drop(self, owner: Owner, digest: bytes) -> None:
+        self._entries.pop(_entry(owner, digest), None)
 
     @property
     def next_check(self) -> float:
@@ -78,10 +91,18 @@ class Deliveries:
         self._seconds.clear()
 
 
-def _entry(owner: Owner, delivery: Delivery) -> bytes:
+def _entry(owner: Owner, digest: bytes) -> bytes:
     # No id contains a colon, so two owners never give the same entry.
     env, tenant, team, user = owner
-    return f"{env}:{tenant}:{team or ''}:{user or ''}:".encode() + delivery.digest
+    return f"{env}:{tenant}:{team or ''}:{user or ''}:".encode() + digest
+
+
+def delivery_name(entry: bytes) -> DeliveryName:
+    """Return the name of the delivery that an entry stands for."""
+    *ids, digest = entry.split(b":", 4)
+    env, tenant, team, user = [text.decode() for text in ids]
+    owner = Owner(EnvId(env), TenantId(tenant), TeamId(team) if team else None, UserId(user))
+    return DeliveryName(owner, digest)
 
 
 def entry_matcher(env: EnvId, tenant: TenantId, user: UserId) -> Callable[[bytes], object]:

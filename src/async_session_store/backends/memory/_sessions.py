@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from async_session_store.abc import SessionMove, StoredWait
+from async_session_store.abc import SessionCopy, SessionMove, StoredWait
 from async_session_store.backends.memory._clock import Clock
 from async_session_store.backends.memory._deadlines import Deadlines
 from async_session_store.backends.memory._kept_waits import KeptWaits
@@ -129,6 +129,25 @@ class Sessions:
             del waiting[session.scope_hash]
             if not waiting:
                 del self.by_scope[session.owner]
+
+    def put_copy(self, copy: SessionCopy, now: float) -> None:
+        """Store a session or an expired wait of another storage, under an unused key."""
+        key, data, scope_hash, scope, deadline_ms, expired_ttl = copy
+        deadline = math.inf if deadline_ms is None else deadline_ms / 1000
+        session = Session(key, data.owner, data, next(self.versions), deadline, scope_hash, scope)
+        self.by_key[key] = session
+        if expired_ttl is not None:
+            session.kept, session.due = expired_ttl / 1000, deadline
+            self.kept.add(session)
+        if deadline_ms is not None:
+            self.deadlines.add(key, deadline + session.kept)
+        if scope_hash is None or deadline <= now:
+            return
+        waiting = self.by_scope.setdefault(session.owner, {})
+        holder = waiting.get(scope_hash)
+        waiting[scope_hash] = session
+        if holder is not None and not holder.is_expired_wait(now):
+            self._detach(holder)
 
     def touch(self, session: Session, ttl: int | None, now: float) -> None:
         """Move the deadline of a live session."""

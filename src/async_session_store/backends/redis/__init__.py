@@ -17,7 +17,10 @@ from async_session_store.abc import (
     Backend,
     Claimed,
     ClaimKey,
+    CopyName,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
     ErasedUser,
     Fence,
     Keep,
@@ -27,6 +30,7 @@ from async_session_store.abc import (
     PlacedSession,
     Queued,
     Registration,
+    SessionCopy,
     SessionMove,
     SessionPage,
     StoredSession,
@@ -67,6 +71,7 @@ from async_session_store.backends.redis._client import (
     timeout_of,
 )
 from async_session_store.backends.redis._connection import Command, CommandRunner
+from async_session_store.backends.redis._copying import Copies, CopyCursor
 from async_session_store.backends.redis._erasing import UserErasure
 from async_session_store.backends.redis._keys import (
     Keys,
@@ -483,6 +488,33 @@ class RedisBackend(Backend):
             size=len(document),
         )
         return _replies.outcome(reply)
+
+    @override
+    async def read_clock(self) -> int:
+        seconds, microseconds = cast("list[bytes]", await self._call("TIME"))
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    @override
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        return await self._copies.page(cast("CopyCursor | None", cursor) or CopyCursor(), limit)
+
+    @override
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        return await self._copies.read(names)
+
+    @override
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        await self._copies.put(copies)
+
+    @override
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        await self._copies.drop(names)
+
+    @property
+    def _copies(self) -> Copies:
+        return Copies(self._keys, self._call, self._run, self._max_document_bytes)
 
     # --- Commands -----------------------------------------------------------------------------
 

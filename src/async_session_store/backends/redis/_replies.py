@@ -12,6 +12,7 @@ from async_session_store.abc import (
     ClaimKey,
     Outcome,
     PlacedSession,
+    SessionCopy,
     StoredSession,
     Unreadable,
     WaitState,
@@ -35,14 +36,14 @@ def refused_claim(refusal: Outcome, rest: list[object]) -> Unreadable | Outcome:
 
 
 def optional_key(reply: object) -> SessionKey | None:
-    return None if reply is None else _key(reply)
+    return None if reply is None else stored_key(reply)
 
 
 def sorted_keys(replies: Iterable[object]) -> tuple[SessionKey, ...]:
-    return tuple(sorted(map(_key, replies)))
+    return tuple(sorted(map(stored_key, replies)))
 
 
-def _key(reply: object) -> SessionKey:
+def stored_key(reply: object) -> SessionKey:
     """Return a stored key without checking it.
 
     A Rust process may use an empty key, or one that is longer than M7 allows, and its waits must be
@@ -69,7 +70,7 @@ def _record(reply: object, maximum: int) -> SessionRecord | Unreadable:
     raw_key, document, expiry, owner, place = cast(
         "tuple[bytes, bytes | None, int, bytes | None, bytes | None]", reply
     )
-    key = _key(raw_key)
+    key = stored_key(raw_key)
     if document is None:
         return Unreadable(key, None, "it is not a text, or larger than max_document_bytes")
     found = data(key, document, maximum)
@@ -126,6 +127,24 @@ def _owner(reply: object) -> Owner | None:
         return None
 
 
+def copy(reply: object, maximum: int) -> SessionCopy | Unreadable | None:
+    """Return a session from one item of the reply of ``read_copies.lua``."""
+    if reply is None:
+        return None
+    scope_hash, expired_ttl, *item = cast("list[object]", reply)
+    record = _record(item, maximum)
+    if isinstance(record, Unreadable):
+        return record
+    return SessionCopy(
+        record.key,
+        record.data,
+        cast("bytes", scope_hash).decode() or None,
+        record.scope,
+        None if cast("int", item[2]) < 0 else cast("int", item[2]),
+        cast("int | None", expired_ttl),
+    )
+
+
 class Expired(NamedTuple):
     """An expired wait that was claimed. Its document may be unreadable."""
 
@@ -144,7 +163,7 @@ def expired(reply: object, maximum: int) -> tuple[bool, list[Expired]]:
 def _expired(reply: list[object], maximum: int) -> Expired:
     token, owner, scope_hash, lease_end, is_overtaken, *item = reply
     texts = [cast("bytes", text).decode() for text in (token, owner, scope_hash)]
-    key = _key(item[0])
+    key = stored_key(item[0])
     claim = ClaimKey(parse_owner(texts[1]), texts[2], texts[0], key, is_expired=True)
     return Expired(
         claim, _record(item, maximum), utc_from_ms(cast("int", lease_end)), is_overtaken == 1

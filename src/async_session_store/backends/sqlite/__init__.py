@@ -19,7 +19,10 @@ from async_session_store.abc import (
     Backend,
     Claimed,
     ClaimKey,
+    CopyName,
+    CopyPage,
     Delivery,
+    DeliveryCopy,
     ErasedUser,
     Fence,
     Keep,
@@ -28,12 +31,14 @@ from async_session_store.abc import (
     PlacedPage,
     Queued,
     Registration,
+    SessionCopy,
     SessionMove,
     SessionPage,
     StoredWait,
     Unreadable,
     WaitState,
 )
+from async_session_store.backends.sqlite._copying import After, StoredCopy
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
 from async_session_store.backends.sqlite._erasing import FIRST_ROW, FoundRows, FoundTeams, User
 from async_session_store.backends.sqlite._rows import Document, Wait
@@ -359,6 +364,33 @@ class SqliteBackend(Backend):
             lambda tables: tables.moving.move(move, document), size=document.size
         )
 
+    @override
+    async def read_clock(self) -> int:
+        return await self._reading(lambda tables: tables.copies.now())
+
+    @override
+    async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+        after = cast("After | None", cursor) or After()
+        return await self._reading(
+            lambda tables: tables.copies.page(after, limit), inline=False, single=True
+        )
+
+    @override
+    async def read_copies(
+        self, names: Sequence[CopyName]
+    ) -> tuple[SessionCopy | DeliveryCopy | Unreadable | None, ...]:
+        return await self._reading(lambda tables: tables.copies.read(names), inline=False)
+
+    @override
+    async def put_copies(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
+        stored = list(map(_stored_copy, copies))
+        size = sum(one.wait.document.size for one in stored if isinstance(one, StoredCopy))
+        await self._writing(lambda tables: tables.copies.put(stored), size=size, inline=False)
+
+    @override
+    async def drop_copies(self, names: Sequence[CopyName]) -> None:
+        await self._writing(lambda tables: tables.copies.drop(names), inline=False)
+
     async def _erase_sessions(self, user: User) -> ErasedUser:
         erased, last = ErasedUser(), FIRST_ROW
         while True:
@@ -483,6 +515,15 @@ def _not_open() -> StoreUsageError:
 def _wait(wait: StoredWait) -> Wait:
     document = _document(wait.data)
     return Wait(wait.scope_hash, wait.scope.encoded, wait.key, document, wait.ttl, wait.expired_ttl)
+
+
+def _stored_copy(copy: SessionCopy | DeliveryCopy) -> StoredCopy | DeliveryCopy:
+    if isinstance(copy, DeliveryCopy):
+        return copy
+    scope = None if copy.scope is None else copy.scope.encoded
+    document = _document(copy.data)
+    wait = Wait(copy.scope_hash or "", scope, copy.key, document, None, copy.expired_ttl)
+    return StoredCopy(wait, copy.deadline, copy.scope_hash is not None)
 
 
 def _document(data: SessionData) -> Document:

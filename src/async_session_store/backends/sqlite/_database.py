@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from async_session_store import _random
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._copying import CopyTable
 from async_session_store.backends.sqlite._erasing import ErasingTable
 from async_session_store.backends.sqlite._expired import ExpiredTable
 from async_session_store.backends.sqlite._faults import is_locked
@@ -56,6 +57,7 @@ class Tables:
     expired: ExpiredTable
     erasing: ErasingTable
     moving: MovingTable
+    copies: CopyTable
 
 
 class Operation(NamedTuple):
@@ -106,7 +108,8 @@ class Database:
         expired = ExpiredTable(execute, clock, sessions, claims, queues)
         erasing = ErasingTable(execute, clock, queues)
         moving = MovingTable(execute, clock, sessions, claims, queues)
-        self._tables = Tables(sessions, claims, queues, expired, erasing, moving)
+        copies = CopyTable(execute, clock, sessions)
+        self._tables = Tables(sessions, claims, queues, expired, erasing, moving, copies)
 
     def close(self) -> None:
         try:

@@ -46,7 +46,8 @@ class Wait(NamedTuple):
     """A wait to register, as it is stored. The document has its owner."""
 
     scope_hash: str
-    scope: bytes
+    scope: bytes | None
+    """None if it is not known."""
     key: SessionKey
     document: Document
     ttl: int | None

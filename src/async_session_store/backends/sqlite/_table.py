@@ -198,6 +198,20 @@ class SessionTable:
         self._write_wait(_INSERT_OR_REPLACE, wait)
         return Registration(Outcome.DONE, detached)
 
+    def put_copy(self, wait: Wait, *, waits: bool) -> None:
+        """Store a session of another storage under an unused key.
+
+        If its deadline has passed, it is an expired wait. Store it like one that was moved aside.
+        """
+        if waits and wait.ttl is not None and wait.ttl <= 0:
+            wait = wait._replace(scope_hash=f"{wait.scope_hash}:{wait.key}")
+        elif waits:
+            self._make_room(wait.document.owner, wait.scope_hash)
+        else:
+            self.insert(wait.key, wait.document, wait.ttl)
+            return
+        self._write_wait(_INSERT_OR_REPLACE, wait)
+
     def _make_room(self, owner: Owner, scope_hash: str) -> SessionKey | None:
         """Detach the live session at a scope, and return its key. Move an expired wait aside."""
         columns = (self._clock.now(), *owner_columns(owner), scope_hash)

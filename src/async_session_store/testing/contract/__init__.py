@@ -17,6 +17,7 @@ from async_session_store.testing.contract.claiming_expired import ClaimingExpire
 from async_session_store.testing.contract.claims import Claims
 from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
+from async_session_store.testing.contract.copying import Copying, CopyingUnreadable
 from async_session_store.testing.contract.deadlines import Deadlines
 from async_session_store.testing.contract.deliveries import Deliveries
 from async_session_store.testing.contract.editing import Editing
@@ -105,6 +106,7 @@ class AnyFormSuite(
     Moving,
     BreakingClaims,
     ListingSessions,
+    Copying,
     ConditionalWrites,
     Editing,
     Concurrency,
@@ -140,6 +142,7 @@ class AnyFormSharedStorageSuite(
     MovingUnreadable,
     BreakingSharedClaims,
     ListingUnreadable,
+    CopyingUnreadable,
 ):
     """The duties of a backend with shared storage in each form of the store, async or not."""
 
