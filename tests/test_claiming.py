@@ -58,7 +58,7 @@ class Faulty(MemoryBackend):
     @override
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -68,7 +68,7 @@ class Faulty(MemoryBackend):
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
         claimed = await super().claim_wait(
-            owner,
+            owners,
             scope_hashes,
             token=token,
             lease=lease,
@@ -81,10 +81,10 @@ class Faulty(MemoryBackend):
 
     @override
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
         await self._fault("complete")
-        return await super().complete_claim(claim, delivery=delivery, then=then)
+        return await super().complete_claim(claim, deliveries=deliveries, then=then)
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:

@@ -225,7 +225,7 @@ VALUES: dict[str, tuple[object, str]] = {
     "Queued": (Queued(CLAIM, 3), f"Queued(place={CLAIM!r}, free_in=3)"),
     "Unreadable": (Unreadable(SessionKey("k"), CTX.owner, "why"), "Unreadable(key='k', owner="),
     "Registration": (Registration(KEEP, SessionKey("k")), "Registration("),  # type: ignore[arg-type]  # any outcome
-    "Delivery": (Delivery(b"digest", 1), "Delivery("),
+    "Delivery": (Delivery(CTX.owner, b"digest", 1), "Delivery("),
     "WaitState": (WaitState(SessionKey("k")), "WaitState(key='k'"),
     "Listing": (Listing((RECORD,)), "Listing(items=(SessionRecord(key='k'"),
     "Fence": (Fence(CTX.env, CTX.tenant_id, None), "Fence(env='prod', tenant='acme', team=None)"),

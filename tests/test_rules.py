@@ -89,10 +89,13 @@ class TestArguments:
 
     def test_k6_a_delivery(self) -> None:
         hashes = (A.scope_hash(), B.scope_hash())
-        assert _rules.deliveries(hashes, None, 60) == ()
-        deliveries = _rules.deliveries(hashes, "event", timedelta(hours=1))
+        owners = (ctx("u1").owner, ctx("u2").owner)
+        assert _rules.deliveries(owners, hashes, None, 60) == ()
+        deliveries = _rules.deliveries(owners, hashes, "event", timedelta(hours=1))
         digests = [delivery_digest(one, "event") for one in hashes]
-        assert deliveries == tuple(Delivery(digest, 3_600_000) for digest in digests)
+        assert deliveries == tuple(
+            Delivery(owner, digest, 3_600_000) for owner in owners for digest in digests
+        )
 
     def test_k6_a_digest_stays_as_it_was_and_has_a_fixed_size(self) -> None:
         # Processes of other versions look for it, and a migrated file holds it.
@@ -106,13 +109,13 @@ class TestArguments:
     @pytest.mark.parametrize("value", ["", "x" * 1025, "\ud800", 7, b"e", True], ids=ascii)
     def test_k6_an_invalid_delivery_id_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidInputError, match=r"^delivery_id: "):
-            _rules.deliveries([A.scope_hash()], value, 60)
+            _rules.deliveries([CTX.owner], [A.scope_hash()], value, 60)
 
     @pytest.mark.parametrize("ttl", [0, NEVER, None, math.nan], ids=repr)
     def test_k6_a_dedupe_ttl_is_checked_with_a_delivery_or_without(self, ttl: Any) -> None:
         for delivery_id in ("event", None):
             with pytest.raises(InvalidInputError, match=r"^dedupe_ttl: "):
-                _rules.deliveries([A.scope_hash()], delivery_id, ttl)
+                _rules.deliveries([CTX.owner], [A.scope_hash()], delivery_id, ttl)
 
     def test_e2_an_etag(self) -> None:
         assert _rules.etag("etag") == "etag"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Final, NamedTuple
 
 import anyio
@@ -38,19 +39,24 @@ _CLOCK_TICK: Final = 0.001  # seconds; by then the lease has ended on the storag
 class ClaimRequest(NamedTuple):
     """A checked request for a claim: ``lease`` in milliseconds, ``wait_timeout`` in seconds."""
 
-    owner: Owner
+    owners: tuple[Owner, ...]
+    """Whose wait to claim: that of the first owner who has one."""
     scope_hashes: tuple[str, ...]
     lease: int
     wait_timeout: float
     deliveries: tuple[Delivery, ...]
-    """The delivery at each of the scopes; empty without a delivery id."""
+    """The delivery at each scope of each owner; empty without a delivery id."""
     begin_at: str | None
     """The hash of the scope where a flow may begin, or None."""
 
-    def delivery_at(self, scope_hash: str) -> Delivery | None:
-        if not self.deliveries:
-            return None
-        return self.deliveries[self.scope_hashes.index(scope_hash)]
+    def handled_by(self, claim: ClaimKey) -> tuple[Delivery, ...]:
+        """Return the deliveries to remember when a claim is completed.
+
+        A message that is delivered again may name only some of its user's ids, and other scopes.
+        """
+        if not self.deliveries or len(self.owners) > 1:
+            return self.deliveries
+        return (self.deliveries[self.scope_hashes.index(claim.scope_hash)],)
 
 
 async def claim(
@@ -68,8 +74,8 @@ async def claim(
         await _give_up(backend, request, token)
         raise
     if isinstance(found, Claimed):
-        delivery = request.delivery_at(found.claim.scope_hash)
-        return WaitClaim(storage, found, request.lease, delivery, asked_at, defaults)
+        deliveries = request.handled_by(found.claim)
+        return WaitClaim(storage, found, request.lease, deliveries, asked_at, defaults)
     if isinstance(found, Queued):
         await _give_up(backend, request, token)
     if isinstance(found, Queued) or found is Outcome.CLAIMED:
@@ -91,7 +97,7 @@ async def _claim_in_turn(
     while True:
         asked_at = time.monotonic()
         found = await backend.claim_wait(
-            request.owner,
+            request.owners,
             request.scope_hashes,
             token=token,
             lease=request.lease,
@@ -119,7 +125,7 @@ async def _give_up(backend: Backend, request: ClaimRequest, token: str) -> None:
     """Release the claim, or the place in a queue, that the storage may have granted to a token."""
 
     async def release() -> None:
-        for scope_hash in request.scope_hashes:
-            await backend.release_claim(ClaimKey(request.owner, scope_hash, token))
+        for owner, scope_hash in product(request.owners, request.scope_hashes):
+            await backend.release_claim(ClaimKey(owner, scope_hash, token))
 
     await end_quietly(release)

@@ -46,7 +46,7 @@ async def claim_expired(
         raise
     _warn_unreadable(found)
     return [
-        WaitClaim(storage, one, request.lease, None, asked_at, defaults)
+        WaitClaim(storage, one, request.lease, (), asked_at, defaults)
         for one in found
         if isinstance(one, Claimed)
     ]

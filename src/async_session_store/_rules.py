@@ -82,6 +82,17 @@ def user_id(value: UserId | str) -> UserId:
     return value if type(value) is UserId else _text(UserId, "user_id", value)
 
 
+def user_ids(value: UserId | str | Sequence[UserId | str]) -> tuple[UserId, ...]:
+    """Return one user, or several in their order, each of them once (K7)."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        return (user_id(value),)
+    if not value:
+        raise InvalidInputError(
+            "user_id: give a user id or a sequence of at least one, not an empty one"
+        )
+    return tuple(dict.fromkeys(map(user_id, value)))
+
+
 def flow(value: FlowId | str) -> FlowId:
     if type(value) is str:
         return _cached_flow(value)
@@ -331,16 +342,19 @@ def begin_at(
 
 
 def deliveries(
-    scope_hashes: Sequence[str], delivery_id: str | None, dedupe_ttl: timedelta | float
+    owners: Sequence[Owner],
+    scope_hashes: Sequence[str],
+    delivery_id: str | None,
+    dedupe_ttl: timedelta | float,
 ) -> tuple[Delivery, ...]:
-    """Return the delivery to remember at each scope, or nothing without a delivery id (K6)."""
+    """Return the delivery at each scope of each owner, or nothing without a delivery id (K6)."""
     remembered = duration("dedupe_ttl", dedupe_ttl)
     if delivery_id is None:
         return ()
     if not (isinstance(delivery_id, str) and SessionKey.accepts(delivery_id)):
         _text(SessionKey, "delivery_id", delivery_id)
     digests = [delivery_digest(one, delivery_id) for one in scope_hashes]
-    return tuple([Delivery(digest, remembered) for digest in digests])
+    return tuple([Delivery(owner, digest, remembered) for owner in owners for digest in digests])
 
 
 def wait_timeout(wait: timedelta | float) -> float:
@@ -471,8 +485,30 @@ def owner_for_write(ctx: TenantCtx, user_id: UserId | str) -> Owner:
     owner = owner_for_read(ctx, user_id)
     if owner is not None:
         return owner
+    raise _other_user(ctx)
+
+
+def owners_for_read(
+    ctx: TenantCtx, users: UserId | str | Sequence[UserId | str]
+) -> tuple[Owner, ...]:
+    """Return the owners whose waits the caller may read, in the order of the users (F4)."""
+    owners = [owner_for_read(ctx, user) for user in user_ids(users)]
+    return tuple([owner for owner in owners if owner is not None])
+
+
+def owners_for_write(
+    ctx: TenantCtx, users: UserId | str | Sequence[UserId | str]
+) -> tuple[Owner, ...]:
+    """Return the owners whose waits the caller may change; there is one at least (F4)."""
+    owners = owners_for_read(ctx, users)
+    if owners:
+        return owners
+    raise _other_user(ctx)
+
+
+def _other_user(ctx: TenantCtx) -> TenantMismatchError:
     rule = "ctx has another user than user_id; give that user's ctx, or one without a user (F4)"
-    raise _mismatch(rule, owner_of(ctx))
+    return _mismatch(rule, owner_of(ctx))
 
 
 def check_operator(ctx: TenantCtx) -> Owner:

@@ -16,6 +16,7 @@ from async_session_store._blocks import WaitBlock
 from async_session_store._claiming import ClaimRequest, claim
 from async_session_store._claiming_expired import ExpiredRequest, claim_expired, with_fresh_lease
 from async_session_store._listing import warn_unreadable
+from async_session_store._look_ups import find_first, read_first
 from async_session_store._memory import memory_type
 from async_session_store._new_waits import WaitDefaults, check_size
 from async_session_store._operators import OperatorCalls
@@ -48,6 +49,7 @@ from async_session_store.turns import (
     begin_expired_turn,
     begin_turn,
     check_incoming,
+    users_of,
 )
 
 __all__ = ["AsyncSessionStore"]
@@ -350,15 +352,21 @@ class AsyncSessionStore(OperatorCalls):
     async def find_wait_by_scope(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionKey | None:
         """Return the key of the live session that waits at the scope, or None.
 
         ``scope`` may be a sequence, most specific first. Then the first scope with a live wait
-        wins, in the same single step (W4). A ``ctx`` with another user than ``user_id`` finds
-        nothing (F4).
+        wins, in the same single step (W4). ``user_id`` may be a sequence too, such as
+        ``inbound.user_ids``. Then the first user with a live wait at any of the scopes wins, still
+        in one step (W10). A ``ctx`` with another user than ``user_id`` finds nothing (F4).
         """
+        if not isinstance(user_id, str):
+            owners = _rules.owners_for_read(ctx, user_id)
+            scope_hashes = _rules.scope_hashes(scope)
+            first = await find_first(self._current_backend, owners, scope_hashes)
+            return None if first is None else first.key
         owner = _rules.owner_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scope)
         if owner is None:
@@ -368,22 +376,28 @@ class AsyncSessionStore(OperatorCalls):
     async def get_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionRecord | None:
         """Return the record of the live session that waits at the scope, or None (W8).
 
-        The wait is looked up as by :meth:`find_wait_by_scope`, in one step. Raises
-        ``CorruptSessionError`` if the document cannot be read.
+        The wait is looked up as by :meth:`find_wait_by_scope`, in one step. With several users, a
+        second step reads what the first one found (W10). Raises ``CorruptSessionError`` if the
+        document cannot be read.
         """
-        owner = _rules.owner_for_read(ctx, user_id)
-        scope_hashes = _rules.scope_hashes(scope)
-        if owner is None:
-            return None
-        found = await self._backend.read_wait(owner, scope_hashes)
+        if isinstance(user_id, str):
+            owner = _rules.owner_for_read(ctx, user_id)
+            scope_hashes = _rules.scope_hashes(scope)
+            if owner is None:
+                return None
+            found = await self._backend.read_wait(owner, scope_hashes)
+        else:
+            owners = _rules.owners_for_read(ctx, user_id)
+            scope_hashes = _rules.scope_hashes(scope)
+            found = await read_first(self._current_backend, owners, scope_hashes)
         if isinstance(found, SessionRecord):
             return found
-        _check_readable(found, owner)
+        _check_readable(found, None)  # no backend finds another owner's wait
         return None
 
     async def list_waits_for_user(self, ctx: TenantCtx, user_id: UserId | str) -> list[SessionKey]:
@@ -415,22 +429,23 @@ class AsyncSessionStore(OperatorCalls):
     async def explain(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
         """Report the state of each of these scopes, for logs and support, in one step (X4).
 
         The report shows why a look-up does or does not find a wait. It covers only the waits of
-        ``user_id``, for the team of ``ctx`` and, if it has one, also without a team, because
-        leaving out the team is a common mistake. If ``ctx`` has another user than ``user_id``,
-        nothing is looked up. Nothing is changed, and an unreadable document raises no error.
+        ``user_id``, or of each user in a sequence, for the team of ``ctx`` and, if it has one, also
+        without a team, because leaving out the team is a common mistake. If ``ctx`` has another
+        user than ``user_id``, nothing is looked up. Nothing is changed, and an unreadable document
+        raises no error.
         """
-        owner = _rules.owner_for_read(ctx, user_id)
+        visible = _rules.owners_for_read(ctx, user_id)
         scope_hashes = _rules.scope_hashes(scopes)
         asked = [scopes] if isinstance(scopes, ReplyScope) else list(scopes)
-        if owner is None:
+        if not visible:
             return explain_other_user(_rules.owner_of(ctx), asked)
-        owners = _rules.with_and_without_team(owner)
+        owners = [one for owner in visible for one in _rules.with_and_without_team(owner)]
         states = await self._backend.inspect_waits(owners, scope_hashes)
         return explain_states(owners, asked, states)
 
@@ -476,7 +491,7 @@ class AsyncSessionStore(OperatorCalls):
     async def claim_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = DEFAULT_LEASE,
@@ -494,7 +509,9 @@ class AsyncSessionStore(OperatorCalls):
         Args:
             ctx: The tenant. A ``ctx`` with another user than ``user_id`` raises
                 ``TenantMismatchError`` (F4).
-            user_id: The user whose wait to claim.
+            user_id: The user whose wait to claim, or a sequence of users, such as
+                ``inbound.user_ids``. Of a sequence, the first user with a live wait at any of the
+                scopes counts, and a flow begins for the first one (K7).
             scope: A scope, or a sequence of scopes, most specific first. Of a sequence, the first
                 with a live wait is claimed.
             lease: How long the claim lasts unless it is renewed, and so how long other workers wait
@@ -503,7 +520,8 @@ class AsyncSessionStore(OperatorCalls):
                 After that this raises ``WaitClaimedError``.
             delivery_id: The platform's id of this delivery, such as a webhook's event id, 1 to 1024
                 bytes in UTF-8. If a completed claim on one of the scopes handled it within its
-                ``dedupe_ttl``, this raises ``DuplicateDeliveryError`` (K6).
+                ``dedupe_ttl``, this raises ``DuplicateDeliveryError`` (K6). With several users, it
+                is looked for and remembered for each of them, at each of the scopes.
             dedupe_ttl: How long the delivery is remembered once the claim is completed. 24 hours by
                 default.
             begin_at: An empty scope to claim if no wait is live and no claim is held at any of the
@@ -512,14 +530,14 @@ class AsyncSessionStore(OperatorCalls):
 
         Also raises ``CorruptSessionError`` for a wait whose document cannot be read.
         """
-        owner = _rules.owner_for_write(ctx, user_id)
+        owners = _rules.owners_for_write(ctx, user_id)
         scope_hashes, begin = _rules.begin_at(_rules.scope_hashes(scope), begin_at)
         request = ClaimRequest(
-            owner=owner,
+            owners=owners,
             scope_hashes=scope_hashes,
             lease=_rules.duration("lease", lease),
             wait_timeout=_rules.wait_timeout(wait),
-            deliveries=_rules.deliveries(scope_hashes, delivery_id, dedupe_ttl),
+            deliveries=_rules.deliveries(owners, scope_hashes, delivery_id, dedupe_ttl),
             begin_at=begin,
         )
         return await claim(self._current_backend, request, self._defaults)
@@ -528,7 +546,7 @@ class AsyncSessionStore(OperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = ...,
@@ -542,7 +560,7 @@ class AsyncSessionStore(OperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = ...,
@@ -555,7 +573,7 @@ class AsyncSessionStore(OperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = DEFAULT_LEASE,
@@ -644,12 +662,17 @@ class AsyncSessionStore(OperatorCalls):
         ``inbound.scope``; if ``flow`` is None, the block gets None. Turns at one place are taken
         one at a time, in order, across processes and machines (N4).
 
+        If the message has several ids of its user (``inbound.user_ids``), a flow that waits under
+        any of them is found, the first id first, in the same step. A flow begins under the first,
+        and stays with the id under which it began (K7).
+
         The block's calls (``ask``, ``end``, ``keep``) take effect when it ends without an
         exception, in one step that also remembers the message's delivery (N1, N3, N6). If it
         raises, or its process dies, nothing has changed, and the message may be handled again.
 
         Args:
-            ctx: The tenant. It needs no user. One with a user other than the message's is refused.
+            ctx: The tenant. It needs no user. With one, the turn is taken for that id of the
+                message's user; if the message does not have it, it is refused (F4).
             inbound: The message: an ``Inbound``, or any other :class:`Incoming`.
             flow: The flow to begin. None begins none.
             memory: The type of the flow's memory, which pydantic must be able to read and write: a
@@ -671,16 +694,16 @@ class AsyncSessionStore(OperatorCalls):
         # The attributes of a message may run the caller's code. So they are read before anything is
         # claimed and, for a SessionStore, in the caller's thread.
         try:
-            user, scope, scopes = inbound.user_id, inbound.scope, inbound.scopes()
+            users, scope, scopes = users_of(inbound), inbound.scope, inbound.scopes()
             delivery_id = inbound.delivery_id
         except AttributeError as error:
             check_incoming(inbound, error)
             raise
-        user = _rules.user_id(user)
+        users = _rules.user_ids(users)
         claim_wait = partial(
             self.claim_wait,
             ctx,
-            user,
+            users,
             scopes,
             lease=lease,
             wait=wait,
@@ -688,7 +711,7 @@ class AsyncSessionStore(OperatorCalls):
             dedupe_ttl=dedupe_ttl,
             begin_at=None if flow is None else scope,
         )
-        make_target = partial(begin_turn, setting, inbound, user, scope)
+        make_target = partial(begin_turn, setting, inbound, users[0], scope)
         return WaitBlock(claim_wait, make_target, self._renewer)
 
     # --- Expired waits ------------------------------------------------------------------------

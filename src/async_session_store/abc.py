@@ -195,8 +195,10 @@ class Queued:
 
 
 class Delivery(NamedTuple):
-    """A delivery at a scope, and how long to remember that it was handled."""
+    """A delivery at a scope of an owner, and how long to remember that it was handled."""
 
+    owner: Owner
+    """The owner whose wait it may answer."""
     digest: bytes
     """Stands for the scope and the delivery's id.
 
@@ -613,7 +615,7 @@ class Backend(ABC):
     @abstractmethod
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -622,9 +624,12 @@ class Backend(ABC):
         begin_at: str | None,
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
-        """Claim the wait at the first of the scopes where one is live, for ``lease`` ms (K1).
+        """Claim the first live wait of the owners at the scopes, for ``lease`` ms (K1, K7).
 
-        Return DUPLICATE if any of the ``deliveries`` is remembered for the owner (K6). There is one
+        Nearly always there is one owner. The scopes below are those of each owner: all of the first
+        owner, in their order, then all of the second one, and so on.
+
+        Return DUPLICATE if any of the ``deliveries`` is remembered for its owner (K6). There is one
         for each of the scopes, or none.
 
         If an earlier caller is queued at one of the scopes, and no claim is held there, that caller
@@ -636,16 +641,16 @@ class Backend(ABC):
            waits its turn there; if the wait's document cannot be read, it stays unclaimed.
 
         If no wait is live, return MISSING; or with ``begin_at``, the hash of one of the scopes,
-        claim that empty scope (N3). If a claim is held at any of the scopes, the caller waits its
-        turn at the first of those instead.
+        claim that empty scope of the first owner (N3). If a claim is held at any of the scopes, the
+        caller waits its turn at the first of those instead.
 
         To wait its turn, with ``queue``: take the last place in the queue of the scope, or keep
         the place that this token has, for another ``PLACE_TTL``, and return ``Queued``. A token has
         only one place. If the caller now waits at another scope, its place moves there, ahead of
         all later callers. Any result but ``Queued`` gives the place up. Without ``queue``, return
-        CLAIMED instead. A caller that has a place names the same scopes again, in any order. A
-        place that it renews too late may be lost, or may still be valid if nobody has needed it in
-        the meantime.
+        CLAIMED instead. A caller that has a place names the same owners and scopes again, in any
+        order. A place that it renews too late may be lost, or may still be valid if nobody has
+        needed it in the meantime.
 
         A claim holds the scope, whatever waits there later. It does not keep a wait alive, and does
         not block any other method (K2, K5).
@@ -681,13 +686,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
-        """End a claim, remember its delivery, and do what ``then`` says (K3, K6, N1).
+        """End a claim, remember its deliveries, and do what ``then`` says (K3, K6, N1).
 
         Return LOST, and change nothing, if the claim is no longer held. Return FOREIGN or
         UNREADABLE, and change nothing, if :meth:`put_wait` would refuse ``then`` with that outcome.
-        Otherwise the claim ends and the delivery is remembered, and:
+        Otherwise the claim ends and each delivery is remembered for its owner, all for the same
+        time, and:
 
         * If the scope still holds the very wait that was claimed, or is as empty as it was when
           it was claimed: DONE. Without ``then`` that wait is removed, with its session; KEEP

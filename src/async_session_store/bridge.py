@@ -165,7 +165,7 @@ class AsyncioBridge(Backend):
     @override
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -176,7 +176,7 @@ class AsyncioBridge(Backend):
     ) -> Claimed | Queued | Unreadable | Outcome:
         return await self._call(
             self._backend.claim_wait,
-            owner,
+            owners,
             scope_hashes,
             token=token,
             lease=lease,
@@ -197,9 +197,11 @@ class AsyncioBridge(Backend):
 
     @override
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
-        return await self._call(self._backend.complete_claim, claim, delivery=delivery, then=then)
+        return await self._call(
+            self._backend.complete_claim, claim, deliveries=deliveries, then=then
+        )
 
     @override
     async def release_claim(self, claim: ClaimKey) -> Outcome:

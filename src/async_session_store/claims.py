@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from typing_extensions import override
 
@@ -21,7 +21,7 @@ from async_session_store.abc import (
     StoredWait,
 )
 from async_session_store.errors import ClaimLostError
-from async_session_store.models import SessionRecord
+from async_session_store.models import SessionRecord, UserId
 
 __all__ = ["WaitClaim"]
 
@@ -40,7 +40,7 @@ class WaitClaim:
         storage: Callable[[], Backend],
         claimed: Claimed,
         lease: int,
-        delivery: Delivery | None,
+        deliveries: Sequence[Delivery],
         asked_at: float,
         defaults: WaitDefaults,
     ) -> None:
@@ -51,7 +51,7 @@ class WaitClaim:
         self._lease = lease
         self._lease_ends_at = claimed.lease_ends_at
         self._is_overtaken = claimed.is_overtaken
-        self._delivery = delivery
+        self._deliveries = deliveries
         self._held_until = asked_at + lease / 1000
 
     @override
@@ -61,6 +61,11 @@ class WaitClaim:
             kind = "expired session" if self.is_expired else "session"
             what = f"{kind} {str(self._claim.session_key)!r}"
         return f"<WaitClaim on {what}, lease {self._lease / 1000:g} s{', lost' * self.lost}>"
+
+    @property
+    def user_id(self) -> UserId:
+        """The user whose wait was claimed or, if :attr:`is_new`, for whom a flow begins (K7)."""
+        return cast("UserId", self._claim.owner.user)
 
     @property
     def record(self) -> SessionRecord | None:
@@ -136,7 +141,7 @@ class WaitClaim:
         """
         stored = self._checked(then)
         outcome = await self._storage().complete_claim(
-            self._claim, delivery=self._delivery, then=stored
+            self._claim, deliveries=self._deliveries, then=stored
         )
         if outcome is Outcome.LOST:
             raise claim_lost()

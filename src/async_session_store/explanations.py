@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import cast
 
 from async_session_store.abc import WaitState
-from async_session_store.models import Owner, ReplyScope, SessionKey, TeamId
+from async_session_store.models import Owner, ReplyScope, SessionKey, TeamId, UserId
 
 __all__ = ["Explanation", "ScopeReport", "WaitStatus"]
 
@@ -32,6 +33,8 @@ class ScopeReport:
 
     scope: ReplyScope
     """The scope."""
+    user_id: UserId = field(repr=False)
+    """The user whose waits were looked up."""
     team: TeamId | None
     """The team, or None for no team."""
     status: WaitStatus
@@ -66,7 +69,8 @@ class Explanation:
     reports: tuple[ScopeReport, ...]
     """All scopes in the given order, for the team of the ``ctx``.
 
-    If the ``ctx`` has a team, all scopes follow again, without a team.
+    If the ``ctx`` has a team, all scopes follow again, without a team. If several users were given,
+    all of that follows for the next user.
     """
     same_user: bool = True
     """False if the ``ctx`` names another user than ``user_id``.
@@ -78,7 +82,11 @@ class Explanation:
         """Return one line for a log, without a payload, a user, a conversation or a session key."""
         if not self.same_user:
             return "ctx has another user than user_id, so it finds nothing (F4)"
-        return "; ".join(map(str, self.reports))
+        users = list(dict.fromkeys(report.user_id for report in self.reports))
+        if len(users) == 1:
+            return "; ".join(map(str, self.reports))
+        numbered = ((users.index(report.user_id) + 1, report) for report in self.reports)
+        return "; ".join(f"user {number}, {report}" for number, report in numbered)
 
 
 def explain_states(
@@ -100,7 +108,13 @@ def explain_other_user(calling: Owner, scopes: Iterable[ReplyScope]) -> Explanat
 
 def _report(owner: Owner, scope: ReplyScope, state: WaitState) -> ScopeReport:
     return ScopeReport(
-        scope, owner.team, _status(state), state.key, state.expires_at, state.claimed_until
+        scope=scope,
+        user_id=cast("UserId", owner.user),
+        team=owner.team,
+        status=_status(state),
+        session_key=state.key,
+        expires_at=state.expires_at,
+        claimed_until=state.claimed_until,
     )
 
 

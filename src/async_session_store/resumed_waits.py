@@ -11,7 +11,13 @@ from async_session_store._plans import RequestedPlan
 from async_session_store.abc import KEEP
 from async_session_store.claims import WaitClaim
 from async_session_store.errors import InvalidInputError
-from async_session_store.models import ReplyScope, SessionData, SessionKey, SessionRecord
+from async_session_store.models import (
+    ReplyScope,
+    SessionData,
+    SessionKey,
+    SessionRecord,
+    UserId,
+)
 
 __all__ = ["ResumedWait"]
 
@@ -35,6 +41,14 @@ class ResumedWait:
         record = self._claim.record
         what = "which begins" if record is None else f"of session {str(record.key)!r}"
         return f"<ResumedWait{',' * self.is_new} {what}>"
+
+    @property
+    def user_id(self) -> UserId:
+        """The user whose wait is resumed or, if :attr:`is_new`, for whom a flow begins (K7).
+
+        The data of the wait that :meth:`next` registers must have this user.
+        """
+        return self._claim.user_id
 
     @property
     def record(self) -> SessionRecord | None:

@@ -264,7 +264,7 @@ class SessionStore(SyncOperatorCalls):
     def find_wait_by_scope(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionKey | None:
         """Return the key of the live session that waits at the scope, or None."""
@@ -273,7 +273,7 @@ class SessionStore(SyncOperatorCalls):
     def get_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
     ) -> SessionRecord | None:
         """Return the record of the live session that waits at the scope, or None."""
@@ -290,7 +290,7 @@ class SessionStore(SyncOperatorCalls):
     def explain(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scopes: ReplyScope | Sequence[ReplyScope],
     ) -> Explanation:
         """Report the state of each of these scopes, for logs and support."""
@@ -326,7 +326,7 @@ class SessionStore(SyncOperatorCalls):
     def claim_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = DEFAULT_LEASE,
@@ -360,7 +360,7 @@ class SessionStore(SyncOperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = ...,
@@ -374,7 +374,7 @@ class SessionStore(SyncOperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = ...,
@@ -387,7 +387,7 @@ class SessionStore(SyncOperatorCalls):
     def resume_wait(
         self,
         ctx: TenantCtx,
-        user_id: UserId | str,
+        user_id: UserId | str | Sequence[UserId | str],
         scope: ReplyScope | Sequence[ReplyScope],
         *,
         lease: timedelta | float = DEFAULT_LEASE,

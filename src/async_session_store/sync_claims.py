@@ -27,7 +27,7 @@ from async_session_store.errors import (
     StoreUnavailableError,
 )
 from async_session_store.expired_waits import HandOuts, Outage
-from async_session_store.models import SessionRecord
+from async_session_store.models import SessionRecord, UserId
 
 __all__ = ["SyncExpiredWaits", "SyncWaitClaim"]
 
@@ -46,6 +46,11 @@ class SyncWaitClaim:
     @override
     def __repr__(self) -> str:
         return repr(self._claim).replace("<WaitClaim", "<SyncWaitClaim", 1)
+
+    @property
+    def user_id(self) -> UserId:
+        """The user whose wait was claimed or, if :attr:`is_new`, for whom a flow begins."""
+        return self._claim.user_id
 
     @property
     def record(self) -> SessionRecord | None:

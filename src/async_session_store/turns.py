@@ -35,7 +35,11 @@ _T = TypeVar("_T")
 
 
 class Incoming(Protocol):
-    """A message that can be passed to ``turn``. An ``Inbound`` of a channel is one."""
+    """A message that can be passed to ``turn``. An ``Inbound`` of a channel is one.
+
+    If it also has ``user_ids``, a sequence of all ids by which its user is known, as an ``Inbound``
+    has, then ``turn`` takes them instead of :attr:`user_id` (K7).
+    """
 
     @property
     def user_id(self) -> UserId | str:
@@ -63,6 +67,23 @@ class Incoming(Protocol):
 
 
 _NEEDED: Final = ("user_id", "scope", "scopes", "delivery_id")
+
+
+class _KnownByIds(Protocol):
+    """A message whose class knows all ids of its user."""
+
+    @property
+    def user_ids(self) -> Sequence[UserId | str]: ...
+
+
+def users_of(inbound: Incoming) -> UserId | str | Sequence[UserId | str]:
+    """Return all ids of a message's user, in order; the only one if its class has no others."""
+    try:
+        return cast("_KnownByIds", inbound).user_ids
+    except AttributeError as error:
+        if error.obj is not inbound or error.name != "user_ids":
+            raise
+        return inbound.user_id
 
 
 def check_incoming(inbound: Incoming, error: AttributeError) -> None:
@@ -114,6 +135,15 @@ class Turn(Generic[_I_co, _M]):
     def __repr__(self) -> str:
         where = ", which begins" if self.node is None else f" at {self.node!r}"
         return f"<Turn of flow {str(self.flow)!r}{where}>"
+
+    @property
+    def user_id(self) -> UserId:
+        """The user whose flow is resumed or begins (K7).
+
+        A message may have several ids of its user. It is the one under which the flow waits, or
+        else the first. The flow keeps it: :meth:`ask` registers the next question under it.
+        """
+        return self._claim.user_id
 
     @property
     def inbound(self) -> _I_co:
@@ -201,7 +231,9 @@ class Turn(Generic[_I_co, _M]):
         Args:
             node: The question. It is the :attr:`node` of the turn that gets the answer.
             at: Where the answer is expected. The default is ``inbound.scope`` or, in an expired
-                turn, the scope where the flow waited.
+                turn, the scope where the flow waited. If the flow waits under another id of the
+                user than the first, it is ``inbound.scope`` in the conversation where the flow
+                waited, because a message with that id alone looks only there.
             ttl: How long to wait for it. The default is the ``ttl`` of the turn.
             expired_ttl: How long to keep the wait for a worker if nobody answers within ``ttl``:
                 see ``register_wait``.
@@ -252,13 +284,11 @@ class TurnPlan(Plan, Generic[_M]):
 
     __slots__ = ("_memory", "_read_as", "_record", "_setting", "_user", "flow", "requested")
 
-    def __init__(
-        self, setting: TurnSetting[_M], user: UserId, record: SessionRecord | None
-    ) -> None:
+    def __init__(self, setting: TurnSetting[_M], claim: WaitClaim) -> None:
         super().__init__()
         self._setting = setting
-        self._user = user
-        self._record = record
+        self._user = claim.user_id
+        self._record = record = claim.record
         self._memory: object = None
         self._read_as: MemoryType[object] | None = None
         self.flow: FlowId = record.data.flow_id if record else cast("FlowId", setting.flow)
@@ -327,13 +357,25 @@ class TurnPlan(Plan, Generic[_M]):
 
 
 def begin_turn(
-    setting: TurnSetting[_M], inbound: _I, user: UserId, scope: ReplyScope, claim: WaitClaim
+    setting: TurnSetting[_M], inbound: _I, first: UserId, scope: ReplyScope, claim: WaitClaim
 ) -> tuple[Turn[_I, _M], TurnPlan[_M]]:
-    """Return a block's turn for a claim, and the plan that the two share."""
-    plan = TurnPlan(setting, user, claim.record)
+    """Return a block's turn for a claim, and the plan that the two share.
+
+    ``first`` is the first of the message's users, to whom its ``scope`` belongs.
+    """
+    plan = TurnPlan(setting, claim)
     if claim.record is not None:
         plan.requested = KEEP
+        if claim.user_id != first:
+            scope = _in_conversation_of(claim.record, scope)
     return Turn(inbound, scope, claim, plan), plan
+
+
+def _in_conversation_of(record: SessionRecord, scope: ReplyScope) -> ReplyScope:
+    """Return a scope in the conversation where a session waits, if that is known."""
+    if record.scope is None:
+        return scope
+    return scope.model_copy(update={"conversation": record.scope.conversation})
 
 
 def begin_expired_turn(
@@ -343,5 +385,5 @@ def begin_expired_turn(
     record = cast("SessionRecord", claim.record)
     ctx = record.data.tenant_ctx
     setting = TurnSetting(ctx, None, memory, ttl)
-    plan = TurnPlan(setting, cast("UserId", ctx.owner.user), record)
+    plan = TurnPlan(setting, claim)
     return Turn(None, record.scope, claim, plan), plan

@@ -146,7 +146,8 @@ class Caller:
             return None
         token, arguments = self.places[which % len(self.places)]
         left = [
-            await self.backend.release_claim(ClaimKey(arguments["owner"], scope_hash, token))
+            await self.backend.release_claim(ClaimKey(owner, scope_hash, token))
+            for owner in arguments["owners"]
             for scope_hash in arguments["scope_hashes"]
         ]
         return sorted(left, key=lambda one: one.name)
@@ -155,9 +156,9 @@ class Caller:
         claim = self._claim(which)
         if claim is None:
             return None
-        delivery = None if digest is None else Delivery(digest, 20_000)
+        deliveries = [] if digest is None else [Delivery(claim.owner, digest, 20_000)]
         following = then.stored(claim.owner) if isinstance(then, Wait) else then
-        return await self.backend.complete_claim(claim, delivery=delivery, then=following)
+        return await self.backend.complete_claim(claim, deliveries=deliveries, then=following)
 
     async def release(self, which: int) -> object:
         claim = self._claim(which)

@@ -35,6 +35,7 @@ CONTEXTS = [ctx("u1"), ctx("u2"), ctx(None), ctx("u1", tenant="other")]
 
 callers = st.sampled_from(CONTEXTS)
 users = st.sampled_from(["u1", "u2"])
+user_lists = st.lists(users, min_size=1, max_size=2)
 keys = st.sampled_from(["k1", "k2", "k3"])
 scopes = st.sampled_from([A, B, C])
 ttls = st.sampled_from([10, 30, NEVER, None])
@@ -62,7 +63,7 @@ registrations = st.sampled_from(
 claiming = call(
     "claim_wait",
     ctx=callers,
-    user_id=users,
+    user_id=users | user_lists,
     scope=scopes | st.lists(scopes, min_size=1, max_size=3),
     lease=st.sampled_from([10, 20]),
     delivery_id=st.sampled_from([None, "x", "y"]),
@@ -104,7 +105,7 @@ class Actor:
             if claimed is None:
                 return None
             self._claims.append(claimed)
-            return claimed.record.key, claimed.record.data
+            return claimed.user_id, claimed.record.key, claimed.record.data
         if name in ("complete", "release", "renew"):
             claims = self._claims[-1 - arguments["which"] :]
             return await getattr(claims[0], name)() if claims else None
@@ -134,6 +135,7 @@ async def state_of(store: AsyncSessionStore) -> list[object]:
             state.append([(record.key, record.data) for record in records])
             found = await store.explain(caller, user, [C, A, B])
             state.append((found.same_user, [comparable(report) for report in found.reports]))
+        state.append(await store.find_wait_by_scope(caller, ["u2", "u1"], [C, A, B]))
     return state
 
 

@@ -174,7 +174,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
                     await store.claim_wait(CTX, "u1", A, **options)
             assert await is_claimed(store, A)
             following = StoredWait(owner, A.scope_hash(), A, record.key, data("next"), None)
-            done = await store._storage.complete_claim(held, delivery=None, then=following)
+            done = await store._storage.complete_claim(held, deliveries=(), then=following)
             assert done is Outcome.DONE
             record = await store.get_wait(CTX, "u1", A)
             assert record is not None
@@ -190,7 +190,7 @@ class TestSqlite(SqliteHooks, SharedStorageSuite):
             await clear(store, A)
             held = ClaimKey(data().owner, A.scope_hash(), "token", SessionKey("k"))
             following = StoredWait(held.owner, A.scope_hash(), A, SessionKey("k"), data(), None)
-            done = await store._storage.complete_claim(held, delivery=None, then=following)
+            done = await store._storage.complete_claim(held, deliveries=(), then=following)
             assert done is Outcome.MISSING
             assert await listed(store) == []
 

@@ -280,7 +280,7 @@ async def test_n4_a_row_moved_aside_waits_for_the_claims_and_the_queue_of_its_sc
         assert claim is not None
         assert await store.claim_expired() == []
         queued = await backend.claim_wait(
-            CTX.owner, [A.scope_hash()], token="next", lease=LEASE, deliveries=(), begin_at=None,
+            [CTX.owner], [A.scope_hash()], token="next", lease=LEASE, deliveries=(), begin_at=None,
             queue=True,
         )  # fmt: skip
         await claim.release()

@@ -60,7 +60,7 @@ async def ask(
     backend: SqliteBackend, token: str, *, at: str = A.scope_hash(), lease: int = 60_000
 ) -> Claimed | Queued:
     found = await backend.claim_wait(
-        OWNER, [at], token=token, lease=lease, deliveries=[], begin_at=at, queue=True
+        [OWNER], [at], token=token, lease=lease, deliveries=[], begin_at=at, queue=True
     )
     assert isinstance(found, (Claimed, Queued))
     return found
@@ -129,7 +129,7 @@ async def test_n4_the_end_of_a_claim_wakes_the_next_of_the_same_process_at_once(
             asyncio.ensure_future(backend.wait_for_turn(place, 10)) for place in places
         )
         await asyncio.sleep(0)
-        assert await backend.complete_claim(held, delivery=None, then=None) is Outcome.DONE
+        assert await backend.complete_claim(held, deliveries=(), then=None) is Outcome.DONE
         assert await ends(second)
         assert not third.done()
         held = await take(backend, "second")
@@ -163,7 +163,7 @@ async def test_n4_a_caller_that_finds_nothing_wakes_the_next_at_once(
         waiting = asyncio.ensure_future(backend.wait_for_turn(third, 10))
         await asyncio.sleep(0)
         found = await backend.claim_wait(
-            *(OWNER, [A.scope_hash()]),
+            *([OWNER], [A.scope_hash()]),
             token="second",
             lease=60_000,
             deliveries=[],

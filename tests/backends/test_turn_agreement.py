@@ -57,13 +57,14 @@ def waits(of: st.SearchStrategy[Owner | None]) -> st.SearchStrategy[Wait]:
 @st.composite
 def claims(draw: st.DrawFn) -> dict[str, Any]:
     scopes = draw(scope_lists)
-    deliveries = draw(st.sampled_from([[], [], *([Delivery(one * 15, 1)] for one in (b"x", b"y"))]))
+    whose = draw(st.lists(owners, min_size=1, max_size=2, unique=True))
+    digest = draw(st.sampled_from([None, None, b"x" * 15, b"y" * 15]))
     return {
         "token": draw(st.uuids(version=4)).hex,
-        "owner": draw(owners),
+        "owners": whose,
         "scope_hashes": scopes,
         "lease": draw(st.sampled_from([10_000, 20_000])),
-        "deliveries": deliveries * len(scopes),
+        "deliveries": [] if digest is None else [Delivery(owner, digest, 1) for owner in whose],
         "begin_at": draw(st.none() | st.sampled_from(scopes)),
         "queue": draw(st.booleans()),
     }
@@ -129,7 +130,7 @@ rust_steps = st.lists(
 def opening(queued: int, *, begins: bool) -> History:
     """Return the steps to a claim on a scope where others wait for their turn."""
     at, *_ = SCOPES
-    request = {"owner": OWNERS[0], "scope_hashes": [at], "lease": 20_000, "deliveries": []}
+    request = {"owners": [OWNERS[0]], "scope_hashes": [at], "lease": 20_000, "deliveries": []}
     request |= {"begin_at": at, "queue": True}
     wait = Wait(OWNERS[0], at, KEYS[0], "first", None)
     return [

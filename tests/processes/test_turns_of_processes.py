@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from turn_processes import Event, TurnWorkers, turn_workers
@@ -44,20 +44,24 @@ def taken(record: SessionRecord) -> list[int]:
     return Answers.model_validate_json(record.data.context_json).taken
 
 
-@pytest.mark.parametrize(("form", "count", "user_count"), FORMS)
-def test_n4_quick_messages_are_handled_in_order(
-    storage: Storage, form: str, count: int, user_count: int
+def handle_quick_messages(
+    storage: Storage,
+    form: str,
+    count: int,
+    users: list[str],
+    other_ids: Callable[[str, int], tuple[str, ...]],
 ) -> None:
-    users = [f"user-{number}" for number in range(user_count)]
+    """Send each user's messages to any worker, as soon as the storage has the one before."""
     to_send = deque((user, 0) for user in users)
     chance, done, in_flight = random.Random(4), 0, 0
     with turn_workers(storage, count, form=form, take="any") as workers:
 
         def send(user: str, number: int) -> None:
-            pause = chance.uniform(0, 0.03)
-            workers.send(chance.randrange(count), Message(user, number, pause=pause))
+            pause, more = chance.uniform(0, 0.03), other_ids(user, number)
+            message = Message(user, number, pause=pause, other_ids=more)
+            workers.send(chance.randrange(count), message)
 
-        while done < user_count * QUICK:
+        while done < len(users) * QUICK:
             while to_send and in_flight < IN_FLIGHT:
                 send(*to_send.popleft())
                 in_flight += 1
@@ -71,7 +75,29 @@ def test_n4_quick_messages_are_handled_in_order(
                 done += 1
                 in_flight -= event.number + 1 == QUICK
     found = waiting(storage, users)
-    assert sum(taken(record) == list(range(QUICK)) for record in found.values()) == user_count
+    assert sum(taken(record) == list(range(QUICK)) for record in found.values()) == len(users)
+
+
+@pytest.mark.parametrize(("form", "count", "user_count"), FORMS)
+def test_n4_quick_messages_are_handled_in_order(
+    storage: Storage, form: str, count: int, user_count: int
+) -> None:
+    users = [f"user-{number}" for number in range(user_count)]
+    handle_quick_messages(storage, form, count, users, lambda _user, _number: ())
+
+
+def test_k7_n4_quick_messages_known_by_different_ids_are_handled_in_order(
+    storage: Storage,
+) -> None:
+    users = [f"user-{number}" for number in range(100)]
+
+    def other_ids(user: str, number: int) -> tuple[str, ...]:
+        """Return no other id of the first message, and then one in every other message."""
+        return (f"lasting-{user}",) if number % 2 else ()
+
+    handle_quick_messages(storage, "asyncio", 4, users, other_ids)
+    with SessionStore.from_url(storage.url, namespace=storage.namespace or None) as store:
+        assert store.count_waits(CTX) == len(users)
 
 
 class Conversation:

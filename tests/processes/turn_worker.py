@@ -52,6 +52,12 @@ class Message:
     """Seconds that the bot takes to answer."""
     dies_after: float | None = None
     """Seconds after which the process is killed, wherever it is then."""
+    other_ids: tuple[str, ...] = ()
+    """Ids of the user that are tried before ``user_id``."""
+
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        return (*self.other_ids, self.user_id)
 
     @property
     def scope(self) -> ReplyScope:
@@ -141,11 +147,11 @@ class Waiting:
     def add(self, message: Message) -> None:
         self._messages.setdefault(message.user_id, []).append(message)
 
-    async def _announced(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
+    async def _announced(self, owners: Any, *args: Any, **kwargs: Any) -> Any:
         """Report "has" as soon as the storage has given a message a claim or a place."""
-        found = await self._claim_wait(owner, *args, **kwargs)
-        if self._messages.get(owner.user):
-            self._parent.say("has", self._messages[owner.user].pop(0))
+        found = await self._claim_wait(owners, *args, **kwargs)
+        if self._messages.get(owners[-1].user):
+            self._parent.say("has", self._messages[owners[-1].user].pop(0))
         return found
 
 

@@ -255,7 +255,7 @@ async def explaining(store: AsyncSessionStore) -> None:
 async def backend_claims(backend: Backend, delivery: Delivery) -> None:
     assert_type(delivery.digest, bytes)
     found = await backend.claim_wait(
-        ctx.owner,
+        [ctx.owner],
         [scope.scope_hash()],
         token="t",
         lease=30_000,
@@ -266,7 +266,7 @@ async def backend_claims(backend: Backend, delivery: Delivery) -> None:
     assert_type(found, Claimed | Queued | Unreadable | Outcome)
     if isinstance(found, Claimed):
         assert_type(
-            await backend.complete_claim(found.claim, delivery=delivery, then=KEEP), Outcome
+            await backend.complete_claim(found.claim, deliveries=[delivery], then=KEEP), Outcome
         )
 
 

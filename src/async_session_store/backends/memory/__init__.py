@@ -271,7 +271,7 @@ class MemoryBackend(Backend):
     @override
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -282,12 +282,12 @@ class MemoryBackend(Backend):
     ) -> Claimed | Queued | Unreadable | Outcome:
         now, queues = self._now(), self._claims.queues
         for delivery in deliveries:
-            if self._deliveries.holds(owner, delivery, now):
+            if self._deliveries.holds(delivery, now):
                 queues.leave(token)
                 return Outcome.DUPLICATE
-        waiting = self._sessions.by_scope.get(owner, NOWHERE)
+        by_scope = self._sessions.by_scope
         found = self._claims.find(
-            owner, scope_hashes, waiting, token=token, begin_at=begin_at, now=now
+            owners, scope_hashes, by_scope, token=token, begin_at=begin_at, now=now
         )
         if found is None:
             queues.leave(token)
@@ -323,7 +323,7 @@ class MemoryBackend(Backend):
 
     @override
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
         now = self._now()
         held = self._claims.held(claim, now)
@@ -336,8 +336,8 @@ class MemoryBackend(Backend):
         session = self._sessions.waiting(claim.owner, claim.scope_hash, now)
         claimed = self._claimed_wait(claim, held, session, now)
         self._claims.end(claim)
-        if delivery is not None:
-            self._deliveries.add(claim.owner, delivery, now)
+        for delivery in deliveries:
+            self._deliveries.add(delivery, now)
         if isinstance(then, StoredWait):
             is_replaceable = not held.is_superseded and (
                 session is claimed if session is not None else self._is_unused(claim, now)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 from async_session_store.abc import ClaimKey
 from async_session_store.backends.memory._deadlines import Expiring
 from async_session_store.backends.memory._queues import Queues
 from async_session_store.backends.memory._session import Session
+from async_session_store.backends.memory._sessions import NOWHERE
 from async_session_store.models import Owner
 
 Place: TypeAlias = "tuple[Owner, str]"
@@ -69,9 +71,9 @@ class Claims:
 
     def find(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
-        waiting: Mapping[str, Session],
+        by_scope: Mapping[Owner, Mapping[str, Session]],
         *,
         token: str,
         begin_at: str | None,
@@ -82,25 +84,26 @@ class Claims:
         if queues:
             # If it is another caller's turn, its wait may be at any of the scopes by now, and it
             # may claim any of them.
-            for scope_hash in scope_hashes:
-                place = owner, scope_hash
+            for place in product(owners, scope_hashes):
                 if self._held.get(place, now) is None and queues.is_behind(token, place):
                     return Candidate(place, None, is_free=False)
-        for scope_hash in scope_hashes:
-            place, session = (owner, scope_hash), waiting.get(scope_hash)
-            if queues and queues.is_behind(token, place):
-                return Candidate(place, session, is_free=False)
-            if session is not None and session.deadline > now:
-                return Candidate(place, session, is_free=self._held.get(place, now) is None)
-        return None if begin_at is None else self._find_empty(owner, scope_hashes, begin_at, now)
+        for owner in owners:
+            waiting = by_scope.get(owner, NOWHERE)
+            for scope_hash in scope_hashes:
+                place, session = (owner, scope_hash), waiting.get(scope_hash)
+                if queues and queues.is_behind(token, place):
+                    return Candidate(place, session, is_free=False)
+                if session is not None and session.deadline > now:
+                    return Candidate(place, session, is_free=self._held.get(place, now) is None)
+        return None if begin_at is None else self._find_empty(owners, scope_hashes, begin_at, now)
 
     def _find_empty(
-        self, owner: Owner, scope_hashes: Sequence[str], begin_at: str, now: float
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str], begin_at: str, now: float
     ) -> Candidate:
-        for scope_hash in scope_hashes:
-            if self._held.get((owner, scope_hash), now) is not None:
-                return Candidate((owner, scope_hash), None, is_free=False)
-        return Candidate((owner, begin_at), None, is_free=True)
+        for place in product(owners, scope_hashes):
+            if self._held.get(place, now) is not None:
+                return Candidate(place, None, is_free=False)
+        return Candidate((owners[0], begin_at), None, is_free=True)
 
     def hold(
         self, place: Place, session: Session | None, token: str, lease: int, now: float

@@ -26,11 +26,11 @@ class Deliveries:
         self._expiring: dict[int, list[bytes]] = {}  # by the second when all have expired
         self._seconds: list[int] = []  # a heap
 
-    def holds(self, owner: Owner, delivery: Delivery, now: float) -> bool:
-        return self._entries.get(_entry(owner, delivery.digest), -math.inf) > now
+    def holds(self, delivery: Delivery, now: float) -> bool:
+        return self._entries.get(_entry(delivery.owner, delivery.digest), -math.inf) > now
 
-    def add(self, owner: Owner, delivery: Delivery, now: float) -> None:
-        self.put(owner, delivery.digest, now + delivery.ttl / 1000, now)
+    def add(self, delivery: Delivery, now: float) -> None:
+        self.put(delivery.owner, delivery.digest, now + delivery.ttl / 1000, now)
 
     def put(self, owner: Owner, digest: bytes, deadline: float, now: float) -> None:
         self.drop_expired(now, _DROPPED)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
+from itertools import product
 from typing import Final, cast
 
 from typing_extensions import Self, override
@@ -312,7 +313,7 @@ class RedisBackend(Backend):
     @override
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -322,26 +323,28 @@ class RedisBackend(Backend):
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
         keys = self._keys
+        places = list(product(owners, scope_hashes))
         reply = await self._run(
             "claim_wait",
             [
-                *[keys.scope(owner, scope_hash) for scope_hash in scope_hashes],
-                *[keys.claim(owner, scope_hash) for scope_hash in scope_hashes],
-                *[keys.queue(owner, scope_hash) for scope_hash in scope_hashes],
-                *[keys.delivery(owner, delivery) for delivery in deliveries],
+                *[keys.scope(*place) for place in places],
+                *[keys.claim(*place) for place in places],
+                *[keys.queue(*place) for place in places],
+                *[keys.delivery(delivery) for delivery in deliveries],
             ],
-            owner_text(owner),
             token,
             _stamps.fresh(),
             lease,
             _NOTHING if begin_at is None else scope_hashes.index(begin_at) + 1,
             self._channel if queue else _NOTHING,
+            len(scope_hashes),
             *scope_hashes,
+            *map(owner_text, owners),
         )
         verdict, *rest = cast("list[object]", reply)
         if verdict == _replies.QUEUED:
             queued_at, free_in = cast("list[int]", rest)
-            place = ClaimKey(owner, scope_hashes[queued_at - 1], token)
+            place = ClaimKey(*places[queued_at - 1], token)
             return Queued(place, None if free_in < 0 else free_in)
         outcome = _replies.outcome(verdict)
         if outcome is not Outcome.DONE:
@@ -349,7 +352,7 @@ class RedisBackend(Backend):
         claimed_at, lease_end, *found = rest
         record = self._record(found or None)
         key = record.key if isinstance(record, SessionRecord) else None
-        claim = ClaimKey(owner, scope_hashes[cast("int", claimed_at) - 1], token, key)
+        claim = ClaimKey(*places[cast("int", claimed_at) - 1], token, key)
         if isinstance(record, Unreadable):
             await self.release_claim(claim)
             return record
@@ -375,7 +378,7 @@ class RedisBackend(Backend):
 
     @override
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
         owner, scope_hash = claim.owner, claim.scope_hash
         keys = [
@@ -383,9 +386,8 @@ class RedisBackend(Backend):
             self._keys.scope(owner, scope_hash),
             self._keys.queue(owner, scope_hash),
             self._keys.user(owner),
+            *map(self._keys.delivery, deliveries),
         ]
-        if delivery is not None:
-            keys.append(self._keys.delivery(owner, delivery))
         following: tuple[Argument, ...] = (_END,)
         if then is KEEP:
             following = (_KEEP, _EXPIRED if claim.is_expired else _NOTHING)
@@ -404,7 +406,7 @@ class RedisBackend(Backend):
             owner_text(owner),
             scope_hash,
             claim.token,
-            _NOTHING if delivery is None else delivery.ttl,
+            deliveries[0].ttl if deliveries else _NOTHING,
             claim.session_key or _NOTHING,
             *following,
             size=size,

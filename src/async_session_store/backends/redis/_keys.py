@@ -41,9 +41,9 @@ class Keys:
     def queue(self, owner: Owner, scope_hash: str) -> str:
         return f"{self._namespace}:queue:{owner_text(owner)}:{scope_hash}"
 
-    def delivery(self, owner: Owner, delivery: Delivery) -> str:
+    def delivery(self, delivery: Delivery) -> str:
         digest = urlsafe_b64encode(delivery.digest).decode()
-        return f"{self._namespace}:delivery:{owner_text(owner)}:{digest}"
+        return f"{self._namespace}:delivery:{owner_text(delivery.owner)}:{digest}"
 
     def claim_of_token(self, token: str) -> str:
         """Return the key that names the session that a token claimed as an expired wait."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import product
 from typing import Final, Literal, TypeVar, cast
 
 import anyio
@@ -206,7 +207,7 @@ class SqliteBackend(Backend):
     ) -> tuple[WaitState, ...]:
         return await self._reading(
             lambda tables: tables.claims.inspect(owners, scope_hashes),
-            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
+            inline=len(owners) * len(scope_hashes) <= _MAX_INLINE_SCOPES,
         )
 
     @override
@@ -236,7 +237,7 @@ class SqliteBackend(Backend):
     @override
     async def claim_wait(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -247,7 +248,7 @@ class SqliteBackend(Backend):
     ) -> Claimed | Queued | Unreadable | Outcome:
         found = await self._writing(
             lambda tables: tables.claims.claim(
-                owner,
+                owners,
                 scope_hashes,
                 token=token,
                 lease=lease,
@@ -255,12 +256,12 @@ class SqliteBackend(Backend):
                 begin_at=begin_at,
                 queue=queue,
             ),
-            inline=len(scope_hashes) <= _MAX_INLINE_SCOPES,
+            inline=len(owners) * len(scope_hashes) <= _MAX_INLINE_SCOPES,
             durable=False,
         )
         if queue and not isinstance(found, (Claimed, Queued)):
             # The caller may have given up a place, so it may be someone else's turn.
-            for scope_hash in scope_hashes:
+            for owner, scope_hash in product(owners, scope_hashes):
                 self._wake_next(owner, scope_hash)
         return found
 
@@ -289,12 +290,12 @@ class SqliteBackend(Backend):
 
     @override
     async def complete_claim(
-        self, claim: ClaimKey, *, delivery: Delivery | None, then: StoredWait | Keep | None
+        self, claim: ClaimKey, *, deliveries: Sequence[Delivery], then: StoredWait | Keep | None
     ) -> Outcome:
         following = _wait(then) if isinstance(then, StoredWait) else then
         size = following.document.size if isinstance(following, Wait) else 0
         outcome = await self._writing(
-            lambda tables: tables.claims.complete(claim, delivery, following), size=size
+            lambda tables: tables.claims.complete(claim, deliveries, following), size=size
         )
         self._wake_next(claim.owner, claim.scope_hash)
         return outcome

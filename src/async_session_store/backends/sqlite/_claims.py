@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, product
 from typing import Any, Final, NamedTuple
 
 from async_session_store.abc import (
@@ -76,6 +76,7 @@ _DELETE_EXPIRED: Final = tuple(
 class _Candidate(NamedTuple):
     """A scope that may be claimed, and its state."""
 
+    owner: Owner
     scope_hash: str
     row: Row | None = None
     claim_ends_at: int | None = None
@@ -118,7 +119,7 @@ class ClaimTable:
 
     def claim(
         self,
-        owner: Owner,
+        owners: Sequence[Owner],
         scope_hashes: Sequence[str],
         *,
         token: str,
@@ -128,25 +129,27 @@ class ClaimTable:
         queue: bool,
     ) -> Claimed | Queued | Unreadable | Outcome:
         self.sweep_a_few()
-        if any(self._was_delivered(owner, delivery) for delivery in deliveries):
+        if any(map(self._was_delivered, deliveries)):
             self._queues.leave(token)
             return Outcome.DUPLICATE
-        found, queues_are_used = self._find(owner, scope_hashes, token, begin_at)
+        found, queues_are_used = self._find(owners, scope_hashes, token, begin_at)
         if found is not None and not found.is_free:
-            return self._wait_turn(owner, found, token, queue=queue)
+            return self._wait_turn(found, token, queue=queue)
         if queues_are_used:
             self._queues.leave(token)
-        return Outcome.MISSING if found is None else self._grant(owner, found, token, lease)
+        return Outcome.MISSING if found is None else self._grant(found, token, lease)
 
     def _find(
-        self, owner: Owner, scope_hashes: Sequence[str], token: str, begin_at: str | None
+        self, owners: Sequence[Owner], scope_hashes: Sequence[str], token: str, begin_at: str | None
     ) -> tuple[_Candidate | None, bool]:
         """Return the scope to claim or to wait at, and whether any queue is used."""
-        first, queues_are_used = self._candidate(owner, scope_hashes[0])
-        others = (self._candidate(owner, scope_hash)[0] for scope_hash in scope_hashes[1:])
-        candidates: Iterable[_Candidate] = chain([first], others)
+        places = product(owners, scope_hashes)
+        first, queues_are_used = self._candidate(*next(places))
+        candidates: Iterable[_Candidate] = chain(
+            [first], (self._candidate(*place)[0] for place in places)
+        )
         if queues_are_used:
-            candidates = [self._with_rank(one, owner, token) for one in candidates]
+            candidates = [self._with_rank(one, token) for one in candidates]
             # If it is another caller's turn, its wait may be at any of the scopes by now, and it
             # may claim any of them.
             due = (one for one in candidates if one.is_behind and one.claim_ends_at is None)
@@ -159,10 +162,10 @@ class ClaimTable:
                 claimed = candidate
         if begin_at is None:
             return None, queues_are_used
-        return claimed or _Candidate(begin_at), queues_are_used
+        return claimed or _Candidate(owners[0], begin_at), queues_are_used
 
-    def _with_rank(self, candidate: _Candidate, owner: Owner, token: str) -> _Candidate:
-        is_behind = self._queues.is_behind(token, owner, candidate.scope_hash)
+    def _with_rank(self, candidate: _Candidate, token: str) -> _Candidate:
+        is_behind = self._queues.is_behind(token, candidate.owner, candidate.scope_hash)
         return candidate._replace(is_behind=is_behind)
 
     def _candidate(self, owner: Owner, scope_hash: str) -> tuple[_Candidate, bool]:
@@ -172,30 +175,27 @@ class ClaimTable:
         """
         columns = (*owner_columns(owner), scope_hash, self._clock.now())
         queues_are_used, claim_ends_at, *rest = self._execute(_CANDIDATE, columns * 2).fetchone()
-        return _Candidate(scope_hash, as_row(rest), claim_ends_at), bool(queues_are_used)
+        candidate = _Candidate(owner, scope_hash, as_row(rest), claim_ends_at)
+        return candidate, bool(queues_are_used)
 
-    def _wait_turn(
-        self, owner: Owner, found: _Candidate, token: str, *, queue: bool
-    ) -> Queued | Outcome:
+    def _wait_turn(self, found: _Candidate, token: str, *, queue: bool) -> Queued | Outcome:
         if not queue:
             self._queues.leave(token)
             return Outcome.CLAIMED
-        self._queues.keep(token, owner, found.scope_hash)
+        self._queues.keep(token, found.owner, found.scope_hash)
         ends_at = found.claim_ends_at
         free_in = None if ends_at is None else max(0, ends_at - self._clock.now())
-        return Queued(ClaimKey(owner, found.scope_hash, token), free_in)
+        return Queued(ClaimKey(found.owner, found.scope_hash, token), free_in)
 
-    def _grant(
-        self, owner: Owner, found: _Candidate, token: str, lease: int
-    ) -> Claimed | Unreadable:
+    def _grant(self, found: _Candidate, token: str, lease: int) -> Claimed | Unreadable:
         row = found.row
         record = None if row is None else self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
             return record
         if row is not None and row.wait_id is None:
-            return Unreadable(row.key, owner, "its wait has no identity")
+            return Unreadable(row.key, found.owner, "its wait has no identity")
         key, wait_id = (None, None) if row is None else (row.key, row.wait_id)
-        claim = ClaimKey(owner, found.scope_hash, token, key)
+        claim = ClaimKey(found.owner, found.scope_hash, token, key)
         return Claimed(claim, record, self.hold(claim, wait_id, lease))
 
     def hold(self, claim: ClaimKey, wait_id: bytes | None, lease: int) -> datetime:
@@ -206,18 +206,18 @@ class ClaimTable:
         return utc_from_ms(deadline)
 
     def complete(
-        self, claim: ClaimKey, delivery: Delivery | None, then: Wait | Keep | None
+        self, claim: ClaimKey, deliveries: Sequence[Delivery], then: Wait | Keep | None
     ) -> Outcome:
         if isinstance(then, Wait):
-            return self._complete_with(claim, delivery, then)
+            return self._complete_with(claim, deliveries, then)
         held = self._held(claim)
         if held is None:
             return Outcome.LOST
         if not held.is_as_claimed:
             was_expired = self._settle_expired(claim, then)
-            self._end(claim, delivery)
+            self._end(claim, deliveries)
             return Outcome.DONE if was_expired else Outcome.MISSING
-        self._end(claim, delivery)
+        self._end(claim, deliveries)
         if then is None and held.key is not None:
             self._sessions.remove(held.key)
         return Outcome.DONE
@@ -231,7 +231,9 @@ class ClaimTable:
             return self._kept.remove(claim)
         return self._kept.give_back(claim) if claim.is_expired else self._kept.is_claimed(claim)
 
-    def _complete_with(self, claim: ClaimKey, delivery: Delivery | None, then: Wait) -> Outcome:
+    def _complete_with(
+        self, claim: ClaimKey, deliveries: Sequence[Delivery], then: Wait
+    ) -> Outcome:
         """Complete a claim, and register a wait in place of the claimed one."""
         self._sessions.sweep_a_few()  # first, as it may delete rows that are read below
         held = self._held_row(claim)
@@ -245,7 +247,7 @@ class ClaimTable:
         is_replaceable = held.is_as_claimed or self._has_expired(claim, held)
         if not held.is_as_claimed:
             self._kept.remove(claim)  # before the claim ends, as its row says which wait it is
-        self._end(claim, delivery)
+        self._end(claim, deliveries)
         if not is_replaceable:
             return Outcome.MISSING
         if has_key and claim.scope_hash == then.scope_hash:
@@ -256,10 +258,10 @@ class ClaimTable:
         self._sessions.put(then, None if has_key else before)
         return Outcome.DONE
 
-    def _end(self, claim: ClaimKey, delivery: Delivery | None) -> None:
+    def _end(self, claim: ClaimKey, deliveries: Iterable[Delivery]) -> None:
         self._execute(_END, self._columns(claim))
-        if delivery is not None:
-            self._remember(claim.owner, delivery)
+        for delivery in deliveries:
+            self._remember(delivery)
 
     def _held(self, claim: ClaimKey) -> _Held | None:
         found = self._claimed(_CLAIMED_KEY, claim)
@@ -333,12 +335,12 @@ class ClaimTable:
     def _columns(self, claim: ClaimKey) -> tuple[object, ...]:
         return *owner_columns(claim.owner), claim.scope_hash, self._clock.now(), claim.token
 
-    def _was_delivered(self, owner: Owner, delivery: Delivery) -> bool:
-        columns = (*owner_columns(owner), delivery.digest, self._clock.now())
+    def _was_delivered(self, delivery: Delivery) -> bool:
+        columns = (*owner_columns(delivery.owner), delivery.digest, self._clock.now())
         return self._execute(_DELIVERED, columns).fetchone() is not None
 
-    def _remember(self, owner: Owner, delivery: Delivery) -> None:
-        columns = (*owner_columns(owner), delivery.digest, self._clock.after(delivery.ttl))
+    def _remember(self, delivery: Delivery) -> None:
+        columns = (*owner_columns(delivery.owner), delivery.digest, self._clock.after(delivery.ttl))
         self._execute(_REMEMBER, columns)
 
     def sweep_a_few(self) -> None:

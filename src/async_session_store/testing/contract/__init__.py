@@ -54,6 +54,7 @@ from async_session_store.testing.contract.records import Records
 from async_session_store.testing.contract.reply_or_expiry import ReplyOrExpiry
 from async_session_store.testing.contract.resuming import Resuming
 from async_session_store.testing.contract.sessions import Sessions
+from async_session_store.testing.contract.several_users import SeveralUsers
 from async_session_store.testing.contract.shared_claims import SharedClaims
 from async_session_store.testing.contract.shared_storage import SharedStorage
 from async_session_store.testing.contract.stored_data import StoredData
@@ -95,6 +96,7 @@ class AnyFormSuite(
     Beginning,
     TurnsInOrder,
     TakingTurns,
+    SeveralUsers,
     FlowMemory,
     Expiring,
     ClaimingExpired,

@@ -1,19 +1,24 @@
--- Claim the wait at the first of several scopes that has a live one, or an empty scope.
+-- Claim the wait at the first of several scopes that has a live one, or an empty scope. The scopes are all
+-- scopes of the first owner, then all of the second one, and so on. Nearly always there is one owner.
 --
 -- KEYS     the scope keys; as many claim keys; as many queue keys; as many delivery keys, or none
--- ARGV[3]  the owner
--- ARGV[4]  the token of the claim
--- ARGV[5]  a fresh stamp, for a wait that a Rust process wrote
--- ARGV[6]  the lease in milliseconds
--- ARGV[7]  the number of the scope to claim if no wait is live, or empty
--- ARGV[8]  the channel on which to wake the caller when its turn comes, or empty if it does not wait
--- ARGV[9]  and so on: the hashes of the scopes
+-- ARGV[3]  the token of the claim
+-- ARGV[4]  a fresh stamp, for a wait that a Rust process wrote
+-- ARGV[5]  the lease in milliseconds
+-- ARGV[6]  the number of the scope to claim if no wait is live, or empty
+-- ARGV[7]  the channel on which to wake the caller when its turn comes, or empty if it does not wait
+-- ARGV[8]  how many scopes there are for each owner
+-- ARGV[9]  and so on: the hashes of these scopes, and then the owners
 -- returns  {MISSING}, {DUPLICATE}, {CLAIMED}, {UNREADABLE, the key}, {QUEUED, the number of the scope,
 --          the milliseconds left of the claim there, negative if none is held}, or {DONE, the number of
 --          the scope, when the lease ends in milliseconds since the epoch}, followed by the items of a
 --          record (see sessions.lua) unless the scope is empty
 
-local owner, token, lease, count = ARGV[3], ARGV[4], ARGV[6], #ARGV - 8
+local token, lease, hashes = ARGV[3], ARGV[5], tonumber(ARGV[8])
+local count = hashes * (#ARGV - 8 - hashes)
+
+local function owner_at(index) return ARGV[9 + hashes + math.floor((index - 1) / hashes)] end
+local function hash_at(index) return ARGV[9 + (index - 1) % hashes] end
 
 -- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope with a
 -- route leads to a session that is as we wrote it. A claim key of the wrong type counts as held, because SET
@@ -31,7 +36,7 @@ if is_free then
     local meta = redis.pcall(
       'HMGET', ARGV[1] .. ':meta:' .. key, 'owner', 'scope', 'wait', 'stamp', 'place', 'adopted', 'kept'
     )
-    local stamp = not meta[6] and meta[1] == owner and meta[2] == ARGV[8 + index] and meta[4]
+    local stamp = not meta[6] and meta[1] == owner_at(index) and meta[2] == hash_at(index) and meta[4]
     local document = stamp and redis.pcall('GET', session_name)
     if type(document) == 'string' and string.sub(document, -32) == stamp
       and #document <= ARGV[2] + #stamp then
@@ -40,10 +45,10 @@ if is_free then
       if type(ends) == 'number' -- Redis 6.2 lacks that command, and takes the slow path below
         and redis.call('SET', claim, token .. wait, 'PX', lease, 'NX') then
         local lease_end = redis.call('PEXPIRETIME', claim)
-        return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), owner, meta[5]}
+        return {'DONE', index, lease_end, key, document, math.min(ends, 2 ^ 53), meta[1], meta[5]}
       end
     end
-  elseif ARGV[7] == '' then
+  elseif ARGV[6] == '' then
     return {'MISSING'}
   end
 end
@@ -51,7 +56,7 @@ end
 -- include mending.lua
 -- include queues.lua
 
-local fresh, begin, channel = ARGV[5], tonumber(ARGV[7]), ARGV[8]
+local fresh, begin, channel = ARGV[4], tonumber(ARGV[6]), ARGV[7]
 local own, ticket -- the number of the scope where the token has its place, and its ticket
 
 local function claim_at(index) return KEYS[count + index] end
@@ -94,7 +99,7 @@ local function grant(index, wait, found)
 end
 
 -- Return what a claim key holds after the token, for the wait at a scope (see claims.lua).
-local function identity(key, session, scope)
+local function identity(key, session, owner, scope)
   if is_only_at_its_scope(session) then return session.wait .. (session.kept and KEPT or '') end
   if not session.ours then
     adopt(key, session, owner, scope, 'claim', fresh)
@@ -119,12 +124,12 @@ end
 
 for index = 1, count do
   if is_behind(queue_at(index), token, ticket) then return wait_at(index) end
-  local scope = ARGV[8 + index]
+  local owner, scope = owner_at(index), hash_at(index)
   local key, session = waiting(owner, scope)
   if key then
     if redis.call('EXISTS', claim_at(index)) == 1 then return wait_at(index) end
     if not session.readable then return refuse('UNREADABLE', key) end
-    local wait = identity(key, session, scope)
+    local wait = identity(key, session, owner, scope)
     return grant(index, wait, record(key, session, scope_key(owner, scope)))
   end
 end

@@ -1,14 +1,14 @@
--- End a claim, remember its delivery, and remove, keep or replace the claimed wait.
+-- End a claim, remember its deliveries, and remove, keep or replace the claimed wait.
 --
 -- KEYS[1]  the claim key
 -- KEYS[2]  the scope key
 -- KEYS[3]  the queue key
 -- KEYS[4]  the owner's set of waits
--- KEYS[5]  the delivery key; may be left out
+-- KEYS[5]  and so on: the delivery keys, if any
 -- ARGV[3]  the owner
 -- ARGV[4]  the hash of the scope
 -- ARGV[5]  the token of the claim
--- ARGV[6]  for how many milliseconds to remember the delivery, or empty
+-- ARGV[6]  for how many milliseconds to remember the deliveries, or empty
 -- ARGV[7]  the key of the claimed session, or empty
 -- ARGV[8]  END to remove the session, KEEP to leave it, or NEXT to register the next wait
 -- ARGV[9]  and so on, for NEXT, as for put_wait.lua: the document, the stamp, the time to live, the scope
@@ -63,7 +63,7 @@ if key == ARGV[7] and not ARGV[14] then
   end
   if outcome then
     -- Redis shares small numbers, so this value takes no memory.
-    if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
+    for index = 5, #KEYS do redis.call('SET', KEYS[index], '1', 'PX', ARGV[6]) end
     if follows == 'END' then
       redis.pcall('SREM', KEYS[4], key)
       redis.call('DEL', session_name, meta_name, KEYS[2], KEYS[1])
@@ -154,7 +154,7 @@ if not outcome then
     local key, owner, scope = next_key, next_owner, next_scope
     -- include listing.lua
   end
-  if KEYS[5] then redis.call('SET', KEYS[5], '1', 'PX', ARGV[6]) end
+  for index = 5, #KEYS do redis.call('SET', KEYS[index], '1', 'PX', ARGV[6]) end
   if remove then remove() end
   redis.call('DEL', KEYS[1])
 end
