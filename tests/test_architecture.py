@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "greentic": TYPES | {"_rules"},
     "explanations": TYPES | {"abc"},
     "_listing": TYPES | {"abc", "_rules"},
+    "_look_ups": TYPES | {"abc"},
     "_new_waits": TYPES | {"abc", "_codec", "_random", "_rules"},
     "_moving": TYPES | {"abc", "_new_waits", "_rules"},
     "_copying": TYPES | {"abc", "_new_waits", "_rules"},
@@ -87,7 +88,8 @@ MAY_IMPORT = {
     "_operators": TYPES | {"abc", "_copying", "_life_cycle", "_listing", "_moving", "_rules"},
     "_store": TYPES
     | {"abc", "claims", "explanations", "_backoff", "_blocks", "_claiming", "_claiming_expired"}
-    | {"_listing", "_memory", "_new_waits", "_operators", "_random", "_rules", "_urls"}
+    | {"_listing", "_look_ups", "_memory", "_new_waits", "_operators", "_random", "_rules"}
+    | {"_urls"}
     | {"expired_waits", "resumed_waits", "turns"},
     "sync_claims": TYPES
     | {"abc", "claims", "expired_waits", "_blocks", "_crossing", "_ending", "_new_waits"},
