@@ -86,6 +86,8 @@ def user_ids(value: UserId | str | Sequence[UserId | str]) -> tuple[UserId, ...]
     """Return one user, or several in their order, each of them once (K7)."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         return (user_id(value),)
+    if len(value) == 1:
+        return (user_id(value[0]),)  # the common case: Inbound.user_ids
     if not value:
         raise InvalidInputError(
             "user_id: give a user id or a sequence of at least one, not an empty one"
@@ -500,6 +502,8 @@ def owners_for_write(
     ctx: TenantCtx, users: UserId | str | Sequence[UserId | str]
 ) -> tuple[Owner, ...]:
     """Return the owners whose waits the caller may change; there is one at least (F4)."""
+    if isinstance(users, str):
+        return (owner_for_write(ctx, users),)
     owners = owners_for_read(ctx, users)
     if owners:
         return owners

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 from platform_payloads import payload
 
-from async_session_store import AsyncSessionStore, DuplicateDeliveryError, TenantCtx
-from async_session_store.channels import Inbound, slack, telegram
+from async_session_store import AsyncSessionStore, DuplicateDeliveryError, TenantCtx, UserId
+from async_session_store.channels import Inbound, slack, telegram, whatsapp
 
 CTX = TenantCtx(env="prod", tenant_id="acme")
 
@@ -55,3 +55,46 @@ def test_n3_a_mention_that_slack_also_sends_as_a_message_begins_one_flow(
     if mention_first:
         both.reverse()
     assert asyncio.run(answer_twice(*both, at_once=at_once)) == ["begun", "duplicate"]
+
+
+def whatsapp_message(number: int, **ids: str) -> Inbound:
+    message = {"id": f"wamid.{number}", "type": "text", "text": {"body": "large"}, **ids}
+    value = {"metadata": {"phone_number_id": "106540352242922"}, "messages": [message]}
+    return whatsapp({"entry": [{"changes": [{"value": value}]}]})
+
+
+NUMBER = {"from": "16505551234"}
+LASTING = {"from_user_id": "US.134912"}
+
+
+@pytest.mark.parametrize("known", [NUMBER, NUMBER | LASTING], ids=["the number", "both ids"])
+@pytest.mark.parametrize("redelivered", [NUMBER, NUMBER | LASTING], ids=["number", "both"])
+def test_n7_x3_an_answer_on_whatsapp_is_found_and_handled_once_whichever_ids_it_has(
+    known: dict[str, str], redelivered: dict[str, str]
+) -> None:
+    # The bot wrote first, to a number.
+    asked, answers = whatsapp_message(1, **NUMBER), whatsapp_message(2, **known)
+    again = whatsapp_message(2, **redelivered)
+
+    async def talk() -> list[str]:
+        async with AsyncSessionStore.from_url("memory://") as store:
+            return [await answer(store, one) for one in (asked, answers, again)]
+
+    assert asyncio.run(talk()) == ["begun", "ended", "duplicate"]
+
+
+def test_n7_an_error_inside_user_ids_is_not_taken_for_a_class_without_them() -> None:
+    class Broken(Inbound):
+        @property
+        def user_ids(self) -> tuple[UserId, ...]:
+            raise AttributeError("nowhere", name="nowhere", obj=self)
+
+    inbound = whatsapp_message(1, **NUMBER)
+    broken = Broken(**{one.name: getattr(inbound, one.name) for one in fields(inbound)})
+
+    async def take() -> None:
+        async with AsyncSessionStore.from_url("memory://") as store:
+            await answer(store, broken)
+
+    with pytest.raises(AttributeError, match="nowhere"):
+        asyncio.run(take())

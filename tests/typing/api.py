@@ -181,6 +181,10 @@ async def waits(store: AsyncSessionStore, ttl: TimeToLive) -> None:
     assert_type(await store.find_wait_by_scope(ctx, "u1", scope), SessionKey | None)
     assert_type(await store.find_wait_by_scope(ctx, "u1", [scope, scope]), SessionKey | None)
     assert_type(await store.get_wait(ctx, "u1", (scope,)), SessionRecord | None)
+    assert_type(await store.find_wait_by_scope(ctx, ["u1", UserId("u2")], scope), SessionKey | None)
+    assert_type(await store.get_wait(ctx, (UserId("u1"),), [scope]), SessionRecord | None)
+    await store.get_wait(ctx, [7], scope)  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await store.clear_wait(ctx, ["u1"], scope)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await store.list_waits_for_user(ctx, "u1"), list[SessionKey])
     assert_type(await store.list_wait_records(ctx, "u1"), list[SessionRecord])
     assert_type(await store.clear_wait(ctx, "u1", scope, session_key="key"), bool)
@@ -238,6 +242,11 @@ async def from_a_payload(store: AsyncSessionStore, payload: dict[str, object]) -
         ctx, inbound.user_id, inbound.scopes(), delivery_id=inbound.delivery_id
     ) as wait:
         assert_type(wait, ResumedWait | None)
+    async with store.resume_wait(
+        ctx, inbound.user_ids, inbound.scopes(), begin_at=inbound.scope
+    ) as begun:
+        assert_type(begun, ResumedWait)
+        assert_type(begun.user_id, UserId)
     telegram(payload)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     telegram(b"{}", bot_id=4242)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     inbound.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -249,6 +258,8 @@ async def explaining(store: AsyncSessionStore) -> None:
     assert_type(found.same_user, bool)
     assert_type(found.reports, tuple[ScopeReport, ...])
     assert_type(found.reports[0].status, WaitStatus)
+    assert_type(found.reports[0].user_id, UserId)
+    await store.explain(ctx, ["u1", "u2"], scope)
     assert_type(found.reports[0].claimed_until, datetime | None)
 
 
@@ -271,6 +282,9 @@ async def backend_claims(backend: Backend, delivery: Delivery) -> None:
 
 
 async def claims(store: AsyncSessionStore) -> None:
+    claim = await store.claim_wait(ctx, ["u1", "u2"], scope)
+    if claim is not None:
+        assert_type(claim.user_id, UserId)
     claim = await store.claim_wait(ctx, "u1", scope)
     assert_type(claim, WaitClaim | None)
     claim = await store.claim_wait(
