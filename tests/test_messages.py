@@ -79,7 +79,7 @@ ARGUMENTS: dict[str, tuple[Callable[[], object], str]] = {
         "session_key: give a text, not a value of type int; convert it with str(...)",
     ),
     "delivery_id=17": (
-        lambda: _rules.deliveries((SCOPE.scope_hash(),), anything(1717), 60),
+        lambda: _rules.deliveries((CTX.owner,), (SCOPE.scope_hash(),), anything(1717), 60),
         "delivery_id: give a text, not a value of type int; convert it with str(...)",
     ),
     "flow=7": (

@@ -143,7 +143,7 @@ def test_the_methods_of_a_store() -> None:
 def test_the_methods_of_a_claim() -> None:
     assert {name for name in vars(WaitClaim) if not name.startswith("_")} == {
         *("record", "token", "lease", "lease_ends_at", "complete", "release", "renew"),
-        *("lost", "seconds_left", "is_new", "is_expired", "is_overtaken", "check"),
+        *("lost", "seconds_left", "is_new", "is_expired", "is_overtaken", "check", "user_id"),
     }
 
 

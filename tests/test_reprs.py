@@ -34,6 +34,7 @@ from async_session_store._claiming import ClaimRequest
 from async_session_store._claiming_expired import ExpiredRequest
 from async_session_store._copying import CopiedStore
 from async_session_store._listing import Selection
+from async_session_store._look_ups import FoundWait
 from async_session_store._memory import memory_type
 from async_session_store._moving import IdChange
 from async_session_store._new_waits import WaitDefaults
@@ -262,15 +263,21 @@ VALUES: dict[str, tuple[object, str]] = {
     ),
     "ScanCursor": (ScanCursor(b"7", (b"payload",)), "ScanCursor(cursor=b'7')"),
     "User": (User("prod", "acme", "alice"), "User(env='prod', tenant='acme', user=<5 chars>)"),
-    "ClaimRequest": (ClaimRequest(CTX.owner, ("hash",), 1, 0, (), None), "ClaimRequest(owner=O"),
+    "FoundWait": (FoundWait(CTX.owner, SessionKey("k")), "FoundWait(owner=O"),
+    "ClaimRequest": (
+        ClaimRequest((CTX.owner,), ("hash",), 1, 0, (), None),
+        "ClaimRequest(owners=(O",
+    ),
     "ExpiredRequest": (ExpiredRequest(CTX.owner, 1, 1), "ExpiredRequest("),
     "TurnSetting": (TurnSetting(CTX, FlowId("order"), memory_type(dict), None), "TurnSetting(ctx="),
     "ScopeReport": (
-        ScopeReport(SCOPE, None, WaitStatus.LIVE, SessionKey("k"), None, None),
+        ScopeReport(SCOPE, UserId("u1"), None, WaitStatus.LIVE, SessionKey("k"), None, None),
         f"ScopeReport(scope={SCOPE!r}",
     ),
     "Explanation": (
-        Explanation((ScopeReport(SCOPE, None, WaitStatus.NOTHING, None, None, None),)),
+        Explanation(
+            (ScopeReport(SCOPE, UserId("u1"), None, WaitStatus.NOTHING, None, None, None),)
+        ),
         "Explanation(reports=(ScopeReport(",
     ),
     "FlowSnapshot": (
