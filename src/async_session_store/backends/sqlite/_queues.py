@@ -22,7 +22,10 @@ _TAKE: Final = (
     "INSERT INTO queue (env, tenant, team, user, scope_hash, token, deadline)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_KEEP: Final = "UPDATE queue SET scope_hash = ?, deadline = ? WHERE token = ?"
+_KEEP: Final = (
+    "UPDATE queue SET env = ?, tenant = ?, team = ?, user = ?, scope_hash = ?, deadline = ?"
+    " WHERE token = ?"
+)
 _LEAVE: Final = "DELETE FROM queue WHERE token = ?"
 _SWEEP: Final = f"DELETE FROM queue WHERE NOT {LIVE}"
 # One pass over all places. A subquery for each place, which looks for others ahead of it, would go
@@ -55,11 +58,12 @@ class QueueTable:
 
     def keep(self, token: str, owner: Owner, scope_hash: str) -> None:
         """Renew a token's place, or append one. A place that moves keeps its rank."""
+        place = (*owner_columns(owner), scope_hash)
         deadline = self._clock.after(PLACE_TTL)
         # A place that is renewed too late is still valid unless it was swept. The file may have
         # been locked for that long, and then nobody else could renew a place either.
-        if not self._execute(_KEEP, (scope_hash, deadline, token)).rowcount:
-            self._execute(_TAKE, (*owner_columns(owner), scope_hash, token, deadline))
+        if not self._execute(_KEEP, (*place, deadline, token)).rowcount:
+            self._execute(_TAKE, (*place, token, deadline))
 
     def leave(self, token: str) -> bool:
         """Give up the place of a token. Return whether it had one."""

@@ -220,6 +220,29 @@ class SeveralUsers(Hooks):
             assert await held.complete(NewWait(A, data(of=PHONE)))
         assert order_of_turns == list(range(len(callers)))
 
+    async def test_k7_n4_a_place_that_moves_to_another_users_queue_keeps_its_rank(
+        self, store: AsyncSessionStore
+    ) -> None:
+        await register(store, "p", A, of=PHONE)
+        await claim(store, "phone")
+        held = await claim(store, "lasting", begin_at=A)
+        order_of_turns: list[str] = []
+
+        async def caller(name: str, *users: str) -> None:
+            claimed = await claim(store, *users, wait=WAIT)
+            assert claimed.user_id == "lasting"
+            order_of_turns.append(name)
+            await claimed.release()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(caller, "first", *BOTH)
+            await anyio.sleep(ARRIVAL)
+            await register(store, "l", A, of=LASTING)
+            tasks.start_soon(caller, "second", "lasting")
+            await anyio.sleep(0.7)  # by then, the first has renewed its place, and so moved it
+            await held.release()
+        assert order_of_turns == ["first", "second"]
+
     async def test_k7_a_caller_that_gives_up_leaves_no_place(
         self, backend: Backend, store: AsyncSessionStore
     ) -> None:
