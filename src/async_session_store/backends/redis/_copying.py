@@ -199,7 +199,7 @@ class Copies:
         return self._run("delete", [self._keys.session(name.key)], name.key, no_viewer)
 
     def _delivery(self, name: DeliveryName) -> Argument:
-        return self._keys.delivery(name.owner, Delivery(name.digest, 0))
+        return self._keys.delivery(Delivery(name.owner, name.digest, 0))
 
     def _session_key(self, name: bytes) -> SessionKey:
         """Return the key of the session that a session key or a meta key names."""
