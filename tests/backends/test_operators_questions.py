@@ -189,3 +189,14 @@ async def test_which_sessions_wait_nowhere(store: AsyncSessionStore) -> None:
     nowhere = [one async for one in store.iter_sessions(SERVICE) if one.key not in waiting]
     assert sorted(one.key for one in nowhere) == sorted([created, "displaced"])
     assert all(one.scope is None for one in nowhere)
+
+
+async def test_the_id_of_a_chat_and_of_a_user_has_changed(store: AsyncSessionStore) -> None:
+    await ask(store, "alice", "a", at=CHAT)
+    new = ReplyScope(conversation="supergroup-1")
+    moved = await store.move_waits(SERVICE, conversation=("chat-1", "supergroup-1"))
+    assert (moved.waits, moved.is_complete) == (1, True)
+    assert await store.find_wait_by_scope(SERVICE, "alice", new) == "a"
+    moved = await store.move_waits(SERVICE, user=("alice", "alice-2"))
+    assert (moved.waits, moved.is_complete) == (1, True)
+    assert await store.find_wait_by_scope(SERVICE, "alice-2", new) == "a"
