@@ -200,3 +200,16 @@ async def test_the_id_of_a_chat_and_of_a_user_has_changed(store: AsyncSessionSto
     moved = await store.move_waits(SERVICE, user=("alice", "alice-2"))
     assert (moved.waits, moved.is_complete) == (1, True)
     assert await store.find_wait_by_scope(SERVICE, "alice-2", new) == "a"
+
+
+async def test_how_do_we_move_to_another_storage(
+    store: AsyncSessionStore, redis_server: RedisServer, namespace: str
+) -> None:
+    await ask(store, "alice", "a", at=CHAT)
+    url, copies = redis_server.unix_url, f"{namespace}:copies"
+    async with AsyncSessionStore.from_url(url, namespace=copies) as other:
+        await store.copy_to(other)  # while the bots run
+        await ask(store, "bob", "b")
+        await store.copy_to(other, again=True)  # once they have stopped
+        assert await keys(other.iter_waits(None)) == ["a", "b"]
+        assert await other.find_wait_by_scope(SERVICE, "alice", CHAT) == "a"
