@@ -51,6 +51,7 @@ BENCHMARKS = (
     "purge",
     "expired",
     "deliveries",
+    "sizing",
     "import_time",
     "report",
     "plot",
@@ -200,9 +201,9 @@ def check_cargo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the tests that need chat frameworks: the examples and the comparison."""
+    """Run the tests that need frameworks and servers: the examples and the comparison."""
     session.install(".[all]", *group("examples"))
-    session.run("pytest", *(session.posargs or ["tests/chat", "tests/comparison"]))
+    session.run("pytest", *(session.posargs or ["tests/chat", "tests/comparison", "tests/deploy"]))
 
 
 @nox.session
@@ -228,6 +229,8 @@ def lint(session: nox.Session) -> None:
         files = [str(path) for path in sorted((ROOT / ".github").glob(paths))]
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
     session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
+    compose = "examples/deploy/compose.yaml"
+    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
     session.run("pre-commit", "validate-config")
     matrix = f"python: {json.dumps(PYTHONS)}\n"
     assert matrix in (ROOT / ".github/workflows/ci.yml").read_text(), f"ci.yml lacks {matrix}"

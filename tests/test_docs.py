@@ -167,7 +167,7 @@ def test_every_block_is_of_a_known_kind(page: str) -> None:
     assert PAGES[page].count("```") == 2 * len(blocks(page))
     assert {block.language for block in blocks(page)} <= {
         *("python", "sh", "console", "text"),
-        *("json", "lua", "sql", "toml"),
+        *("dockerfile", "json", "lua", "sql", "toml", "yaml"),
         *("{eval-rst}", "{toctree}"),  # for the site alone
     }
 

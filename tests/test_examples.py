@@ -154,6 +154,7 @@ runpy.run_path(example, run_name="__main__")
 """
 FRAMEWORKS = {
     "discord_bot.py": ("discord", "discord.py"),
+    "langgraph_approval.py": ("langgraph", "langgraph langgraph-checkpoint-sqlite"),
     "slack_bolt.py": ("aiohttp", "slack-bolt aiohttp"),
     "sync_flask.py": ("flask", "flask"),
     "teams_agents.py": (

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXPLANATION = ROOT / "docs/explanation"
+MEASURED = {"Memory": "100,000", "Redis": "100,000"}  # where sizes were measured among fewer waits
 
 
 class Pages(NamedTuple):
@@ -91,6 +92,29 @@ def test_the_short_table_follows_the_appendix(pages: Pages) -> None:
     short = grids(pages.page)["1 KiB of data"]
     now = {row[1]: row[3] for row in short.rows if row[0] == "Redis, a pause and resume"}
     assert (now["redis-py, 5 calls"], now["aiogram"]) == ("0.75", "0.50")
+
+
+def test_the_page_on_sizes_shows_what_was_measured(pages: Pages) -> None:
+    from markdown_tables import grids
+
+    measured, shown = grids(pages.appendix), grids((EXPLANATION / "sizing.md").read_text())
+    storages = ("Memory", "SQLite", "Redis")
+    for row, arm in (
+        ("with 1 KiB of context", "a context of 1 KiB"),
+        ("with 64 bytes of context", "a context of 64 bytes"),
+    ):
+        titles = [f"{one}, a wait among {MEASURED.get(one, '1,000,000')}" for one in storages]
+        sizes = [measured[title].row(arm)[1] for title in titles]
+        kilobytes = [f"{number(size) / 1000:.1f} KB" for size in sizes]
+        assert shown["a wait"].row(row)[1:] == tuple(kilobytes)
+    for row in shown["turns a second"].rows:
+        titles = [f"{row[0]}, a turn, {callers}, 1 KiB" for callers in ("1 caller", "64 callers")]
+        times = [measured[title].row("AsyncSessionStore, turn")[1] for title in titles]
+        assert row[1:] == tuple(f"{float(f'{1e6 / number(t):.2g}'):,.0f}" for t in times)
+
+
+def number(cell: str) -> float:
+    return float(cell.replace(",", ""))
 
 
 def differences(before: str, after: str) -> tuple[list[str], list[str]]:
