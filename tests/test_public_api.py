@@ -136,7 +136,7 @@ def test_the_methods_of_a_store() -> None:
         *("clear_waits_for_user", "find_by_user", "claim_wait", "resume_wait", "edit_session"),
         *("explain", "turn", "claim_expired", "expired_waits", "expired_turn"),
         *("erase_user", "break_claim", "iter_waits", "iter_sessions", "count_waits", "copy_to"),
-        "move_waits",
+        *("move_waits", "compact"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from typing_extensions import Self
@@ -16,6 +16,7 @@ from async_session_store.abc import ErasedUser, MovedWaits
 from async_session_store.errors import InvalidInputError
 from async_session_store.models import FlowId, ReplyScope, TenantCtx, UserId
 
+DEFAULT_MAX_PAUSE: Final = 4  # seconds, below the busy_timeout of those who wait meanwhile
 _MAX_PASSES: Final = 10  # so that a bot which goes on writing does not keep an erasure from ending
 
 
@@ -126,6 +127,22 @@ class OperatorCalls(StoreLifeCycle):
         if not isinstance(other, OperatorCalls):
             raise InvalidInputError("other: give an AsyncSessionStore")
         return await copy(side_of(self), side_of(other), again=again)
+
+    async def compact(self, *, max_pause: timedelta | float = DEFAULT_MAX_PAUSE) -> int:
+        """Give space that nothing uses back to the disk (O7). Return how many bytes.
+
+        This is for SQLite, which otherwise keeps the space of what was removed and uses it again:
+        it rewrites the file, and empties its log. Other processes may use the file meanwhile. They
+        can read, but their writes wait. If rewriting takes longer than about ``max_pause`` (4
+        seconds by default, as a ``timedelta`` or in seconds), nothing is changed, and this raises
+        ``StoreUnavailableError``. All other calls of this store wait too.
+
+        It needs free disk space: as much as the file takes, once in its own folder and once in the
+        folder for temporary files.
+
+        Memory and Redis do this by themselves. There it returns 0.
+        """
+        return await self._backend.compact(_rules.duration("max_pause", max_pause))
 
     def iter_waits(
         self,

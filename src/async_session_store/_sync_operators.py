@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from typing_extensions import ParamSpec, Self, override
 
 from async_session_store._copying import CopiedStore, Side, copy
 from async_session_store._listing import DEFAULT_PAGE, SessionRecords
-from async_session_store._operators import side_of
+from async_session_store._operators import DEFAULT_MAX_PAUSE, side_of
 from async_session_store._sync_life_cycle import SyncLifeCycle
 from async_session_store.abc import (
     CopyName,
@@ -70,6 +70,10 @@ class SyncOperatorCalls(SyncLifeCycle):
     @property
     def _side(self) -> Side:
         return _BlockingSide(self._call, side_of(self._store))
+
+    def compact(self, *, max_pause: timedelta | float = DEFAULT_MAX_PAUSE) -> int:
+        """Give space that nothing uses back to the disk. Return how many bytes."""
+        return self._call(self._store.compact, max_pause=max_pause)
 
     def iter_waits(
         self,

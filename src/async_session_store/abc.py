@@ -757,6 +757,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    async def compact(self, max_pause: int) -> int:
+        """Give space that nothing uses back to the disk (O7). Return how many bytes.
+
+        What is stored stays as it is. Others may have to wait meanwhile, but for no longer than
+        about ``max_pause`` milliseconds. If it would take longer, change nothing and raise
+        ``StoreUnavailableError``. Return 0 if your storage does this by itself.
+        """
+
+    @abstractmethod
     async def read_page(
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:

@@ -224,6 +224,10 @@ class AsyncioBridge(Backend):
         return await self._call(self._backend.break_claim, owner, scope_hash)
 
     @override
+    async def compact(self, max_pause: int) -> int:
+        return await self._call(self._backend.compact, max_pause)
+
+    @override
     async def read_page(
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:

@@ -165,6 +165,7 @@ async def sessions(store: AsyncSessionStore) -> None:
     copied = await store.copy_to(store, again=True)
     assert_type(copied, CopiedStore)
     assert_type(copied.left_out, tuple[SessionKey, ...])
+    assert_type(await store.compact(max_pause=timedelta(seconds=1)), int)
     await store.ping()
 
     await store.touch_session(key)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -369,6 +370,7 @@ def sync_operators(store: SessionStore) -> None:
     assert_type(store.move_waits(ctx, conversation=("a", "b")), MovedWaits)
     assert_type(store.copy_to(store), CopiedStore)
     assert_type(store.break_claim(ctx, "u1", ReplyScope(conversation="a")), bool)
+    assert_type(store.compact(), int)
 
 
 def sync_turns(store: SessionStore, inbound: Inbound) -> None:

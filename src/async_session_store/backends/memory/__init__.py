@@ -424,6 +424,10 @@ class MemoryBackend(Backend):
         return self._claims.break_at((owner, scope_hash), self._now())
 
     @override
+    async def compact(self, max_pause: int) -> int:
+        return 0  # nothing here is on a disk
+
+    @override
     async def read_page(
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:

@@ -441,6 +441,10 @@ class RedisBackend(Backend):
         return await self._run("break_claim", keys) == 1
 
     @override
+    async def compact(self, max_pause: int) -> int:
+        return 0  # the server does this by itself
+
+    @override
     async def read_page(
         self, fence: Fence | None, cursor: object | None, limit: int
     ) -> SessionPage:

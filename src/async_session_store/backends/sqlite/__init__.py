@@ -39,14 +39,22 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
+from async_session_store.backends.sqlite._compacting import size_on_disk
 from async_session_store.backends.sqlite._copying import After, StoredCopy
 from async_session_store.backends.sqlite._database import Database, Operation, Tables
 from async_session_store.backends.sqlite._erasing import FIRST_ROW, FoundRows, FoundTeams, User
+from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.backends.sqlite._rows import Document, Wait
 from async_session_store.backends.sqlite._schema import Settings
 from async_session_store.backends.sqlite._turns import TurnWatch
 from async_session_store.backends.sqlite._worker import DatabaseWorker, open_worker
-from async_session_store.errors import InvalidInputError, StoreTimeoutError, StoreUsageError
+from async_session_store.errors import (
+    InvalidInputError,
+    SessionStoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    StoreUsageError,
+)
 from async_session_store.models import (
     EnvId,
     Owner,
@@ -62,7 +70,7 @@ __all__ = ["SqliteBackend"]
 BUSY_TIMEOUT: Final = 5.0  # seconds
 _PURGE_SLICE: Final = 256  # rows deleted in one transaction
 _ERASE_SLICE: Final = 256  # rows overwritten in one transaction
-_LOG_PAUSE: Final = 0.01  # seconds between two attempts to empty the log
+_LOCK_PAUSE: Final = 0.01  # seconds between two attempts outside of a transaction
 _MAX_INLINE_BYTES: Final = 64 * 1024  # of a document, if its context is ASCII
 _MAX_INLINE_SCOPES: Final = 16
 
@@ -333,7 +341,7 @@ class SqliteBackend(Backend):
         erased = await self._erasing(partial(_erase_claims, whose))
         erased += await self._erase_sessions(whose)
         erased += await self._erase_deliveries(whose)
-        await self._empty_log()
+        await self._empty_log("the rows were erased")
         return erased
 
     @override
@@ -392,6 +400,21 @@ class SqliteBackend(Backend):
     async def drop_copies(self, names: Sequence[CopyName]) -> None:
         await self._writing(lambda tables: tables.copies.drop(names), inline=False)
 
+    @override
+    async def compact(self, max_pause: int) -> int:
+        if self._path == IN_MEMORY:
+            return 0
+        before = size_on_disk(self._path)
+        await self._alone(
+            partial(_rewrite, max_pause / 1000),
+            StoreUnavailableError(
+                "nothing was changed, as another process was writing to the SQLite file for "
+                "busy_timeout; call again"
+            ),
+        )
+        await self._empty_log("the file was rewritten")
+        return max(0, before - size_on_disk(self._path))
+
     async def _erase_sessions(self, user: User) -> ErasedUser:
         erased, last = ErasedUser(), FIRST_ROW
         while True:
@@ -420,21 +443,28 @@ class SqliteBackend(Backend):
         # It is not durable until the log is written back, at the end, which syncs once.
         return self._writing(run, inline=False, durable=False)
 
-    async def _empty_log(self) -> None:
-        """Empty the log, which holds copies of erased rows.
+    async def _empty_log(self, done: str) -> None:
+        """Empty the log, which holds copies of rows that are gone."""
+        await self._alone(
+            _empty_log,
+            StoreTimeoutError(
+                f"{done}, but the -wal could not be emptied, as another process was using it for "
+                "busy_timeout; call again"
+            ),
+        )
+
+    async def _alone(self, run: Callable[[Tables], bool], otherwise: SessionStoreError) -> None:
+        """Run an operation outside of a transaction until nobody is in its way.
 
         Each attempt that finds another process in the way ends at once, so that no call of this
         store has to wait behind it.
         """
         give_up_at = time.monotonic() + self._busy_timeout
-        operation = Operation(_empty_log, writes=True, may_run_inline=False, transactional=False)
+        operation = Operation(run, writes=True, may_run_inline=False, transactional=False)
         while not await self._submit(operation):
             if time.monotonic() >= give_up_at:
-                raise StoreTimeoutError(
-                    "the rows were erased, but the -wal could not be emptied, as another process "
-                    "was using it for busy_timeout; call again"
-                )
-            await anyio.sleep(_LOG_PAUSE)
+                raise otherwise
+            await anyio.sleep(_LOCK_PAUSE)
 
     # --- Inside -------------------------------------------------------------------------------
 
@@ -489,8 +519,12 @@ def _erase_claims(user: User, tables: Tables) -> ErasedUser:
     return tables.erasing.erase_claims(user)
 
 
+def _rewrite(max_pause: float, tables: Tables) -> bool:
+    return tables.compaction.rewrite(max_pause)
+
+
 def _empty_log(tables: Tables) -> bool:
-    return tables.erasing.empty_log()
+    return tables.compaction.empty_log()
 
 
 def _find_sessions(user: User, after: int, tables: Tables) -> FoundRows:

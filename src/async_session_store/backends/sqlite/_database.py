@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from async_session_store import _random
 from async_session_store.backends.sqlite._claims import ClaimTable
 from async_session_store.backends.sqlite._clock import Clock
+from async_session_store.backends.sqlite._compacting import Compaction
 from async_session_store.backends.sqlite._copying import CopyTable
 from async_session_store.backends.sqlite._erasing import ErasingTable
 from async_session_store.backends.sqlite._expired import ExpiredTable
@@ -49,7 +50,7 @@ _LONGEST_LOCK_PAUSE: Final = 0.003  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The operations of each table."""
+    """The operations of each table, and of the whole file."""
 
     sessions: SessionTable
     claims: ClaimTable
@@ -58,6 +59,7 @@ class Tables:
     erasing: ErasingTable
     moving: MovingTable
     copies: CopyTable
+    compaction: Compaction
 
 
 class Operation(NamedTuple):
@@ -109,7 +111,10 @@ class Database:
         erasing = ErasingTable(execute, clock, queues)
         moving = MovingTable(execute, clock, sessions, claims, queues)
         copies = CopyTable(execute, clock, sessions)
-        self._tables = Tables(sessions, claims, queues, expired, erasing, moving, copies)
+        compaction = Compaction(self._connection)
+        self._tables = Tables(
+            sessions, claims, queues, expired, erasing, moving, copies, compaction
+        )
 
     def close(self) -> None:
         try:

@@ -154,14 +154,6 @@ class ErasingTable:
         deleted = self._overwrite(_DELETE_DELIVERIES, some)
         return ErasedUser(deliveries=int(live)), deleted == _ROWS
 
-    def empty_log(self) -> bool:
-        """Write the log back to the file and empty it. Return whether nobody was in the way.
-
-        Not in a transaction.
-        """
-        (is_busy, *_) = self._execute("PRAGMA wal_checkpoint(TRUNCATE)", ()).fetchone()
-        return not is_busy
-
     def _overwrite(self, statement: str, columns: Sequence[object]) -> int:
         """Delete rows and overwrite them. Return how many were deleted."""
         with self._secure_delete():

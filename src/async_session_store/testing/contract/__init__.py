@@ -15,6 +15,7 @@ from async_session_store.testing.contract.cancelled_blocks import CancelledBlock
 from async_session_store.testing.contract.claimed_waits import ClaimedWaits
 from async_session_store.testing.contract.claiming_expired import ClaimingExpired
 from async_session_store.testing.contract.claims import Claims
+from async_session_store.testing.contract.compacting import Compacting
 from async_session_store.testing.contract.concurrency import Concurrency
 from async_session_store.testing.contract.conditional_writes import ConditionalWrites
 from async_session_store.testing.contract.copying import Copying, CopyingUnreadable
@@ -109,6 +110,7 @@ class AnyFormSuite(
     BreakingClaims,
     ListingSessions,
     Copying,
+    Compacting,
     ConditionalWrites,
     Editing,
     Concurrency,
