@@ -75,7 +75,7 @@ JUNK = {".db", ".log", ".pyc", ".so", ".sqlite"}
 IMPORT_ALL = """
 import importlib.metadata, pathlib, pkgutil, sys
 package = importlib.import_module("async_session_store")
-heavy = sorted({"aiosqlite", "pytest", "redis", "trio"} & set(sys.modules))
+heavy = sorted({"aiosqlite", "click", "pytest", "redis", "rich", "trio"} & set(sys.modules))
 assert not heavy, f"import async_session_store imports {heavy}"
 assert package.__version__ == importlib.metadata.version("async-session-store")
 assert pathlib.Path(sys.prefix) in pathlib.Path(package.__file__).parents, package.__file__

@@ -79,9 +79,9 @@ MAY_IMPORT = {
     "backends.memory": TYPES | {"abc", "_codec", "backends._time", "_waking"},
     "backends.sqlite": TYPES
     | {"abc", "_background", "_captured", "_codec", "_deliveries", "_random", "_running_loop"}
-    | {"_waking", "backends._job_queue", "backends._resources", "backends._time"},
+    | {"_findings", "_waking", "backends._job_queue", "backends._resources", "backends._time"},
     "backends.redis": TYPES
-    | {"abc", "_codec", "_random", "_waking"}
+    | {"abc", "_codec", "_findings", "_random", "_waking"}
     | {"backends._job_queue", "backends._resources", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},
@@ -99,6 +99,9 @@ MAY_IMPORT = {
     | {"abc", "claims", "explanations", "sync_claims", "_backoff", "_rules"}
     | {"_store", "_sync_operators", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
+    "_findings": set(),
+    "_cli": TYPES | {"__init__", "abc", "backends", "explanations", "_findings", "_store", "_urls"},
+    "__main__": {"_cli"},
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES
     | {"abc", "claims", "expired_waits", "explanations", "keys", "resumed_waits", "sync", "turns"}
@@ -199,7 +202,12 @@ def test_nothing_imports_the_tests() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        (PACKAGE, {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis"}),
+        (
+            PACKAGE,
+            {"redis", "aiosqlite", "sqlite3", "pytest", "trio", "hypothesis", "click", "rich"},
+        ),
+        (f"{PACKAGE}.__main__", {"redis", "sqlite3", "pytest", "trio", "click", "rich"}),
+        (f"{PACKAGE}._cli.program", {"redis", "sqlite3", "pytest", "trio"}),
         (PACKAGE, {f"{PACKAGE}.sync", f"{PACKAGE}.bridge", f"{PACKAGE}._loop_thread"}),
         (f"{PACKAGE}.backends.memory", {"redis", "aiosqlite", "sqlite3", "pytest"}),
         (f"{PACKAGE}.backends.sqlite", {"redis", "pytest"}),

@@ -67,6 +67,11 @@ def _sqlite(url: str, namespace: str | None) -> Backend:
         raise InvalidInputError(
             "namespace: only Redis takes one; give each SQLite store its own file"
         )
+    return SqliteBackend(sqlite_path(url))
+
+
+def sqlite_path(url: str) -> str:
+    """Return the path in a SQLite URL. Raises ``InvalidInputError`` if it is not one."""
     parts = _split(url)
     if parts is None or parts.netloc:
         raise InvalidInputError(
@@ -76,7 +81,7 @@ def _sqlite(url: str, namespace: str | None) -> Backend:
     if parts.query or parts.fragment:
         raise InvalidInputError("url: sqlite takes no options; write '?' and '#' as %3F and %23")
     with suppress(UnicodeDecodeError):
-        return SqliteBackend(unquote(parts.path[1:], errors="strict") or ":memory:")
+        return unquote(parts.path[1:], errors="strict") or ":memory:"
     raise InvalidInputError("url: its percent-encoded characters must be UTF-8")
 
 

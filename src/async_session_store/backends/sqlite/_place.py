@@ -18,7 +18,7 @@ from async_session_store.errors import StoreUnavailableError
 IN_MEMORY: Final = ":memory:"
 _MODE: Final = stat.S_IRUSR | stat.S_IWUSR
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-_NETWORK: Final = {
+NETWORK: Final = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"),
     *("fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "vboxsf"),
 }
@@ -92,19 +92,25 @@ def check_place(place: Place) -> None:
         raise StoreUnavailableError(
             "SQLite: the folder of the database file cannot be written; SQLite keeps its log there"
         )
-    mounts = tuple(parse_mounts(_mount_table()))
-    if any(mount.point == place.real for mount in mounts):
+    file_system, is_mount = mounted_file_systems(place)
+    if is_mount:
         raise StoreUnavailableError(
             "SQLite: the database file is a mount point of its own, so its log would stay outside, "
             "where nobody else sees it; mount its folder instead"
         )
-    file_system = file_system_of(place.real, mounts)
-    if file_system in _NETWORK:
+    if file_system in NETWORK:
         _LOGGER.warning(
             "the SQLite file is on a network file system (%s), where processes on several machines "
             "would damage it; keep it on a local disk",
             file_system,
         )
+
+
+def mounted_file_systems(place: Place) -> tuple[str | None, bool]:
+    """Return the type of a file's file system, if known, and whether the file is a mount point."""
+    mounts = tuple(parse_mounts(_mount_table()))
+    is_mount = any(mount.point == place.real for mount in mounts)
+    return file_system_of(place.real, mounts), is_mount
 
 
 def _mount_table() -> str:

@@ -16,7 +16,7 @@ from async_session_store.backends.sqlite._place import IN_MEMORY
 from async_session_store.errors import StoreUnavailableError
 
 OLDEST_SQLITE: Final = (3, 24, 0)
-_VERSION: Final = 6
+LATEST: Final = 6
 _STAMPED_SINCE: Final = 3  # the first version that sets the application id
 APPLICATION_ID: Final = 0x73657373
 _LOCK_PAUSE: Final = 0.005  # seconds
@@ -49,11 +49,11 @@ def prepare(connection: sqlite3.Connection, settings: Settings) -> None:
     library, which stays as it is.
     """
     connection.execute("BEGIN")
-    version = _check(connection)
+    version = read_version(connection)
     connection.execute("COMMIT")
     _enable_wal(connection, settings.busy_timeout)
     connection.execute(f"PRAGMA synchronous = {settings.synchronous}")
-    if version < _VERSION:
+    if version < LATEST:
         _migrate(connection)
 
 
@@ -69,11 +69,11 @@ def record_file(connection: sqlite3.Connection, inode: int) -> None:
     connection.execute("PRAGMA wal_checkpoint").close()
 
 
-def _check(connection: sqlite3.Connection) -> int:
+def read_version(connection: sqlite3.Connection) -> int:
     """Return the version of the schema, 0 for a new file. Refuse a file that is not ours."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application == APPLICATION_ID and version > _VERSION:
+    if application == APPLICATION_ID and version > LATEST:
         raise StoreUnavailableError(
             "the SQLite file was written by a newer version of this library; update it here too"
         )
@@ -121,8 +121,8 @@ def _enable_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    _run_migrations(connection, _check(connection), _VERSION)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+    _run_migrations(connection, read_version(connection), LATEST)
+    connection.execute(f"PRAGMA user_version = {LATEST}")
     connection.execute("COMMIT")
 
 
