@@ -28,6 +28,7 @@ _EXIT_CODES: Final = {
     Level.PROBLEM: exit_codes.NOT_FOUND,
 }
 _BY_SEVERITY: Final = tuple(Level)
+_LOGGER: Final = logging.getLogger("async_session_store")
 
 
 @click.command()
@@ -87,11 +88,13 @@ def _check_opening(target: Target, findings: Sequence[Finding]) -> list[Finding]
     """Open the storage as a bot does, unless it is clear why that would fail."""
     if any(finding.level is Level.PROBLEM for finding in findings):
         return []
-    logging.getLogger("async_session_store").disabled = True  # the findings say it already
+    _LOGGER.disabled = True  # the findings say already what it would warn about
     try:
         asyncio.run(_open(target))
     except (StoreUnavailableError, StoreTimeoutError) as error:
         return [refusal("opening", error)]
+    finally:
+        _LOGGER.disabled = False
     return [ok("opening", "a store opens, and answers")]
 
 

@@ -22,6 +22,13 @@ _GAP: Final = 2  # columns between two columns of a table
 _FOLDED: Final = 24  # columns that are left at least to a column that folds
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads the output any more, as in ``... | head``.
+
+    Not a ``BrokenPipeError``, for which click ends the process with an exit code of its own.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table."""
@@ -129,8 +136,11 @@ class Output:
 
     def _write(self, text: str) -> None:
         # Flushed at once: the reader of a pipe may be gone, and Python's exit cannot report that.
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
 
 def _console(*, to_stderr: bool) -> Console:

@@ -17,7 +17,7 @@ from async_session_store import __version__
 from async_session_store._cli import exit_codes
 from async_session_store._cli.changing import break_claim, compact, erase_user, purge
 from async_session_store._cli.doctor import doctor
-from async_session_store._cli.output import Output
+from async_session_store._cli.output import Output, ReaderGoneError
 from async_session_store._cli.reading import count, explain, show, waits
 from async_session_store._cli.safe_text import without_logins
 from async_session_store.errors import (
@@ -78,7 +78,7 @@ def _run(arguments: Sequence[str], output: Output) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return exit_codes.INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGoneError:
         # Python flushes stdout when it exits, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
