@@ -4,8 +4,9 @@ A page's ``python`` blocks run in order, in one namespace, in an empty folder, w
 allowed outside of functions. Those of the README run apart from each other, since people copy them
 one by one. ``SESSION_STORE_URL`` leads to a Redis server. Each line that a page
 prints follows the ``print`` that prints it, as ``# -> the line``. A block after the comment
-``<!-- run: pytest -->`` is a test file of its own instead, and one after ``<!-- file: path -->`` is
-that file, which other tests run.
+``<!-- run: pytest -->`` is a test file of its own instead. One after ``<!-- run: console -->`` has
+commands of the command line, and what they print, in which ``...`` stands for anything. One after
+``<!-- file: path -->`` is that file, which other tests run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -36,6 +38,7 @@ from async_session_store import (
     SyncWaitClaim,
     WaitClaim,
 )
+from async_session_store._cli import program
 from async_session_store.backends.redis._server import OLDEST_REDIS
 from async_session_store.backends.sqlite._schema import OLDEST_SQLITE
 from redis_server import RedisServer
@@ -92,7 +95,11 @@ def blocks(page: str) -> list[Block]:
 
 
 def programs(page: str) -> list[Block]:
-    return [block for block in blocks(page) if block.language == "python"]
+    return [
+        block
+        for block in blocks(page)
+        if block.language == "python" or block.mark == "run: console"
+    ]
 
 
 def runs() -> Iterator[object]:
@@ -120,12 +127,16 @@ def test_python_blocks_run(
     monkeypatch.setitem(sys.modules, "page", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_STORE_URL", redis_server.url)
-    expected = []
+    printed, expected = list[str](), list[str]()
     loop = asyncio.new_event_loop()
     try:
         for block in together:
             if block.mark == "run: pytest":
                 run_pytest(block, tmp_path)
+                continue
+            if block.mark == "run: console":
+                printed += capsys.readouterr().out.splitlines()
+                run_commands(block, monkeypatch, capsys)
                 continue
             if block.mark is not None and block.mark.startswith("file: "):
                 continue
@@ -142,7 +153,32 @@ def test_python_blocks_run(
                 loop.run_until_complete(coroutine)
     finally:
         loop.close()
-    assert capsys.readouterr().out.splitlines() == expected
+    printed += capsys.readouterr().out.splitlines()
+    assert printed == expected
+
+
+def run_commands(
+    block: Block, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run what follows each ``$``, and compare what it prints with the lines below."""
+    code = 0
+    for step in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        line, _, expected = step.partition("\n")
+        words = shlex.split(line)
+        match words:
+            case ["export", setting]:
+                monkeypatch.setenv(*setting.split("=", 1))
+                printed = ""
+            case ["echo", "$?"]:
+                printed = f"{code}\n"
+            case ["async-session-store", *arguments]:
+                code = program.run(arguments)
+                captured = capsys.readouterr()
+                printed = captured.out + captured.err
+            case _:
+                pytest.fail(f"this is no command that is run here: {line}")
+        pattern = re.escape(expected).replace(re.escape("..."), ".*")
+        assert re.fullmatch(pattern, printed), f"{line}\n{printed}"
 
 
 def run_pytest(block: Block, folder: Path) -> None:
