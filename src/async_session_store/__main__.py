@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 _USAGE_ERROR = 2
+_INTERRUPTED = 130
 
 
 def main() -> int:
@@ -17,9 +18,12 @@ def main() -> int:
             'The command line needs click and rich: pip install "async-session-store[cli]"\n'
         )
         return _USAGE_ERROR
-    from async_session_store._cli.program import run
+    try:
+        from async_session_store._cli.program import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

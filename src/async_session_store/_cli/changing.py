@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Final
 
@@ -19,6 +18,7 @@ from async_session_store._cli.options import (
     user_id,
     yes_option,
 )
+from async_session_store._cli.running import run_async
 from async_session_store._cli.target import Target, target_options
 from async_session_store._findings import size_text
 from async_session_store.abc import ErasedUser
@@ -41,7 +41,7 @@ def erase_user(target: Target, *, env: str, tenant: str, user: str, yes: bool) -
     ctx, whose = service(env, tenant), user_id(user)
     if not yes:
         refuse(target, f"erase all that is stored of the user in all teams of {env}/{tenant}")
-    erased = asyncio.run(_erase(target, ctx, whose))
+    erased = run_async(_erase(target, ctx, whose))
     if target.output.as_json:
         target.output.json({"erased": asdict(erased)})
     else:
@@ -62,7 +62,7 @@ async def _erase(target: Target, ctx: TenantCtx, user: UserId) -> ErasedUser:
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many entries.")
 def purge(target: Target, limit: int | None) -> int:
     """Reclaim the storage of what has expired. No call sees that any more, so it needs no --yes."""
-    purged = asyncio.run(_purge(target, limit))
+    purged = run_async(_purge(target, limit))
     if target.output.as_json:
         target.output.json({"purged": purged})
     else:
@@ -104,7 +104,7 @@ def compact(target: Target, *, max_pause: float, yes: bool) -> int:
         return exit_codes.DONE
     if not yes:
         refuse(target, f"rewrite the file and let others' writes wait for up to {max_pause:g} s")
-    freed = asyncio.run(_compact(target, max_pause))
+    freed = run_async(_compact(target, max_pause))
     _say_freed(target, freed, f"{size_text(freed)} given back to the disk")
     return exit_codes.DONE
 
@@ -134,7 +134,7 @@ def break_claim(target: Target, place: Place | None, *, yes: bool) -> int:
             target,
             "end the claim on the scope. If its holder is alive, what it does may happen twice",
         )
-    was_held = asyncio.run(_break(target, place))
+    was_held = run_async(_break(target, place))
     if target.output.as_json:
         target.output.json({"was_held": was_held})
     elif was_held:

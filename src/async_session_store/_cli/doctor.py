@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -11,6 +10,7 @@ import click
 
 from async_session_store import _urls
 from async_session_store._cli import exit_codes
+from async_session_store._cli.running import run_async
 from async_session_store._cli.target import Target, target_options
 from async_session_store._findings import Finding, Level, ok, refusal, warning
 from async_session_store.errors import StoreTimeoutError, StoreUnavailableError
@@ -80,7 +80,7 @@ def _check_redis(target: Target) -> list[Finding]:
     from async_session_store.backends.redis._checkup import check_server
 
     target.backend()  # checks the URL and the namespace as a bot does
-    findings = asyncio.run(check_server(target.url, target.namespace or DEFAULT_NAMESPACE))
+    findings = run_async(check_server(target.url, target.namespace or DEFAULT_NAMESPACE))
     return findings + _check_opening(target, findings)
 
 
@@ -90,7 +90,7 @@ def _check_opening(target: Target, findings: Sequence[Finding]) -> list[Finding]
         return []
     _LOGGER.disabled = True  # the findings say already what it would warn about
     try:
-        asyncio.run(_open(target))
+        run_async(_open(target))
     except (StoreUnavailableError, StoreTimeoutError) as error:
         return [refusal("opening", error)]
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import click
@@ -16,6 +15,7 @@ from async_session_store._cli.options import (
     required,
 )
 from async_session_store._cli.output import Column
+from async_session_store._cli.running import run_async
 from async_session_store._cli.target import Target, target_options
 from async_session_store.explanations import Explanation, WaitStatus
 from async_session_store.models import SessionRecord
@@ -34,8 +34,8 @@ _IN_A_TABLE: Final = 1000  # waits, unless --limit says otherwise
 def waits(target: Target, filters: Filters, limit: int | None) -> int:
     """List the waits of a tenant, or of all tenants."""
     if target.output.as_json:
-        return asyncio.run(_list_as_json(target, filters, limit))
-    return asyncio.run(_list_in_table(target, filters, limit or _IN_A_TABLE))
+        return run_async(_list_as_json(target, filters, limit))
+    return run_async(_list_in_table(target, filters, limit or _IN_A_TABLE))
 
 
 async def _list_as_json(target: Target, filters: Filters, limit: int | None) -> int:
@@ -73,7 +73,7 @@ async def _list_in_table(target: Target, filters: Filters, limit: int) -> int:
 @filter_options
 def count(target: Target, filters: Filters) -> int:
     """Count the waits that the command waits lists."""
-    number = asyncio.run(_count(target, filters))
+    number = run_async(_count(target, filters))
     if target.output.as_json:
         target.output.json({"count": number})
     else:
@@ -98,7 +98,7 @@ def show(target: Target, place: Place | None, key: str | None, *, reveal: bool) 
         raise click.UsageError(
             "Give the key of a session, or --env, --tenant, --user and --conversation."
         )
-    record = asyncio.run(_read(target, place, key))
+    record = run_async(_read(target, place, key))
     if record is None:
         target.output.error("there is no such session: it ended, or it was never stored")
         return exit_codes.NOT_FOUND
@@ -124,7 +124,7 @@ def explain(target: Target, place: Place | None) -> int:
 
     With --team, it also looks without a team, where a bot may have registered the wait.
     """
-    explanation = asyncio.run(_explain(target, required(place)))
+    explanation = run_async(_explain(target, required(place)))
     if target.output.as_json:
         for report in records.explanation_json_of(explanation):
             target.output.json(report)
