@@ -223,6 +223,12 @@ def test_permissions(
     assert admin.keys("*") == []
 
 
+def test_a_server_in_cluster_mode(command: Command) -> None:
+    with RedisServer.start(cluster_enabled="yes") as server:
+        found = levels(command, "--url", server.url, code=1)
+    assert found == {"answer": "ok", "server": "problem"}
+
+
 def test_a_wrong_password(server: RedisServer, admin: redis.Redis, command: Command) -> None:
     admin.execute_command("ACL", "SETUSER", "bot", "on", ">secret", *ALL)
     ran = command("doctor", "--url", f"redis://bot:secret2@127.0.0.1:{server.port}")

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from async_session_store import _random
 from async_session_store._findings import (
     Finding,
+    Level,
     ok,
     problem,
     refusal,
@@ -58,8 +59,10 @@ async def check_server(url: str, namespace: str) -> list[Finding]:
         if info is None:
             found.append(unknown("server", "INFO is forbidden", "grant +info to check more"))
         else:
-            settings = await _settings(client)
-            found += _check_info(info, settings)
+            found.append(_kind(info))
+            if found[-1].level is Level.PROBLEM:
+                return found  # the rest means nothing there
+            found += _check_settings(_fields(info), await _settings(client))
         found += await _permissions(client, Keys(namespace))
         found.append(await _clock(client))
     except (RedisError, OSError) as error:
@@ -99,24 +102,27 @@ async def _settings(client: Redis) -> dict[str, str]:
     return found
 
 
-def _check_info(reply: bytes, settings: _Fields) -> Iterator[Finding]:
-    lines = reply.decode(errors="replace").splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    yield _kind(reply, info)
+def _fields(info: bytes) -> _Fields:
+    lines = info.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _check_settings(info: _Fields, settings: _Fields) -> Iterator[Finding]:
     yield from _persistence(info, settings)
     yield from _memory(info)
     yield _replication(info, settings)
     yield _clients(info)
 
 
-def _kind(reply: bytes, info: _Fields) -> Finding:
+def _kind(info: bytes) -> Finding:
     try:
-        check_kind(parse_info(reply))
+        check_kind(parse_info(info))
     except StoreUnavailableError as error:
         return refusal("server", error)
-    if "valkey_version" in info:
-        return ok("server", f"Valkey {info['valkey_version']}")
-    return ok("server", f"Redis {info.get('redis_version', 'of an unknown version')}")
+    fields = _fields(info)
+    if "valkey_version" in fields:
+        return ok("server", f"Valkey {fields['valkey_version']}")
+    return ok("server", f"Redis {fields.get('redis_version', 'of an unknown version')}")
 
 
 # --- Settings -------------------------------------------------------------------------------------
