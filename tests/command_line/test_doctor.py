@@ -114,6 +114,7 @@ def test_an_older_schema_is_not_migrated(file: Path, command: Command) -> None:
     found = levels(command, code=4)
     assert bad(found) == {"schema": "warning"}
     assert "opening" not in found
+    assert list(file.parent.iterdir()) == [file]
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (5,)
 

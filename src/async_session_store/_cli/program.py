@@ -58,7 +58,7 @@ for _command in (doctor, waits, count, show, explain, erase_user, break_claim, p
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command. Return its exit code. An error becomes a line on stderr."""
-    _print_what_the_terminal_can_not()
+    _escape_unencodable()
     output = Output(as_json=False)
     handler = _Warnings(output)
     _LOGGER.addHandler(handler)
@@ -103,7 +103,7 @@ def _exit_code_of(error: Exception) -> int:
     return exit_codes.NOT_FOUND
 
 
-def _print_what_the_terminal_can_not() -> None:
+def _escape_unencodable() -> None:
     """Let Python write an escape for a character that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

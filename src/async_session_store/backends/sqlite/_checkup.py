@@ -1,4 +1,4 @@
-"""The checks of a SQLite file for operators. They change nothing, and migrate nothing."""
+"""The checks of a SQLite file for operators. They change nothing that is stored."""
 
 from __future__ import annotations
 
@@ -168,7 +168,10 @@ def _check_log_size(place: Place) -> Finding:
 
 
 def _check_content(place: Place, *, whole: bool) -> Iterator[Finding]:
-    url = f"file:{quote(os.fsencode(place.real))}?mode=ro"
+    # A connection that only reads would leave a log and its index behind. If nobody has the file
+    # open, neither is needed.
+    how = "mode=ro" if os.path.exists(place.log) else "mode=ro&immutable=1"  # noqa: PTH110
+    url = f"file:{quote(os.fsencode(place.real))}?{how}"
     with closing(sqlite3.connect(url, uri=True, isolation_level=None)) as connection:
         version = read_version(connection)
         if version == LATEST:
