@@ -28,7 +28,7 @@ _SLICE: Final = 1000  # entries purged in one call, so that there is progress to
 _SQLITE: Final = "sqlite"
 
 
-@click.command("erase-user")
+@click.command("erase-user", short_help="Erase all of a user.")
 @target_options
 @tenant_options
 @click.argument("user")
@@ -57,7 +57,7 @@ async def _erase(target: Target, ctx: TenantCtx, user: UserId) -> ErasedUser:
             return await store.erase_user(ctx, user)
 
 
-@click.command()
+@click.command(short_help="Reclaim what has expired.")
 @target_options
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many entries.")
 def purge(target: Target, limit: int | None) -> int:
@@ -84,7 +84,7 @@ async def _purge(target: Target, limit: int | None) -> int:
     return purged
 
 
-@click.command()
+@click.command(short_help="Make a SQLite file smaller.")
 @target_options
 @click.option(
     "--max-pause",
@@ -122,7 +122,7 @@ async def _compact(target: Target, max_pause: float) -> int:
             return await store.compact(max_pause=max_pause)
 
 
-@click.command("break-claim")
+@click.command("break-claim", short_help="End a dead worker's claim.")
 @target_options
 @place_options
 @yes_option

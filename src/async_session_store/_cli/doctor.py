@@ -31,7 +31,7 @@ _BY_SEVERITY: Final = tuple(Level)
 _LOGGER: Final = logging.getLogger("async_session_store")
 
 
-@click.command()
+@click.command(short_help="Check the storage.")
 @target_options
 @click.option("--integrity", is_flag=True, help="Also read the whole file, on SQLite.")
 def doctor(target: Target, *, integrity: bool) -> int:

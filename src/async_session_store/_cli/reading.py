@@ -23,7 +23,7 @@ from async_session_store.models import SessionRecord
 _IN_A_TABLE: Final = 1000  # waits, unless --limit says otherwise
 
 
-@click.command()
+@click.command(short_help="List waits.")
 @target_options
 @filter_options
 @click.option(
@@ -68,7 +68,7 @@ async def _list_in_table(target: Target, filters: Filters, limit: int) -> int:
     return exit_codes.DONE
 
 
-@click.command()
+@click.command(short_help="Count waits.")
 @target_options
 @filter_options
 def count(target: Target, filters: Filters) -> int:
@@ -87,7 +87,7 @@ async def _count(target: Target, filters: Filters) -> int:
             return await filters.count(store)
 
 
-@click.command()
+@click.command(short_help="Show one session.")
 @target_options
 @place_options
 @click.argument("key", required=False)
@@ -116,7 +116,7 @@ async def _read(target: Target, place: Place | None, key: str | None) -> Session
         return await store.get_record(key or "")
 
 
-@click.command()
+@click.command(short_help="Explain a look-up.")
 @target_options
 @place_options
 def explain(target: Target, place: Place | None) -> int:
