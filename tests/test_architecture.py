@@ -100,7 +100,8 @@ MAY_IMPORT = {
     | {"_store", "_sync_operators", "_urls", "resumed_waits", "turns"},
     "_pyinstaller": set(),
     "_findings": set(),
-    "_cli": TYPES | {"__init__", "abc", "backends", "explanations", "_findings", "_store", "_urls"},
+    "_cli": TYPES
+    | {"__init__", "abc", "backends", "explanations", "_copying", "_findings", "_store", "_urls"},
     "__main__": {"_cli"},
     "testing": TYPES | {"__init__", "abc"},
     "__init__": TYPES

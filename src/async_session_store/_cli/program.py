@@ -17,6 +17,7 @@ from async_session_store import __version__
 from async_session_store._cli import exit_codes
 from async_session_store._cli.changing import break_claim, compact, erase_user, purge
 from async_session_store._cli.doctor import doctor
+from async_session_store._cli.moving import copy, move
 from async_session_store._cli.output import Output, ReaderGoneError
 from async_session_store._cli.reading import count, explain, show, waits
 from async_session_store._cli.safe_text import without_logins
@@ -52,7 +53,10 @@ def program(context: click.Context) -> None:
         context.exit(exit_codes.USAGE)
 
 
-for _command in (doctor, waits, count, show, explain, erase_user, break_claim, purge, compact):
+for _command in (
+    *(doctor, waits, count, show, explain),
+    *(erase_user, break_claim, purge, compact, copy, move),
+):
     program.add_command(_command)
 
 
