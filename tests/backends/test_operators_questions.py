@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import anyio
 import pytest
 
 from async_session_store import (
@@ -34,17 +38,21 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-async def store(
+def place(
     request: pytest.FixtureRequest, redis_server: RedisServer, namespace: str, tmp_path: Path
-) -> AsyncIterator[AsyncSessionStore]:
-    urls = {
-        "memory": "memory://",
-        "sqlite": f"sqlite:///{tmp_path}/bot.db",
-        "redis": redis_server.unix_url,
+) -> dict[str, str]:
+    """Return the arguments of ``from_url``."""
+    places = {
+        "memory": {"url": "memory://"},
+        "sqlite": {"url": f"sqlite:///{tmp_path}/bot.db"},
+        "redis": {"url": redis_server.unix_url, "namespace": namespace},
     }
-    url = urls[request.param]
-    options = {"namespace": namespace} if request.param == "redis" else {}
-    async with AsyncSessionStore.from_url(url, **options) as store:
+    return places[request.param]
+
+
+@pytest.fixture
+async def store(place: dict[str, str]) -> AsyncIterator[AsyncSessionStore]:
+    async with AsyncSessionStore.from_url(**place) as store:
         yield store
 
 
@@ -191,17 +199,6 @@ async def test_which_sessions_wait_nowhere(store: AsyncSessionStore) -> None:
     assert all(one.scope is None for one in nowhere)
 
 
-async def test_the_id_of_a_chat_and_of_a_user_has_changed(store: AsyncSessionStore) -> None:
-    await ask(store, "alice", "a", at=CHAT)
-    new = ReplyScope(conversation="supergroup-1")
-    moved = await store.move_waits(SERVICE, conversation=("chat-1", "supergroup-1"))
-    assert (moved.waits, moved.is_complete) == (1, True)
-    assert await store.find_wait_by_scope(SERVICE, "alice", new) == "a"
-    moved = await store.move_waits(SERVICE, user=("alice", "alice-2"))
-    assert (moved.waits, moved.is_complete) == (1, True)
-    assert await store.find_wait_by_scope(SERVICE, "alice-2", new) == "a"
-
-
 async def test_how_do_we_move_to_another_storage(
     store: AsyncSessionStore, redis_server: RedisServer, namespace: str
 ) -> None:
@@ -213,3 +210,37 @@ async def test_how_do_we_move_to_another_storage(
         await store.copy_to(other, again=True)  # once they have stopped
         assert await keys(other.iter_waits(None)) == ["a", "b"]
         assert await other.find_wait_by_scope(SERVICE, "alice", CHAT) == "a"
+
+
+async def test_the_id_of_a_chat_and_of_a_user_has_changed(store: AsyncSessionStore) -> None:
+    await ask(store, "alice", "a", at=CHAT)
+    new = ReplyScope(conversation="supergroup-1")
+    moved = await store.move_waits(SERVICE, conversation=("chat-1", "supergroup-1"))
+    assert (moved.waits, moved.is_complete) == (1, True)
+    assert await store.find_wait_by_scope(SERVICE, "alice", new) == "a"
+    moved = await store.move_waits(SERVICE, user=("alice", "alice-2"))
+    assert (moved.waits, moved.is_complete) == (1, True)
+    assert await store.find_wait_by_scope(SERVICE, "alice-2", new) == "a"
+
+
+async def test_what_takes_the_space_and_how_is_it_given_back(
+    store: AsyncSessionStore, place: dict[str, str]
+) -> None:
+    for number in range(300):
+        await ask(store, "alice", f"{number}", ttl=0.01)
+    await asyncio.sleep(0.02)
+    assert await store.purge_expired() > 0
+    freed = await store.compact()
+    assert (freed > 0) is place["url"].startswith("sqlite")
+
+
+@pytest.mark.usefixtures("store")
+async def test_is_the_storage_set_up_right(place: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "async_session_store", "doctor"]
+    environment = {**os.environ, "SESSION_STORE_URL": place["url"]}
+    if "namespace" in place:
+        environment["SESSION_NAMESPACE"] = place["namespace"]
+    done = await anyio.run_process(command, check=False, env=environment)
+    kind = place["url"].partition(":")[0]
+    # Nobody shares memory. The Redis server of the tests keeps nothing on disk.
+    assert done.returncode == {"memory": 4, "sqlite": 0, "unix": 1}[kind], done.stdout
