@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -134,7 +135,8 @@ class SqliteBackend(Backend):
         self._worker = worker = await open_worker(partial(Database, settings))
         self._background = loop = background()
         self._turns = TurnWatch(loop, self._next_in_line)
-        loop.start(partial(_close_with_the_loop, worker))
+        # Weak, so that a store that is dropped does not live on in its task.
+        loop.start(partial(_close_with_the_loop, weakref.ref(worker)))
 
     @override
     async def aclose(self) -> None:
@@ -500,13 +502,20 @@ class SqliteBackend(Backend):
         return self._worker.submit(operation, size)
 
 
-async def _close_with_the_loop(worker: DatabaseWorker) -> None:
-    """Close the database of a store that was never closed, when its event loop ends."""
+async def _close_with_the_loop(get_worker: Callable[[], DatabaseWorker | None]) -> None:
+    """Close the database of a store that was never closed, when its event loop ends.
+
+    If the loop is dropped instead, this is too, and nothing may be awaited any more. The thread
+    then closes the database.
+    """
+    cancelled = anyio.get_cancelled_exc_class()
     try:
         await anyio.sleep_forever()
-    finally:
-        worker.drop_waiting()
-        await worker.aclose()
+    except cancelled:
+        if (worker := get_worker()) is not None:
+            worker.drop_waiting()
+            await worker.aclose()
+        raise
 
 
 def _sweep(tables: Tables, limit: int) -> int:
