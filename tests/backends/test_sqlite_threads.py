@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import sqlite3
 import time
@@ -346,6 +347,33 @@ async def test_r5_what_a_caller_calls_as_the_loop_ends_keeps_off_the_busy_connec
             await caller
         assert time.monotonic() - begun < 5
     await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_r5_a_store_that_is_dropped_with_its_loop_leaves_other_tasks_alone(
+    path: Path, *, is_open: bool
+) -> None:
+    """The garbage collector may find it in any task of any loop."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it says that a task is still pending
+    opening = loop.create_task(AsyncSessionStore(SqliteBackend(path)).open())
+    if is_open:
+        loop.run_until_complete(opening)
+    else:
+        loop.run_until_complete(asyncio.sleep(0))
+    dropped: list[object] = [loop, opening]
+    loop.close()
+    del loop, opening
+
+    async def drop() -> None:
+        await asyncio.sleep(0.1)  # SQLite's thread is idle by now
+        with anyio.move_on_after(0.05) as scope:
+            dropped.clear()
+            gc.collect()
+            await anyio.sleep(5)
+        assert scope.cancelled_caught
+
+    asyncio.run(drop())
 
 
 # --- Locks ------------------------------------------------------------------------------------
