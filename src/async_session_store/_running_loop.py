@@ -84,14 +84,16 @@ class TrioFuture:
         import trio
 
         if self._outcome is None:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._cancel)
+            try:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._cancel)
+            finally:  # trio's KeyboardInterrupt may come before the task waits
+                self._task = None
         return cast("Captured[Any]", self._outcome).result()
 
     def _cancel(self, _: object) -> trio.lowlevel.Abort:
         import trio
 
-        self._task = None
         self._is_cancelled = True
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -101,4 +103,3 @@ class TrioFuture:
         self._outcome = outcome
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
-            self._task = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -285,6 +286,33 @@ async def test_r4_closing_is_bounded(
     assert set(calls.outcomes) == {StoreUnavailableError, StoreUsageError}
     database.gate.set()
     await eventually(lambda: database.is_closed)
+
+
+async def test_r4_closing_again_after_the_time_is_up_waits_no_second_time(
+    worker: DatabaseWorker, database: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_worker, "CLOSE_TIMEOUT", 1)
+    database.gate.clear()
+    calls = Calls(worker)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(calls.call, "held")
+        await until_held(database)
+        begun = time.monotonic()
+        await worker.aclose()
+        await worker.aclose()
+        assert time.monotonic() - begun < 1.9
+    database.gate.set()
+    await eventually(lambda: database.is_closed)
+
+
+async def test_r7_a_forked_process_that_has_no_thread_waits_for_none(
+    worker: DatabaseWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._thread, "_process", -1)
+        assert await call_all(worker, "a b") == [StoreUsageError] * 2
+        assert await call_all(worker, "c") == [StoreUsageError]
+    assert await call_all(worker, "d") == ["D"]
 
 
 async def test_r5_a_worker_that_is_dropped_closes_its_database(database: Scripted) -> None:

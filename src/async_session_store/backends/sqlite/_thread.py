@@ -48,10 +48,12 @@ class CallThread:
     def call(self, function: Callable[[], _T], then: Callable[[Captured[_T]], None]) -> None:
         """Make a call there, and pass its outcome to ``then`` in the loop, if that still runs."""
         if self.is_forked:
-            raise StoreUsageError(
+            error = StoreUsageError(
                 "this process was forked after the store was opened; nothing was done. Close "
                 "stores before forking"
             )
+            self._loop.call_soon(partial(then, Captured(error=error)))
+            return
         self._calls.put(partial(_call, function, then, self._loop.call_soon_threadsafe))
 
     def end(self, then: Callable[[Captured[object]], None]) -> None:

@@ -62,6 +62,8 @@ async def open_worker(open_database: Callable[[], OpenDatabase]) -> DatabaseWork
     thread.call(partial(_open, open_database, resources), partial(_settle_future, opened))
     try:
         return DatabaseWorker(loop, thread, await opened)
+    except GeneratorExit:  # nothing can wait here: dropping the thread closes what it opens
+        raise
     except BaseException as error:
         closed = anyio.Event()
         thread.end(lambda _: closed.set())
@@ -87,6 +89,7 @@ class DatabaseWorker:
             max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
         )
         self._is_busy = False
+        self._in_thread: list[_Job] | None = None
         self._turn_began_at = time.monotonic()
         self._is_closing = False
         self._is_closed = False
@@ -127,6 +130,7 @@ class DatabaseWorker:
                 self._end_thread()
         await outlast(self._closed, CLOSE_TIMEOUT)
         if not self._is_closed:
+            self._closed.set()
             self._queue.fail_in_flight(cut_off)
             self.drop_waiting()
 
@@ -136,6 +140,8 @@ class DatabaseWorker:
 
     def _run_next(self) -> None:
         """Run the jobs that wait, until a batch is under way in the thread, or none is left."""
+        if self._in_thread is not None:  # its end calls this
+            return
         try:
             while batch := self._queue.take_batch():
                 self._is_busy = True
@@ -147,7 +153,9 @@ class DatabaseWorker:
                     return
         except BaseException as error:
             self._queue.fail_in_flight(partial(copy_for_caller, error))
-            self._loop.call_soon(self._run_next)
+            # trio's KeyboardInterrupt may come when the thread has the batch already. The empty one
+            # ends after it, and only then may anything run inline.
+            self._run_in_thread([])
             if not isinstance(error, Exception):
                 raise
         else:
@@ -175,6 +183,7 @@ class DatabaseWorker:
 
     def _run_in_thread(self, batch: list[_Job]) -> None:
         operations = [job.operation for job in batch]
+        self._in_thread = batch
         self._thread.call(
             partial(self._database.run_batch, operations), partial(self._settle, batch)
         )
@@ -188,7 +197,9 @@ class DatabaseWorker:
             replies = [copy_for_caller(outcome.error) for _ in batch]
         for job, reply in zip(batch, replies, strict=True):
             _settle(job, reply)
-        self._run_next()
+        if batch is self._in_thread:
+            self._in_thread = None
+            self._run_next()
 
     def _end_thread(self) -> None:
         self._thread.end(self._on_closed)

@@ -1,0 +1,99 @@
+"""Interrupts of a call to SQLite at any opcode, as by Ctrl-C under trio."""
+
+from __future__ import annotations
+
+import dis
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from async_session_store.backends.sqlite._database import Operation
+from async_session_store.backends.sqlite._worker import open_worker
+from opcodes import Interrupt, Tracer
+
+SECONDS = 10.0
+
+
+class Exclusive:
+    """A database that notices if two threads use it at once."""
+
+    def __init__(self, *, can_block: bool) -> None:
+        self._can_block = can_block
+        self._in_use = threading.Lock()
+        self.has_clashed = False
+
+    def run_batch(self, operations: Sequence[Operation]) -> list[object]:
+        return self._run(operations)
+
+    def try_run_inline(self, operation: Operation) -> list[object]:
+        return self._run([] if self._can_block else [operation])
+
+    def close(self) -> None:
+        self._run([])
+
+    def _run(self, operations: Sequence[Operation]) -> list[object]:
+        self.has_clashed |= not self._in_use.acquire(blocking=False)
+        time.sleep(0.001)
+        with suppress(RuntimeError):  # after a clash
+            self._in_use.release()
+        return [None for _ in operations]
+
+
+class CallTracer(Tracer):
+    """Raises where trio's KeyboardInterrupt can: not in callbacks, which trio protects from it."""
+
+    # Python handles no signal on a coroutine's way from its innermost await to the loop and back.
+    YIELDING = frozenset(
+        {"JUMP_BACKWARD_NO_INTERRUPT", "RESUME", "SEND", "YIELD_FROM", "YIELD_VALUE"}
+    )
+
+    @override
+    def _is_hit(self, frame: FrameType) -> bool:
+        if dis.opname[frame.f_code.co_code[frame.f_lasti]] in self.YIELDING:
+            return False
+        caller: FrameType | None = frame
+        while caller is not None:
+            if caller.f_code.co_name == "run_cb":  # trio's
+                return False
+            caller = caller.f_back
+        return super()._is_hit(frame)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("comes_alone", [True, False])
+@pytest.mark.parametrize("can_block", [True, False])
+@pytest.mark.anyio
+async def test_r3_a_call_that_is_interrupted_at_any_opcode_blocks_no_other(
+    *, can_block: bool, comes_alone: bool
+) -> None:
+    operation = Operation(lambda _: None, writes=True)
+
+    async def call() -> None:
+        await worker.submit(operation)
+
+    database = Exclusive(can_block=can_block)
+    worker = await open_worker(lambda: database)
+    number, tracer = 0, CallTracer(0)
+    while tracer.left <= 0:
+        number += 1
+        tracer = CallTracer(number)
+        worker._queue.last_batch_was_single = comes_alone
+        with suppress(Interrupt), tracer.tracing():
+            await call()
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                tasks.start_soon(call)
+            await call()
+            await call()
+        assert not database.has_clashed, number
+    with anyio.fail_after(SECONDS):
+        await worker.aclose()
+    assert number > 50
