@@ -49,7 +49,11 @@ class WakeLine:
             waiter.put(None)
 
     def leave(self, waiter: SimpleQueue[None]) -> None:
-        """Wake the next thread. The thread that was woken calls this."""
+        """Have a thread leave the line, unless it has, and wake the next one."""
+        # A thread that another one woke out of turn has left. Without this check it would wake all
+        # that stand here now, and so would each of them: the line would not form again.
+        if waiter not in self._line:
+            return
         with suppress(IndexError):  # nobody is left
             while (first := self._line.popleft()) is not waiter:
                 first.put(None)
@@ -64,6 +68,7 @@ class Call(Generic[_T]):
         self._ended: SimpleQueue[None] = SimpleQueue()
         # A signal handler may interrupt the main thread before it wakes the next one.
         self._line = None if _is_main_thread() else line
+        self._has_left = False
         self._call = LoopCall(calls, call, copy_context(), self._wake)
 
     def result(self) -> _T:
@@ -78,6 +83,7 @@ class Call(Generic[_T]):
             self._cancel()
             raise
         finally:
+            self._has_left = True
             if self._line is not None:
                 self._line.leave(self._ended)
         return outcome.result()
@@ -85,8 +91,10 @@ class Call(Generic[_T]):
     def _wake(self) -> None:
         if self._line is None:
             self._ended.put(None)
-        else:
-            self._line.enter(self._ended)
+            return
+        self._line.enter(self._ended)
+        if self._has_left:  # the thread was interrupted, or a pulse showed it the outcome just now
+            self._line.leave(self._ended)
 
     def _await_end(self) -> Captured[_T]:
         # Not `while not outcome`: a thread that saw its outcome early would leave the line before
