@@ -57,10 +57,13 @@ class CallThread:
         self._calls.put(partial(_call, function, then, self._loop.call_soon_threadsafe))
 
     def end(self, then: Callable[[Captured[object]], None]) -> None:
-        """End the thread after its last call, whose outcome is passed to ``then``. Call it once."""
-        self._finalizer.detach()
+        """End the thread after its last call, whose outcome is passed to ``then``.
+
+        If this is interrupted, call it again.
+        """
         self.call(self._at_end, then)
         self._calls.put(None)
+        self._finalizer.detach()
 
 
 def _serve(calls: SimpleQueue[Callable[[], object] | None]) -> None:

@@ -124,10 +124,9 @@ class DatabaseWorker:
         """
         if self._thread.is_forked:
             return
-        if not self._is_closing:
-            self._is_closing = True
-            if not self._is_busy:
-                self._end_thread()
+        self._is_closing = True
+        if not self._is_busy:  # even if it was closed before, as that may have been interrupted
+            self._end_thread()
         await outlast(self._closed, CLOSE_TIMEOUT)
         if not self._is_closed:
             self._closed.set()
