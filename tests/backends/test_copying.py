@@ -21,6 +21,7 @@ from async_session_store import (
 )
 from async_session_store.abc import CopyPage, DeliveryCopy, SessionCopy, SessionName
 from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
 from async_session_store.models import SessionKey
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -304,6 +305,27 @@ async def test_o5_one_entry_that_is_listed_twice_counts_once() -> None:
 
 
 # --- Redis ------------------------------------------------------------------------------------
+
+
+async def test_o5_q1_waits_that_expire_between_two_pages_are_copied(
+    redis_server: RedisServer, namespace: str, elsewhere: AsyncSessionStore
+) -> None:
+    class Slow(RedisBackend):
+        @override
+        async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+            page = await super().list_copies(cursor, limit)
+            if cursor is None:
+                await anyio.sleep_until(expired_by)
+            return page
+
+    async with AsyncSessionStore(
+        Slow.from_url(redis_server.unix_url, namespace=namespace)
+    ) as store:
+        for number in range(300):
+            await keep(store, f"k{number}", A, of=ctx(f"u{number}"), ttl=1.5)
+        expired_by = anyio.current_time() + 1.6
+        copied = await store.copy_to(elsewhere)
+    assert copied.waits + copied.expired_waits == 300
 
 
 async def test_o5_k3_a_copy_supersedes_what_was_claimed_there(
