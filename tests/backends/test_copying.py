@@ -196,6 +196,23 @@ async def test_o5_damaged_rows_do_not_keep_the_others_from_being_copied(
         assert (await store.copy_to(elsewhere, again=True)).written == 0
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["deadline = 'soon'", "digest = 'text'", "env = CAST(x'ff' AS TEXT)", "env = x'ff'"],
+)
+async def test_o5_a_damaged_delivery_does_not_keep_the_others_from_being_copied(
+    path: Path, elsewhere: AsyncSessionStore, damage: str
+) -> None:
+    async with AsyncSessionStore.from_url(f"sqlite:///{path}") as store:
+        for event in ("1", "2", "3"):
+            await register(store, "k", A)
+            await (await claim(store, A, delivery_id=event)).complete()
+        with closing(sqlite3.connect(path, isolation_level=None)) as behind:
+            first = "digest = (SELECT min(digest) FROM deliveries)"
+            behind.execute(f"UPDATE deliveries SET {damage} WHERE {first}")
+        assert await store.copy_to(elsewhere) == CopiedStore(deliveries=2, written=2)
+
+
 async def test_o5_keys_of_the_wrong_type_do_not_keep_the_others_from_being_copied(
     store: AsyncSessionStore,
     elsewhere: AsyncSessionStore,
