@@ -13,6 +13,7 @@ import redis
 from typing_extensions import override
 
 from async_session_store import (
+    KEEP,
     AsyncSessionStore,
     CopiedStore,
     CopyOutdatedError,
@@ -233,8 +234,11 @@ async def test_o5_keys_of_the_wrong_type_do_not_keep_the_others_from_being_copie
         redis_client.rpush(f"{namespace}:{name}", "of the wrong type")
     redis_client.set(f"{namespace}:session:".encode() + b"\xff", data().model_dump_json())
     redis_client.set(f"{namespace}:meta:".encode() + b"\xff", "x")
+    nested = f"{namespace}:delivery:session:a:b:c:{'x' * 20}"  # a session of a nested namespace
+    redis_client.set(nested, data().model_dump_json(), ex=600)
     copied = await store.copy_to(elsewhere)
-    assert (copied.waits, copied.left_out) == (1, ("list",))
+    assert of_kinds(copied) == CopiedStore(waits=1)
+    assert copied.left_out == ("list",)
 
 
 # --- Interrupted or in use --------------------------------------------------------------------
@@ -344,6 +348,23 @@ async def test_o5_q1_waits_that_expire_between_two_pages_are_copied(
         expired_by = anyio.current_time() + 1.6
         copied = await store.copy_to(elsewhere)
     assert copied.waits + copied.expired_waits == 300
+
+
+@pytest.mark.parametrize("word", ["session", "meta", "claim", "delivery", "waits", "expiring"])
+async def test_o5_ids_may_be_words_that_keys_are_made_of(
+    store: AsyncSessionStore, elsewhere: AsyncSessionStore, rust: RustPeer, word: str
+) -> None:
+    of = ctx(word, team=word)
+    await keep(store, f"acme:{word}:expired", A, of=of, ttl=0.02)
+    await register(store, f"acme:{word}:waits", B, of=of)
+    handled = await store.claim_wait(of, word, B, delivery_id="event")
+    assert handled is not None
+    await handled.complete(KEEP)
+    rust.register("rust", C, of=of)
+    await anyio.sleep(0.05)
+    copied = await store.copy_to(elsewhere)
+    assert of_kinds(copied) == CopiedStore(waits=2, expired_waits=1, deliveries=1)
+    assert await find(elsewhere, C, of=of) == "rust"
 
 
 async def test_o5_k3_a_copy_supersedes_what_was_claimed_there(

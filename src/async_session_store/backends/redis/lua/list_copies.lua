@@ -35,6 +35,7 @@ end
 local function judge_meta(key)
   local old = known(key)
   if not old.kept or not is_utf8(key) then return 0 end
+  if looks_nested(key) and redis.pcall('SISMEMBER', expiring_key(old.known), key) ~= 1 then return 0 end
   if has_passed(key, old) then return 1 end
   local session = read(key)
   if session then note_parsed(key, session) end
