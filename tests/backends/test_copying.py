@@ -197,6 +197,23 @@ async def test_o5_damaged_rows_do_not_keep_the_others_from_being_copied(
         assert (await store.copy_to(elsewhere, again=True)).written == 0
 
 
+async def test_o4_o5_o6_r2_a_damaged_owner_does_not_keep_the_others_from_being_found(
+    path: Path, elsewhere: AsyncSessionStore
+) -> None:
+    async with AsyncSessionStore.from_url(f"sqlite:///{path}") as store:
+        for name in ("not utf-8", "blob", "whole"):
+            await register(store, name, ReplyScope(conversation=name))
+        with closing(sqlite3.connect(path, isolation_level=None)) as behind:
+            update = "UPDATE sessions SET user = {} WHERE key = '{}'"
+            behind.execute(update.format("CAST(x'ff' AS TEXT)", "not utf-8"))
+            behind.execute(update.format("x'ff'", "blob"))
+        for of in (None, SERVICE):
+            assert [record.key async for record in store.iter_sessions(of)] == ["whole"]
+        copied = await store.copy_to(elsewhere)
+        assert (copied.waits, sorted(copied.left_out)) == (1, ["blob", "not utf-8"])
+        assert (await store.move_waits(SERVICE, user=("u1", "u2"))).waits == 1
+
+
 @pytest.mark.parametrize(
     "damage",
     ["deadline = 'soon'", "digest = 'text'", "env = CAST(x'ff' AS TEXT)", "env = x'ff'"],

@@ -16,7 +16,12 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT
-from async_session_store.backends.sqlite._rows import COLUMNS, Wait, as_row, session_key
+from async_session_store.backends.sqlite._rows import (
+    COLUMNS_OF_ANY_OWNER,
+    Wait,
+    row_of_any_owner,
+    session_key,
+)
 from async_session_store.backends.sqlite._sql import (
     OWNER,
     Execute,
@@ -45,7 +50,7 @@ _NEXT_DELIVERIES: Final = (
 )
 _SELECT: Final = (
     f"SELECT CASE WHEN typeof(expired_ttl) = 'integer' AND expired_ttl > 0 THEN expired_ttl END,"
-    f" {COLUMNS} FROM sessions"
+    f" {COLUMNS_OF_ANY_OWNER} FROM sessions"
     f" WHERE key = ? AND (deadline IS NULL OR deadline > ? OR {IS_KEPT})"
 )
 _DELETE_AT_KEY: Final = "DELETE FROM sessions WHERE key = ?"
@@ -125,7 +130,7 @@ class CopyTable:
     def _session(self, key: SessionKey) -> SessionCopy | Unreadable | None:
         now = self._clock.now()
         selected = self._execute(_SELECT, (str(key), now, now, now)).fetchone()
-        if selected is None or (row := as_row(selected[1:])) is None:
+        if selected is None or (row := row_of_any_owner(selected[1:])) is None:
             return None
         record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
