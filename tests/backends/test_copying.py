@@ -384,6 +384,23 @@ async def test_o5_ids_may_be_words_that_keys_are_made_of(
     assert await find(elsewhere, C, of=of) == "rust"
 
 
+async def test_o4_o5_o6_a_displaced_session_is_listed_whatever_its_key_looks_like(
+    store: AsyncSessionStore, elsewhere: AsyncSessionStore
+) -> None:
+    displaced, waits = "delivery:webchat:1", "delivery:webchat:2"
+    await register(elsewhere, displaced, A, ttl=600)
+    await register(elsewhere, waits, A)
+    await elsewhere.copy_to(store)
+    assert sorted([one.key async for one in store.iter_sessions(SERVICE)]) == [displaced, waits]
+    assert (await store.move_waits(SERVICE, user=("u1", "u2"))).sessions == 1
+    found = {one.key: one async for one in store.iter_sessions(SERVICE)}
+    assert sorted(found) == [displaced, waits]
+    assert found[displaced].expires_at is not None
+    assert found[displaced].data.owner.user == "u2"
+    erased = await store.erase_user(SERVICE, "u2")
+    assert (erased.waits, erased.sessions) == (1, 1)
+
+
 async def test_o5_k3_a_copy_supersedes_what_was_claimed_there(
     store: AsyncSessionStore, elsewhere: AsyncSessionStore
 ) -> None:
