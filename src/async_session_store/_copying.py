@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from typing_extensions import override
@@ -105,9 +104,12 @@ class StoreSide(Side):
 
 async def copy(source: Side, target: Side, *, again: bool) -> CopiedStore:
     """Copy everything into an empty target, or bring the copy in the target up to date (O5)."""
+    if again:
+        await _check_source(source, target)
+    else:
+        await _check_empty(target)
     clocks = await Clocks.measured(source, target)
     if not again:
-        await _for_each(target, set(), partial(_check_empty, target))
         return await _Pass(source, target, clocks, compares=False).run()
     updated = await _Pass(source, target, clocks, compares=True).run()
     if not _changes(updated):
@@ -266,12 +268,31 @@ def _hash(name: CopyName) -> int:
     return hash(name.key if isinstance(name, SessionName) else name)
 
 
-async def _check_empty(target: Side, names: Sequence[CopyName]) -> None:
-    if any(found is not None for found in await _read(target, names)):
+async def _check_empty(target: Side) -> None:
+    if await _holds_anything(target):
         raise InvalidInputError(
             "other: it is not empty; copy into an empty storage, or pass again=True to bring an "
             "earlier copy up to date, which removes all that this store does not hold (O5)"
         )
+
+
+async def _check_source(source: Side, target: Side) -> None:
+    """Refuse to empty a storage because its source was mistyped, or the two were swapped."""
+    if not await _holds_anything(source) and await _holds_anything(target):
+        raise InvalidInputError(
+            "other: this store holds nothing, so again=True would remove all that the other one "
+            "holds; check which is which; if this store is the right one, use an empty storage (O5)"
+        )
+
+
+async def _holds_anything(side: Side) -> bool:
+    cursor, is_more = None, True
+    while is_more:
+        page = await side.list_copies(cursor, _PAGE)
+        if any(found is not None for found in await _read(side, page.names)):
+            return True
+        cursor, is_more = page.cursor, page.cursor is not None
+    return False
 
 
 async def _read(side: Side, names: Sequence[CopyName]) -> list[_Found]:

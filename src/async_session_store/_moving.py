@@ -176,6 +176,7 @@ class MoveRun:
         record = placed.record
         data = self._change.data(record.data)
         try:
+            _rules.owner_of_data(data)  # a Rust process may have stored the team "-"
             check_size(data, self._max_document_bytes)
         except InvalidInputError:
             self._left[record.key] = _Left.UNREADABLE

@@ -110,8 +110,9 @@ class OperatorCalls(StoreLifeCycle):
         Args:
             other: An open store. Nobody may use its storage until the copy is complete.
             again: Bring an earlier copy up to date: write what differs, and remove all that this
-                store does not hold. Then compare the two once more. Without it, the other store
-                must be empty.
+                store does not hold. Then compare the two once more. Nothing tells whether the other
+                store ever was a copy of this one: given the wrong store, this erases it. Without
+                it, the other store must be empty.
 
         A session whose document cannot be read, or that the other store would not take, is left
         out. It is named in ``left_out``, with a log warning.
@@ -120,9 +121,10 @@ class OperatorCalls(StoreLifeCycle):
         memory for each session and delivery. After a crash, a cancellation or an error, call it
         with ``again``.
 
-        Raises ``InvalidInputError`` if the other store is not empty, and ``CopyOutdatedError`` if
-        it still differed when the two were compared once more, because this store was in use. If
-        this returns with ``again``, the two were equal.
+        Raises ``InvalidInputError`` if the other store is not empty or, with ``again``, if this one
+        is empty and the other is not. Then nothing is written. Raises ``CopyOutdatedError`` if the
+        two still differed when they were compared once more, because this store was in use. If this
+        returns with ``again``, they were equal.
         """
         if not isinstance(other, OperatorCalls):
             raise InvalidInputError("other: give an AsyncSessionStore")

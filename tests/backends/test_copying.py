@@ -13,6 +13,7 @@ import redis
 from typing_extensions import override
 
 from async_session_store import (
+    KEEP,
     AsyncSessionStore,
     CopiedStore,
     CopyOutdatedError,
@@ -21,6 +22,7 @@ from async_session_store import (
 )
 from async_session_store.abc import CopyPage, DeliveryCopy, SessionCopy, SessionName
 from async_session_store.backends.memory import MemoryBackend
+from async_session_store.backends.redis import RedisBackend
 from async_session_store.models import SessionKey
 from async_session_store.testing.contract.builders import (
     CTX,
@@ -169,8 +171,9 @@ async def test_o5_a_nested_namespace_is_left_alone(
         stored = await store_everything(nested)
         RustPeer(redis_client, inner).register("of rust", A)
         assert await store.copy_to(elsewhere) == CopiedStore()
+        await register(store, "outer", B)
         await store.copy_to(nested, again=True)
-        assert await nested.copy_to(elsewhere) == CopiedStore()
+        assert of_kinds(await nested.copy_to(elsewhere)) == CopiedStore(waits=1)
     assert stored.waits
 
 
@@ -194,6 +197,40 @@ async def test_o5_damaged_rows_do_not_keep_the_others_from_being_copied(
         assert (await store.copy_to(elsewhere, again=True)).written == 0
 
 
+async def test_o4_o5_o6_r2_a_damaged_owner_does_not_keep_the_others_from_being_found(
+    path: Path, elsewhere: AsyncSessionStore
+) -> None:
+    async with AsyncSessionStore.from_url(f"sqlite:///{path}") as store:
+        for name in ("not utf-8", "blob", "whole"):
+            await register(store, name, ReplyScope(conversation=name))
+        with closing(sqlite3.connect(path, isolation_level=None)) as behind:
+            update = "UPDATE sessions SET user = {} WHERE key = '{}'"
+            behind.execute(update.format("CAST(x'ff' AS TEXT)", "not utf-8"))
+            behind.execute(update.format("x'ff'", "blob"))
+        for of in (None, SERVICE):
+            assert [record.key async for record in store.iter_sessions(of)] == ["whole"]
+        copied = await store.copy_to(elsewhere)
+        assert (copied.waits, sorted(copied.left_out)) == (1, ["blob", "not utf-8"])
+        assert (await store.move_waits(SERVICE, user=("u1", "u2"))).waits == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["deadline = 'soon'", "digest = 'text'", "env = CAST(x'ff' AS TEXT)", "env = x'ff'"],
+)
+async def test_o5_a_damaged_delivery_does_not_keep_the_others_from_being_copied(
+    path: Path, elsewhere: AsyncSessionStore, damage: str
+) -> None:
+    async with AsyncSessionStore.from_url(f"sqlite:///{path}") as store:
+        for event in ("1", "2", "3"):
+            await register(store, "k", A)
+            await (await claim(store, A, delivery_id=event)).complete()
+        with closing(sqlite3.connect(path, isolation_level=None)) as behind:
+            first = "digest = (SELECT min(digest) FROM deliveries)"
+            behind.execute(f"UPDATE deliveries SET {damage} WHERE {first}")
+        assert await store.copy_to(elsewhere) == CopiedStore(deliveries=2, written=2)
+
+
 async def test_o5_keys_of_the_wrong_type_do_not_keep_the_others_from_being_copied(
     store: AsyncSessionStore,
     elsewhere: AsyncSessionStore,
@@ -214,8 +251,11 @@ async def test_o5_keys_of_the_wrong_type_do_not_keep_the_others_from_being_copie
         redis_client.rpush(f"{namespace}:{name}", "of the wrong type")
     redis_client.set(f"{namespace}:session:".encode() + b"\xff", data().model_dump_json())
     redis_client.set(f"{namespace}:meta:".encode() + b"\xff", "x")
+    nested = f"{namespace}:delivery:session:a:b:c:{'x' * 20}"  # a session of a nested namespace
+    redis_client.set(nested, data().model_dump_json(), ex=600)
     copied = await store.copy_to(elsewhere)
-    assert (copied.waits, copied.left_out) == (1, ("list",))
+    assert of_kinds(copied) == CopiedStore(waits=1)
+    assert copied.left_out == ("list",)
 
 
 # --- Interrupted or in use --------------------------------------------------------------------
@@ -304,6 +344,61 @@ async def test_o5_one_entry_that_is_listed_twice_counts_once() -> None:
 
 
 # --- Redis ------------------------------------------------------------------------------------
+
+
+async def test_o5_q1_waits_that_expire_between_two_pages_are_copied(
+    redis_server: RedisServer, namespace: str, elsewhere: AsyncSessionStore
+) -> None:
+    class Slow(RedisBackend):
+        @override
+        async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
+            page = await super().list_copies(cursor, limit)
+            if cursor is None:
+                await anyio.sleep_until(expired_by)
+            return page
+
+    async with AsyncSessionStore(
+        Slow.from_url(redis_server.unix_url, namespace=namespace)
+    ) as store:
+        for number in range(300):
+            await keep(store, f"k{number}", A, of=ctx(f"u{number}"), ttl=1.5)
+        expired_by = anyio.current_time() + 1.6
+        copied = await store.copy_to(elsewhere)
+    assert copied.waits + copied.expired_waits == 300
+
+
+@pytest.mark.parametrize("word", ["session", "meta", "claim", "delivery", "waits", "expiring"])
+async def test_o5_ids_may_be_words_that_keys_are_made_of(
+    store: AsyncSessionStore, elsewhere: AsyncSessionStore, rust: RustPeer, word: str
+) -> None:
+    of = ctx(word, team=word)
+    await keep(store, f"acme:{word}:expired", A, of=of, ttl=0.02)
+    await register(store, f"acme:{word}:waits", B, of=of)
+    handled = await store.claim_wait(of, word, B, delivery_id="event")
+    assert handled is not None
+    await handled.complete(KEEP)
+    rust.register("rust", C, of=of)
+    await anyio.sleep(0.05)
+    copied = await store.copy_to(elsewhere)
+    assert of_kinds(copied) == CopiedStore(waits=2, expired_waits=1, deliveries=1)
+    assert await find(elsewhere, C, of=of) == "rust"
+
+
+async def test_o4_o5_o6_a_displaced_session_is_listed_whatever_its_key_looks_like(
+    store: AsyncSessionStore, elsewhere: AsyncSessionStore
+) -> None:
+    displaced, waits = "delivery:webchat:1", "delivery:webchat:2"
+    await register(elsewhere, displaced, A, ttl=600)
+    await register(elsewhere, waits, A)
+    await elsewhere.copy_to(store)
+    assert sorted([one.key async for one in store.iter_sessions(SERVICE)]) == [displaced, waits]
+    assert (await store.move_waits(SERVICE, user=("u1", "u2"))).sessions == 1
+    found = {one.key: one async for one in store.iter_sessions(SERVICE)}
+    assert sorted(found) == [displaced, waits]
+    assert found[displaced].expires_at is not None
+    assert found[displaced].data.owner.user == "u2"
+    erased = await store.erase_user(SERVICE, "u2")
+    assert (erased.waits, erased.sessions) == (1, 1)
 
 
 async def test_o5_k3_a_copy_supersedes_what_was_claimed_there(

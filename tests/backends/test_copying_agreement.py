@@ -28,6 +28,8 @@ from async_session_store.abc import Backend, SessionCopy, SessionName
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.backends.redis import RedisBackend
 from async_session_store.backends.sqlite import SqliteBackend
+from async_session_store.models import SessionKey
+from async_session_store.testing.contract.builders import data
 from redis_server import RedisServer
 
 COPY_EVERY = 5  # steps
@@ -61,6 +63,8 @@ async def act_and_copy(
         for target in targets:
             await target.open(max_document_bytes=MAX_BYTES)
             stack.push_async_callback(target.aclose)
+        for caller in callers:  # an empty source is refused
+            await caller.backend.insert(SessionKey("stays"), data(), None)
         for number, (name, arguments) in enumerate(history):
             await anyio.sleep(TICK)
             if name == "advance":

@@ -60,7 +60,7 @@ def claims(draw: st.DrawFn) -> dict[str, Any]:
     scopes = draw(st.lists(hashes, min_size=1, max_size=2, unique=True))
     return {
         "token": draw(st.uuids(version=4)).hex,
-        "owner": draw(owners),
+        "owners": draw(st.lists(owners, min_size=1, max_size=2, unique=True)),
         "scope_hashes": scopes,
         "lease": 20_000,
         "deliveries": [],

@@ -220,6 +220,13 @@ async def test_o6_a_session_that_only_a_rust_processs_list_knows_stays(
     assert rust.listed() == ["k"]
 
 
+async def test_o6_f6_a_session_that_only_a_rust_process_can_store_is_named(
+    store: AsyncSessionStore, rust: RustPeer
+) -> None:
+    rust.register("team", A, data(of=ctx(team="-")).model_dump_json())
+    assert await store.move_waits(SERVICE, user=USER) == MovedWaits(unreadable=("team",))
+
+
 async def test_o6_a_wait_of_a_rust_process_that_was_adopted(
     store: AsyncSessionStore, rust: RustPeer
 ) -> None:

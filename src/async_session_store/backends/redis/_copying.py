@@ -83,7 +83,8 @@ class Copies:
             step = ("SCAN", cursor, "MATCH", pattern, "COUNT", limit * _KEYS_OF_A_WAIT)
             cursor, found = cast("tuple[bytes, list[bytes]]", await self._call(*step))
             if place.is_in_routes:
-                unread = tuple(filter(self._keys.is_surely_ours, found))
+                is_route = self._keys.is_route
+                unread = tuple([name for name in found if is_route(name)])
             else:
                 unread, deliveries = self._sorted(found)
         sessions, judged = await self._judged(unread, place.routed)
@@ -104,11 +105,7 @@ class Copies:
             kind = _KIND.match(name, self._keys.prefix_length)
             if kind is None:
                 continue
-            if kind[1] == b"session":
-                to_judge.append(name)
-            elif not self._keys.is_surely_ours(name):
-                continue
-            elif kind[1] == b"meta":
+            if kind[1] != b"delivery":
                 to_judge.append(name)
             elif (delivery := _delivery_name(name[kind.end() :])) is not None:
                 deliveries.append(delivery)
@@ -208,7 +205,10 @@ class Copies:
 
 
 def _delivery_name(text: bytes) -> DeliveryName | None:
-    """Return the delivery that the end of a key names, or None if we did not write the key."""
+    """Return the delivery that the end of a key names, or None if we did not write the key.
+
+    It may also be a key of a nested namespace. Its value tells: see read_deliveries.lua.
+    """
     match = _DELIVERY.fullmatch(text.decode(errors="replace"))
     try:
         return match and DeliveryName(parse_owner(match[1]), urlsafe_b64decode(match[2]))

@@ -13,6 +13,7 @@ from async_session_store.models import EnvId, Owner, SessionKey, TeamId, TenantI
 
 _REMEMBERED_OWNERS: Final = 1024
 _KINDS: Final = re.compile(rb":(session|meta|claim|queue|delivery|waits|expiring):")
+_ROUTE: Final = rb"%b:waits:scope:(?:[^:]*:){4}[^:]*\Z"
 
 
 class Keys:
@@ -20,6 +21,8 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self.is_route = re.compile(_ROUTE % re.escape(namespace.encode())).match
+        """Tells whether a key is that of a scope. Its owner may be a word that keys are made of."""
         self.prefix_length = len(namespace.encode())
         """How many bytes of a key are its namespace, without the colon."""
 

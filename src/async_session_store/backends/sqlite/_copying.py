@@ -16,7 +16,12 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.sqlite._clock import Clock
 from async_session_store.backends.sqlite._kept import IS_KEPT
-from async_session_store.backends.sqlite._rows import COLUMNS, Wait, as_row, session_key
+from async_session_store.backends.sqlite._rows import (
+    COLUMNS_OF_ANY_OWNER,
+    Wait,
+    row_of_any_owner,
+    session_key,
+)
 from async_session_store.backends.sqlite._sql import (
     OWNER,
     Execute,
@@ -34,25 +39,31 @@ _NEXT_KEYS: Final = (
     "SELECT CAST(key AS BLOB) FROM sessions"
     " WHERE key > CAST(? AS TEXT) AND key < x'' ORDER BY key LIMIT ?"
 )
+# Texts are selected as blobs, as in _rows.py. A row with values of other types is no delivery.
 _NEXT_DELIVERIES: Final = (
-    "SELECT env, tenant, team, user, digest FROM deliveries"
-    " WHERE (env, tenant, team, user, digest) > (?, ?, ?, ?, ?)"
+    "SELECT CAST(env AS BLOB), CAST(tenant AS BLOB), CAST(team AS BLOB), CAST(user AS BLOB), digest"
+    " FROM deliveries WHERE (env, tenant, team, user, digest)"
+    " > (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?)"
+    " AND typeof(env) = 'text' AND typeof(tenant) = 'text' AND typeof(team) = 'text'"
+    " AND typeof(user) = 'text' AND typeof(digest) = 'blob'"
     " ORDER BY env, tenant, team, user, digest LIMIT ?"
 )
 _SELECT: Final = (
     f"SELECT CASE WHEN typeof(expired_ttl) = 'integer' AND expired_ttl > 0 THEN expired_ttl END,"
-    f" {COLUMNS} FROM sessions"
+    f" {COLUMNS_OF_ANY_OWNER} FROM sessions"
     f" WHERE key = ? AND (deadline IS NULL OR deadline > ? OR {IS_KEPT})"
 )
 _DELETE_AT_KEY: Final = "DELETE FROM sessions WHERE key = ?"
-_DELIVERY_DEADLINE: Final = f"SELECT deadline FROM deliveries WHERE {OWNER} AND digest = ?"
+_DELIVERY_DEADLINE: Final = (
+    f"SELECT deadline FROM deliveries WHERE {OWNER} AND digest = ? AND typeof(deadline) = 'integer'"
+)
 _PUT_DELIVERY: Final = (
     "INSERT OR REPLACE INTO deliveries (env, tenant, team, user, digest, deadline)"
     " VALUES (?, ?, ?, ?, ?, ?)"
 )
 _DROP_DELIVERY: Final = f"DELETE FROM deliveries WHERE {OWNER} AND digest = ?"
 
-_DeliveryColumns: TypeAlias = "tuple[str, str, str, str, bytes]"
+_DeliveryColumns: TypeAlias = "tuple[bytes, bytes, bytes, bytes, bytes]"
 
 
 class StoredCopy(NamedTuple):
@@ -94,10 +105,10 @@ class CopyTable:
         if after.delivery is None:
             keys = [key for (key,) in self._execute(_NEXT_KEYS, (after.key, limit)).fetchall()]
             names = [SessionName(key) for key in map(session_key, keys) if key is not None]
-            rest = After(keys[-1]) if keys else After(delivery=("", "", "", "", b""))
+            rest = After(keys[-1]) if keys else After(delivery=(b"", b"", b"", b"", b""))
             return CopyPage(tuple(names), rest)
         rows = self._execute(_NEXT_DELIVERIES, (*after.delivery, limit)).fetchall()
-        deliveries = [DeliveryName(stored_owner(row[:4]), row[4]) for row in rows]
+        deliveries = [name for name in map(_delivery_name, rows) if name is not None]
         return CopyPage(tuple(deliveries), After(delivery=rows[-1]) if rows else None)
 
     def read(
@@ -119,7 +130,7 @@ class CopyTable:
     def _session(self, key: SessionKey) -> SessionCopy | Unreadable | None:
         now = self._clock.now()
         selected = self._execute(_SELECT, (str(key), now, now, now)).fetchone()
-        if selected is None or (row := as_row(selected[1:])) is None:
+        if selected is None or (row := row_of_any_owner(selected[1:])) is None:
             return None
         record = self._sessions.reader.record(row)
         if isinstance(record, Unreadable):
@@ -155,3 +166,12 @@ class CopyTable:
     def _drop_session(self, key: SessionKey) -> None:
         self._sessions.delete(key, None)  # supersedes a claim on it
         self._execute(_DELETE_AT_KEY, (str(key),))  # it had expired and was not kept
+
+
+def _delivery_name(row: _DeliveryColumns) -> DeliveryName | None:
+    """Return the delivery that a row names, or None if its owner is damaged."""
+    *owner, digest = row
+    env, tenant, team, user = map(decoded, owner)
+    if env is None or tenant is None or team is None or user is None:
+        return None
+    return DeliveryName(stored_owner((env, tenant, team, user)), digest)

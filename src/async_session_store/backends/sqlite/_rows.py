@@ -11,7 +11,12 @@ from pydantic import ValidationError
 from async_session_store import _codec
 from async_session_store.abc import Outcome, Unreadable
 from async_session_store.backends._time import utc_from_ms
-from async_session_store.backends.sqlite._sql import owner_columns, stored_owner
+from async_session_store.backends.sqlite._sql import (
+    OWNER_TEXTS,
+    decoded,
+    owner_columns,
+    stored_owner,
+)
 from async_session_store.models import Owner, SessionData, SessionKey, SessionRecord
 
 _T = TypeVar("_T")
@@ -27,6 +32,8 @@ CONTENT: Final = (
     " CAST(sessions.scope AS BLOB)"
 )
 COLUMNS: Final = f"{KEY}, {_OWNER_COLUMNS}, {CONTENT}"
+# For rows that were not selected by their owner, which may be damaged too. See row_of_any_owner.
+COLUMNS_OF_ANY_OWNER: Final = f"{KEY}, {OWNER_TEXTS}, {CONTENT}"
 
 
 class Document(NamedTuple):
@@ -123,6 +130,15 @@ def as_row(columns: Sequence[Any] | None) -> Row | None:
     """Return the selected columns as a row, or None without columns or with an invalid key."""
     key = None if columns is None else session_key(columns[0])
     return None if columns is None or key is None else Row(key, *columns[1:])
+
+
+def row_of_any_owner(columns: Sequence[Any]) -> Row | None:
+    """Return a row like :func:`as_row`. If its owner is damaged, its document is unreadable."""
+    owner = [decoded(column) for column in columns[1:5]]
+    if None not in owner:
+        return as_row((columns[0], *owner, *columns[5:]))
+    row = as_row((columns[0], "", "", "", "", *columns[5:]))
+    return row and row._replace(head=None)
 
 
 def session_key(stored: bytes | None) -> SessionKey | None:

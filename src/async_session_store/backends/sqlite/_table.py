@@ -22,6 +22,7 @@ from async_session_store.backends.sqlite._clock import Clock, SweepPause
 from async_session_store.backends.sqlite._kept import END, IS_KEPT, KeptRows, hash_of_scope
 from async_session_store.backends.sqlite._rows import (
     COLUMNS,
+    COLUMNS_OF_ANY_OWNER,
     KEY,
     Document,
     Row,
@@ -29,6 +30,7 @@ from async_session_store.backends.sqlite._rows import (
     Wait,
     as_row,
     etag,
+    row_of_any_owner,
     session_key,
 )
 from async_session_store.backends.sqlite._sql import (
@@ -92,8 +94,9 @@ _LAST_OF_PAGE: Final = (
     " WHERE key > CAST(? AS TEXT) AND key < x'' ORDER BY key LIMIT ?)"
 )
 _ON_PAGE: Final = "key > CAST(? AS TEXT) AND key <= CAST(? AS TEXT)"
-_PAGE: Final = f"{_SELECT}{_ON_PAGE} AND {_LIVE}{{}} ORDER BY key"
-_PAGE_OF_PLACES: Final = f"{_SELECT}{_ON_PAGE} AND ({_LIVE} OR {IS_KEPT}){{}} ORDER BY key"
+_SELECT_PAGE: Final = f"SELECT {COLUMNS_OF_ANY_OWNER} FROM sessions WHERE {_ON_PAGE}"
+_PAGE: Final = f"{_SELECT_PAGE} AND {_LIVE}{{}} ORDER BY key"
+_PAGE_OF_PLACES: Final = f"{_SELECT_PAGE} AND ({_LIVE} OR {IS_KEPT}){{}} ORDER BY key"
 _MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _SUPERSEDE: Final = f"UPDATE claims SET superseded = 1 WHERE {OWNER} AND scope_hash = ?"
 _SUPERSEDE_AT_KEY: Final = (
@@ -309,7 +312,7 @@ class SessionTable:
         rows: list[Row] = []
         read = 0
         for selected in cursor:
-            row = as_row(selected)
+            row = row_of_any_owner(selected)
             if row is None:
                 continue
             rows.append(row)

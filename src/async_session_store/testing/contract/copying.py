@@ -248,9 +248,23 @@ class Copying(Hooks):
     ) -> None:
         await store_everything(elsewhere)
         await elsewhere.copy_to(store)
-        async with self.store_class.from_url("memory://") as empty:
-            assert (await empty.copy_to(store, again=True)).removed == 10
+        async with self.store_class.from_url("memory://") as other:
+            await register(other, "k", B)
+            assert (await other.copy_to(store, again=True)).removed == 10
+        await store.remove_session("k")
         assert await self.leftovers(backend) == []
+
+    async def test_o5_an_empty_store_is_not_the_source_of_an_earlier_copy(
+        self, sides: tuple[AsyncSessionStore, AsyncSessionStore]
+    ) -> None:
+        empty, other = sides
+        assert await empty.copy_to(other, again=True) == CopiedStore()
+        await register(empty, "ended", B)
+        await clear(empty, B)
+        stored = await store_everything(other)
+        with pytest.raises(InvalidInputError, match="this store holds nothing"):
+            await empty.copy_to(other, again=True)
+        assert of_kinds(await other.copy_to(empty)) == stored
 
     async def test_o5_many_sessions_of_any_size(
         self, sides: tuple[AsyncSessionStore, AsyncSessionStore]

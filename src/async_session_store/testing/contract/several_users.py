@@ -139,6 +139,17 @@ class SeveralUsers(Hooks):
         assert await store.claim_wait(SERVICE, BOTH, B) is None
         assert await find(store, *BOTH) == "p"
 
+    async def test_k7_k6_many_users_and_scopes(self, store: AsyncSessionStore) -> None:
+        users = [f"u{number}" for number in range(40)]
+        scopes = [ReplyScope(conversation=f"c{number}") for number in range(60)]
+        assert await store.claim_wait(SERVICE, users, scopes, delivery_id="1") is None
+        await register(store, "k", scopes[-1], of=ctx("u39"))
+        claimed = await claim(store, *users, at=scopes, delivery_id="1")
+        assert claimed.user_id == "u39"
+        assert await claimed.complete()
+        with pytest.raises(DuplicateDeliveryError):
+            await store.claim_wait(SERVICE, users, scopes, delivery_id="1")
+
     async def test_k7_a_claimed_wait_of_the_first_user_is_final(
         self, store: AsyncSessionStore
     ) -> None:

@@ -22,9 +22,10 @@ local function hash_at(index) return ARGV[9 + (index - 1) % hashes] end
 
 -- The common case: no delivery is remembered, no claim is held, nobody waits, and the first scope with a
 -- route leads to a session that is as we wrote it. A claim key of the wrong type counts as held, because SET
--- with NX does not replace it.
-local found, is_free = redis.call('MGET', unpack(KEYS)), true
-for index = count + 1, #KEYS do
+-- with NX does not replace it. Lua cannot unpack 8000 keys, and a call for several users may have that many.
+local is_free = #KEYS <= 1000
+local found = is_free and redis.call('MGET', unpack(KEYS))
+for index = count + 1, is_free and #KEYS or 0 do
   if found[index] then is_free = false end
 end
 if is_free then

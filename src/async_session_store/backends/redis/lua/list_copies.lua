@@ -1,7 +1,7 @@
 -- Tell which of some keys name something that can be copied to another storage.
 --
 -- KEYS     session keys, meta keys and scope keys
--- returns  a verdict for each of the first keys: 1 for a live session, and for the meta key of an expired wait; 2
+-- returns  a verdict for each of the first keys: 1 for a live session, and for the meta key of a kept wait; 2
 --          for a live session that waits where only a scope key of its owner says; for such a scope key, the key
 --          of the session; 0 for all others. It stops early after it has parsed many bytes
 
@@ -30,9 +30,16 @@ local function judge_session(key)
   return owner and redis.pcall('SISMEMBER', user_key(owner), key) == 1 and 2 or 1
 end
 
+-- A live wait of ours is named here too: once it has expired, its session key is gone, and the scan may come to
+-- that key after its meta key.
 local function judge_meta(key)
   local old = known(key)
-  return old.kept and is_utf8(key) and has_passed(key, old) and 1 or 0
+  if not old.kept or not is_utf8(key) then return 0 end
+  if looks_nested(key) and redis.pcall('SISMEMBER', expiring_key(old.known), key) ~= 1 then return 0 end
+  if has_passed(key, old) then return 1 end
+  local session = read(key)
+  if session then note_parsed(key, session) end
+  return session and is_only_at_its_scope(session) and 1 or 0
 end
 
 local function judge_route(name)

@@ -101,4 +101,9 @@ if session.owner ~= owner or not session.readable then return 'CHANGED' end
 if not is_etag(key, session, expected) or not is_at_its_place(session) then return 'CHANGED' end
 if scope ~= '' then return move_wait(session) end
 store(session)
+if session.ours then
+  -- This meta key shows that the session is of this namespace: see nested.lua.
+  record_place(session.wait or stamp)
+  follow_deadline(meta_key(key), key)
+end
 return 'DONE'

@@ -31,6 +31,11 @@ if deadline and tonumber(deadline) <= now() and expired_ttl ~= '' then
 elseif scope == '' then
   redis.call('SET', session_key(key), document, unpack(expires))
   unroute(key, old)
+  if string.find(key, ':', 1, true) then
+    -- The key may look like one of a nested namespace: see nested.lua. A meta key shows that it is not.
+    redis.call('HSET', meta_name, 'owner', owner, 'scope', '', 'wait', stamp, 'stamp', stamp)
+    if deadline then redis.call('PEXPIREAT', meta_name, deadline) end
+  end
 else
   local others = redis.call('SRANDMEMBER', set_name, '32') -- as in put_wait.lua
   local holder, held = waiting(owner, scope)

@@ -5,6 +5,11 @@
 
 -- include expiry.lua
 
+-- A session key of a nested namespace may look like a delivery key. No document is this short.
+local function is_delivery(name)
+  return redis.pcall('STRLEN', name) == 1 and redis.call('GET', name) == '1'
+end
+
 local found = {}
-for index, name in ipairs(KEYS) do found[index] = expiry(name) end
+for index, name in ipairs(KEYS) do found[index] = is_delivery(name) and expiry(name) or -1 end
 return found
