@@ -33,16 +33,17 @@ class Exclusive:
     """A database that notices if two threads use it at once."""
 
     def __init__(self, *, can_block: bool) -> None:
-        self._can_block = can_block
+        self.can_block = can_block
         self._in_use = threading.Lock()
         self.has_clashed = False
         self.is_closed = False
+        self.ran: list[Operation] = []
 
     def run_batch(self, operations: Sequence[Operation]) -> list[object]:
         return self._run(operations)
 
     def try_run_inline(self, operation: Operation) -> list[object]:
-        return self._run([] if self._can_block else [operation])
+        return self._run([] if self.can_block else [operation])
 
     def close(self) -> None:
         self._run([])
@@ -53,6 +54,7 @@ class Exclusive:
         time.sleep(0.001)
         with suppress(RuntimeError):  # after a clash
             self._in_use.release()
+        self.ran += operations
         return [None for _ in operations]
 
 
@@ -109,6 +111,33 @@ async def test_r3_a_call_that_is_interrupted_at_any_opcode_blocks_no_other(
         assert not database.has_clashed, number
     with anyio.fail_after(SECONDS):
         await worker.aclose()
+    assert number > 50
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_r3_a_call_that_is_interrupted_at_any_opcode_never_runs_after_a_later_one() -> None:
+    def new_operation() -> Operation:
+        return Operation(lambda _: None, writes=True)
+
+    database = Exclusive(can_block=True)
+    worker = await open_worker(partial(_same, database))
+    number, tracer = 0, CallTracer(0)
+    while tracer.left <= 0:
+        number += 1
+        tracer = CallTracer(number)
+        interrupted, later = new_operation(), new_operation()
+        worker._queue.last_batch_was_single = True
+        database.can_block = True
+        with suppress(Interrupt), tracer.tracing():
+            await worker.submit(interrupted)
+        database.can_block = False
+        worker._turn_began_at = time.monotonic()  # so the call may run inline
+        await worker.submit(later)
+        database.can_block = True
+        await worker.submit(new_operation())
+        assert interrupted not in database.ran[database.ran.index(later) :], number
+        database.ran.clear()
+    await worker.aclose()
     assert number > 50
 
 
