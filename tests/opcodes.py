@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from typing_extensions import override
+
 import async_session_store
 
 PACKAGE = str(Path(async_session_store.__file__).parent)
@@ -51,3 +53,23 @@ class Tracer:
             return False
         self.left -= 1
         return self.left == 0
+
+
+class TaskTracer(Tracer):
+    """Raises where trio's KeyboardInterrupt can: not in callbacks, which trio protects from it."""
+
+    # Python handles no signal on a coroutine's way from its innermost await to the loop and back.
+    YIELDING = frozenset(
+        {"JUMP_BACKWARD_NO_INTERRUPT", "RESUME", "SEND", "YIELD_FROM", "YIELD_VALUE"}
+    )
+
+    @override
+    def _is_hit(self, frame: FrameType) -> bool:
+        if dis.opname[frame.f_code.co_code[frame.f_lasti]] in self.YIELDING:
+            return False
+        caller: FrameType | None = frame
+        while caller is not None:
+            if caller.f_code.co_name == "run_cb":  # trio's
+                return False
+            caller = caller.f_back
+        return super()._is_hit(frame)

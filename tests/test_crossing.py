@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dis
 import sys
 import threading
 import time
@@ -14,12 +13,10 @@ from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from queue import SimpleQueue
-from types import FrameType
 
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal
-from typing_extensions import override
 
 from async_session_store import (
     AsyncSessionStore,
@@ -32,7 +29,7 @@ from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._mailbox import Mailbox
 from async_session_store.backends.memory import MemoryBackend
 from loops import eventually
-from opcodes import Interrupt, Tracer
+from opcodes import Interrupt, TaskTracer
 from scripted import Belongings, Scripted
 
 CALLERS = 48
@@ -230,26 +227,6 @@ async def test_r5_calls_that_wait_to_cross_when_the_loop_ends_hang_none() -> Non
         type(None),
     }
     assert isinstance(errors.of["end"], StoreUnavailableError)
-
-
-class TaskTracer(Tracer):
-    """Raises where trio's KeyboardInterrupt can: not in what trio calls for another thread."""
-
-    # Python handles no signal on a coroutine's way from its innermost await to the loop and back.
-    YIELDING = frozenset(
-        {"JUMP_BACKWARD_NO_INTERRUPT", "RESUME", "SEND", "YIELD_FROM", "YIELD_VALUE"}
-    )
-
-    @override
-    def _is_hit(self, frame: FrameType) -> bool:
-        if dis.opname[frame.f_code.co_code[frame.f_lasti]] in self.YIELDING:
-            return False
-        caller: FrameType | None = frame
-        while caller is not None:
-            if caller.f_code is Mailbox.run_posted.__code__:
-                return False
-            caller = caller.f_back
-        return super()._is_hit(frame)
 
 
 # Python complains of a coroutine that was interrupted between its call and its await.

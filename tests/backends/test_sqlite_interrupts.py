@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dis
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 
 import anyio
 import pytest
-from typing_extensions import override
 
 from async_session_store.backends.sqlite import _thread, _worker
 from async_session_store.backends.sqlite._database import Operation
 from async_session_store.backends.sqlite._worker import open_worker
-from opcodes import Interrupt, Tracer
+from opcodes import Interrupt, TaskTracer
 
 # Python complains of a coroutine that was interrupted between its call and its await.
 pytestmark = [
@@ -33,16 +30,17 @@ class Exclusive:
     """A database that notices if two threads use it at once."""
 
     def __init__(self, *, can_block: bool) -> None:
-        self._can_block = can_block
+        self.can_block = can_block
         self._in_use = threading.Lock()
         self.has_clashed = False
         self.is_closed = False
+        self.ran: list[Operation] = []
 
     def run_batch(self, operations: Sequence[Operation]) -> list[object]:
         return self._run(operations)
 
     def try_run_inline(self, operation: Operation) -> list[object]:
-        return self._run([] if self._can_block else [operation])
+        return self._run([] if self.can_block else [operation])
 
     def close(self) -> None:
         self._run([])
@@ -53,31 +51,12 @@ class Exclusive:
         time.sleep(0.001)
         with suppress(RuntimeError):  # after a clash
             self._in_use.release()
+        self.ran += operations
         return [None for _ in operations]
 
 
 def _same(database: Exclusive) -> Exclusive:
     return database
-
-
-class CallTracer(Tracer):
-    """Raises where trio's KeyboardInterrupt can: not in callbacks, which trio protects from it."""
-
-    # Python handles no signal on a coroutine's way from its innermost await to the loop and back.
-    YIELDING = frozenset(
-        {"JUMP_BACKWARD_NO_INTERRUPT", "RESUME", "SEND", "YIELD_FROM", "YIELD_VALUE"}
-    )
-
-    @override
-    def _is_hit(self, frame: FrameType) -> bool:
-        if dis.opname[frame.f_code.co_code[frame.f_lasti]] in self.YIELDING:
-            return False
-        caller: FrameType | None = frame
-        while caller is not None:
-            if caller.f_code.co_name == "run_cb":  # trio's
-                return False
-            caller = caller.f_back
-        return super()._is_hit(frame)
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
@@ -93,10 +72,10 @@ async def test_r3_a_call_that_is_interrupted_at_any_opcode_blocks_no_other(
 
     database = Exclusive(can_block=can_block)
     worker = await open_worker(partial(_same, database))
-    number, tracer = 0, CallTracer(0)
+    number, tracer = 0, TaskTracer(0)
     while tracer.left <= 0:
         number += 1
-        tracer = CallTracer(number)
+        tracer = TaskTracer(number)
         worker._queue.last_batch_was_single = comes_alone
         with suppress(Interrupt), tracer.tracing():
             await call()
@@ -113,14 +92,41 @@ async def test_r3_a_call_that_is_interrupted_at_any_opcode_blocks_no_other(
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_r3_a_call_that_is_interrupted_at_any_opcode_never_runs_after_a_later_one() -> None:
+    def new_operation() -> Operation:
+        return Operation(lambda _: None, writes=True)
+
+    database = Exclusive(can_block=True)
+    worker = await open_worker(partial(_same, database))
+    number, tracer = 0, TaskTracer(0)
+    while tracer.left <= 0:
+        number += 1
+        tracer = TaskTracer(number)
+        interrupted, later = new_operation(), new_operation()
+        worker._queue.last_batch_was_single = True
+        database.can_block = True
+        with suppress(Interrupt), tracer.tracing():
+            await worker.submit(interrupted)
+        database.can_block = False
+        worker._turn_began_at = time.monotonic()  # so the call may run inline
+        await worker.submit(later)
+        database.can_block = True
+        await worker.submit(new_operation())
+        assert interrupted not in database.ran[database.ran.index(later) :], number
+        database.ran.clear()
+    await worker.aclose()
+    assert number > 50
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_r3_closing_that_is_interrupted_at_any_opcode_is_done_by_the_next_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_worker, "CLOSE_TIMEOUT", 2)
-    number, tracer = 0, CallTracer(0)
+    number, tracer = 0, TaskTracer(0)
     while tracer.left <= 0:
         number += 1
-        tracer = CallTracer(number, _worker.__file__, _thread.__file__)
+        tracer = TaskTracer(number, _worker.__file__, _thread.__file__)
         database = Exclusive(can_block=True)
         worker = await open_worker(partial(_same, database))
         with suppress(Interrupt), tracer.tracing():

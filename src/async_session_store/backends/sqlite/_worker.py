@@ -108,12 +108,16 @@ class DatabaseWorker:
         is_alone = self._queue.last_batch_was_single
         if is_alone and not self._turn_is_long() and self._try_inline(job):
             return future
-        self._queue.add(job)
-        if is_alone:
-            self._run_next()
-        else:  # all calls of this turn of the loop share the batch
-            self._loop.call_soon(self._run_next)
-            self._is_busy = True
+        try:
+            self._queue.add(job)
+            if is_alone:
+                self._run_next()
+            else:  # all calls of this turn of the loop share the batch
+                self._loop.call_soon(self._run_next)
+                self._is_busy = True
+        except BaseException:  # the next call may run inline, and this one must not run after it
+            job.fail(cut_off())
+            raise
         return future
 
     async def aclose(self) -> None:
