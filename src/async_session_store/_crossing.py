@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -12,7 +13,6 @@ from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
-from weakref import ReferenceType, ref
 
 from anyio.from_thread import BlockingPortal
 from typing_extensions import ParamSpec, override
@@ -29,47 +29,47 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class _ThisThread(threading.local):
+    waiter: SimpleQueue[None] | None = None
+    """What this thread waits with, or was interrupted with before it left the line."""
+
+
 class WakeLine:
     """Wakes threads one at a time: each thread that wakes up wakes the next one.
 
     Threads that are all woken at once wait for the GIL together, and each of them is put to sleep
     and woken a second time. With 64 threads, a call takes 0.7 of that time if they wake in a line.
 
-    A thread may be interrupted at any bytecode, and never leave. It holds up nobody: the line has
-    only weak references, so what the thread waited with is skipped once it is gone. A thread that
-    loses patience takes all that stand before it along.
+    The first in the line has always been woken. If it is interrupted before it leaves, it leaves
+    with its next call; until then, those behind it wait for their pulse.
     """
 
     def __init__(self) -> None:
-        # Each step of it is atomic, in C.
-        self._line: deque[ReferenceType[SimpleQueue[None]]] = deque()
+        self._line: deque[SimpleQueue[None]] = deque()  # each step of it is atomic, in C
+        self._here = _ThisThread()
+
+    def expect(self, waiter: SimpleQueue[None]) -> None:
+        """Note what this thread is going to wait with."""
+        if self._here.waiter is not None:
+            self.leave(self._here.waiter)
+        self._here.waiter = waiter
 
     def enter(self, waiter: SimpleQueue[None]) -> None:
         """Have a thread woken, now or by the thread before it."""
-        self._line.append(ref(waiter))
-        self._wake_first()
+        self._line.append(waiter)
+        if len(self._line) == 1:
+            waiter.put(None)
 
     def leave(self, waiter: SimpleQueue[None]) -> None:
-        """Have a thread leave, unless it has, and wake the next one."""
-        own = ref(waiter)
-        if own in self._line:
-            with suppress(IndexError):  # another thread took it along just now
-                while (first := self._line.popleft()) != own:
-                    _wake(first)
-        self._wake_first()
-
-    def _wake_first(self) -> None:
-        with suppress(IndexError, ValueError):  # nobody is left, or another thread was faster
-            while not _wake(first := self._line[0]):
-                self._line.remove(first)
-
-
-def _wake(waiter: ReferenceType[SimpleQueue[None]]) -> bool:
-    """Wake a thread, once or again. Return False if what it waited with is gone."""
-    queue = waiter()
-    if queue is not None:
-        queue.put(None)
-    return queue is not None
+        """Have a thread leave the line, unless it has, and wake the next one."""
+        with suppress(IndexError):  # nobody is left
+            # A thread that another one woke out of turn has left. Without this check it would wake
+            # all that stand here now, and so would each of them: the line would not form again.
+            if waiter in self._line:
+                while (first := self._line.popleft()) is not waiter:
+                    first.put(None)
+            self._line[0].put(None)
+        self._here.waiter = None
 
 
 class Call(Generic[_T]):
@@ -78,8 +78,10 @@ class Call(Generic[_T]):
     def __init__(self, calls: LoopCalls, line: WakeLine, call: Callable[[], Awaitable[_T]]) -> None:
         self._calls = calls
         self._ended: SimpleQueue[None] = SimpleQueue()
-        self._line = line
-        self._call = LoopCall(calls, call, copy_context(), partial(line.enter, self._ended))
+        # A signal handler may interrupt the main thread before it wakes the next one.
+        self._line = None if _is_main_thread() else line
+        self._has_left = False
+        self._call = LoopCall(calls, call, copy_context(), self._wake)
 
     def result(self) -> _T:
         """Make the call and wait for its end.
@@ -87,14 +89,26 @@ class Call(Generic[_T]):
         If the thread is interrupted, cancel the call and wait up to 10 seconds for its end.
         """
         try:
+            if self._line is not None:
+                self._line.expect(self._ended)
             self._call.begin()
             outcome = self._await_end()
         except BaseException:
             self._cancel()
             raise
         finally:
-            self._line.leave(self._ended)
+            self._has_left = True
+            if self._line is not None:
+                self._line.leave(self._ended)
         return outcome.result()
+
+    def _wake(self) -> None:
+        if self._line is None:
+            self._ended.put(None)
+            return
+        self._line.enter(self._ended)
+        if self._has_left:  # the thread was interrupted, or a pulse showed it the outcome just now
+            self._line.leave(self._ended)
 
     def _await_end(self) -> Captured[_T]:
         # Not `while not outcome`: a thread that saw its outcome early would leave the line before
@@ -202,6 +216,10 @@ def runs_event_loop() -> bool:
     import trio
 
     return trio.lowlevel.in_trio_run()
+
+
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def _loop_of(portal: BlockingPortal) -> asyncio.AbstractEventLoop:
