@@ -81,7 +81,7 @@ def interrupt_everywhere(use: Callable[[SessionStore, int], None]) -> None:
             except (Interrupt, KeyError) as error:
                 errors.append(error)
         assert number > 100
-        time.sleep(1.2 * LEASE)
+        time.sleep(2 * LEASE)  # a renewal may have been under way
         for each in range(1, number + 1):
             for at in (each, -each):
                 if store.get_wait(CTX, "u1", scope(at)) is not None:
@@ -148,7 +148,7 @@ def interrupt_everywhere_in_a_worker(use: Callable[[SessionStore], None]) -> Non
             except (Interrupt, ClaimLostError) as error:
                 errors.append(error)
         assert number > 100
-        time.sleep(1.2 * LEASE)
+        time.sleep(2 * LEASE)  # a renewal may have been under way
         claims: list[SyncWaitClaim] = []
         while more := store.claim_expired(limit=1000):
             claims += more

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import redis
@@ -16,6 +17,8 @@ from async_session_store import AsyncSessionStore
 from redis_server import RedisServer
 
 Levels = dict[str, str]
+
+NOBODY = 65534
 
 
 def levels(command: Command, *options: str, code: int) -> Levels:
@@ -70,11 +73,31 @@ def test_a_folder_in_which_anybody_may_replace_the_file(file: Path, command: Com
     assert bad(levels(command, code=0)) == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(file: Path, command: Command) -> None:
-    file.parent.chmod(0o500)
-    assert bad(levels(command, code=1))["folder"] == "problem"
-    file.parent.chmod(0o700)
+@contextmanager
+def by_an_ordinary_user(*paths: Path) -> Iterator[None]:
+    """Give the paths to an ordinary user and be that user, as root may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in paths:
+        os.chown(path, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not in the folder of the test, into which only root may look.
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "bot.db")
+        monkeypatch.setenv("SESSION_STORE_URL", f"sqlite:///{file}")
+        in_store(fill)
+        with by_an_ordinary_user(Path(folder), file):
+            Path(folder).chmod(0o500)
+            assert bad(levels(command, code=1))["folder"] == "problem"
+            Path(folder).chmod(0o700)
 
 
 @pytest.mark.usefixtures("sqlite_url")
