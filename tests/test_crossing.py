@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
-from queue import SimpleQueue
 
 import anyio
 import pytest
@@ -24,7 +23,6 @@ from async_session_store import (
     StoreUnavailableError,
     StoreUsageError,
 )
-from async_session_store._crossing import Call, WakeLine
 from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._mailbox import Mailbox
 from async_session_store.backends.memory import MemoryBackend
@@ -284,42 +282,6 @@ def test_r7_many_threads_cross_with_few_wake_ups(traffic: Traffic) -> None:
             call.result(timeout=SECONDS)
         # Not exactly one: a thread that posts while another sends the wake-up sends one too.
         assert 1 <= traffic.wake_ups["async_session_store"] <= CALLERS / 3
-
-
-def test_r7_threads_that_are_woken_out_of_turn_leave_those_behind_them_in_line() -> None:
-    line = WakeLine()
-    first, second, late, *others = waiters = [SimpleQueue[None]() for _ in range(5)]
-    for waiter in (first, second, late):
-        line.enter(waiter)
-    assert [waiter.qsize() for waiter in waiters] == [1, 0, 0, 0, 0]
-    line.leave(late)  # at a pulse, before its turn
-    assert [waiter.qsize() for waiter in (first, second)] == [2, 1]
-    for waiter in others:
-        line.enter(waiter)
-    line.leave(first)
-    line.leave(second)
-    assert others[0].qsize() > 0
-    assert others[1].qsize() == 0
-    line.leave(others[0])
-    assert others[1].qsize() == 1
-
-
-def test_r7_a_thread_that_was_interrupted_before_its_call_ended_holds_up_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def interrupt(_: Call[None]) -> None:
-        raise Interrupt
-
-    monkeypatch.setattr(Call, "_await_end", interrupt)
-    loop, line, next_one = asyncio.new_event_loop(), WakeLine(), SimpleQueue[None]()
-    with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(Call, LoopCalls(loop), line, partial(asyncio.sleep, LONG)).result()
-        with pytest.raises(Interrupt):
-            pool.submit(call.result).result()
-    loop.run_until_complete(asyncio.sleep(0))
-    line.enter(next_one)
-    assert next_one.qsize() == 1
-    loop.close()
 
 
 def test_r1_r3_threads_that_cross_together_share_neither_errors_nor_their_time(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -29,59 +27,13 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class _ThisThread(threading.local):
-    waiter: SimpleQueue[None] | None = None
-    """What this thread waits with, or was interrupted with before it left the line."""
-
-
-class WakeLine:
-    """Wakes threads one at a time: each thread that wakes up wakes the next one.
-
-    Threads that are all woken at once wait for the GIL together, and each of them is put to sleep
-    and woken a second time. With 64 threads, a call takes 0.7 of that time if they wake in a line.
-
-    The first in the line has always been woken. If it is interrupted before it leaves, it leaves
-    with its next call; until then, those behind it wait for their pulse.
-    """
-
-    def __init__(self) -> None:
-        self._line: deque[SimpleQueue[None]] = deque()  # each step of it is atomic, in C
-        self._here = _ThisThread()
-
-    def expect(self, waiter: SimpleQueue[None]) -> None:
-        """Note what this thread is going to wait with."""
-        if self._here.waiter is not None:
-            self.leave(self._here.waiter)
-        self._here.waiter = waiter
-
-    def enter(self, waiter: SimpleQueue[None]) -> None:
-        """Have a thread woken, now or by the thread before it."""
-        self._line.append(waiter)
-        if len(self._line) == 1:
-            waiter.put(None)
-
-    def leave(self, waiter: SimpleQueue[None]) -> None:
-        """Have a thread leave the line, unless it has, and wake the next one."""
-        with suppress(IndexError):  # nobody is left
-            # A thread that another one woke out of turn has left. Without this check it would wake
-            # all that stand here now, and so would each of them: the line would not form again.
-            if waiter in self._line:
-                while (first := self._line.popleft()) is not waiter:
-                    first.put(None)
-            self._line[0].put(None)
-        self._here.waiter = None
-
-
 class Call(Generic[_T]):
     """A call into a loop, for the thread that begins it."""
 
-    def __init__(self, calls: LoopCalls, line: WakeLine, call: Callable[[], Awaitable[_T]]) -> None:
+    def __init__(self, calls: LoopCalls, call: Callable[[], Awaitable[_T]]) -> None:
         self._calls = calls
         self._ended: SimpleQueue[None] = SimpleQueue()
-        # A signal handler may interrupt the main thread before it wakes the next one.
-        self._line = None if _is_main_thread() else line
-        self._has_left = False
-        self._call = LoopCall(calls, call, copy_context(), self._wake)
+        self._call = LoopCall(calls, call, copy_context(), partial(self._ended.put, None))
 
     def result(self) -> _T:
         """Make the call and wait for its end.
@@ -89,37 +41,20 @@ class Call(Generic[_T]):
         If the thread is interrupted, cancel the call and wait up to 10 seconds for its end.
         """
         try:
-            if self._line is not None:
-                self._line.expect(self._ended)
             self._call.begin()
             outcome = self._await_end()
         except BaseException:
             self._cancel()
             raise
-        finally:
-            self._has_left = True
-            if self._line is not None:
-                self._line.leave(self._ended)
         return outcome.result()
 
-    def _wake(self) -> None:
-        if self._line is None:
-            self._ended.put(None)
-            return
-        self._line.enter(self._ended)
-        if self._has_left:  # the thread was interrupted, or a pulse showed it the outcome just now
-            self._line.leave(self._ended)
-
     def _await_end(self) -> Captured[_T]:
-        # Not `while not outcome`: a thread that saw its outcome early would leave the line before
-        # it enters, and nobody would come after it.
-        while True:
+        while (outcome := self._call.outcome) is None:
             try:
                 self._ended.get(timeout=_PULSE)
             except Empty:
                 self._check_loop()
-            if (outcome := self._call.outcome) is not None:
-                return outcome
+        return outcome
 
     def _check_loop(self) -> None:
         if not self._calls.loop.is_running():  # a portal's; it has ended, and may not be closed
@@ -148,7 +83,6 @@ class Crossing:
         self._portal = portal
         self._thread = LoopThread("async_session_store") if portal is None else None
         self._calls: LoopCalls | None = None
-        self._line = WakeLine()
         self._is_open = True
 
     @override
@@ -189,7 +123,7 @@ class Crossing:
             raise StoreUsageError("this store is not open yet; another thread opens it")
         if not self._calls.loop.is_running():  # one that only stopped would take the call for good
             raise StoreUsageError("the event loop of this store has ended")
-        return Call(self._calls, self._line, partial(method, *args, **kwargs)).result()
+        return Call(self._calls, partial(method, *args, **kwargs)).result()
 
     def close(self) -> None:
         self._is_open = False
@@ -216,10 +150,6 @@ def runs_event_loop() -> bool:
     import trio
 
     return trio.lowlevel.in_trio_run()
-
-
-def _is_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
 
 
 def _loop_of(portal: BlockingPortal) -> asyncio.AbstractEventLoop:
