@@ -37,7 +37,7 @@ from redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
 
-PAGE = Path(__file__).parents[2] / "docs/how-to/back-up.md"
+PAGE = Path(__file__).parents[1] / "docs/how-to/back-up.md"
 LEASE = 600  # seconds: longer than the test
 
 
