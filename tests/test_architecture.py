@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "_loop_thread": {"errors", "_captured", "_loop_calls"},
     "_crossing": {"errors", "_captured", "_loop_calls", "_loop_thread"},
     "_task_crossing": {"errors", "_background", "_captured", "_loop_calls", "_loop_thread"}
-    | {"_mailbox"},
+    | {"_mailbox", "_running_loop"},
     "bridge": TYPES | {"abc", "_task_crossing"},
     "backends._job_queue": {"errors", "_running_loop"},
     "backends._time": set(),

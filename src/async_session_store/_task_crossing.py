@@ -17,6 +17,7 @@ from async_session_store._captured import Captured
 from async_session_store._loop_calls import LoopCall
 from async_session_store._loop_thread import LoopThread
 from async_session_store._mailbox import Mailbox
+from async_session_store._running_loop import RunningLoop
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -31,8 +32,8 @@ class TaskCrossing:
     """Makes calls from the running loop into an asyncio loop on a thread of its own."""
 
     def __init__(self) -> None:
-        self._new_event, wake = _callers_loop()
-        self._replies = Mailbox(wake)
+        self._new_event = _event_class()
+        self._replies = Mailbox(RunningLoop().call_soon_threadsafe)
         self._thread = LoopThread("async_session_store bridge")
 
     def open(self) -> None:
@@ -76,11 +77,11 @@ class TaskCrossing:
             self._replies.post(wake)
 
 
-def _callers_loop() -> tuple[Callable[[], _Event], Callable[[Callable[[], None]], object]]:
-    """Return the event class of the running loop, and what has the loop call a function soon."""
+def _event_class() -> Callable[[], _Event]:
+    """Return the event class of the running loop."""
     # Not anyio's events: each would ask for the loop again, which takes four times as long.
     if runs_asyncio():
-        return asyncio.Event, asyncio.get_running_loop().call_soon_threadsafe
+        return asyncio.Event
     import trio
 
-    return trio.Event, trio.lowlevel.current_trio_token().run_sync_soon
+    return trio.Event
