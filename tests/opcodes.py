@@ -13,7 +13,14 @@ from typing_extensions import override
 
 import async_session_store
 
+# Python 3.12 may crash if one thread traces the opcodes of code that another one runs.
+EVENT = "line" if sys.version_info[:2] == (3, 12) else "opcode"
 PACKAGE = str(Path(async_session_store.__file__).parent)
+
+
+def steps(opcodes: int) -> int:
+    """Return how many interrupts these opcodes allow at least: one each, or one for each line."""
+    return opcodes if EVENT == "opcode" else opcodes // 3
 
 
 class Interrupt(BaseException):
@@ -33,7 +40,6 @@ class Tracer:
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when it sets a trace
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:
@@ -42,8 +48,9 @@ class Tracer:
             sys.settrace(before)
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
-        frame.f_trace_opcodes = frame.f_code.co_filename.startswith(self._code)
-        if event == "opcode" and self._is_hit(frame):
+        is_traced = frame.f_code.co_filename.startswith(self._code)
+        frame.f_trace_opcodes = is_traced and EVENT == "opcode"
+        if is_traced and event == EVENT and self._is_hit(frame):
             raise Interrupt
         return self._trace
 

@@ -19,7 +19,7 @@ from async_session_store import (
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.testing.contract.builders import CTX, data
 from async_session_store.testing.contract.turn_builders import Message, Order
-from opcodes import Interrupt, Tracer
+from opcodes import Interrupt, Tracer, steps
 
 LEASE = 0.5
 
@@ -80,7 +80,7 @@ def interrupt_everywhere(use: Callable[[SessionStore, int], None]) -> None:
                 tracer.run(partial(use, store, number))
             except (Interrupt, KeyError) as error:
                 errors.append(error)
-        assert number > 100
+        assert number > steps(100)
         time.sleep(2 * LEASE)  # a renewal may have been under way
         for each in range(1, number + 1):
             for at in (each, -each):
@@ -147,7 +147,7 @@ def interrupt_everywhere_in_a_worker(use: Callable[[SessionStore], None]) -> Non
                 tracer.run(partial(use, store))
             except (Interrupt, ClaimLostError) as error:
                 errors.append(error)
-        assert number > 100
+        assert number > steps(100)
         time.sleep(2 * LEASE)  # a renewal may have been under way
         claims: list[SyncWaitClaim] = []
         while more := store.claim_expired(limit=1000):

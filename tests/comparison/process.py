@@ -2,7 +2,7 @@
 
 Each line on stdin holds messages as JSON: ``[[number, text], ...]``. They are delivered together,
 in this order. When the bot has handled them, the process prints "done". Two deliveries with the
-same number are one message, delivered twice.
+same number are one message, delivered twice. The thousands of a number tell its sender.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class ShortLeaseStore(AsyncSessionStore):
 
 
 def telegram_update(number: int, text: str) -> dict[str, object]:
-    ann = {"id": 5551, "is_bot": False, "first_name": "Ann"}
-    chat = {"id": 5551, "type": "private", "first_name": "Ann"}
+    user_id = 5551 + number // 1000
+    ann = {"id": user_id, "is_bot": False, "first_name": "Ann"}
+    chat = {"id": user_id, "type": "private", "first_name": "Ann"}
     message = {"message_id": number, "date": 1767225600, "from": ann, "chat": chat, "text": text}
     return {"update_id": number, "message": message}
 
@@ -170,12 +171,12 @@ async def run_dialogs(platform: str, storage: str) -> AsyncIterator[Deliver]:
         async def deliver(number: int, text: str) -> None:
             activity = {
                 "type": "message",
-                "id": str(number),
+                "id": str(number % 1000),
                 "channelId": "msteams",
                 "serviceUrl": platform,
-                "from": {"id": "29:1ann"},
+                "from": {"id": f"29:{number // 1000}ann"},
                 "recipient": {"id": "28:pizza"},
-                "conversation": {"id": "a:1chat", "conversationType": "personal"},
+                "conversation": {"id": f"a:{number // 1000}chat", "conversationType": "personal"},
                 "text": text,
             }
             response = await client.post("/api/messages", json=activity)

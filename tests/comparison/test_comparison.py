@@ -35,6 +35,10 @@ ASK_PIZZA, ASK_SIZE, DONE = "Which pizza?", "What size?", "One large margherita.
 HI, PIZZA, SIZE = (1, "hi"), (2, "margherita"), (3, "large")
 
 
+def sent_by(person: int) -> list[tuple[int, str]]:
+    return [(1000 * person + number, text) for number, text in (HI, PIZZA, SIZE)]
+
+
 class Bot:
     """A bot whose processes share a storage, and everything that it has sent."""
 
@@ -156,10 +160,13 @@ async def test_an_answer_that_is_delivered_again(bot: Bot) -> None:
 
 @pytest.mark.anyio
 async def test_three_quick_messages(bot: Bot) -> None:
-    sent = await bot.tell(HI, PIZZA, SIZE)
     if bot.name in ("aiogram", "dialogs"):
-        assert sent == [ASK_PIZZA] * 3  # each message starts the flow
-    elif bot.name == "aiogram, isolated":
+        # Each message starts the flow if it comes before another has changed the state. On a busy
+        # machine the first may be faster, so several people try.
+        assert [ASK_PIZZA] * 3 in [await bot.tell(*sent_by(n)) for n in range(10)]
+        return
+    sent = await bot.tell(HI, PIZZA, SIZE)
+    if bot.name == "aiogram, isolated":
         assert sent[:2] == [ASK_PIZZA, ASK_SIZE]  # one at a time, in no particular order
         texts = [text for _, text in (HI, PIZZA, SIZE)]
         assert sent[2] in [f"One {second} {first}." for first, second in permutations(texts, 2)]
