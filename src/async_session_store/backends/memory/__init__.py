@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
@@ -37,10 +37,11 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory._claims import Claim, Claims, Place
 from async_session_store.backends.memory._clock import Clock
-from async_session_store.backends.memory._copying import Copies, Rest
+from async_session_store.backends.memory._copying import Copies
 from async_session_store.backends.memory._deliveries import Deliveries
 from async_session_store.backends.memory._erasing import UserErasure
 from async_session_store.backends.memory._expired import ExpiredClaims
+from async_session_store.backends.memory._paging import Rest
 from async_session_store.backends.memory._session import Session
 from async_session_store.backends.memory._sessions import NOWHERE, Sessions, expiry_of, record_of
 from async_session_store.models import (
@@ -60,17 +61,6 @@ _FOREIGN: Final = Registration(Outcome.FOREIGN)
 _TAKEN: Final = Registration(Outcome.TAKEN)
 _SWEEP: Final = 4  # expired sessions reclaimed with each one that is created or registered
 _PURGE_SLICE: Final = 256  # entries looked at before other tasks get their turn
-
-
-class _Rest(NamedTuple):
-    """Where the next page begins, in the keys that there were when the first one was read.
-
-    The dict of sessions changes between two pages. The keys are not copied for each page, as that
-    would take longer than reading it.
-    """
-
-    keys: list[SessionKey]
-    begin: int
 
 
 class MemoryBackend(Backend):
@@ -488,13 +478,11 @@ class MemoryBackend(Backend):
 
     async def _next_keys(
         self, cursor: object | None, limit: int
-    ) -> tuple[list[SessionKey], _Rest | None]:
+    ) -> tuple[list[SessionKey], Rest[SessionKey] | None]:
         """Return the keys of the next page, and where the page after it begins."""
         await checkpoint()  # otherwise a loop over all pages would let no other task run
-        rest = cast("_Rest", cursor or _Rest(list(self._sessions.by_key), 0))
-        end = rest.begin + limit
-        keys = rest.keys[rest.begin : end]
-        return keys, rest._replace(begin=end) if end < len(rest.keys) else None
+        rest = cast("Rest[SessionKey]", cursor or Rest(list(self._sessions.by_key)))
+        return rest.page(limit)
 
     @override
     async def read_clock(self) -> int:
@@ -503,7 +491,7 @@ class MemoryBackend(Backend):
     @override
     async def list_copies(self, cursor: object | None, limit: int) -> CopyPage:
         await checkpoint()  # as in read_page
-        return self._copies.page(cast("Rest | None", cursor), limit)
+        return self._copies.page(cast("Rest[SessionKey | bytes] | None", cursor), limit)
 
     @override
     async def read_copies(

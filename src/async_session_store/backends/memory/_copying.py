@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from async_session_store.abc import (
     CopyName,
@@ -15,17 +14,10 @@ from async_session_store.abc import (
 )
 from async_session_store.backends.memory._claims import Claims
 from async_session_store.backends.memory._deliveries import Deliveries, delivery_name
+from async_session_store.backends.memory._paging import Rest
 from async_session_store.backends.memory._session import Session
 from async_session_store.backends.memory._sessions import Sessions
 from async_session_store.models import SessionKey
-
-
-class Rest(NamedTuple):
-    """Where the next page begins, in the names that there were when the first one was read."""
-
-    entries: list[SessionKey | bytes]
-    """Keys of sessions, and entries of deliveries."""
-    begin: int
 
 
 class Copies:
@@ -42,12 +34,9 @@ class Copies:
         self._claims = claims
         self._deliveries = deliveries
 
-    def page(self, rest: Rest | None, limit: int) -> CopyPage:
-        # The entries are not named before their page comes: there may be millions.
-        entries, begin = rest or Rest([*self._sessions.by_key, *self._deliveries.entries()], 0)
-        end = begin + limit
-        names = tuple(map(_name, entries[begin:end]))
-        return CopyPage(names, Rest(entries, end) if end < len(entries) else None)
+    def page(self, cursor: Rest[SessionKey | bytes] | None, limit: int) -> CopyPage:
+        entries, rest = (cursor or self._all()).page(limit)
+        return CopyPage(tuple(map(_name, entries)), rest)
 
     def read(self, name: CopyName, now: float) -> SessionCopy | DeliveryCopy | None:
         if isinstance(name, DeliveryName):
@@ -72,6 +61,11 @@ class Copies:
             self._deliveries.drop(name.owner, name.digest)
         else:
             self._remove(name.key, now)
+
+    def _all(self) -> Rest[SessionKey | bytes]:
+        """Return the keys of all sessions, and the entries of all deliveries."""
+        # The entries are not named before their page comes: there may be millions.
+        return Rest([*self._sessions.by_key, *self._deliveries.entries()])
 
     def _remove(self, key: SessionKey, now: float) -> None:
         session = self._sessions.by_key.get(key)
