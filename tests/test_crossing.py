@@ -341,7 +341,7 @@ def test_r5_a_loop_that_has_ended_cuts_off_all_that_it_was_handed() -> None:
 
     ended: list[str] = []
     loop = asyncio.new_event_loop()
-    calls = LoopCalls(loop)
+    calls = LoopCalls(loop, Context())
     begun, late, posted, refused = (
         new_call(name) for name in ("begun", "late", "posted", "refused")
     )

@@ -13,18 +13,27 @@ if TYPE_CHECKING:
     import trio
 
 _T = TypeVar("_T")
+_T_contra = TypeVar("_T_contra", contravariant=True)
 
 
-class Future(Protocol[_T]):
-    """A result that one task awaits. Only the thread of its loop may use it."""
+class Promise(Protocol[_T_contra]):
+    """A result that is not known yet."""
 
     def done(self) -> bool:
-        """Return whether it has a result or an exception, or its task was cancelled."""
+        """Return whether it has a result or an exception, or nobody awaits it any more."""
         ...
 
-    def set_result(self, result: _T, /) -> None: ...
+    def set_result(self, result: _T_contra, /) -> None: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Future(Promise[_T], Protocol[_T]):
+    """A result that one task awaits. Only the thread of its loop may use it."""
+
+    def cancel(self) -> object:
+        """Give it up. A task that is cancelled while it waits does so by itself."""
+        ...
 
     def __await__(self) -> Generator[Any, Any, _T]: ...
 
@@ -70,6 +79,9 @@ class TrioFuture:
 
     def done(self) -> bool:
         return self._is_cancelled or self._outcome is not None
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
 
     def set_result(self, result: Any, /) -> None:
         self._set(Captured(value=result))
