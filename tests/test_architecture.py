@@ -66,14 +66,16 @@ MAY_IMPORT = {
     "_tasks": set(),
     "_mailbox": set(),
     "_captured": set(),
-    "_running_loop": {"_background", "_captured"},
+    "_trio_future": set(),
+    "_running_loop": {"_background", "_trio_future"},
     "_loop_calls": {"errors", "_captured", "_mailbox"},
     "_loop_thread": {"errors", "_captured", "_loop_calls"},
     "_crossing": {"errors", "_captured", "_loop_calls", "_loop_thread"},
     "_task_crossing": {"_background", "_captured", "_loop_calls", "_loop_thread"}
     | {"_mailbox", "_running_loop"},
     "_crossed_futures": {"errors", "_mailbox", "_running_loop"},
-    "_job_crossing": {"_crossed_futures", "_loop_calls", "_running_loop", "_task_crossing"},
+    "_job_crossing": {"_crossed_futures", "_loop_calls", "_running_loop", "_task_crossing"}
+    | {"_trio_future"},
     "bridge": TYPES | {"abc", "_task_crossing"},
     "backends._job_queue": {"errors", "_running_loop"},
     "backends._time": set(),

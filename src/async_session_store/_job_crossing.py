@@ -12,8 +12,9 @@ from typing_extensions import override
 
 from async_session_store._crossed_futures import CrossedFuture, Replies, set_exception
 from async_session_store._loop_calls import LoopCalls, loop_ended
-from async_session_store._running_loop import Future, Promise, TrioFuture
+from async_session_store._running_loop import Future, Promise
 from async_session_store._task_crossing import TaskCrossing
+from async_session_store._trio_future import TrioFuture
 
 _T = TypeVar("_T")
 _Job: TypeAlias = (
