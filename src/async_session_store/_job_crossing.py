@@ -57,6 +57,7 @@ class JobCrossing(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         self._cross()
 
+    @trio.lowlevel.enable_ki_protection  # as instruments are: it would lose what it has taken
     def close(self) -> None:
         """Take over what was submitted in this turn. Nothing may be submitted after that."""
         self._cross()

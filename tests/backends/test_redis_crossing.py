@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from types import FrameType
 
@@ -187,6 +187,29 @@ async def test_no_task_is_created_for_a_command(connection: Connection) -> None:
         connection.server.gate.set()
     assert len(count) == 2
     assert count[0] == count[1]
+
+
+def test_commands_cross_from_trio_as_the_guest_of_asyncio() -> None:
+    async def use() -> list[object]:
+        connection = Connection()
+        await connection.commands.open()
+        async with anyio.create_task_group() as tasks:
+            for name in ("a", "b"):
+                tasks.start_soon(connection.note, name)
+        await connection.commands.aclose()
+        return sorted(map(str, connection.outcomes.values()))
+
+    async def main() -> list[object]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[object]] = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            use,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=lambda outcome: done.set_result(outcome.unwrap()),
+        )
+        return await done
+
+    assert asyncio.run(main()) == ["A", "B"]
 
 
 # --- Cancelling -------------------------------------------------------------------------------
@@ -440,6 +463,28 @@ async def test_r5_a_command_that_was_submitted_before_the_closing_is_sent_before
     future = connection.commands.submit(Command(("first",)), 0)
     await connection.commands.aclose()
     assert await future == "FIRST"
+
+
+def test_r3_closing_that_is_interrupted_loses_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = Mailbox.post
+
+    def interrupted(mailbox: Mailbox, act: Callable[[], object]) -> None:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        post(mailbox, act)
+
+    async def main() -> None:
+        connection = Connection()
+        await connection.commands.open()
+        future = connection.commands.submit(Command(("first",)), 0)
+        monkeypatch.setattr(Mailbox, "post", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await connection.commands.aclose()
+        with anyio.fail_after(SECONDS):
+            assert await future == "FIRST"
+        await connection.commands.aclose()
+
+    trio.run(main)
 
 
 async def test_r7_a_forked_process_is_refused(
