@@ -1,4 +1,4 @@
-"""Measure what it costs to reach the store from trio, over the bridge, and from threads.
+"""Measure what it costs to reach the store from trio and from threads.
 
 Each arm runs the cycle of ``cycle.py``. With ``--before``, which names a checkout of an earlier
 version, threads also use ``SessionStore`` as it was there, each version in a process of its own.

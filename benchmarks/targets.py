@@ -79,7 +79,7 @@ _ESCAPED = "escaping JSON inside JSON twice and unescaping it once takes a third
 _TWO_TRIPS = "a script that claims or completes takes the server 20 µs longer than a GET or SET"
 _VALIDATED = "aiogram's data is a dict of any JSON; ours is validated when it is read and saved"
 _SCHEDULED = "the reference never leaves its task; our calls check rules and wait for the loop"
-_TWO_TASKS = "each call is a task in the other loop too"
+_TWO_LOOPS = "each command crosses to another loop"
 _TWO_WAKE_UPS = "a lone call wakes another thread, and is woken by it"
 _EACH_THREAD_SLEEPS = "a reply wakes a thread of its own, and each thread waits for the GIL"
 
@@ -135,7 +135,7 @@ TARGETS = (
     Target("expired-late-redis", MAXIMUM, None, 1000),
     Target("import", IMPORT, PYDANTIC_AND_ASYNCIO, 1.6),
     Target("crossing-redis-1", BRIDGED, NATIVE, 2.2, _TWO_WAKE_UPS),
-    Target("crossing-redis-64", BRIDGED, NATIVE, 2.0, _TWO_TASKS),
+    Target("crossing-redis-64", BRIDGED, NATIVE, 2.0, _TWO_LOOPS),
     Target("crossing-sqlite-1", BRIDGED, NATIVE, 2.0),
     Target("crossing-sqlite-64", BRIDGED, NATIVE, 2.0),
     Target("crossing-redis-1", FACADE, THREADSAFE, 1.0),

@@ -66,12 +66,16 @@ MAY_IMPORT = {
     "_tasks": set(),
     "_mailbox": set(),
     "_captured": set(),
-    "_running_loop": {"_background", "_captured"},
+    "_trio_future": set(),
+    "_running_loop": {"_background", "_trio_future"},
     "_loop_calls": {"errors", "_captured", "_mailbox"},
     "_loop_thread": {"errors", "_captured", "_loop_calls"},
     "_crossing": {"errors", "_captured", "_loop_calls", "_loop_thread"},
-    "_task_crossing": {"errors", "_background", "_captured", "_loop_calls", "_loop_thread"}
+    "_task_crossing": {"_background", "_captured", "_loop_calls", "_loop_thread"}
     | {"_mailbox", "_running_loop"},
+    "_crossed_futures": {"errors", "_mailbox", "_running_loop"},
+    "_job_crossing": {"_crossed_futures", "_loop_calls", "_running_loop", "_task_crossing"}
+    | {"_trio_future"},
     "bridge": TYPES | {"abc", "_task_crossing"},
     "backends._job_queue": {"errors", "_running_loop"},
     "backends._time": set(),
@@ -81,7 +85,8 @@ MAY_IMPORT = {
     | {"abc", "_background", "_captured", "_codec", "_deliveries", "_random", "_running_loop"}
     | {"_findings", "_waking", "backends._job_queue", "backends._resources", "backends._time"},
     "backends.redis": TYPES
-    | {"abc", "_codec", "_findings", "_random", "_waking"}
+    | {"abc", "_background", "_codec", "_findings", "_job_crossing", "_random", "_running_loop"}
+    | {"_task_crossing", "_waking"}
     | {"backends._job_queue", "backends._resources", "backends._time"},
     "_urls": TYPES | {"abc", "_rules", "backends"},
     "_life_cycle": {"abc", "errors", "bridge", "_background", "_renewing"},

@@ -24,7 +24,7 @@ from async_session_store import (
     StoreUsageError,
     WaitClaimedError,
 )
-from async_session_store._loop_calls import LoopCall
+from async_session_store._mailbox import Mailbox
 from async_session_store.backends.memory import MemoryBackend
 from async_session_store.bridge import AsyncioBridge
 from async_session_store.testing.contract.builders import (
@@ -88,12 +88,28 @@ class OddError(BaseException):
 # --- When there is a bridge -------------------------------------------------------------------
 
 
-async def test_a_backend_that_needs_asyncio_runs_there(redis_store: AsyncSessionStore) -> None:
+async def test_a_backend_that_needs_asyncio_runs_there() -> None:
+    loops: list[object] = []
+
+    async def note_loop() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    before = threads()
+    store, _ = inner_store(open=note_loop, k=note_loop, close=note_loop)
+    async with store:
+        await register(store, "k", A, "asked")
+        assert await context_of(store, "k") == "asked"
+        assert [thread.name for thread in threads() - before] == ["async_session_store bridge"]
+    assert len(loops) == 3
+    assert len(set(loops)) == 1
+
+
+async def test_redis_on_trio_needs_one_thread(redis_store: AsyncSessionStore) -> None:
     before = threads()
     async with redis_store as store:
         await register(store, "k", A, "asked")
         assert await context_of(store, "k") == "asked"
-        assert [thread.name for thread in threads() - before] == ["async_session_store bridge"]
+        assert [thread.name for thread in threads() - before] == ["async_session_store Redis"]
         await store.remove_session("k")
 
 
@@ -149,13 +165,14 @@ async def test_each_operation_crosses_once(
     redis_store: AsyncSessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crossings: list[object] = []
-    begin = LoopCall.begin
+    post = Mailbox.post
 
-    def counted(call: LoopCall[object]) -> None:
-        crossings.append(call)
-        begin(call)
+    def counted(mailbox: Mailbox, act: Callable[[], object]) -> None:
+        if threading.current_thread() is threading.main_thread():
+            crossings.append(act)
+        post(mailbox, act)
 
-    monkeypatch.setattr(LoopCall, "begin", counted)
+    monkeypatch.setattr(Mailbox, "post", counted)
     async with redis_store as store:
         for name, call in {**CALLS, **MORE_REGISTRATIONS}.items():
             with suppress(SessionStoreError):

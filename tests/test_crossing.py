@@ -23,6 +23,7 @@ from async_session_store import (
     StoreUnavailableError,
     StoreUsageError,
 )
+from async_session_store._crossed_futures import Replies
 from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._mailbox import Mailbox
 from async_session_store.backends.memory import MemoryBackend
@@ -251,6 +252,23 @@ async def test_r3_a_task_that_is_interrupted_at_any_opcode_leaves_nothing_behind
     assert set(tasks) == {tasks[-1]}, "a call ran on without its caller"
 
 
+def test_r5_replies_that_wait_for_a_turn_of_a_loop_that_has_ended_are_not_lost() -> None:
+    wake_ups: list[Callable[[], None]] = []
+    seen: list[str] = []
+    loop = asyncio.new_event_loop()
+    replies = Replies(loop, Mailbox(wake_ups.append))
+    replies.add(partial(seen.append, "before the end"))
+    loop.close()
+    replies.add(partial(seen.append, "after it"))
+    assert wake_ups == []
+    replies.send()
+    replies.send()
+    replies.add(partial(seen.append, "later"))
+    for wake_up in wake_ups:
+        wake_up()
+    assert seen == ["before the end", "after it", "later"]
+
+
 # --- Threads ----------------------------------------------------------------------------------
 
 
@@ -341,7 +359,7 @@ def test_r5_a_loop_that_has_ended_cuts_off_all_that_it_was_handed() -> None:
 
     ended: list[str] = []
     loop = asyncio.new_event_loop()
-    calls = LoopCalls(loop)
+    calls = LoopCalls(loop, Context())
     begun, late, posted, refused = (
         new_call(name) for name in ("begun", "late", "posted", "refused")
     )

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
@@ -111,7 +111,7 @@ class Crossing:
             self._thread.start()
             self._calls = self._thread.calls
         elif self._portal is not None:
-            self._calls = LoopCalls(uninterrupted(partial(_loop_of, self._portal)))
+            self._calls = LoopCalls(uninterrupted(partial(_loop_of, self._portal)), Context())
 
     def call(self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Make a call in the loop, and return what it returns or raise what it raises."""

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from async_session_store._captured import Captured
@@ -16,13 +17,21 @@ _T = TypeVar("_T")
 
 
 class LoopCalls:
-    """The calls from other threads into one asyncio loop."""
+    """The calls from other threads into one asyncio loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: The loop.
+        context: What is posted runs in this context. Otherwise it would run in that of the thread
+            that wakes the loop, where anyio may find another library's loop running.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.loop = loop
-        self.mailbox = Mailbox(loop.call_soon_threadsafe)
+        self.mailbox = Mailbox(partial(loop.call_soon_threadsafe, context=context))
         self.in_flight: set[LoopCall[Any]] = set()
         self.is_ending = False
+        self.at_end: list[Callable[[], object]] = []
+        """Called in the loop's thread, after its end, to fail what has no outcome."""
 
     def refuse(self) -> None:
         """Cut off each call that has not begun yet. Called in the loop, before it ends.
@@ -37,6 +46,8 @@ class LoopCalls:
         self.mailbox.run_posted()
         for call in list(self.in_flight):
             call.cut_off()
+        for act in self.at_end:
+            act()
 
 
 class LoopCall(Generic[_T]):
@@ -87,7 +98,7 @@ class LoopCall(Generic[_T]):
         try:
             self._calls.mailbox.post(self._begin)
         except RuntimeError as error:
-            self._end(Captured(error=_loop_ended(error)))
+            self._end(Captured(error=loop_ended(error)))
 
     def cancel(self) -> None:
         """Have the loop cancel the call, which then ends, even if it was never begun."""
@@ -145,7 +156,8 @@ async def _capture(call: Callable[[], Awaitable[_T]]) -> Captured[_T]:
         return Captured(error=error)
 
 
-def _loop_ended(cause: RuntimeError) -> StoreUsageError:
+def loop_ended(cause: RuntimeError) -> StoreUsageError:
+    """Return the error for a call into a loop that has ended."""
     error = StoreUsageError("the event loop of this store has ended")
     error.__cause__ = cause  # by hand, as it is not raised here
     return error

@@ -118,11 +118,13 @@ class LoopThread:
         _loop_threads.add(self)
         self._context = copy_context()
         self._wake = wake = asyncio.Event()
-        self._calls = calls = LoopCalls(asyncio.get_running_loop())
+        self._calls = calls = LoopCalls(asyncio.get_running_loop(), copy_context())
         self._started.put(Captured())
-        if not self._stop_asked:
-            await wake.wait()
-        calls.refuse()
+        try:
+            if not self._stop_asked:
+                await wake.wait()
+        finally:  # a callback that raised SystemExit ends the loop too
+            calls.refuse()
         # asyncio.run now cancels the tasks that still run, and awaits them.
 
 

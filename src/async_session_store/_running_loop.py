@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from async_session_store._background import runs_asyncio
-from async_session_store._captured import Captured
-
-if TYPE_CHECKING:
-    import trio
 
 _T = TypeVar("_T")
+_T_contra = TypeVar("_T_contra", contravariant=True)
 
 
-class Future(Protocol[_T]):
-    """A result that one task awaits. Only the thread of its loop may use it."""
+class Promise(Protocol[_T_contra]):
+    """A result that is not known yet."""
 
     def done(self) -> bool:
-        """Return whether it has a result or an exception, or its task was cancelled."""
+        """Return whether it has a result or an exception, or nobody awaits it any more."""
         ...
 
-    def set_result(self, result: _T, /) -> None: ...
+    def set_result(self, result: _T_contra, /) -> None: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Future(Promise[_T], Protocol[_T]):
+    """A result that one task awaits. Only the thread of its loop may use it."""
+
+    def cancel(self) -> object:
+        """Give it up. A task that is cancelled while it waits does so by itself."""
+        ...
 
     def __await__(self) -> Generator[Any, Any, _T]: ...
 
@@ -53,53 +58,8 @@ class RunningLoop:
         else:
             import trio
 
+            from async_session_store._trio_future import TrioFuture
+
             token = trio.lowlevel.current_trio_token()
             self.new_future = TrioFuture
             self.call_soon = self.call_soon_threadsafe = token.run_sync_soon
-
-
-class TrioFuture:
-    """A future for trio, which has none."""
-
-    __slots__ = ("_is_cancelled", "_outcome", "_task")
-
-    def __init__(self) -> None:
-        self._outcome: Captured[Any] | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self._is_cancelled = False
-
-    def done(self) -> bool:
-        return self._is_cancelled or self._outcome is not None
-
-    def set_result(self, result: Any, /) -> None:
-        self._set(Captured(value=result))
-
-    def set_exception(self, exception: BaseException, /) -> None:
-        self._set(Captured(error=exception))
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> Any:
-        import trio
-
-        if self._outcome is None:
-            try:
-                self._task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._cancel)
-            finally:  # trio's KeyboardInterrupt may come before the task waits
-                self._task = None
-        return cast("Captured[Any]", self._outcome).result()
-
-    def _cancel(self, _: object) -> trio.lowlevel.Abort:
-        import trio
-
-        self._is_cancelled = True
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _set(self, outcome: Captured[Any]) -> None:
-        import trio
-
-        self._outcome = outcome
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task)

@@ -14,7 +14,7 @@ from typing_extensions import ParamSpec
 
 from async_session_store._background import runs_asyncio
 from async_session_store._captured import Captured
-from async_session_store._loop_calls import LoopCall
+from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread
 from async_session_store._mailbox import Mailbox
 from async_session_store._running_loop import RunningLoop
@@ -29,16 +29,37 @@ class _Event(Protocol):
 
 
 class TaskCrossing:
-    """Makes calls from the running loop into an asyncio loop on a thread of its own."""
+    """Makes calls from the running loop into an asyncio loop on a thread of its own.
 
-    def __init__(self) -> None:
+    Args:
+        name: The name of the thread.
+
+    Attributes:
+        replies: What the other loop has for the running one.
+    """
+
+    def __init__(self, name: str) -> None:
+        loop = RunningLoop()
         self._new_event = _event_class()
-        self._replies = Mailbox(RunningLoop().call_soon_threadsafe)
-        self._thread = LoopThread("async_session_store bridge")
+        self._wake_loop = loop.call_soon_threadsafe
+        self.replies = Mailbox(self._wake)
+        self._thread = LoopThread(name)
 
-    def open(self) -> None:
-        """Start the thread. This blocks for a millisecond: a wait could be cancelled."""
-        self._thread.start()
+    async def open(
+        self, first: Callable[_P, Awaitable[object]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> None:
+        """Start the thread, and make a first call there. If that fails, stop the thread."""
+        self._thread.start()  # it blocks for a millisecond: a wait could be cancelled
+        try:
+            await self.call(first, *args, **kwargs)
+        except BaseException:
+            await self._stop()
+            raise
+
+    @property
+    def calls(self) -> LoopCalls:
+        """The calls into the other loop. Raises in a forked process."""
+        return self._thread.calls
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
@@ -49,10 +70,10 @@ class TaskCrossing:
         """
         ended = self._new_event()
         call = LoopCall(
-            self._thread.calls,
+            self.calls,
             partial(method, *args, **kwargs),
             self._thread.context(),
-            partial(self._reply, ended.set),
+            partial(self.replies.post, ended.set),
         )
         try:
             call.begin()
@@ -67,14 +88,21 @@ class TaskCrossing:
             raise
         return cast("Captured[_T]", call.outcome).result()
 
-    async def aclose(self) -> None:
-        """Stop the thread."""
+    async def aclose(self, last: Callable[[], Awaitable[object]]) -> None:
+        """Make a last call, and stop the thread."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.call(last)
+            finally:
+                await self._stop()
+
+    async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._thread.stop)
 
-    def _reply(self, wake: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop of the task has ended
-            self._replies.post(wake)
+    def _wake(self, act: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop of the tasks has ended
+            self._wake_loop(act)
 
 
 def _event_class() -> Callable[[], _Event]:

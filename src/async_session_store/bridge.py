@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-import anyio
 from typing_extensions import ParamSpec, override
 
 from async_session_store._task_crossing import TaskCrossing
@@ -72,25 +71,15 @@ class AsyncioBridge(Backend):
 
     @override
     async def open(self, *, max_document_bytes: int) -> None:
-        crossing = TaskCrossing()
-        crossing.open()
-        try:
-            await crossing.call(self._backend.open, max_document_bytes=max_document_bytes)
-        except BaseException:
-            await crossing.aclose()
-            raise
+        crossing = TaskCrossing("async_session_store bridge")
+        await crossing.open(self._backend.open, max_document_bytes=max_document_bytes)
         self._crossing = crossing
 
     @override
     async def aclose(self) -> None:
         crossing, self._crossing = self._crossing, None
-        if crossing is None:
-            return
-        with anyio.CancelScope(shield=True):
-            try:
-                await crossing.call(self._backend.aclose)
-            finally:
-                await crossing.aclose()
+        if crossing is not None:
+            await crossing.aclose(self._backend.aclose)
 
     @override
     async def ping(self) -> None:

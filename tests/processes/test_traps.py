@@ -82,8 +82,8 @@ def test_a_process_exits_with_an_open_store(storage: Storage) -> None:
         one.exits()
 
 
-def test_a_process_exits_with_an_open_bridge(storage: Storage) -> None:
-    with process("exit_with_an_open_bridge", storage) as one:
+def test_a_process_exits_with_an_open_store_on_trio(storage: Storage) -> None:
+    with process("exit_with_an_open_store_on_trio", storage) as one:
         one.exits()
 
 
@@ -130,10 +130,13 @@ def test_r7_a_fork_takes_nothing_from_its_parent(sqlite: Storage) -> None:
         one.exits()
 
 
-def test_r7_a_forked_process_is_refused_the_portal_and_the_bridge_of_its_parent(
-    sqlite: Storage,
-) -> None:
-    with process("fork_and_use_the_parents_portal,fork_and_use_the_bridge", sqlite) as one:
+def test_r7_a_forked_process_is_refused_the_portal_of_its_parent(sqlite: Storage) -> None:
+    with process("fork_and_use_the_parents_portal", sqlite) as one:
+        one.exits()
+
+
+def test_r7_a_forked_process_is_refused_on_trio(storage: Storage) -> None:
+    with process("fork_and_use_a_store_on_trio", storage) as one:
         one.exits()
 
 

@@ -92,7 +92,7 @@ def exit_with_an_open_store_and_block() -> None:
     KEPT.extend([store, block])
 
 
-def exit_with_an_open_bridge() -> None:
+def exit_with_an_open_store_on_trio() -> None:
     import trio
 
     store = AsyncSessionStore.from_url(URL, namespace=NAMESPACE or None)
@@ -317,7 +317,7 @@ def fork_and_use_the_parents_portal() -> None:
             store.ping()
 
 
-def fork_and_use_the_bridge() -> None:
+def fork_and_use_a_store_on_trio() -> None:
     import trio
 
     async def main() -> None:

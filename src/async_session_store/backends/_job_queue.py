@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from async_session_store._running_loop import Future
+from async_session_store._running_loop import Promise
 from async_session_store.errors import SessionStoreError, StoreUnavailableError
 
 _Operation = TypeVar("_Operation")
@@ -15,27 +15,27 @@ _Reply = TypeVar("_Reply")
 
 
 class Job(Generic[_Operation, _Reply]):
-    """An operation, the number of bytes it writes, and the future that its caller awaits."""
+    """An operation, the number of bytes it writes, and the reply that its caller awaits."""
 
-    __slots__ = ("_future", "operation", "size")
+    __slots__ = ("_promise", "operation", "size")
 
-    def __init__(self, operation: _Operation, size: int, future: Future[_Reply]) -> None:
+    def __init__(self, operation: _Operation, size: int, promise: Promise[_Reply]) -> None:
         self.operation = operation
         self.size = size
-        self._future = future
+        self._promise = promise
 
     @property
     def settled(self) -> bool:
         """Whether nobody awaits a reply any more: it was given, or the caller was cancelled."""
-        return self._future.done()
+        return self._promise.done()
 
     def succeed(self, reply: _Reply) -> None:
-        if not self._future.done():
-            self._future.set_result(reply)
+        if not self._promise.done():
+            self._promise.set_result(reply)
 
     def fail(self, error: BaseException) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
+        if not self._promise.done():
+            self._promise.set_exception(error)
 
 
 class JobQueue(Generic[_Operation, _Reply]):

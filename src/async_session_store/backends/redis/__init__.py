@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import product
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import Self, override
 
 from async_session_store import _random
+from async_session_store._background import runs_asyncio
+from async_session_store._running_loop import Future
 from async_session_store._unicode import encoded
 from async_session_store.abc import (
     KEEP,
@@ -39,9 +40,7 @@ from async_session_store.abc import (
     Unreadable,
     WaitState,
 )
-from async_session_store.backends._job_queue import JobQueue
 from async_session_store.backends._time import utc_from_ms
-from async_session_store.backends.redis._batches import BatchWorker, Runner
 from async_session_store.errors import InvalidInputError, StoreUsageError
 from async_session_store.models import (
     EnvId,
@@ -71,7 +70,8 @@ from async_session_store.backends.redis._client import (
     take_over_timeout,
     timeout_of,
 )
-from async_session_store.backends.redis._connection import Command, CommandRunner
+from async_session_store.backends.redis._commands import Commands
+from async_session_store.backends.redis._connection import Command
 from async_session_store.backends.redis._copying import Copies, CopyCursor
 from async_session_store.backends.redis._erasing import UserErasure
 from async_session_store.backends.redis._keys import (
@@ -85,16 +85,15 @@ from async_session_store.backends.redis._paging import ScanCursor
 from async_session_store.backends.redis._protocol import Argument
 from async_session_store.backends.redis._purging import IndexPurge
 from async_session_store.backends.redis._scripts import script
-from async_session_store.backends.redis._sentinel import reporting_failovers
 from async_session_store.backends.redis._server import check_server
-from async_session_store.backends.redis._turns import Turns
+
+if TYPE_CHECKING:
+    from async_session_store.backends.redis._crossed_commands import CrossedCommands
 
 __all__ = ["DEFAULT_NAMESPACE", "RedisBackend"]
 
 DEFAULT_NAMESPACE: Final = "greentic:session"
 """The default namespace of a backend, and of a Rust process."""
-_MAX_IN_FLIGHT: Final = 128  # calls
-_MAX_BYTES_IN_FLIGHT: Final = 640 * 1024  # bytes; keeps the server busy while we encode more
 _NOTHING: Final = ""
 _END: Final = "END"
 _KEEP: Final = "KEEP"
@@ -117,8 +116,6 @@ class RedisBackend(Backend):
         namespace: The prefix of every key. A colon follows it.
     """
 
-    asyncio_only = True
-
     def __init__(self, client: Redis, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         check_client(client)
         if not isinstance(namespace, str) or not encoded("namespace", namespace):
@@ -130,8 +127,8 @@ class RedisBackend(Backend):
         self._keys = Keys(namespace)
         self._channel = self._keys.channel(_random.token())
         self._max_document_bytes = 0
-        self._worker: BatchWorker[Command, object] | None = None
-        self._turns: Turns | None = None
+        self._commands: Commands | CrossedCommands | None = None
+        self._submit: Callable[[Command, int], Future[object]] = _refuse
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = DEFAULT_NAMESPACE) -> Self:
@@ -157,12 +154,10 @@ class RedisBackend(Backend):
     @override
     async def open(self, *, max_document_bytes: int) -> None:
         self._max_document_bytes = max_document_bytes
-        queue = JobQueue[Command, object](
-            max_in_flight=_MAX_IN_FLIGHT, max_bytes_in_flight=_MAX_BYTES_IN_FLIGHT
-        )
-        self._worker = BatchWorker(queue, partial(self._connection, queue))
+        commands = self._commands = self._new_commands()
         try:
-            await self._worker.wait_until_open()
+            await commands.open()
+            self._submit = commands.submit
             await self._check_server()
         except BaseException:
             await self.aclose()
@@ -170,8 +165,8 @@ class RedisBackend(Backend):
 
     @override
     async def aclose(self) -> None:
-        if self._worker is not None:
-            await self._worker.aclose()
+        if self._commands is not None:
+            await self._commands.aclose()
 
     @override
     async def ping(self) -> None:
@@ -372,9 +367,9 @@ class RedisBackend(Backend):
 
     @override
     async def wait_for_turn(self, place: ClaimKey, seconds: float) -> None:
-        if self._turns is None:
+        if self._commands is None:
             raise StoreUsageError("this backend is not open")
-        await self._turns.wait(place.token, seconds)
+        await self._commands.wait_for_turn(place.token, seconds)
 
     @override
     async def complete_claim(
@@ -524,24 +519,20 @@ class RedisBackend(Backend):
 
     # --- Commands -----------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _connection(
-        self, queue: JobQueue[Command, object]
-    ) -> AsyncGenerator[Runner[Command, object], None]:
-        pool = self._client.connection_pool
-        runner = CommandRunner(pool, self._timeout, queue.take_batch, keep=self._owns_client)
-        # A caller's own client gets its connection back after each batch. So two connections of the
-        # pool must stay free: one for the next batch, and one for the caller's own commands.
-        spare = 0 if self._owns_client else 2
-        turns = self._turns = Turns(pool, self._channel, self._keys.channels, spare=spare)
-        try:
-            async with reporting_failovers(pool, runner.change_connection):
-                yield runner
-        finally:
-            await turns.aclose()
-            await runner.aclose()
-            if self._owns_client:
-                await self._client.aclose()
+    def _new_commands(self) -> Commands | CrossedCommands:
+        """Return the commands for the running loop."""
+        commands = Commands(
+            self._client,
+            self._timeout,
+            self._channel,
+            self._keys.channels,
+            owns_client=self._owns_client,
+        )
+        if runs_asyncio():
+            return commands
+        from async_session_store.backends.redis._crossed_commands import CrossedCommands
+
+        return CrossedCommands(commands)
 
     async def _check_server(self) -> None:
         name = SessionKey(_random.unique_id())
@@ -549,23 +540,18 @@ class RedisBackend(Backend):
         probe = partial(self._run, "probe", keys, name)
         await check_server(partial(self._call, "INFO"), probe, key_pattern=self._keys.pattern)
 
-    def _call(self, *arguments: Argument, size: int = 0) -> Awaitable[object]:
+    def _call(self, *arguments: Argument, size: int = 0) -> Future[object]:
         return self._submit(Command(arguments), size)
 
     def _run(
         self, name: str, keys: Sequence[Argument], *arguments: Argument, size: int = 0
-    ) -> Awaitable[object]:
+    ) -> Future[object]:
         """Run a script. Its first two arguments are always the namespace and the size limit."""
         common = (self._namespace, self._max_document_bytes)
         command = Command((len(keys), *keys, *common, *arguments), script(name))
         return self._submit(command, size)
 
-    def _submit(self, command: Command, size: int) -> Awaitable[object]:
-        if self._worker is None:
-            raise StoreUsageError("this backend is not open")
-        return self._worker.submit(command, size)
-
-    def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Awaitable[object]:
+    def _look_up(self, name: str, owner: Owner, scope_hashes: Sequence[str]) -> Future[object]:
         keys = [self._keys.scope(owner, scope_hash) for scope_hash in scope_hashes]
         return self._run(name, keys, owner_text(owner), *scope_hashes)
 
@@ -591,6 +577,10 @@ class RedisBackend(Backend):
 
     def _record(self, reply: object) -> SessionRecord | Unreadable | None:
         return _replies.record(reply, self._max_document_bytes)
+
+
+def _refuse(command: Command, size: int) -> Future[object]:  # noqa: ARG001  # the same as submit
+    raise StoreUsageError("this backend is not open")
 
 
 def _viewer(viewer: Owner | None) -> str:

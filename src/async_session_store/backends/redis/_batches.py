@@ -71,13 +71,17 @@ class BatchWorker(Generic[_Operation, _Reply]):
 
     def submit(self, operation: _Operation, size: int = 0) -> asyncio.Future[_Reply]:
         """Run an operation that writes ``size`` bytes. Await the returned future for its reply."""
+        future: asyncio.Future[_Reply] = self._loop.create_future()
+        self.add(Job(operation, size, future))
+        return future
+
+    def add(self, job: Job[_Operation, _Reply]) -> None:
+        """Run a job."""
         if self._closing:
             raise StoreUsageError("this store is closed")
-        future: asyncio.Future[_Reply] = self._loop.create_future()
-        self._queue.add(Job(operation, size, future))
+        self._queue.add(job)
         if self._burst is None and self._runner is not None:
             self._begin_burst(self._runner)
-        return future
 
     async def aclose(self) -> None:
         """Run the queued jobs, then close the connection. Cancel jobs that still run after 30 s.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, cast
 
 from pydantic import ValidationError
 
+from async_session_store._running_loop import Future
 from async_session_store.abc import (
     CopyName,
     CopyPage,
@@ -34,7 +34,7 @@ _DELIVERY: Final = re.compile(r"([^:]+:[^:]+:[^:]+:[^:]+):([A-Za-z0-9_-]{20})")
 _LISTED: Final = 1
 _ROUTED: Final = 2
 
-Call: TypeAlias = Callable[..., Awaitable[object]]
+Call: TypeAlias = Callable[..., Future[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Copies:
     async def put(self, copies: Sequence[SessionCopy | DeliveryCopy]) -> None:
         await _all([self._put(copy) for copy in copies])
 
-    def _put(self, copy: SessionCopy | DeliveryCopy) -> Awaitable[object]:
+    def _put(self, copy: SessionCopy | DeliveryCopy) -> Future[object]:
         if isinstance(copy, DeliveryCopy):
             return self._call("SET", self._delivery(copy.name), "1", "PXAT", copy.deadline)
         stamp = _stamps.fresh()
@@ -189,7 +189,7 @@ class Copies:
     async def drop(self, names: Sequence[CopyName]) -> None:
         await _all([self._drop(name) for name in names])
 
-    def _drop(self, name: CopyName) -> Awaitable[object]:
+    def _drop(self, name: CopyName) -> Future[object]:
         if isinstance(name, DeliveryName):
             return self._call("DEL", self._delivery(name))
         no_viewer = ""
@@ -216,10 +216,18 @@ def _delivery_name(text: bytes) -> DeliveryName | None:
         return None
 
 
-async def _all(calls: Sequence[Awaitable[object]]) -> list[object]:
-    """Make calls that share batches. Wait for all of them, then raise the first error."""
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return outcomes
+async def _all(calls: Sequence[Future[object]]) -> None:
+    """Wait for all of some calls that share batches, then raise the first error."""
+    errors: list[Exception] = []
+    try:
+        for call in calls:
+            try:
+                await call
+            except Exception as error:  # noqa: BLE001  # it is raised below
+                errors.append(error)
+    except BaseException:  # what was not sent yet is not sent any more
+        for call in calls:
+            call.cancel()
+        raise
+    if errors:
+        raise errors[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import fields
 from typing import Final, TypeAlias, cast
 
@@ -45,14 +46,15 @@ class UserErasure:
     async def run(self) -> ErasedUser:
         """Erase the user. Return how much was erased."""
         sets: list[Argument] = []
-        async for names in self._scan():
-            found = self._by_kind(names)
-            for kind in ("claims", "places", "deliveries", "queues"):
-                self._counted[kind] += await self._delete(found.get(kind, []))
-            await self._examine(found.get("examined", []))
-            for name in found.get("indexes", []):
-                await self._erase_entries(name)
-            sets += found.get("sets", [])
+        async with aclosing(self._scan()) as scan:  # trio complains of one that is left open
+            async for names in scan:
+                found = self._by_kind(names)
+                for kind in ("claims", "places", "deliveries", "queues"):
+                    self._counted[kind] += await self._delete(found.get(kind, []))
+                await self._examine(found.get("examined", []))
+                for name in found.get("indexes", []):
+                    await self._erase_entries(name)
+                sets += found.get("sets", [])
         # The sets go last, as they say which sessions of Rust processes wait somewhere.
         for name in sets:
             await self._erase_members(name)
@@ -95,7 +97,7 @@ class UserErasure:
             step = (cursor or _SCAN_START, _SCAN_STEP)
             cursor = cast("bytes", await self._run("erase_expiring", [name], self._user, *step))
 
-    async def _scan(self) -> AsyncIterator[list[bytes]]:
+    async def _scan(self) -> AsyncGenerator[list[bytes], None]:
         cursor = _SCAN_START
         while True:
             reply = await self._call(

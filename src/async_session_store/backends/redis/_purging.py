@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Final, TypeAlias, cast
 
 from async_session_store.backends.redis._keys import Keys
@@ -37,20 +38,19 @@ class IndexPurge:
         """Drop stale entries. Return how many were dropped."""
         limit = self._left
         for pattern in self._keys.routes:
-            async for names in self._scan(pattern):
-                await self._purge_routes(names)
-                if not self._left:
-                    return limit
-        async for names in self._scan(self._keys.users):
-            for name in names:
-                await self._purge_members(name, "purge_members")
-                if not self._left:
-                    return limit
-        async for names in self._scan(self._keys.all_expiring):
-            for name in names:
-                await self._purge_members(name, "purge_expiring")
-                if not self._left:
-                    return limit
+            async with aclosing(self._scan(pattern)) as scan:  # trio complains of one left open
+                async for names in scan:
+                    await self._purge_routes(names)
+                    if not self._left:
+                        return limit
+        members = ((self._keys.users, "purge_members"), (self._keys.all_expiring, "purge_expiring"))
+        for pattern, script in members:
+            async with aclosing(self._scan(pattern)) as scan:
+                async for names in scan:
+                    for name in names:
+                        await self._purge_members(name, script)
+                        if not self._left:
+                            return limit
         return limit - self._left
 
     async def _purge_routes(self, names: list[Argument]) -> None:
@@ -71,7 +71,7 @@ class IndexPurge:
                 return None
         return None
 
-    async def _scan(self, pattern: str) -> AsyncIterator[list[Argument]]:
+    async def _scan(self, pattern: str) -> AsyncGenerator[list[Argument], None]:
         """Yield the keys of this namespace that match a pattern, in chunks."""
         cursor = _SCAN_START
         while True:
