@@ -221,8 +221,13 @@ MORE_EXPECTED: dict[str, Inbound] = {
     "mattermost_thread": mattermost_post(2, thread=ASKED_POST, reply_to=ASKED_POST),
     "mattermost_me": mattermost_post(3, text="is hungry"),
     "mattermost_direct": mattermost_post(4, tenant_hint=None),
+    # The server keeps what it says until a reader opens it.
+    "mattermost_burn_on_read": mattermost_post(6, text=None),
     "mattermost_webhook": mattermost_post(5, text="#order large"),
     "mattermost_command": mattermost_inbound("ZXhhbXBsZS10cmlnZ2VyLTE=", command="order"),
+    "mattermost_command_in_thread": mattermost_inbound(
+        "ZXhhbXBsZS10cmlnZ2VyLTU=", thread=ASKED_POST, reply_to=ASKED_POST, command="order"
+    ),
     "mattermost_button": mattermost_inbound(
         "ZXhhbXBsZS10cmlnZ2VyLTI=",
         reply_to=ASKED_POST,

@@ -236,6 +236,11 @@ MORE_NO_TURN: dict[str, tuple[str, Any, str]] = {
         post(props={"from_plugin": True}),
         "payload.data.post.props.from_plugin: ",
     ),
+    "mattermost app in a person's name": (
+        "mattermost",
+        post(props={"from_oauth_app": "true"}),
+        "payload.data.post.props.from_oauth_app: ",
+    ),
     "mattermost broken post": (
         "mattermost",
         payload("mattermost_post", data__post="{"),
@@ -255,6 +260,11 @@ MORE_NO_TURN: dict[str, tuple[str, Any, str]] = {
         "mattermost",
         payload("mattermost_dialog", type="refresh"),
         "payload.type: ",
+    ),
+    "mattermost menu that looks up its options": (
+        "mattermost",
+        payload("mattermost_menu", type="dialog_lookup", trigger_id=""),
+        "payload.type: is dialog_lookup",
     ),
     "twilio status": (
         "twilio",

@@ -11,8 +11,8 @@ from async_session_store.channels._payload import Payload, identifier, only_valu
 from async_session_store.channels.inbound import Inbound
 from async_session_store.models import UserId
 
-_POST_TYPES: Final = (None, "me")  # None: a usual post, whose type is empty; me: of /me
-_BOTS: Final = ("from_bot", "from_plugin", "from_webhook")
+_POST_TYPES: Final = (None, "me", "burn_on_read")  # None: a usual post; me: of /me
+_BOTS: Final = ("from_bot", "from_oauth_app", "from_plugin", "from_webhook")
 _CORRELATION: Final = "correlation"
 
 
@@ -25,7 +25,7 @@ def mattermost(payload: Mapping[str, object], *, bot_id: str) -> Inbound:
 
     If the context of a button has a ``correlation``, that is the correlation. That of a dialog is
     its ``state``, or else its ``callback_id``. Raises ``InvalidInputError`` for any other event,
-    for a post of a bot, a webhook or the system, and for a dialog that was cancelled.
+    for a post of a bot, an app, a webhook or the system, and for a dialog that was cancelled.
     """
     bot, fields = identifier("bot_id", bot_id), Payload("payload", payload)
     if fields.has("event"):
@@ -80,12 +80,16 @@ def _webhook(bot: str, webhook: Payload) -> Inbound:
 
 
 def _command(bot: str, command: Payload) -> Inbound:
+    """Read a slash command. Older servers do not say which thread it was written in."""
+    root = command.optional_id("root_id")
     return Inbound(
         provider="mattermost",
         bot_id=bot,
         tenant_hint=command.optional_id("team_id"),
         user_id=UserId.encode(command.id("user_id")),
         conversation=command.id("channel_id"),
+        thread=root,
+        reply_to=root,
         delivery_id=command.id("trigger_id"),
         text=command.text("text"),
         command=command.id("command").removeprefix("/") or None,
@@ -94,6 +98,8 @@ def _command(bot: str, command: Payload) -> Inbound:
 
 def _action(bot: str, action: Payload) -> Inbound:
     """Read a button or menu. The context holds what the bot put there, and what was selected."""
+    if action.optional_id("type") == "dialog_lookup":
+        raise action.refusal("type", "is dialog_lookup, so the user still types")
     context = action.optional_part("context")
     values = () if context is None else context.named_values()
     options = tuple(pair for pair in values if pair[0] != _CORRELATION)
