@@ -217,6 +217,8 @@ MORE_EXPECTED: dict[str, Inbound] = {
     "matrix_older_vote": matrix_inbound(
         13, message_id=None, reply_to="$poll", text="ham", values=("ham",)
     ),
+    "matrix_poll": matrix_inbound(14),
+    "matrix_older_poll_in_thread": matrix_inbound(15, thread="$root", reply_to="$root"),
     "mattermost_post": mattermost_post(1),
     "mattermost_thread": mattermost_post(2, thread=ASKED_POST, reply_to=ASKED_POST),
     "mattermost_me": mattermost_post(3, text="is hungry"),

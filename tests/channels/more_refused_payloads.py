@@ -176,6 +176,24 @@ MORE_NO_TURN: dict[str, tuple[str, Any, str]] = {
         ),
         "event.content.m.relates_to.rel_type: is m.replace",
     ),
+    "matrix edit without its relation": (
+        "matrix",
+        payload(
+            "matrix_text", **{"content__m.new_content": {"msgtype": "m.text", "body": "small"}}
+        ),
+        "event.content.m.new_content: is present",
+    ),
+    "matrix vote without a poll": (
+        "matrix",
+        payload("matrix_vote", **{"content__m.relates_to": None}),
+        "event.content.m.relates_to: is missing",
+    ),
+    "matrix vote that names no poll": (
+        "matrix",
+        payload("matrix_vote", **{"content__m.relates_to__rel_type": "m.thread"}),
+        "event.content.m.relates_to.rel_type: is not m.reference",
+    ),
+    "matrix closed poll": ("matrix", payload("matrix_vote", type="m.poll.end"), "event.type: "),
     "matrix reaction": ("matrix", payload("matrix_text", type="m.reaction"), "event.type: "),
     "matrix redaction": ("matrix", payload("matrix_text", type="m.room.redaction"), "event.type: "),
     "matrix redacted": (

@@ -131,6 +131,9 @@ def test_x1_a_matrix_event_from_sync_is_in_the_room_that_the_host_names() -> Non
         ("large", "large"),
         ("> <@bot:example.org> What size?\n\nlarge", "large"),
         ("> <@bot:example.org> What size?\n\n", None),
+        ("> * <@bot:example.org> is hungry\n> too\n\nlarge", "large"),
+        ("> <@bot:example.org> What size?\nlarge", "> <@bot:example.org> What size?\nlarge"),
+        ("> What size?\n\nlarge", "> What size?\n\nlarge"),  # the user's own quote
         ("> large", "> large"),  # the user quotes something, and that is all
         ("> large\nplease", "> large\nplease"),
         ("large\n> or small", "large\n> or small"),
@@ -141,6 +144,17 @@ def test_x1_a_matrix_reply_is_read_without_its_quote(body: str, text: str | None
     assert reply.text == text
     unrelated = matrix(payload("matrix_text", content__body=body), bot_id=MATRIX_BOT)
     assert unrelated.text == body
+
+
+@pytest.mark.parametrize(("caption", "text"), [("this one", "this one"), ("pizza.jpg", None)])
+def test_x1_a_matrix_caption_is_read_without_its_quote(caption: str, text: str | None) -> None:
+    changes = {
+        "content__m.relates_to": {"m.in_reply_to": {"event_id": "$asked"}},
+        "content__body": f"> <@bot:example.org> Which one?\n\n{caption}",
+        "content__filename": "pizza.jpg",
+    }
+    image = matrix(payload("matrix_image_with_caption", **changes), bot_id=MATRIX_BOT)
+    assert (image.text, image.reply_to) == (text, "$asked")
 
 
 def test_x1_a_withdrawn_vote_has_no_text() -> None:
