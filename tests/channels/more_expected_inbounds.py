@@ -105,6 +105,10 @@ MORE_EXPECTED: dict[str, Inbound] = {
     "google_chat_quick_command": google_inbound(
         DIRECT, reply_chain=f"{DIRECT}/threads/m5", command="2"
     ),
+    # The message is Ben's, and so is the command in it.
+    "google_chat_message_action": google_inbound(
+        LUNCH, thread=f"{LUNCH}/threads/t1", reply_to=f"{LUNCH}/messages/t1.m9", command="3"
+    ),
     "google_chat_button": google_inbound(
         LUNCH,
         thread=f"{LUNCH}/threads/t1",
@@ -153,6 +157,9 @@ MORE_EXPECTED: dict[str, Inbound] = {
     ),
     # Without an annotation, only the id of the command is known.
     "google_chat_addon_command": google_message(LUNCH, "t4.t4", chain="t4", command="1"),
+    "google_chat_addon_message_action": google_inbound(
+        LUNCH, thread=f"{LUNCH}/threads/t1", reply_to=f"{LUNCH}/messages/t1.m9", command="3"
+    ),
     "messenger_text": meta_message(1, text="large"),
     "messenger_quick_reply": meta_message(2, text="Large", correlation="size-large"),
     "messenger_reply": meta_message(3, text="large", reply_to="m_ASKED"),

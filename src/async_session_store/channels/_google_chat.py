@@ -42,7 +42,11 @@ def google_chat(event: Mapping[str, object], *, bot_id: str | int) -> Inbound:
     user = found.root.part("user")
     if user.optional_id("type") == "BOT":
         raise user.refusal("type", "is BOT, so a bot sent the message")
-    return _click(bot, found, user) if found.kind == "click" else _message(bot, found, user)
+    if found.kind == "click":
+        return _click(bot, found, user)
+    if _is_message_action(found.details):
+        return _message_action(bot, found, user)
+    return _message(bot, found, user)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,18 @@ def _message(bot: str, event: _Event, user: Payload) -> Inbound:
         delivery_id=name or _moment(event.root, user),
         form=Form(text=None if message is None else _text(message, is_command=command is not None)),
         command=command,
+    )
+
+
+def _message_action(bot: str, event: _Event, user: Payload) -> Inbound:
+    """Read a command from the menu of a message. That message may be anyone's."""
+    chosen = event.message()
+    return _inbound(
+        *(bot, event, user),
+        reply_to=None if chosen is None else chosen.id("name"),
+        delivery_id=_moment(event.root, user),
+        form=Form(),
+        command=_command(event.details, None),
     )
 
 
@@ -148,6 +164,11 @@ def _of_add_on(event: Payload) -> _Event:
 def _check_is_not_closed(details: Payload) -> None:
     if details.optional_id("dialogEventType") == "CANCEL_DIALOG":
         raise details.refusal("dialogEventType", "is CANCEL_DIALOG, so the user closed a dialog")
+
+
+def _is_message_action(details: Payload) -> bool:
+    metadata = details.optional_part("appCommandMetadata")
+    return metadata is not None and metadata.optional_id("appCommandType") == "MESSAGE_ACTION"
 
 
 def _thread(holder: Payload) -> str | None:
