@@ -268,4 +268,5 @@ MORE_EXPECTED: dict[str, Inbound] = {
     ),
     "twilio_list": twilio_inbound(5, NUMBER, correlation="size-large", text="Large"),
     "twilio_without_number": twilio_inbound(6, LASTING),
+    "twilio_keyword": twilio_inbound(7, "+15550100002", text="STOP"),
 }
