@@ -111,6 +111,14 @@ def test_x1_a_message_of_google_chat_without_an_argument_has_its_whole_text() ->
     )
 
 
+def test_x1_two_actions_of_google_chat_on_a_message_are_two_turns() -> None:
+    first = parse("google_chat_message_action")
+    later = payload("google_chat_message_action", eventTime="2026-01-01T00:00:09.000000Z")
+    assert google_chat(later, bot_id=1).delivery_id != first.delivery_id
+    unnamed = payload("google_chat_message_action", message=None)
+    assert google_chat(unnamed, bot_id=1).reply_to is None
+
+
 def test_x1_a_card_of_google_chat_that_only_the_user_sees_is_ephemeral() -> None:
     private = payload("google_chat_button", message__privateMessageViewer={"name": "users/1"})
     assert google_chat(private, bot_id=1).is_ephemeral
