@@ -61,7 +61,7 @@ class JobCrossing(trio.abc.Instrument):
     def close(self) -> None:
         """Take over what was submitted in this turn. Nothing may be submitted after that."""
         self._cross()
-        with suppress(KeyError):  # it was closed before
+        with suppress(KeyError, RuntimeError):  # it was closed before; another loop runs here
             trio.lowlevel.remove_instrument(self)
 
     def _cross(self) -> None:

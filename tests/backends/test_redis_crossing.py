@@ -376,7 +376,8 @@ async def test_r5_commands_that_cross_with_one_that_ends_the_loop_do_not_hang() 
     """On Python 3.12 or newer, the first one is sent before the next one is taken."""
     connection = Connection()
 
-    async def exits(jobs: list[Job[Command, object]]) -> None:
+    async def exits(_: list[Job[Command, object]]) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # nobody awaits a burst
         raise SystemExit(3)
 
     with anyio.fail_after(SECONDS):
@@ -459,6 +460,24 @@ def test_r5_replies_after_the_end_of_trios_loop_are_dropped() -> None:
     crossing._thread.stop()
     assert not redis_threads()
     assert connection.outcomes == {}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_r5_closing_after_the_end_of_trios_loop_ends_the_thread(loop: str) -> None:
+    connection = Connection()
+
+    async def use() -> None:
+        await connection.commands.open()
+        assert await connection.call("c") == "C"
+
+    async def close() -> None:
+        with anyio.fail_after(SECONDS):
+            await connection.commands.aclose()
+
+    trio.run(use)
+    anyio.run(close, backend=loop)
+    assert connection.server.is_closed
+    assert not redis_threads()
 
 
 async def test_r5_closing_finishes_commands_and_then_refuses_others() -> None:
