@@ -342,6 +342,23 @@ def test_r5_threads_that_wait_to_cross_when_the_loop_ends_do_not_hang(traffic: T
     store.close()
 
 
+def test_r5_closing_while_the_loop_ends_is_no_error() -> None:
+    store = SessionStore(Scripted()).open()
+    crossing = store._crossing
+    assert crossing is not None
+    assert crossing._calls is not None
+    call = crossing.call
+
+    def call_too_late(*args: object) -> object:
+        assert crossing._calls is not None
+        crossing._calls.refuse()
+        return call(*args)  # type: ignore[arg-type]
+
+    crossing.call = call_too_late  # type: ignore[method-assign, assignment]
+    store.close()
+    assert not crossing.is_open
+
+
 def test_r5_a_loop_that_has_ended_cuts_off_all_that_it_was_handed() -> None:
     async def never() -> None:
         await asyncio.sleep(LONG)

@@ -97,8 +97,9 @@ class Crossing:
 
     @property
     def is_running(self) -> bool:
-        """Whether its loop runs."""
-        return self._calls is not None and self._calls.loop.is_running()
+        """Whether its loop runs, and takes calls."""
+        calls = self._calls
+        return calls is not None and calls.loop.is_running() and not calls.is_ending
 
     @property
     def is_open(self) -> bool:

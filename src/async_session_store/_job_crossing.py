@@ -61,7 +61,7 @@ class JobCrossing(trio.abc.Instrument):
     def close(self) -> None:
         """Take over what was submitted in this turn. Nothing may be submitted after that."""
         self._cross()
-        with suppress(KeyError):  # it was closed before
+        with suppress(KeyError, RuntimeError):  # it was closed before; another loop runs here
             trio.lowlevel.remove_instrument(self)
 
     def _cross(self) -> None:
@@ -77,5 +77,10 @@ class JobCrossing(trio.abc.Instrument):
 
 
 def _begin_all(jobs: list[_Job], calls: LoopCalls) -> None:
-    for _, crossed, act in jobs:
-        crossed.begin(act, is_ending=calls.is_ending)
+    to_begin = iter(jobs)
+    try:
+        for _, crossed, act in to_begin:
+            crossed.begin(act, is_ending=calls.is_ending)
+    except BaseException:  # a SystemExit, which ends the loop but must not strand the others
+        calls.mailbox.post(partial(_begin_all, list(to_begin), calls))
+        raise

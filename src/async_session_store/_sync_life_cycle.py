@@ -86,6 +86,9 @@ class SyncLifeCycle:
             self._closing = True  # a signal handler may close the store too, at any point
             if crossing.is_open and crossing.is_running:  # else the storage ended with its loop
                 crossing.call(self._store.aclose)
+        except StoreUsageError:
+            if crossing.is_running:  # else the loop has ended meanwhile
+                raise
         finally:
             try:
                 crossing.close()

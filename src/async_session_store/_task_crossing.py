@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 from typing_extensions import ParamSpec
 
-from async_session_store._background import runs_asyncio
+from async_session_store._background import loop_getter, runs_asyncio
 from async_session_store._captured import Captured
 from async_session_store._loop_calls import LoopCall, LoopCalls
 from async_session_store._loop_thread import LoopThread
@@ -40,6 +40,8 @@ class TaskCrossing:
 
     def __init__(self, name: str) -> None:
         loop = RunningLoop()
+        self._running_loop = loop_getter()
+        self._loop = self._running_loop()
         self._new_event = _event_class()
         self._wake_loop = loop.call_soon_threadsafe
         self.replies = Mailbox(self._wake)
@@ -89,12 +91,23 @@ class TaskCrossing:
         return cast("Captured[_T]", call.outcome).result()
 
     async def aclose(self, last: Callable[[], Awaitable[object]]) -> None:
-        """Make a last call, and stop the thread."""
+        """Make a last call, and stop the thread.
+
+        In another loop, only stop the thread, which ends all that runs there: replies go to the
+        loop that this was made in, and if that has ended, no call has a caller any more.
+        """
         with anyio.CancelScope(shield=True):
             try:
-                await self.call(last)
+                if self._is_at_home():
+                    await self.call(last)
             finally:
                 await self._stop()
+
+    def _is_at_home(self) -> bool:
+        try:
+            return self._running_loop() is self._loop
+        except RuntimeError:  # another library's loop runs here
+            return False
 
     async def _stop(self) -> None:
         with anyio.CancelScope(shield=True):

@@ -372,6 +372,30 @@ async def test_r5_a_loop_that_a_callback_ended_fails_all_commands_and_hangs_none
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_r5_commands_that_cross_with_one_that_ends_the_loop_do_not_hang() -> None:
+    """On Python 3.12 or newer, the first one is sent before the next one is taken."""
+    connection = Connection()
+
+    async def exits(_: list[Job[Command, object]]) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # nobody awaits a burst
+        raise SystemExit(3)
+
+    with anyio.fail_after(SECONDS):
+        await connection.commands.open()
+        assert await connection.call("alone") == "ALONE"
+        connection.server.run_batch = exits  # type: ignore[method-assign]
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(connection.note, f"c{number}")
+        with suppress(StoreUsageError):
+            await connection.commands.aclose()
+    assert set(connection.outcomes) == {"c0", "c1", "c2"}
+    errors = list(connection.outcomes.values())
+    assert all(isinstance(error, SessionStoreError) for error in errors)
+    assert len(set(map(id, errors))) == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_r5_commands_that_have_not_begun_when_the_loop_ends_were_not_sent() -> None:
     """The other loop takes them only after its end."""
     connection = Connection()
@@ -436,6 +460,24 @@ def test_r5_replies_after_the_end_of_trios_loop_are_dropped() -> None:
     crossing._thread.stop()
     assert not redis_threads()
     assert connection.outcomes == {}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_r5_closing_after_the_end_of_trios_loop_ends_the_thread(loop: str) -> None:
+    connection = Connection()
+
+    async def use() -> None:
+        await connection.commands.open()
+        assert await connection.call("c") == "C"
+
+    async def close() -> None:
+        with anyio.fail_after(SECONDS):
+            await connection.commands.aclose()
+
+    trio.run(use)
+    anyio.run(close, backend=loop)
+    assert connection.server.is_closed
+    assert not redis_threads()
 
 
 async def test_r5_closing_finishes_commands_and_then_refuses_others() -> None:
