@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -11,7 +12,7 @@ import trio
 from typing_extensions import override
 
 from async_session_store._crossed_futures import CrossedFuture, Replies, set_exception
-from async_session_store._loop_calls import LoopCalls, loop_ended
+from async_session_store._loop_calls import loop_ended
 from async_session_store._running_loop import Future, Promise
 from async_session_store._task_crossing import TaskCrossing
 from async_session_store._trio_future import TrioFuture
@@ -33,9 +34,11 @@ class JobCrossing(trio.abc.Instrument):
         self._crossing = crossing
         self._calls = crossing.calls
         self._replies = Replies(self._calls.loop, crossing.replies)
-        self._calls.at_end.append(self._replies.send)
-        self._jobs: list[_Job] = []
-        trio.lowlevel.add_instrument(self)
+        self._calls.at_end += [self._begin_all, self._replies.send]
+        self._jobs: deque[_Job] = deque()  # each step of it is atomic, in C
+        self._run_sync_soon = trio.lowlevel.current_trio_token().run_sync_soon
+        self._is_closed = False
+        self._listen()
 
     def submit(self, act: Callable[[Promise[_T]], object]) -> Future[_T]:
         """Have ``act`` called there. Await the returned future for what it promises.
@@ -55,32 +58,39 @@ class JobCrossing(trio.abc.Instrument):
 
     @override
     def before_io_wait(self, timeout: float) -> None:
-        self._cross()
+        try:
+            self._cross()
+        except BaseException:  # a signal handler's: trio drops an instrument that raises
+            self._run_sync_soon(self._listen)
+            raise
 
-    @trio.lowlevel.enable_ki_protection  # as instruments are: it would lose what it has taken
     def close(self) -> None:
         """Take over what was submitted in this turn. Nothing may be submitted after that."""
+        self._is_closed = True
         self._cross()
         with suppress(KeyError, RuntimeError):  # it was closed before; another loop runs here
             trio.lowlevel.remove_instrument(self)
 
+    def _listen(self) -> None:
+        if not self._is_closed:
+            trio.lowlevel.add_instrument(self)
+
     def _cross(self) -> None:
         if not self._jobs:
             return
-        jobs, self._jobs = self._jobs, []
         try:
-            self._calls.mailbox.post(partial(_begin_all, jobs, self._calls))
+            self._calls.mailbox.post(self._begin_all)
         except RuntimeError as error:
             # Posted too: a task that becomes ready now would not shorten trio's wait.
-            for future, _, _ in jobs:
+            for future, _, _ in self._take_all():
                 self._crossing.replies.post(partial(set_exception, future, loop_ended(error)))
 
+    def _begin_all(self) -> None:
+        """Begin what was submitted. Only the thread of the other loop calls this."""
+        for _, crossed, act in self._take_all():
+            crossed.begin(act, is_ending=self._calls.is_ending)
 
-def _begin_all(jobs: list[_Job], calls: LoopCalls) -> None:
-    to_begin = iter(jobs)
-    try:
-        for _, crossed, act in to_begin:
-            crossed.begin(act, is_ending=calls.is_ending)
-    except BaseException:  # a SystemExit, which ends the loop but must not strand the others
-        calls.mailbox.post(partial(_begin_all, list(to_begin), calls))
-        raise
+    def _take_all(self) -> Iterator[_Job]:
+        with suppress(IndexError):  # none is left
+            while True:
+                yield self._jobs.popleft()

@@ -287,6 +287,36 @@ def test_r3_trio_protects_the_end_of_a_turn_from_its_keyboard_interrupt(
     trio.run(main)
 
 
+def test_r3_a_signal_handler_that_raises_at_the_end_of_a_turn_strands_no_call(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cross = JobCrossing._cross
+
+    def interrupted(crossing: JobCrossing) -> None:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGUSR1)
+        cross(crossing)
+
+    def time_out(*_: object) -> None:
+        raise TimeoutError("the handler's")
+
+    async def main() -> None:
+        connection = Connection()
+        await connection.commands.open()
+        monkeypatch.setattr(JobCrossing, "_cross", interrupted)
+        with anyio.fail_after(SECONDS):
+            assert await connection.call("interrupted") == "INTERRUPTED"
+            assert await connection.call("later") == "LATER"
+        await connection.commands.aclose()
+
+    handler = signal.signal(signal.SIGUSR1, time_out)
+    try:
+        trio.run(main)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert [record.name for record in caplog.records] == ["trio.abc.Instrument"]
+
+
 # Python complains of a coroutine that was interrupted between its call and its await.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
