@@ -8,17 +8,17 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from async_session_store._mailbox import Mailbox
-from async_session_store._running_loop import Future, Promise
+from async_session_store._running_loop import Future, Promise, set_exception, set_result
 from async_session_store.errors import closed_before_begun
 
 _T = TypeVar("_T")
 
 
 class Replies:
-    """Takes all that a turn of the asyncio loop settles to the loop of the tasks, together.
+    """Takes the replies of one turn of the asyncio loop to the loop of the tasks, all together.
 
-    Only the asyncio loop's thread may use it. A reply by itself would wake the other thread at
-    once, and that one would then compete for the GIL with the replies that come after it.
+    Only the asyncio loop's thread may use it. A reply that went alone would wake the other thread,
+    which would then compete for the GIL with the replies that are still to come.
 
     Args:
         loop: The asyncio loop.
@@ -40,7 +40,7 @@ class Replies:
                 self.send()
 
     def send(self) -> None:
-        """Send what was settled so far. Called once more after the loop's end."""
+        """Send the replies so far. Called once more after the loop's end."""
         if self._settled:
             settled, self._settled = self._settled, []
             self._mailbox.post(partial(_run_all, settled))
@@ -53,19 +53,19 @@ class CrossedFuture(Generic[_T]):
 
     Args:
         future: The future that the caller awaits.
-        replies: Has it settled in the caller's loop.
+        replies: Takes the outcome to the caller's loop.
     """
 
-    __slots__ = ("_future", "_is_settled", "_replies")
+    __slots__ = ("_is_settled", "_replies", "future")
 
     def __init__(self, future: Future[_T], replies: Replies) -> None:
-        self._future = future
+        self.future = future
         self._replies = replies
         self._is_settled = False
 
     def begin(self, act: Callable[[Promise[_T]], object], *, is_ending: bool) -> None:
         """Call ``act``, which settles this sooner or later, unless nobody waits for that."""
-        if self._future.done():
+        if self.future.done():
             return
         if is_ending:
             self.set_exception(closed_before_begun())
@@ -77,28 +77,17 @@ class CrossedFuture(Generic[_T]):
 
     def done(self) -> bool:
         """Return whether it was settled, or its caller was cancelled."""
-        return self._is_settled or self._future.done()
+        return self._is_settled or self.future.done()
 
     def set_result(self, result: _T, /) -> None:
         self._is_settled = True
-        self._replies.add(partial(_set_result, self._future, result))
+        self._replies.add(partial(set_result, self.future, result))
 
     def set_exception(self, exception: BaseException, /) -> None:
         self._is_settled = True
-        self._replies.add(partial(set_exception, self._future, exception))
+        self._replies.add(partial(set_exception, self.future, exception))
 
 
 def _run_all(acts: list[Callable[[], None]]) -> None:
     for act in acts:
         act()
-
-
-def _set_result(future: Future[_T], result: _T) -> None:
-    if not future.done():  # its caller may have been cancelled meanwhile
-        future.set_result(result)
-
-
-def set_exception(future: Future[_T], exception: BaseException) -> None:
-    """Settle a future in its own loop, unless its caller was cancelled."""
-    if not future.done():
-        future.set_exception(exception)

@@ -11,20 +11,18 @@ from typing import Any, TypeAlias, TypeVar
 import trio
 from typing_extensions import override
 
-from async_session_store._crossed_futures import CrossedFuture, Replies, set_exception
+from async_session_store._crossed_futures import CrossedFuture, Replies
 from async_session_store._loop_calls import loop_ended
-from async_session_store._running_loop import Future, Promise
+from async_session_store._running_loop import Future, Promise, set_exception
 from async_session_store._task_crossing import TaskCrossing
 from async_session_store._trio_future import TrioFuture
 
 _T = TypeVar("_T")
-_Job: TypeAlias = (
-    "tuple[TrioFuture, CrossedFuture[Any], Callable[[Promise[Any]], object]]"  # its two sides
-)
+_Job: TypeAlias = "tuple[CrossedFuture[Any], Callable[[Promise[Any]], object]]"
 
 
 class JobCrossing(trio.abc.Instrument):
-    """Takes jobs through a crossing. Those of one turn of trio's loop cross together.
+    """Takes the jobs of trio's tasks through a crossing, all those of one turn together.
 
     trio calls an instrument at the end of each turn. If each job crossed when it is submitted, the
     first one would wake the other thread, and that one would take the GIL before the second.
@@ -50,7 +48,7 @@ class JobCrossing(trio.abc.Instrument):
         future = TrioFuture()
         crossed: CrossedFuture[_T] = CrossedFuture(future, self._replies)
         try:
-            self._jobs.append((future, crossed, act))
+            self._jobs.append((crossed, act))
         except BaseException:  # trio's KeyboardInterrupt: nobody awaits it
             future.cancel()
             raise
@@ -82,12 +80,13 @@ class JobCrossing(trio.abc.Instrument):
             self._calls.mailbox.post(self._begin_all)
         except RuntimeError as error:
             # Posted too: a task that becomes ready now would not shorten trio's wait.
-            for future, _, _ in self._take_all():
-                self._crossing.replies.post(partial(set_exception, future, loop_ended(error)))
+            for crossed, _ in self._take_all():
+                fail = partial(set_exception, crossed.future, loop_ended(error))
+                self._crossing.replies.post(fail)
 
     def _begin_all(self) -> None:
         """Begin what was submitted. Only the thread of the other loop calls this."""
-        for _, crossed, act in self._take_all():
+        for crossed, act in self._take_all():
             crossed.begin(act, is_ending=self._calls.is_ending)
 
     def _take_all(self) -> Iterator[_Job]:

@@ -28,10 +28,22 @@ class Future(Promise[_T], Protocol[_T]):
     """A result that one task awaits. Only the thread of its loop may use it."""
 
     def cancel(self) -> object:
-        """Give it up. A task that is cancelled while it waits does so by itself."""
+        """Say that nobody awaits it. A task that is cancelled while it waits needs no such call."""
         ...
 
     def __await__(self) -> Generator[Any, Any, _T]: ...
+
+
+def set_result(future: Future[_T], result: _T) -> None:
+    """Settle a future, unless its caller was cancelled."""
+    if not future.done():
+        future.set_result(result)
+
+
+def set_exception(future: Future[Any], exception: BaseException) -> None:
+    """Settle a future, unless its caller was cancelled."""
+    if not future.done():
+        future.set_exception(exception)
 
 
 class RunningLoop:

@@ -225,7 +225,7 @@ async def _all(calls: Sequence[Future[object]]) -> None:
                 await call
             except Exception as error:  # noqa: BLE001  # it is raised below
                 errors.append(error)
-    except BaseException:  # what was not sent yet is not sent any more
+    except BaseException:  # what has not been sent yet must not be sent now
         for call in calls:
             call.cancel()
         raise

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 import anyio
 
 from async_session_store._captured import Captured
-from async_session_store._running_loop import Future, RunningLoop
+from async_session_store._running_loop import Future, RunningLoop, set_exception, set_result
 from async_session_store._waking import outlast
 from async_session_store.backends._job_queue import Job, JobQueue, copy_for_caller
 from async_session_store.backends.sqlite._database import Operation
@@ -228,9 +228,7 @@ def _settle(job: _Job, reply: object) -> None:
 
 
 def _settle_future(future: Future[_T], outcome: Captured[_T]) -> None:
-    if future.done():  # its caller was cancelled
-        return
     if outcome.error is None:
-        future.set_result(outcome.result())
+        set_result(future, outcome.result())
     else:
-        future.set_exception(outcome.error)
+        set_exception(future, outcome.error)
